@@ -1,0 +1,1 @@
+"""Environments: small Markov decision processes and continuous control tasks."""

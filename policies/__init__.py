@@ -1,0 +1,1 @@
+"""Stochastic controllers fitted to weighted samples, as scikit-learn estimators."""

@@ -1,0 +1,150 @@
+"""Checks at the boundary: every bad input becomes an error that names the argument, the index and what was expected."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray = NDArray[np.float64]
+Dimension = int | str | None
+
+
+def as_float_array(value: ArrayLike, name: str, shape: Sequence[Dimension] | None = None) -> FloatArray:
+    """Convert to a finite float64 array of the expected shape, or say what is wrong with it.
+
+    Parameters
+    ----------
+    value
+        Numbers: a list, or an array of any real dtype and memory layout. It is never written to.
+    name
+        The argument's name, for the error message.
+    shape
+        Expected length of each axis; a string or None in it stands for any length (the string names it in messages).
+
+    Returns
+    -------
+    ndarray of float64
+        The caller's own memory when it already is a float64 array: copy before writing.
+
+    Raises
+    ------
+    TypeError
+        If the values are not real numbers (object, complex or string dtype).
+    ValueError
+        If the shape is not the expected one, or a value is NaN or infinite (the first index is given).
+
+    Examples
+    --------
+    >>> as_float_array([[1, 2]], "reward", ("S", 2))
+    array([[1., 2.]])
+    >>> as_float_array([1.0, float("nan")], "reward")
+    Traceback (most recent call last):
+    ValueError: reward[1] is nan: every value must be finite
+    """
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} must be a rectangular array of numbers: {error}") from None
+    if array.dtype.kind not in "buif":
+        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
+    array = np.asarray(array, dtype=np.float64)
+    if shape is not None:
+        check_shape(array, name, shape)
+    check_finite(array, name)
+    return array
+
+
+def check_shape(array: Any, name: str, shape: Sequence[Dimension]) -> None:
+    """Raise ValueError unless ``array.shape`` fits ``shape``; strings and None fit any length."""
+    fits = len(array.shape) == len(shape) and all(
+        not isinstance(want, int) or want == got for want, got in zip(shape, array.shape, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join("any" if want is None else str(want) for want in shape)
+        raise ValueError(f"{name} must have shape ({wanted}), got {tuple(array.shape)}")
+
+
+def check_finite(array: FloatArray, name: str) -> None:
+    """Raise ValueError with the first index at which ``array`` is NaN or infinite."""
+    if not np.all(np.isfinite(array)):
+        index = first_index(~np.isfinite(array))
+        raise ValueError(f"{name}{list(index) if index else ''} is {array[index]}: every value must be finite")
+
+
+def check_nonnegative(array: FloatArray, name: str) -> None:
+    """Raise ValueError with the first index at which ``array`` is negative."""
+    if np.any(array < 0):
+        index = first_index(array < 0)
+        raise ValueError(f"{name}{list(index) if index else ''} is {array[index]}: every value must be >= 0")
+
+
+def first_index(mask: NDArray[np.bool_]) -> tuple[int, ...]:
+    """Index of the first True in row-major order."""
+    return tuple(int(i) for i in np.unravel_index(int(np.argmax(mask)), mask.shape))
+
+
+def as_scalar(
+    value: Any,
+    name: str,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    low_open: bool = False,
+    infinite: bool = False,
+) -> float:
+    """Convert to a float in the stated interval, or say what is wrong with it.
+
+    Parameters
+    ----------
+    low, high
+        The interval; closed, unless ``low_open`` leaves ``low`` itself out.
+    infinite
+        Whether an infinite value is legal.
+
+    Raises
+    ------
+    TypeError
+        If the value is not a real number.
+    ValueError
+        If it is NaN, infinite where that is not legal, or outside the interval.
+
+    Examples
+    --------
+    >>> as_scalar(1, "gamma", low=0, high=1, low_open=True)
+    1.0
+    >>> as_scalar(-0.5, "epsilon", low=0)
+    Traceback (most recent call last):
+    ValueError: epsilon must be >= 0, got -0.5
+    """
+    is_number = isinstance(value, numbers.Real) or (isinstance(value, np.ndarray) and value.ndim == 0)
+    if not is_number or isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be a real number, got {type(value).__name__}")
+    number = float(value)
+    inside = (number > low if low_open else number >= low) and number <= high
+    if math.isnan(number) or not inside or (math.isinf(number) and not infinite):
+        bounds = [f"{'>' if low_open else '>='} {low:g}"] if low > -math.inf else []
+        bounds += [f"<= {high:g}"] if high < math.inf else []
+        bounds += [] if infinite or bounds else ["finite"]
+        raise ValueError(f"{name} must be {' and '.join(bounds) or 'a number'}, got {number:g}")
+    return number
+
+
+def as_count(value: Any, name: str, low: int = 1) -> int:
+    """Convert to an int of at least ``low``, or say what is wrong with it."""
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer, got {type(value).__name__}")
+    if value < low:
+        raise ValueError(f"{name} must be >= {low}, got {value}")
+    return int(value)
+
+
+def read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """Return a read-only view of the array."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
