@@ -1,0 +1,123 @@
+"""Optimal policies of a finite MDP: policy iteration, modified for large MDPs, multichain for average reward.
+
+Shapes: S states, A actions; values (S,), action values (S, A).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from reps_opt import markov
+from reps_opt.validation import FloatArray
+
+if TYPE_CHECKING:
+    from reps_opt.mdp import MDP
+
+EVALUATION_SWEEPS = 30
+"""Applications of P_pi between two greedy improvements in modified policy iteration (Puterman 1994, section 6.5)."""
+
+
+class OptimalPolicy(NamedTuple):
+    """An optimal deterministic policy.
+
+    Attributes
+    ----------
+    policy : (S, A) array
+        One-hot rows; among equally good actions the first.
+    value : (S,) array
+        Optimal discounted value; with ``gamma=1`` the bias of ``policy``.
+    gain : (S,) array
+        ``(1 - gamma) value``, or with ``gamma=1`` the best long-run average reward from each state.
+    residual : float
+        Largest advantage any action has left over ``policy``: zero means optimal.
+    iterations : int
+        Number of policies evaluated exactly.
+    """
+
+    policy: FloatArray
+    value: FloatArray
+    gain: FloatArray
+    residual: float
+    iterations: int
+
+
+def optimal_policy(mdp: MDP) -> OptimalPolicy:
+    """Optimal policy of an MDP; see :meth:`reps_opt.MDP.solve_optimal`."""
+    if mdp.gamma == 1:
+        return _multichain_policy_iteration(mdp)
+    start = np.zeros(mdp.n_states)
+    if mdp.n_states > markov.DIRECT_LIMIT:
+        start = _modified_policy_iteration(mdp, start)
+    return _policy_iteration(mdp, start)
+
+
+def _greedy(action_value: FloatArray, current: np.ndarray, tolerance: float) -> np.ndarray:
+    """Best action in each state, keeping the current one unless it is beaten by more than the tolerance."""
+    states = np.arange(current.size)
+    best = action_value.argmax(axis=1)
+    better = action_value[states, best] > action_value[states, current] + tolerance
+    return np.where(better, best, current)
+
+
+def _rounding(mdp: MDP) -> float:
+    scale = max(float(np.abs(mdp.rewards).max()), np.finfo(float).tiny)
+    return 1e-12 * scale / max(1 - mdp.gamma, 1e-3)
+
+
+def _policy_iteration(mdp: MDP, value: FloatArray, max_iterations: int = 1000) -> OptimalPolicy:
+    one_hot = np.eye(mdp.n_actions)
+    actions = mdp.bellman_error(value).argmax(axis=1)
+    for iteration in range(1, max_iterations + 1):
+        policy = one_hot[actions]
+        reward = np.take_along_axis(mdp.rewards, actions[:, None], axis=1)[:, 0]
+        value = markov.discounted_solve(mdp._chain(policy), mdp.gamma, reward, guess=value)
+        advantage = mdp.bellman_error(value)
+        improved = _greedy(advantage, actions, _rounding(mdp))
+        if np.array_equal(improved, actions):
+            break
+        actions = improved
+    residual = max(float(advantage.max()), 0.0)
+    return OptimalPolicy(policy, value, (1 - mdp.gamma) * value, residual, iteration)
+
+
+def _modified_policy_iteration(mdp: MDP, value: FloatArray) -> FloatArray:
+    """Value near the optimum, to start policy iteration from: each greedy policy is evaluated by a few sweeps."""
+    one_hot = np.eye(mdp.n_actions)
+    scale = max(float(np.ptp(mdp.rewards)), np.finfo(float).tiny)
+    while True:
+        error = mdp.bellman_error(value)
+        actions = error.argmax(axis=1)
+        step = error[np.arange(mdp.n_states), actions]
+        if np.ptp(step) <= 1e-9 * scale:
+            return value + step.mean() / (1 - mdp.gamma)
+        chain = mdp._chain(one_hot[actions])
+        for _ in range(EVALUATION_SWEEPS):
+            value = value + step
+            step = mdp.gamma * (chain @ step)
+
+
+def _multichain_policy_iteration(mdp: MDP, max_iterations: int = 1000) -> OptimalPolicy:
+    """Howard's policy iteration for average reward: improve the gain first, then the bias (Puterman 1994, 9.2)."""
+    one_hot = np.eye(mdp.n_actions)
+    tolerance = _rounding(mdp)
+    actions = mdp.rewards.argmax(axis=1)
+    shape = mdp.rewards.shape
+    for iteration in range(1, max_iterations + 1):
+        policy = one_hot[actions]
+        reward = mdp.rewards[np.arange(mdp.n_states), actions]
+        gain, bias = markov.gain_and_bias(mdp._chain(policy), reward)
+        gain_ahead = (mdp.transitions @ gain).reshape(shape)
+        improved = _greedy(gain_ahead, actions, tolerance)
+        error = mdp.bellman_error(bias) - gain[:, None]
+        ties = gain_ahead >= gain[:, None] - tolerance
+        if np.array_equal(improved, actions):
+            improved = _greedy(np.where(ties, error, -np.inf), actions, tolerance)
+            if np.array_equal(improved, actions):
+                break
+        actions = improved
+    residual = max(
+        float((gain_ahead - gain[:, None]).max()), float(error[gain_ahead >= gain[:, None] - tolerance].max())
+    )
+    return OptimalPolicy(policy, bias, gain, max(residual, 0.0), iteration)

@@ -1,0 +1,94 @@
+"""What a Markov decision process can reach: the graph questions behind presolve and average-reward evaluation.
+
+Shapes: S states, A actions; ``transitions`` is sparse (S*A, S) with row ``s*A + a``; ``allowed`` is a mask (S*A,)
+of the state-action pairs in play.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from scipy.sparse import csgraph
+
+BoolArray = NDArray[np.bool_]
+IntArray = NDArray[np.int64]
+
+
+def state_graph(transitions: sp.csr_array, allowed: BoolArray) -> sp.csr_array:
+    """Adjacency (S, S) of "some allowed action moves s to s' with positive probability"."""
+    n_states = transitions.shape[1]
+    pairs = np.flatnonzero(allowed)
+    rows = transitions[pairs].tocoo()
+    n_actions = transitions.shape[0] // n_states
+    positive = rows.data > 0
+    source = pairs[rows.row[positive]] // n_actions
+    ones = np.ones(source.size, dtype=np.int8)
+    graph = sp.coo_array((ones, (source, rows.col[positive])), shape=(n_states, n_states)).tocsr()
+    graph.data[:] = 1
+    return graph
+
+
+def reachable_states(graph: sp.csr_array, start: BoolArray) -> BoolArray:
+    """States that a walk from ``start`` can visit, ``start`` included."""
+    n_states = graph.shape[0]
+    source = sp.csr_array(start[None, :].astype(np.int8))
+    corner = sp.csr_array((n_states + 1, 1), dtype=np.int8)
+    with_source = sp.hstack([sp.vstack([graph, source]), corner], format="csr")
+    visited = csgraph.breadth_first_order(with_source, n_states, return_predecessors=False)
+    reached = np.zeros(n_states + 1, dtype=bool)
+    reached[visited] = True
+    return reached[:-1]
+
+
+def closed_pairs(transitions: sp.csr_array, allowed: BoolArray) -> BoolArray:
+    """Drop, until nothing changes, every pair that can lead to a state in which no allowed pair is left."""
+    n_states = transitions.shape[1]
+    allowed = allowed.copy()
+    support = (transitions > 0).astype(np.int64)
+    while True:
+        dead = ~allowed.reshape(n_states, -1).any(axis=1)
+        leads_to_dead = (support @ dead.astype(np.int64)) > 0
+        doomed = allowed & leads_to_dead
+        if not doomed.any():
+            return allowed
+        allowed &= ~doomed
+
+
+def end_components(transitions: sp.csr_array, allowed: BoolArray) -> tuple[BoolArray, IntArray]:
+    """Maximal end components: where a stationary distribution of some policy on ``allowed`` can have its mass.
+
+    Returns
+    -------
+    pairs : (S*A,) mask
+        Allowed pairs that keep the process inside its component.
+    component : (S,) int
+        Component of each state, -1 for a state in none.
+
+    References
+    ----------
+    de Alfaro (1997), *Formal verification of probabilistic systems*, section 3.3.
+    """
+    n_states = transitions.shape[1]
+    pairs = allowed.copy()
+    coo = transitions.tocoo()
+    positive = coo.data > 0
+    row, col = coo.row[positive], coo.col[positive]
+    n_actions = transitions.shape[0] // n_states
+    while True:
+        _, label = csgraph.connected_components(state_graph(transitions, pairs), connection="strong")
+        leaves = np.zeros(pairs.size, dtype=bool)
+        leaves[row[label[row // n_actions] != label[col]]] = True
+        if not (pairs & leaves).any():
+            break
+        pairs &= ~leaves
+    component = np.full(n_states, -1, dtype=np.int64)
+    alive = pairs.reshape(n_states, n_actions).any(axis=1)
+    component[alive] = np.unique(label[alive], return_inverse=True)[1]
+    return pairs, component
+
+
+def recurrent_classes(chain: sp.csr_array) -> IntArray:
+    """Recurrent class of each state of a Markov chain (S, S), -1 for a transient state."""
+    _, component = end_components(chain, np.ones(chain.shape[0], dtype=bool))
+    return component

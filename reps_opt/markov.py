@@ -1,0 +1,141 @@
+"""Linear systems of a Markov chain: discounted values and occupancies, gains, biases and stationary distributions.
+
+Shapes: ``chain`` is the sparse (S, S) matrix P_pi of one policy, rows summing to one.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+import scipy.sparse.linalg as spla
+
+from reps_opt.graph import IntArray, recurrent_classes
+from reps_opt.validation import FloatArray
+
+DIRECT_LIMIT = 2_000
+"""Largest number of states for which a sparse factorisation is taken without trying an iteration first."""
+
+
+class ChainStructure(NamedTuple):
+    """Recurrent class of each state (-1 transient), and each state's probability under its class's stationary law."""
+
+    component: IntArray
+    stationary: FloatArray
+
+    @property
+    def n_classes(self) -> int:
+        """Number of recurrent classes."""
+        return int(self.component.max()) + 1
+
+
+def discounted_solve(
+    chain: sp.csr_array, gamma: float, rhs: FloatArray, transposed: bool = False, guess: FloatArray | None = None
+) -> FloatArray:
+    """Solve ``(I - gamma P) x = rhs``, or with ``P'`` when transposed.
+
+    Small chains are factorised. Large ones are solved by BiCGSTAB with iterative refinement, which needs neither
+    ordering nor fill, and are factorised only if the residual does not reach rounding level.
+    """
+    matrix = sp.eye_array(chain.shape[0], format="csr") - gamma * (chain.T if transposed else chain)
+    if chain.shape[0] > DIRECT_LIMIT:
+        x = _refined_bicgstab(matrix.tocsr(), rhs, np.zeros_like(rhs) if guess is None else guess)
+        if x is not None:
+            return x
+    return spla.splu(matrix.tocsc()).solve(rhs)
+
+
+def _refined_bicgstab(matrix: sp.csr_array, rhs: FloatArray, x: FloatArray) -> FloatArray | None:
+    target = 1e-14 * np.abs(rhs).sum()
+    best = np.inf
+    for _ in range(12):
+        residual = rhs - matrix @ x
+        size = np.abs(residual).sum()
+        if size <= target:
+            return x
+        if size > 0.5 * best:
+            return x if size <= 1e3 * target else None
+        best = size
+        x = x + spla.bicgstab(matrix, residual, rtol=1e-6, maxiter=500)[0]
+    return None
+
+
+def discounted_occupancy(
+    chain: sp.csr_array, gamma: float, mu0: FloatArray, guess: FloatArray | None = None
+) -> FloatArray:
+    """State distribution ``mu = (1 - gamma) mu0 + gamma P' mu``, non-negative, summing to one."""
+    start = (1 - gamma) * mu0
+    mu = np.maximum(discounted_solve(chain, gamma, start, transposed=True, guess=guess), 0.0)
+    backward = chain.T.tocsr()
+    for _ in range(2):  # the fixed-point map keeps signs, and restores what clipping moved
+        mu = start + gamma * (backward @ mu)
+    return mu / mu.sum()
+
+
+def chain_structure(chain: sp.csr_array) -> ChainStructure:
+    """Recurrent classes of a chain and the stationary distribution within each, periodic classes included."""
+    component = recurrent_classes(chain)
+    inside = np.flatnonzero(component >= 0)
+    label = component[inside]
+    sub = chain[inside][:, inside]
+    _, pinned = np.unique(label, return_index=True)
+    free = np.setdiff1d(np.arange(inside.size), pinned)
+    weight = np.ones(inside.size)
+    if free.size:
+        balance = (sp.eye_array(inside.size, format="csr") - sub).T.tocsr()
+        inflow = -np.asarray(balance[free][:, pinned].sum(axis=1)).ravel()
+        weight[free] = spla.splu(balance[free][:, free].tocsc()).solve(inflow)
+    weight = np.maximum(weight, 0.0)
+    weight /= np.bincount(label, weights=weight)[label]
+    stationary = np.zeros(chain.shape[0])
+    stationary[inside] = weight
+    return ChainStructure(component, stationary)
+
+
+def absorption(chain: sp.csr_array, structure: ChainStructure, mu0: FloatArray) -> FloatArray:
+    """Probability (classes,) that the chain started from ``mu0`` ends in each recurrent class."""
+    recurrent = structure.component >= 0
+    flow = np.where(recurrent, mu0, 0.0)
+    transient = np.flatnonzero(~recurrent)
+    if transient.size and mu0[transient].any():
+        visits = discounted_solve(chain[transient][:, transient], 1.0, mu0[transient], transposed=True)
+        flow += np.where(recurrent, chain[transient].T @ visits, 0.0)
+    mass = np.bincount(structure.component[recurrent], weights=flow[recurrent], minlength=structure.n_classes)
+    return mass / mass.sum()
+
+
+def average_occupancy(chain: sp.csr_array, mu0: FloatArray) -> FloatArray:
+    """Long-run (Cesaro) state distribution of the chain started from ``mu0``."""
+    structure = chain_structure(chain)
+    recurrent = structure.component >= 0
+    mu = np.zeros_like(mu0)
+    mu[recurrent] = absorption(chain, structure, mu0)[structure.component[recurrent]]
+    return mu * structure.stationary
+
+
+def gain_and_bias(chain: sp.csr_array, reward: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Gain g (S,) and bias h (S,): ``g = P g``, ``h = reward - g + P h``, h of stationary mean zero in every class.
+
+    References
+    ----------
+    Puterman (1994), *Markov decision processes*, theorem 8.2.6 and section 9.2.
+    """
+    structure = chain_structure(chain)
+    component, stationary = structure
+    inside = np.flatnonzero(component >= 0)
+    outside = np.flatnonzero(component < 0)
+    label = component[inside]
+    gain, bias = np.zeros_like(reward), np.zeros_like(reward)
+    gain[inside] = np.bincount(label, weights=stationary[inside] * reward[inside])[label]
+    _, pinned = np.unique(label, return_index=True)
+    free = np.setdiff1d(np.arange(inside.size), pinned)
+    if free.size:
+        poisson = (sp.eye_array(inside.size, format="csr") - chain[inside][:, inside]).tocsr()
+        bias[inside[free]] = spla.splu(poisson[free][:, free].tocsc()).solve((reward - gain)[inside[free]])
+    bias[inside] -= np.bincount(label, weights=stationary[inside] * bias[inside])[label]
+    if outside.size:
+        leaving = spla.splu((sp.eye_array(outside.size) - chain[outside][:, outside]).tocsc())
+        gain[outside] = leaving.solve(chain[outside][:, inside] @ gain[inside])
+        bias[outside] = leaving.solve(reward[outside] - gain[outside] + chain[outside][:, inside] @ bias[inside])
+    return gain, bias
