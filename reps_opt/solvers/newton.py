@@ -16,7 +16,7 @@ import numpy as np
 
 from reps_opt.program import DualPoint, LinearLimit, Program
 from reps_opt.solvers.answer import Answer
-from reps_opt.solvers.normal_equations import METHODS, normal_equations
+from reps_opt.solvers.normal_equations import METHODS, NormalEquations, normal_equations
 from reps_opt.validation import FloatArray, as_count, as_scalar
 
 LARGEST_LOG_STEP = 2.0
@@ -45,6 +45,43 @@ class Direction(NamedTuple):
     newton: FloatArray
     along: FloatArray
     decrease: float
+
+
+def quadratic_start(program: Program, equations: NormalEquations) -> DualPoint:
+    """Where to start: the quadratic model of the dual around the centre of the ball.
+
+    The multipliers explain as much of the objective's variance as they can, and eta follows from what is left:
+    KL is about ``variance / (2 eta^2)``. A reference that misses the constraints counts with ``eta v0`` of its centre.
+    """
+    centre = program.centre
+    offset = np.zeros(program.rhs.size) if centre is None else centre.multipliers
+    base = program.divergence.conjugate(-(program.transpose @ offset))
+    equations.update(base.weights, ~program.signed)
+    v = equations.solve(program.matrix @ base.hessian(program.objective), 1e-3)
+    if program.epsilon is None:
+        assert program.temperature is not None
+        return program.dual(program.temperature, v + program.temperature * offset)
+    left = program.slack(v)
+    deviation = math.sqrt(max(float(left @ base.hessian(left)), 0.0))
+    room = program.epsilon - (0.0 if centre is None else centre.divergence)
+    eta = max(deviation / math.sqrt(2 * room), float(np.ptp(left)) / LARGEST_START_SPREAD, SMALLEST_ETA)
+    return program.dual(eta, v + eta * offset)
+
+
+def limit_if_slack(program: Program, point: DualPoint) -> LinearLimit | None:
+    """The linear program's answer when it lies inside the ball of a program at a small eta, else None."""
+    if program.epsilon is None or program.linear_limit is None or point.divergence >= program.epsilon:
+        return None
+    limit = program.linear_limit()
+    return limit if limit.divergence <= program.epsilon else None
+
+
+def linear_answer(program: Program) -> Answer:
+    """Answer of a program without a ball, by the method its problem has for it."""
+    if program.linear_limit is None:
+        raise ValueError("program has no ball and no linear_limit: solve it by CvxpyPrimal or CvxpyDual")
+    limit = program.linear_limit()
+    return Answer(0.0, limit.multipliers, limit.point, "there is no ball")
 
 
 @dataclass(frozen=True)
@@ -91,15 +128,14 @@ class _Search:
         self.settings = settings
         self.program = program
         self.equations = normal_equations(program, settings.linear_solver)
-        self.limit: LinearLimit | None = None
         self.trace: list[dict[str, float]] = []
 
     def run(self) -> Answer:
         """Iterate to the tolerance, or to where no step improves the dual any more."""
         if self.program.epsilon == math.inf:
-            return self._limit_answer("there is no ball")
-        point = self._start()
-        threshold = SLACK_SUSPECTED * point.eta
+            return linear_answer(self.program)
+        point = quadratic_start(self.program, self.equations)
+        suspicion = SLACK_SUSPECTED * point.eta
         message = "iteration limit"
         for _ in range(self.settings.max_iterations):
             free = self._free(point)
@@ -107,8 +143,10 @@ class _Search:
             if self._converged(point, free):
                 message = "converged"
                 break
-            if self._slack(point, threshold):
-                return self._limit_answer("the ball is slack")
+            if point.eta <= suspicion and point.divergence < (self.program.epsilon or 0.0):
+                suspicion = 0.0
+                if (limit := limit_if_slack(self.program, point)) is not None:
+                    return self._answer(0.0, limit.multipliers, limit.point, "the ball is slack")
             self.equations.update(point.conjugate.weights, free)
             moved = self._line_search(point, self._direction(point))
             if moved is None:
@@ -116,34 +154,6 @@ class _Search:
                 break
             point = moved
         return self._answer(point.eta, point.multipliers, point.conjugate.point, message)
-
-    def _limit_answer(self, message: str) -> Answer:
-        """The linear program's answer, by the method the problem has for it."""
-        if self.limit is None:
-            if self.program.linear_limit is None:
-                raise ValueError("program has no ball and no linear_limit: solve it by CvxpyPrimal or CvxpyDual")
-            self.limit = self.program.linear_limit()
-        return self._answer(0.0, self.limit.multipliers, self.limit.point, message)
-
-    def _start(self) -> DualPoint:
-        """Quadratic model around the reference: multipliers that explain most of the objective, eta from what is left.
-
-        A reference that misses the constraints is first replaced by its projection on them: multipliers ``eta v0``.
-        """
-        program = self.program
-        centre = program.centre
-        offset = np.zeros(program.rhs.size) if centre is None else centre.multipliers
-        base = program.divergence.conjugate(-(program.transpose @ offset))
-        self.equations.update(base.weights, ~program.signed)
-        v = self.equations.solve(program.matrix @ base.hessian(program.objective), 1e-3)
-        if program.epsilon is None:
-            assert program.temperature is not None
-            return program.dual(program.temperature, v + program.temperature * offset)
-        left = program.slack(v)
-        deviation = math.sqrt(max(float(left @ base.hessian(left)), 0.0))
-        room = program.epsilon - (0.0 if centre is None else centre.divergence)
-        eta = max(deviation / math.sqrt(2 * room), float(np.ptp(left)) / LARGEST_START_SPREAD, SMALLEST_ETA)
-        return program.dual(eta, v + eta * offset)
 
     def _free(self, point: DualPoint) -> np.ndarray:
         held = self.program.signed & (point.multipliers <= 0) & (point.residual >= 0)
@@ -153,16 +163,6 @@ class _Search:
         tolerance = self.settings.tolerance
         off_ball = 0.0 if self.program.epsilon is None else abs(point.divergence - self.program.epsilon)
         return np.abs(point.residual[free]).sum() <= tolerance and off_ball <= tolerance
-
-    def _slack(self, point: DualPoint, threshold: float) -> bool:
-        """Whether the linear program's answer lies inside the ball; looked at once, when eta has become small."""
-        program = self.program
-        if program.epsilon is None or program.linear_limit is None or self.limit is not None:
-            return False
-        if point.eta > threshold or point.divergence >= program.epsilon:
-            return False
-        self.limit = program.linear_limit()
-        return self.limit.divergence <= program.epsilon
 
     def _direction(self, point: DualPoint) -> Direction:
         program, equations = self.program, self.equations
