@@ -184,16 +184,25 @@ class Program:
         """
         low, high = float(self.objective.min()), float(self.objective.max())
         factor = high - low if high > low else 1.0
+        shifted = replace(self, objective=self.objective - low)
+        return self._with_rows(shifted).in_units_of(factor), Scale(low, factor)
+
+    def in_units_of(self, unit: float) -> Program:
+        """The same program with its objective, and with it eta, v and nu, divided by ``unit``."""
         limit = self.linear_limit
         scaled = replace(
             self,
-            objective=(self.objective - low) / factor,
-            temperature=None if self.temperature is None else self.temperature / factor,
-            linear_limit=None if limit is None else lambda: _scaled_limit(limit(), factor),
+            objective=self.objective / unit,
+            temperature=None if self.temperature is None else self.temperature / unit,
+            linear_limit=None if limit is None else lambda: _scaled_limit(limit(), unit),
         )
-        for shared in ("matrix", "transpose", "rhs", "signed"):  # the rows are the same: stack them once
-            scaled.__dict__[shared] = getattr(self, shared)
-        return scaled, Scale(low, factor)
+        return self._with_rows(scaled)
+
+    def _with_rows(self, other: Program) -> Program:
+        """The other program, given the stacked rows of this one, which are the same."""
+        for shared in ("matrix", "transpose", "rhs", "signed"):
+            other.__dict__[shared] = getattr(self, shared)
+        return other
 
     def residual(self, x: FloatArray) -> FloatArray:
         """``(b, d) - (A, C) x`` (m,)."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from reps_opt.program import Program, Scale
+from reps_opt.program import Program
 from reps_opt.validation import FloatArray
 
 
@@ -34,10 +34,10 @@ class Answer:
     message: str = ""
     stats: Mapping[str, Any] = field(default_factory=dict)
 
-    def unscaled(self, scale: Scale) -> Answer:
-        """The answer in the units of the original objective."""
+    def unscaled(self, unit: float) -> Answer:
+        """The answer to a program whose objective had been divided by ``unit``."""
         v = self.multipliers
-        return replace(self, eta=self.eta * scale.factor, multipliers=None if v is None else v * scale.factor)
+        return replace(self, eta=self.eta * unit, multipliers=None if v is None else v * unit)
 
 
 class Solver(Protocol):

@@ -1,8 +1,8 @@
 """The two explicit routes: the primal and the dual of a program, posed in CVXPY with labelled constraints.
 
 The only module that imports cvxpy. Multipliers are found by label and put into the signs of :mod:`reps_opt.program`,
-where every multiplier is the derivative of the maximum in its right-hand side. CVXPY reports the multipliers of
-``==`` in a maximisation with the opposite sign, and those of ``<=`` as non-negative numbers.
+where every multiplier is the derivative of the maximum in its right-hand side; tests hold them to that by finite
+differences, since CVXPY's signs follow the sense of the problem.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cvxpy as cp
@@ -18,9 +18,14 @@ import numpy as np
 
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
+from reps_opt.solvers.newton import quadratic_start
+from reps_opt.solvers.normal_equations import normal_equations
 from reps_opt.validation import FloatArray
 
 SIDES = ("primal", "dual")
+
+UNITS = (1.0, 10.0)
+"""Units of the objective that a solver is offered, in multiples of the starting eta; then the reward range itself."""
 
 
 @dataclass(frozen=True)
@@ -85,23 +90,52 @@ def _labelled(constraints: Mapping[str, Any]) -> list[Any]:
 
 @dataclass(frozen=True)
 class _Conic:
+    """What both sides share: the objective is posed in units of eta, tried anew in others if the solver gives up.
+
+    A conic solver's tolerances are absolute, and eta can be a thousandth of the reward range: in units of the quadratic
+    model's eta the multipliers are of size one. Which units a solver likes best is hard to foresee, so that it is given
+    :data:`UNITS` in turn until it says ``optimal``; of several answers the one with the least dual bound is kept.
+    """
+
     solver: str = "CLARABEL"
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    def _run(self, posed: Posed) -> tuple[str, dict[str, Any]]:
-        """What CVXPY says, and its statistics; a solver's error is kept as the message."""
+    def solve(self, program: Program) -> Answer:
+        """Solve a program whose objective is normalised to range one."""
+        answers = []
+        for unit in self._units(program):
+            scaled = program.in_units_of(unit)
+            answer, says = self._attempt(scaled)
+            answers.append(answer.unscaled(unit))
+            if says == "optimal":
+                break
+        with_duals = [answer for answer in answers if answer.multipliers is not None]
+        best = min(with_duals, key=lambda a: _bound(program, a), default=answers[-1])
+        return replace(best, stats={**best.stats, "attempts": len(answers)})
+
+    @staticmethod
+    def _units(program: Program) -> list[float]:
+        if program.epsilon is None or not math.isfinite(program.epsilon):
+            return [1.0]
+        eta = quadratic_start(program, normal_equations(program)).eta
+        return [eta * factor for factor in UNITS] + [1.0]
+
+    def _attempt(self, program: Program) -> tuple[Answer, str]:
+        raise NotImplementedError
+
+    def _run(self, posed: Posed) -> tuple[str, str, dict[str, Any]]:
+        """What CVXPY says, in one word and in full, and its statistics; a solver's error is kept as the message."""
+        options = {**({"accept_unknown": True} if self.solver == "CLARABEL" else {}), **self.options}
         try:
             # CVXPY warns where a solution may be inaccurate; here the certificate says so
             with np.errstate(all="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                posed.problem.solve(solver=self.solver, **self.options)
+                posed.problem.solve(solver=self.solver, **options)
         except (cp.error.SolverError, ArithmeticError, ValueError) as error:
-            return f"{self.solver}: {error}", {"solver": self.solver}
-        stats = posed.problem.solver_stats
-        return f"{self.solver}: {posed.problem.status}", {
-            "solver": self.solver,
-            "iterations": getattr(stats, "num_iters", None),
-        }
+            return "error", f"{self.solver}: {error}", {"solver": self.solver}
+        says = str(posed.problem.status)
+        iterations = getattr(posed.problem.solver_stats, "num_iters", None)
+        return says, f"{self.solver}: {says}", {"solver": self.solver, "iterations": iterations}
 
 
 @dataclass(frozen=True)
@@ -125,46 +159,48 @@ class CvxpyPrimal(_Conic):
     True
     """
 
-    def solve(self, program: Program) -> Answer:
-        """Solve a program whose objective is normalised to range one."""
+    def _attempt(self, program: Program) -> tuple[Answer, str]:
         posed = pose_primal(program)
-        message, stats = self._run(posed)
+        says, message, stats = self._run(posed)
         point = posed.variables["occupancy"].value
         if point is None:
-            return Answer(math.nan, None, None, message, stats)
+            return Answer(math.nan, None, None, message, stats), says
         eta = program.temperature or 0.0
         if "kl" in posed.constraints:
             eta = _positive(posed.constraints["kl"].dual_value)
         names = [*program.equalities, *program.inequalities]
         duals = [posed.constraints[name].dual_value for name in names]
-        if any(dual is None for dual in duals):
-            return Answer(eta, None, point, message, stats)
-        signs = [-1.0] * len(program.equalities) + [1.0] * len(program.inequalities)
-        multipliers = np.concatenate([sign * np.ravel(dual) for sign, dual in zip(signs, duals, strict=True)])
-        return Answer(eta, _feasible(program, multipliers), point, message, stats)
+        multipliers = None
+        if all(dual is not None and np.isfinite(dual).all() for dual in duals):
+            multipliers = _signed(program, np.concatenate([np.ravel(dual) for dual in duals]))
+        return Answer(eta, multipliers, point, message, stats), says
 
 
 @dataclass(frozen=True)
 class CvxpyDual(_Conic):
     """The explicit dual, eta and V as CVXPY variables; the parameters are those of :class:`CvxpyPrimal`."""
 
-    def solve(self, program: Program) -> Answer:
-        """Solve a program whose objective is normalised to range one."""
+    def _attempt(self, program: Program) -> tuple[Answer, str]:
         posed = pose_dual(program)
-        message, stats = self._run(posed)
+        says, message, stats = self._run(posed)
         values = [posed.variables[name].value for name in (*program.equalities, *program.inequalities)]
-        if any(value is None for value in values):
-            return Answer(math.nan, None, None, message, stats)
+        if any(value is None or not np.isfinite(value).all() for value in values):
+            return Answer(math.nan, None, None, message, stats), says
         eta = program.temperature or 0.0
         if "kl" in posed.variables:
             eta = _positive(posed.variables["kl"].value)
         point = posed.constraints["flow"].dual_value
         # the sign of an equality's multiplier follows the sense of the problem; an occupancy is non-negative
         point = None if point is None else np.abs(point)
-        return Answer(eta, _feasible(program, np.concatenate(values)), point, message, stats)
+        return Answer(eta, _signed(program, np.concatenate(values)), point, message, stats), says
 
 
-def _feasible(program: Program, multipliers: FloatArray) -> FloatArray:
+def _bound(program: Program, answer: Answer) -> float:
+    assert answer.multipliers is not None
+    return program.bound(answer.eta, answer.multipliers)
+
+
+def _signed(program: Program, multipliers: FloatArray) -> FloatArray:
     return np.where(program.signed, np.maximum(multipliers, 0.0), multipliers)
 
 

@@ -25,6 +25,13 @@ WITH_HESSIAN = ("trust-exact", "dogleg", "trust-constr")
 WITH_PRODUCTS = ("newton-cg", "trust-ncg", "trust-krylov")
 WITH_GRADIENT = ("cg", "bfgs", "l-bfgs-b", "tnc", "slsqp")
 
+FULL_ACCURACY: Mapping[str, Mapping[str, Any]] = {
+    "l-bfgs-b": {"ftol": 0.0, "maxcor": 30, "maxfun": 10**6},
+    "tnc": {"ftol": 0.0},
+    "slsqp": {"ftol": 1e-15},
+}
+"""Options of methods that would stop on small changes of the dual, which is flat where KL is still off."""
+
 WHITENED_LIMIT = 1_000
 """Rows up to which the coordinates are whitened by an eigendecomposition; above it they are scaled only."""
 
@@ -85,8 +92,7 @@ class ScipyDual:
             derivatives["hess"] = dual.hessian
         elif method in WITH_PRODUCTS:
             derivatives["hessp"] = dual.hessian_product
-        options = {"maxiter": self.max_iterations, **({"maxfun": 10**6} if method in ("l-bfgs-b", "tnc") else {})}
-        options |= self.options
+        options = {"maxiter": self.max_iterations, **FULL_ACCURACY.get(method, {}), **self.options}
         if method == "tnc":
             options["maxfun"] = options.pop("maxiter")
         with warnings.catch_warnings(), np.errstate(all="ignore"):
