@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from reps_opt.solvers.newton import Newton
-
-if TYPE_CHECKING:
-    from reps_opt.problems.occupancy import OccupancyProblem
-    from reps_opt.solution import Solution
-    from reps_opt.solvers.answer import Solver
+from reps_opt.problem import Problem
+from reps_opt.solution import Solution
+from reps_opt.solvers.answer import Solver
 
 
-def solve(problem: OccupancyProblem, solver: Solver | None = None) -> Solution:
+def solve(problem: Problem, solver: Solver | None = None) -> Solution:
     """Solve a problem by any route, and certify the answer from the problem's data.
 
     Parameters
@@ -37,10 +33,10 @@ def solve(problem: OccupancyProblem, solver: Solver | None = None) -> Solution:
     >>> mdp = MDP(np.ones((1, 2, 1)), [[0.0, 1.0]], gamma=0.9)
     >>> solution = solve(REPS(mdp, [[0.5, 0.5]], epsilon=0.1))
     >>> print(solution.status, solution.policy.round(4))
-    certified [[0.2813 0.7187]]
+    certified [[0.2802 0.7198]]
     """
     began = time.perf_counter()
-    route = Newton() if solver is None else solver
+    route = problem.default_solver() if solver is None else solver
     if problem.infeasible:
         solution = problem.infeasible_solution()
     else:

@@ -15,10 +15,11 @@ from numpy.typing import ArrayLike
 
 from reps_opt.divergences import KL, Divergence, NoBall
 from reps_opt.mdp import MDP
+from reps_opt.problem import Problem
+from reps_opt.problems.occupancy_solution import OccupancySolution
 from reps_opt.problems.readback import read_answer, read_infeasible
 from reps_opt.problems.reduction import Reduction, reduce
 from reps_opt.program import Centre, LinearLimit, Program, Scale
-from reps_opt.solution import Solution
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.newton import Newton
 from reps_opt.validation import FloatArray, as_float_array, as_scalar, check_nonnegative, read_only
@@ -32,7 +33,7 @@ SINGLE_POINT = 1e-15
 """Radius, beyond the smallest feasible one, up to which the ball counts as a single point."""
 
 
-class OccupancyProblem:
+class OccupancyProblem(Problem):
     """What exact problems share: the MDP, the pairs that can carry mass, and the way from an answer to a solution.
 
     Subclasses say which pairs are allowed and what divergence holds over them.
@@ -95,6 +96,11 @@ class OccupancyProblem:
         """Smallest radius for which the problem is feasible; infinite when none is."""
         return math.inf if self.reduction is None else self.centre.divergence
 
+    def __repr__(self) -> str:
+        ball = f", epsilon={self.epsilon:g}" if self.epsilon is not None and self.epsilon < math.inf else ""
+        ball += f", temperature={self.temperature:g}" if self.temperature is not None else ""
+        return f"{type(self).__name__}({self.mdp!r}{ball})"
+
     @property
     def reference_return(self) -> float:
         """Mean reward <q, r> under the reference; NaN without one."""
@@ -102,7 +108,7 @@ class OccupancyProblem:
 
     @cached_property
     def infeasible(self) -> bool:
-        """Whether the ball is too small, proven by the dual bound on the smallest divergence."""
+        """Whether the ball is too small, by the dual bound on the smallest divergence."""
         if self.reduction is None:
             return True
         if self.epsilon is None or self.epsilon >= self.centre.divergence:
@@ -127,12 +133,10 @@ class OccupancyProblem:
             return Answer(0.0, np.zeros(program.rhs.size), centre.point, "the rewards are constant")
         return None
 
-    def solution(self, program: Program, answer: Answer) -> Solution:
-        """Read a solver's answer to the normalised program back in this problem's words, and certify it."""
+    def solution(self, program: Program, answer: Answer) -> OccupancySolution:
         return read_answer(self, program, answer)
 
-    def infeasible_solution(self) -> Solution:
-        """The solution that reports the smallest feasible radius."""
+    def infeasible_solution(self) -> OccupancySolution:
         return read_infeasible(self)
 
     def _linear_limit(self) -> LinearLimit:

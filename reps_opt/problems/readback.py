@@ -17,8 +17,9 @@ from scipy.optimize import brentq
 
 from reps_opt import markov
 from reps_opt.certificate import Certificate
+from reps_opt.problems.occupancy_solution import OccupancySolution
 from reps_opt.program import Program, Scale
-from reps_opt.solution import Solution, Status
+from reps_opt.solution import Status
 from reps_opt.solvers.answer import Answer
 from reps_opt.validation import FloatArray
 
@@ -38,8 +39,8 @@ class Bound(NamedTuple):
     multipliers: FloatArray
 
 
-def read_answer(problem: OccupancyProblem, program: Program, answer: Answer) -> Solution:
-    """Certified solution from an answer to the normalised program; see :class:`~reps_opt.Solution`."""
+def read_answer(problem: OccupancyProblem, program: Program, answer: Answer) -> OccupancySolution:
+    """Certified solution from an answer to the normalised program; see :class:`OccupancySolution`."""
     reduction = problem.reduction
     assert reduction is not None
     if answer.point is None and answer.multipliers is None:
@@ -57,7 +58,7 @@ def read_answer(problem: OccupancyProblem, program: Program, answer: Answer) -> 
         text = "the MDP is multichain on the reference's support: gain and bias are not unique"
         warnings.warn(text, UserWarning, stacklevel=4)
     eta = bound.eta * scale.factor
-    return Solution(
+    return OccupancySolution(
         problem=problem,
         status=Status.CERTIFIED if ok else Status.UNCERTIFIED,
         eta=eta,
@@ -74,7 +75,7 @@ def read_answer(problem: OccupancyProblem, program: Program, answer: Answer) -> 
     )
 
 
-def read_infeasible(problem: OccupancyProblem) -> Solution:
+def read_infeasible(problem: OccupancyProblem) -> OccupancySolution:
     """The solution of a problem whose ball holds no occupancy."""
     least = problem.epsilon_min
     text = (
@@ -85,16 +86,25 @@ def read_infeasible(problem: OccupancyProblem) -> Solution:
     return _without_point(problem, Status.INFEASIBLE, text, {})
 
 
-def _without_point(problem: OccupancyProblem, status: Status, message: str, stats: dict) -> Solution:
+def _without_point(problem: OccupancyProblem, status: Status, message: str, stats: dict) -> OccupancySolution:
     shape = problem.mdp.rewards.shape
-    value = np.full(shape[0], np.nan)
-    nothing = np.full(shape, np.nan)
+    value, nothing, nan = np.full(shape[0], np.nan), np.full(shape, np.nan), math.nan
     epsilon = math.inf if problem.epsilon is None else problem.epsilon
-    nan = math.nan
-    certificate = Certificate(nan, nan, nan, nan, epsilon, nan, nan)
-    duals = {"flow": value, "normalisation": nan, "kl": nan}
-    least = problem.epsilon_min
-    return Solution(problem, status, nan, value, nothing, nothing, nan, nan, duals, certificate, least, message, stats)
+    return OccupancySolution(
+        problem=problem,
+        status=status,
+        eta=nan,
+        value=value,
+        occupancy=nothing,
+        policy=nothing,
+        objective=nan,
+        dual_objective=nan,
+        duals={"flow": value, "normalisation": nan, "kl": nan},
+        certificate=Certificate(nan, nan, nan, nan, epsilon, nan, nan),
+        epsilon_min=problem.epsilon_min,
+        message=message,
+        stats=stats,
+    )
 
 
 def _policies(problem: OccupancyProblem, program: Program, answer: Answer) -> Iterator[FloatArray]:
