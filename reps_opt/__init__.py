@@ -8,7 +8,7 @@ _ORIGIN = {
     "LinearProgram": ".problems.occupancy",
     "Solution": ".solution",
     "Status": ".solution",
-    "solve": ".solve",
+    "solve": ".solving",
 }
 
 __version__ = "0.1.0"

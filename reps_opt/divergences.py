@@ -1,0 +1,134 @@
+"""Divergences: what "close to the data" means, as value, conjugate and CVXPY expression.
+
+Each divergence D is a convex function on the probability simplex {x >= 0, sum x = 1} of its n coordinates. Solvers see
+it through its conjugate there, D*(y) = max_x <x, y> - D(x), whose gradient is the maximiser x and whose Hessian has the
+form ``diag(w) - w w' / sum(w)``: a weighted covariance. A new divergence is one subclass.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import kl_div, logsumexp
+
+from reps_opt.validation import FloatArray, read_only
+
+
+@dataclass(frozen=True)
+class Conjugate:
+    """Value and derivatives of a conjugate D* at one point y.
+
+    Attributes
+    ----------
+    value : float
+        ``D*(y)``.
+    point : (n,) array
+        Gradient: the maximiser x of ``<x, y> - D(x)`` over the simplex.
+    weights : (n,) array
+        Curvature w >= 0: the Hessian is ``diag(w) - w w' / sum(w)``.
+    normaliser : float
+        Multiplier of ``sum x = 1`` in that maximisation.
+    """
+
+    value: float
+    point: FloatArray
+    weights: FloatArray
+    normaliser: float
+
+    def hessian(self, direction: FloatArray) -> FloatArray:
+        """Hessian of D* times a direction (n,)."""
+        total = self.weights.sum()
+        mean = self.weights @ direction / total if total > 0 else 0.0
+        return self.weights * (direction - mean)
+
+
+class Divergence(ABC):
+    """A convex function on the simplex, with its minimiser ``reference`` and its conjugate."""
+
+    reference: FloatArray
+
+    @abstractmethod
+    def value(self, x: FloatArray) -> float:
+        """D(x) for x on the simplex; infinite outside the domain."""
+
+    @abstractmethod
+    def conjugate(self, y: FloatArray) -> Conjugate:
+        """D* and its derivatives at y (n,)."""
+
+    @abstractmethod
+    def expression(self, cp: Any, x: Any) -> Any:
+        """D(x) as a CVXPY expression of the CVXPY variable x; ``cp`` is the cvxpy module."""
+
+    @abstractmethod
+    def dual_constraints(self, cp: Any, slack: Any, eta: Any) -> dict[str, Any]:
+        """Labelled CVXPY constraints that say ``eta D*(slack / eta) <= 0``, slack holding the normaliser already."""
+
+
+class KL(Divergence):
+    r"""Relative entropy :math:`KL(x\|q) = \sum_i x_i \log(x_i / q_i)`, in nats.
+
+    On the simplex :math:`D^*(y) = \log \sum_i q_i e^{y_i}`, :math:`x = q e^y / \sum q e^y` and :math:`w = x`.
+
+    Parameters
+    ----------
+    reference
+        q (n,), positive. It may sum to less than one, when part of a distribution is out of reach.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ball = KL(np.array([0.5, 0.5]))
+    >>> x = ball.conjugate(np.array([np.log(3.0), 0.0])).point
+    >>> x
+    array([0.75, 0.25])
+    >>> round(ball.value(x), 6)
+    0.130812
+    """
+
+    def __init__(self, reference: FloatArray) -> None:
+        self.reference = read_only(reference)
+        with np.errstate(divide="ignore"):
+            self._log_reference = np.log(reference)
+
+    def value(self, x: FloatArray) -> float:
+        return float(kl_div(x, self.reference).sum() + (x.sum() - self.reference.sum()))
+
+    def conjugate(self, y: FloatArray) -> Conjugate:
+        exponent = self._log_reference + y
+        normaliser = float(logsumexp(exponent))
+        point = np.exp(exponent - normaliser)
+        return Conjugate(normaliser, point, point, normaliser)
+
+    def expression(self, cp: Any, x: Any) -> Any:
+        return cp.sum(cp.rel_entr(x, self.reference))
+
+    def dual_constraints(self, cp: Any, slack: Any, eta: Any) -> dict[str, Any]:
+        scaled = cp.Variable(self.reference.size, name="partition")  # >= eta exp(slack / eta)
+        return {
+            "kl": cp.ExpCone(slack, eta * np.ones(self.reference.size), scaled),
+            "normalisation": self.reference @ scaled <= eta,
+        }
+
+
+class NoBall(Divergence):
+    r"""No divergence at all: D = 0 on the simplex, so that :math:`D^*(y) = \max_i y_i` (a linear program)."""
+
+    def __init__(self, size: int) -> None:
+        self.reference = read_only(np.full(size, 1.0 / size))
+
+    def value(self, x: FloatArray) -> float:
+        return 0.0 if np.all(x >= 0) else float("inf")
+
+    def conjugate(self, y: FloatArray) -> Conjugate:
+        top = float(y.max())
+        point = (y == top) / np.count_nonzero(y == top)
+        return Conjugate(top, point, np.zeros_like(y), top)
+
+    def expression(self, cp: Any, x: Any) -> Any:
+        return None
+
+    def dual_constraints(self, cp: Any, slack: Any, eta: Any) -> dict[str, Any]:
+        return {"normalisation": slack <= 0}

@@ -1,0 +1,298 @@
+"""Exact problems over the occupancy measure of a finite MDP: REPS and the linear program.
+
+Shapes: S states, A actions; n pairs and m states that can carry mass (:mod:`reps_opt.problems.reduction`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from reps_opt.divergences import KL, Divergence, NoBall
+from reps_opt.mdp import MDP
+from reps_opt.problem import Problem
+from reps_opt.problems.occupancy_solution import OccupancySolution
+from reps_opt.problems.readback import read_answer, read_infeasible
+from reps_opt.problems.reduction import Reduction, reduce
+from reps_opt.program import Centre, LinearLimit, Program, Scale
+from reps_opt.solvers.answer import Answer
+from reps_opt.solvers.newton import Newton
+from reps_opt.validation import FloatArray, as_float_array, as_scalar, check_nonnegative, read_only
+
+CONSISTENT = 1e-11
+"""Largest 1-norm of the flow residual for which a reference counts as feasible itself."""
+
+TIGHT = 1e-9
+"""Bellman error, in units of the largest value, up to which an action counts as optimal in the linear program."""
+SINGLE_POINT = 1e-15
+"""Radius, beyond the smallest feasible one, up to which the ball counts as a single point."""
+
+
+class OccupancyProblem(Problem):
+    """What exact problems share: the MDP, the pairs that can carry mass, and the way from an answer to a solution.
+
+    Subclasses say which pairs are allowed and what divergence holds over them.
+    """
+
+    mdp: MDP
+    reference: FloatArray | None = None
+    epsilon: float | None = math.inf
+    temperature: float | None = None
+
+    def _allowed(self) -> np.ndarray:
+        """Mask (S*A,) of the pairs that may carry mass."""
+        raise NotImplementedError
+
+    def _divergence(self, reduction: Reduction) -> Divergence:
+        """The divergence over the pairs of a reduction."""
+        raise NotImplementedError
+
+    @cached_property
+    def reduction(self) -> Reduction | None:
+        """Pairs and states that can carry mass; None when no occupancy lives on the reference's support."""
+        return reduce(self.mdp, self._allowed())
+
+    @cached_property
+    def program(self) -> Program:
+        """The :class:`~reps_opt.program.Program` over the pairs that can carry mass, in reward units."""
+        if self.reduction is None:
+            raise ValueError("reference supports no occupancy of the MDP: no radius makes the problem feasible")
+        objective = self.mdp.rewards.ravel()[self.reduction.pairs]
+        return self._pose(self.reduction, objective)
+
+    def _pose(self, reduction: Reduction, objective: FloatArray) -> Program:
+        whole = reduction is self.reduction
+        return Program(
+            objective,
+            self._divergence(reduction),
+            self.epsilon,
+            {"flow": reduction.flow()},
+            temperature=self.temperature,
+            grounds=reduction.grounds(),
+            mass_implied=self.mdp.gamma < 1,
+            linear_limit=self._linear_limit if whole else None,
+        )
+
+    @cached_property
+    def centre(self) -> Centre:
+        """The occupancy closest to the reference: the reference itself where it is flow-consistent."""
+        program = self.program
+        reference = program.divergence.reference
+        missed = np.abs(program.residual(reference)).sum() + abs(reference.sum() - 1.0)
+        if missed <= CONSISTENT or isinstance(program.divergence, NoBall):
+            return Centre(reference, np.zeros(program.rhs.size), 0.0)
+        answer = Newton().project(program)
+        assert answer.point is not None
+        assert answer.multipliers is not None
+        return Centre(answer.point, answer.multipliers, program.divergence.value(answer.point))
+
+    @property
+    def epsilon_min(self) -> float:
+        """Smallest radius for which the problem is feasible; infinite when none is."""
+        return math.inf if self.reduction is None else self.centre.divergence
+
+    def __repr__(self) -> str:
+        ball = f", epsilon={self.epsilon:g}" if self.epsilon is not None and self.epsilon < math.inf else ""
+        ball += f", temperature={self.temperature:g}" if self.temperature is not None else ""
+        return f"{type(self).__name__}({self.mdp!r}{ball})"
+
+    @property
+    def reference_return(self) -> float:
+        """Mean reward <q, r> under the reference; NaN without one."""
+        return math.nan if self.reference is None else float(np.sum(self.reference * self.mdp.rewards))
+
+    @cached_property
+    def infeasible(self) -> bool:
+        """Whether the ball is too small, by the dual bound on the smallest divergence."""
+        if self.reduction is None:
+            return True
+        if self.epsilon is None or self.epsilon >= self.centre.divergence:
+            return False
+        v = self.centre.multipliers
+        least = -self.program.rhs @ v - self.program.divergence.conjugate(-(self.program.transpose @ v)).value
+        return bool(self.epsilon < least - CONSISTENT)
+
+    @cached_property
+    def normalised(self) -> tuple[Program, Scale]:
+        """The program with rewards of range one, its centre found, and how to undo the scaling."""
+        program = self.program
+        moved = self.centre if self.centre.multipliers.any() else None
+        return replace(program, centre=moved).normalised()
+
+    def closed_form(self, program: Program) -> Answer | None:
+        """Answer that needs no solver: a ball that holds one point, or rewards that are all the same."""
+        centre = self.centre
+        if self.epsilon is not None and self.epsilon - centre.divergence <= SINGLE_POINT:
+            return Answer(math.inf, np.zeros(program.rhs.size), centre.point, "the ball holds a single point")
+        if np.ptp(program.objective) == 0 and self.temperature is None:
+            return Answer(0.0, np.zeros(program.rhs.size), centre.point, "the rewards are constant")
+        return None
+
+    def solution(self, program: Program, answer: Answer) -> OccupancySolution:
+        return read_answer(self, program, answer)
+
+    def infeasible_solution(self) -> OccupancySolution:
+        return read_infeasible(self)
+
+    def _linear_limit(self) -> LinearLimit:
+        """Policy iteration for the linear program, then the point of its optimal face closest to the reference."""
+        program, reduction = self.program, self.reduction
+        assert reduction is not None
+        optimum = reduction.optimum()
+        slack = program.slack(optimum.value)
+        unit = max(float(np.ptp(program.objective)), 1e-3 * float(np.abs(optimum.value).max()))
+        tight = slack >= slack.max() - TIGHT * unit
+        point = self._nearest_on_face(reduction, tight)
+        return LinearLimit(point, optimum.value, program.divergence.value(point))
+
+    def _nearest_on_face(self, reduction: Reduction, tight: np.ndarray) -> FloatArray:
+        """Point (n,) closest to the reference among those with mass on the tight pairs (n,) only."""
+        allowed = np.zeros(self.mdp.rewards.size, dtype=bool)
+        allowed[reduction.pairs[tight]] = True
+        face = reduce(self.mdp, allowed)
+        assert face is not None
+        answer = Newton().project(self._pose(face, np.zeros(face.pairs.size)))
+        assert answer.point is not None
+        point = np.zeros(reduction.pairs.size)
+        point[np.searchsorted(reduction.pairs, face.pairs)] = answer.point
+        return point
+
+    def to_cvxpy(self, side: str = "primal") -> Any:
+        """The problem as a ``cvxpy.Problem`` to inspect, in reward units, over the pairs that can carry mass.
+
+        Parameters
+        ----------
+        side
+            ``"primal"``: variable ``occupancy`` (n,), constraints labelled ``flow``, ``normalisation`` and ``kl``.
+            ``"dual"``: variables ``flow`` (the values, (m,)), ``normalisation`` and ``kl`` (eta); each constraint has
+            the label of what it comes from: ``flow`` defines the Bellman error, and its multiplier is the occupancy;
+            ``kl`` and ``normalisation`` bound the partition function.
+
+        Returns
+        -------
+        cvxpy.Problem
+            Made anew at every call: one problem shared by threads gives silently wrong answers.
+        """
+        from reps_opt.solvers.cvxpy_conic import pose
+
+        return pose(self.program, side).problem
+
+
+class REPS(OccupancyProblem):
+    r"""Relative entropy policy search on a finite MDP.
+
+    .. math::
+        \max_p\; \langle p, r\rangle \quad\text{s.t.}\quad
+        \textstyle\sum_a p(s',a) = (1-\gamma)\mu_0(s') + \gamma\sum_{s,a} p(s,a) P(s'|s,a) \;[V],\quad
+        \sum p = 1\;[\lambda],\quad KL(p\|q) \le \epsilon\;[\eta]
+
+    .. math::
+        \min_{\eta, V}\; g = \eta\epsilon + (1-\gamma)\mu_0'V
+        + \eta\log\textstyle\sum_{s,a} q\, e^{\delta_V/\eta},
+        \qquad \delta_V = r + \gamma P V - V, \qquad p \propto q\, e^{\delta_V/\eta}
+
+    With ``mdp.gamma == 1`` the flow is stationary: its right-hand side is zero, and ``mu0`` plays no part.
+
+    Parameters
+    ----------
+    mdp
+        The :class:`~reps_opt.MDP`.
+    reference
+        q (S, A): where the data come from, for instance ``mdp.occupancy(policy)``. Non-negative, of any positive sum
+        (visit counts are fine): it is scaled to sum one. Pairs where it is zero stay at zero.
+    epsilon
+        Radius of the ball, in nats: 0 leaves the reference, infinity makes the linear program.
+    temperature
+        Instead of ``epsilon``: a fixed eta > 0, in reward units a nat (penalty form).
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a reference of the wrong shape or dtype, with NaN, negative entries or sum zero; a negative or NaN
+        epsilon; epsilon and temperature both given, or neither.
+
+    References
+    ----------
+    Peters, Muelling, Altun (2010), *Relative entropy policy search*, equations 1-6 (the dual is their equation 8,
+    for average reward).
+
+    Examples
+    --------
+    >>> from reps_opt import MDP, REPS, solve
+    >>> mdp = MDP.from_gymnasium("FrozenLake-v1", gamma=0.99)
+    >>> q = mdp.occupancy(mdp.uniform_policy())
+    >>> solution = solve(REPS(mdp, reference=q, epsilon=0.5))
+    >>> print(solution.status, round(solution.kl, 9), solution.certificate.gap < 1e-8)
+    certified 0.5 True
+    >>> solution.objective > mdp.expected_return(mdp.uniform_policy())
+    True
+    """
+
+    def __init__(
+        self, mdp: MDP, reference: ArrayLike, epsilon: float | None = None, temperature: float | None = None
+    ) -> None:
+        self.mdp = mdp
+        q = as_float_array(reference, "reference", mdp.rewards.shape)
+        check_nonnegative(q, "reference")
+        total = float(q.sum())
+        if total == 0:
+            raise ValueError("reference sums to zero: it must put mass somewhere")
+        self.reference = read_only(q / total)
+        if (epsilon is None) == (temperature is None):
+            raise ValueError("exactly one of epsilon (ball) and temperature (penalty) must be given")
+        self.epsilon = None if epsilon is None else as_scalar(epsilon, "epsilon", low=0.0, infinite=True)
+        if temperature is not None:
+            self.temperature = as_scalar(temperature, "temperature", low=0.0, low_open=True)
+
+    def _allowed(self) -> np.ndarray:
+        assert self.reference is not None
+        return self.reference.ravel() > 0
+
+    def _divergence(self, reduction: Reduction) -> Divergence:
+        assert self.reference is not None
+        return KL(self.reference.ravel()[reduction.pairs])
+
+
+class LinearProgram(OccupancyProblem):
+    r"""The linear program of an MDP: the best occupancy, with no ball around any data.
+
+    .. math:: \max_p\; \langle p, r\rangle \quad\text{s.t.}\quad \text{flow}\;[V],
+              \quad \textstyle\sum p = 1\;[\lambda],\quad p \ge 0
+
+    Its multiplier V is the optimal value function in every state that matters, and eta is zero. Actions that are
+    equally good are taken with equal probability.
+
+    Parameters
+    ----------
+    mdp
+        The :class:`~reps_opt.MDP`. With ``gamma == 1`` the stationary distribution may choose its end component.
+
+    References
+    ----------
+    Puterman (1994), *Markov decision processes*, sections 6.9 and 8.8.
+
+    Examples
+    --------
+    >>> from reps_opt import MDP, LinearProgram, solve
+    >>> mdp = MDP.from_gymnasium("FrozenLake-v1", gamma=0.99)
+    >>> solution = solve(LinearProgram(mdp))
+    >>> bool(abs(solution.value - mdp.solve_optimal().value).max() < 1e-9)
+    True
+    """
+
+    def __init__(self, mdp: MDP) -> None:
+        self.mdp = mdp
+
+    def _allowed(self) -> np.ndarray:
+        return np.ones(self.mdp.rewards.size, dtype=bool)
+
+    def _divergence(self, reduction: Reduction) -> Divergence:
+        return NoBall(reduction.pairs.size)
+
+    def _nearest_on_face(self, reduction: Reduction, tight: np.ndarray) -> FloatArray:
+        return tight / np.count_nonzero(tight)

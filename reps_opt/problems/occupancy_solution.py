@@ -1,0 +1,93 @@
+"""The answer to a problem over the occupancy measure of a finite MDP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from reps_opt.solution import Solution
+from reps_opt.validation import FloatArray
+
+if TYPE_CHECKING:
+    import matplotlib.figure
+    import xarray
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class OccupancySolution(Solution):
+    r"""Answer to an occupancy problem; see :class:`~reps_opt.Solution` for what every answer has.
+
+    Attributes
+    ----------
+    value : (S,) array
+        Multiplier of the flow: the value function V of :math:`\delta = r + \gamma P V - V`. Gauge: discounted, V is
+        shifted until the multiplier of the normalisation is zero, which puts it on the scale of the ordinary
+        (unnormalised) value function; average reward, V has mean zero under the new state distribution in each
+        component. NaN in states that cannot carry mass.
+    occupancy : (S, A) array
+        The new state-action distribution p: the exact occupancy of ``policy``, inside the ball.
+    policy : (S, A) array
+        The new policy. In states that cannot carry mass it is the reference's, uniform where that is silent too.
+    objective : float
+        Mean reward <p, r>; in penalty form less ``temperature * KL``.
+    duals : mapping
+        ``flow`` (V), ``normalisation`` (lambda) and ``kl`` (eta).
+    epsilon_min : float
+        Smallest radius for which the problem is feasible: zero when the reference is.
+    """
+
+    value: FloatArray
+    occupancy: FloatArray
+    policy: FloatArray
+    epsilon_min: float = 0.0
+
+    @property
+    def state_distribution(self) -> FloatArray:
+        """New state distribution (S,)."""
+        return self.occupancy.sum(axis=1)
+
+    @property
+    def bellman_error(self) -> FloatArray:
+        """Bellman error (S, A) under ``value``; NaN where the state or a next state has no value."""
+        mdp = self.problem.mdp
+        known = np.isfinite(self.value)
+        ahead = mdp.gamma * (mdp.transitions @ np.where(known, self.value, 0.0))
+        ahead[(mdp.transitions @ (~known).astype(float)) > 0] = np.nan
+        return mdp.rewards + ahead.reshape(mdp.rewards.shape) - self.value[:, None]
+
+    def rows(self) -> list[tuple[str, str]]:
+        lines = super().rows()
+        if self.has_point and np.isfinite(self.problem.reference_return):
+            lines.insert(1, ("reference", f"{self.problem.reference_return:.10g}"))
+        elif not self.has_point:
+            lines.insert(1, ("epsilon_min", f"{self.epsilon_min:.9g}"))
+        return lines
+
+    def to_xarray(self) -> xarray.Dataset:
+        """The arrays with named dimensions ``state`` and ``action``; the numbers as attributes."""
+        import xarray
+
+        pairs = ("state", "action")
+        arrays: dict[str, Any] = {
+            "value": ("state", self.value),
+            "occupancy": (pairs, self.occupancy),
+            "policy": (pairs, self.policy),
+            "reward": (pairs, self.problem.mdp.rewards),
+            "bellman_error": (pairs, self.bellman_error),
+        }
+        if self.problem.reference is not None:
+            arrays["reference"] = (pairs, self.problem.reference)
+        names = ("eta", "kl", "objective", "dual_objective", "epsilon_min")
+        attributes: dict[str, Any] = {name: float(getattr(self, name)) for name in names}
+        attributes |= {"status": str(self.status), "gap": self.certificate.gap, "gamma": self.problem.mdp.gamma}
+        n_states, n_actions = self.policy.shape
+        coordinates = {"state": np.arange(n_states), "action": np.arange(n_actions)}
+        return xarray.Dataset(arrays, coordinates, attributes)
+
+    def plot(self) -> matplotlib.figure.Figure:
+        """Draw value and policy (on the map, where the MDP has one), the weights p/q and the duals."""
+        from reps_opt.plotting import plot_solution
+
+        return plot_solution(self)

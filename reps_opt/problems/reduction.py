@@ -1,0 +1,110 @@
+"""Presolve for occupancy problems: which state-action pairs can carry mass at all, and the flow rows over them.
+
+Shapes: S states and A actions of the MDP; n pairs and m states kept; flat pair index ``s*A + a``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.sparse as sp
+
+from reps_opt.graph import BoolArray, IntArray, closed_pairs, end_components, reachable_states, state_graph
+from reps_opt.mdp import MDP
+from reps_opt.program import Block
+from reps_opt.validation import FloatArray
+
+if TYPE_CHECKING:
+    from reps_opt.dynamic_programming import OptimalPolicy
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """The pairs of an MDP that can carry mass, given the pairs allowed.
+
+    Every feasible occupancy is zero outside them, and some feasible occupancy is positive on all of them, so that the
+    dual of a program over them is attained.
+
+    Attributes
+    ----------
+    pairs : (n,) int
+        Flat indices of the pairs kept.
+    states : (m,) int
+        States kept: those of the pairs.
+    component : (m,) int
+        End component of each kept state (average reward); all zero when discounted.
+    """
+
+    mdp: MDP
+    pairs: IntArray
+    states: IntArray
+    component: IntArray
+
+    @property
+    def pair_state(self) -> IntArray:
+        """Position in ``states`` of the state of each pair (n,)."""
+        return np.searchsorted(self.states, self.pairs // self.mdp.n_actions)
+
+    def flow(self) -> Block:
+        """Flow rows ``sum_a p(s', a) - gamma sum p(s, a) P(s'|s, a) = (1 - gamma) mu0(s')``."""
+        n, m = self.pairs.size, self.states.size
+        leaving = sp.csr_array((np.ones(n), (np.arange(n), self.pair_state)), shape=(n, m))
+        arriving = self.mdp.transitions[self.pairs]
+        if m < self.mdp.n_states:
+            arriving = arriving[:, self.states]
+        columns = leaving - self.mdp.gamma * arriving
+        return Block(columns.T.tocsr(), (1 - self.mdp.gamma) * self.mdp.mu0[self.states])
+
+    def grounds(self) -> IntArray:
+        """One state a component whose value can be fixed at zero (average reward); none when discounted."""
+        if self.mdp.gamma < 1:
+            return np.zeros(0, dtype=np.int64)
+        return np.unique(self.component, return_index=True)[1]
+
+    def optimum(self) -> OptimalPolicy:
+        """Optimal policy of the MDP made of the kept pairs; an action not kept repeats one that is."""
+        n_actions = self.mdp.n_actions
+        first = np.searchsorted(self.pair_state, np.arange(self.states.size))
+        table = np.repeat(self.pairs[first], n_actions).reshape(-1, n_actions)
+        table[self.pair_state, self.pairs % n_actions] = self.pairs
+        transitions = self.mdp.transitions[table.ravel()][:, self.states]
+        rewards = self.mdp.rewards.ravel()[table]
+        start = self.mdp.mu0[self.states] if self.mdp.gamma < 1 else None
+        return MDP(transitions, rewards, self.mdp.gamma, start).solve_optimal()
+
+    def spread_pairs(self, values: FloatArray, fill: float = 0.0) -> FloatArray:
+        """Values (n,) of the kept pairs as an (S, A) array, ``fill`` elsewhere."""
+        full = np.full(self.mdp.n_states * self.mdp.n_actions, fill)
+        full[self.pairs] = values
+        return full.reshape(self.mdp.n_states, self.mdp.n_actions)
+
+    def spread_states(self, values: FloatArray, fill: float = np.nan) -> FloatArray:
+        """Values (m,) of the kept states as an (S,) array, ``fill`` elsewhere."""
+        full = np.full(self.mdp.n_states, fill)
+        full[self.states] = values
+        return full
+
+
+def reduce(mdp: MDP, allowed: BoolArray) -> Reduction | None:
+    """Keep the pairs that can carry mass when only ``allowed`` pairs (S*A,) may; None when no occupancy is left.
+
+    Discounted: pairs that lead out of the allowed set are dropped, then states that cannot be reached from ``mu0``.
+    Average reward: the maximal end components are kept, since every stationary distribution lives on them.
+    """
+    component = np.zeros(mdp.n_states, dtype=np.int64)
+    if mdp.gamma < 1:
+        kept = closed_pairs(mdp.transitions, allowed)
+        alive = kept.reshape(mdp.n_states, mdp.n_actions).any(axis=1)
+        if (mdp.mu0[~alive] > 0).any():
+            return None
+        reached = reachable_states(state_graph(mdp.transitions, kept), mdp.mu0 > 0)
+        kept &= np.repeat(reached, mdp.n_actions)
+    else:
+        kept, component = end_components(mdp.transitions, allowed)
+        if not kept.any():
+            return None
+    pairs = np.flatnonzero(kept)
+    states = np.unique(pairs // mdp.n_actions)
+    return Reduction(mdp, pairs, states, component[states])

@@ -1,0 +1,239 @@
+r"""One convex program for every update, and its dual.
+
+.. math::
+    \text{maximise}\quad \langle c, x\rangle \quad\text{s.t.}\quad
+    A x = b \;[v], \quad C x \le d \;[\nu \ge 0], \quad D(x) \le \epsilon \;[\eta \ge 0],
+    \quad x \ge 0,\; \mathbf 1'x = 1 \;[\lambda]
+
+.. math::
+    \text{minimise}\quad g(\eta, v, \nu) = \eta\epsilon + b'v + d'\nu + \eta D^*\!\big((c - A'v - C'\nu)/\eta\big),
+    \qquad x = \nabla D^*\!\big((c - A'v - C'\nu)/\eta\big)
+
+Shapes: n coordinates of x; m rows in all, equalities first; ``multipliers`` stacks v and nu (m,).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from reps_opt.divergences import Conjugate, Divergence
+from reps_opt.graph import BoolArray, IntArray
+from reps_opt.validation import FloatArray
+
+
+class Block(NamedTuple):
+    """Named linear constraints: ``matrix @ x == rhs`` or ``matrix @ x <= rhs``, matrix (k, n) sparse, rhs (k,)."""
+
+    matrix: sp.csr_array
+    rhs: FloatArray
+
+
+class Scale(NamedTuple):
+    """Rewards in units of their range: ``original = shift + factor * normalised``."""
+
+    shift: float
+    factor: float
+
+
+@dataclass(frozen=True)
+class Centre:
+    """The point of the constraints that is closest to the reference, in divergence.
+
+    Attributes
+    ----------
+    point : (n,) array
+        The reference itself where it satisfies the constraints.
+    multipliers : (m,) array
+        v0 with ``point = grad D*(-A'v0)``; zero for the reference itself.
+    divergence : float
+        D(point): the smallest radius for which the program is feasible.
+    """
+
+    point: FloatArray
+    multipliers: FloatArray
+    divergence: float
+
+
+@dataclass(frozen=True)
+class LinearLimit:
+    """The eta -> 0 limit: the point of the linear program's optimal face that is closest to the reference.
+
+    Attributes
+    ----------
+    point : (n,) array
+        The point itself.
+    multipliers : (m,) array
+        Optimal multipliers of the linear program.
+    divergence : float
+        D(point): the smallest radius at which the ball is slack.
+    """
+
+    point: FloatArray
+    multipliers: FloatArray
+    divergence: float
+
+
+@dataclass(frozen=True)
+class DualPoint:
+    """The dual function at one (eta, multipliers), with everything its derivatives need.
+
+    Attributes
+    ----------
+    value : float
+        g: an upper bound on the optimum, whatever the point.
+    slack : (n,) array
+        ``c - A'v - C'nu``: the Bellman error, where the rows are the flow.
+    conjugate : Conjugate
+        D* at ``slack / eta``; its ``point`` is the primal candidate x.
+    residual : (m,) array
+        ``(b, d) - (A, C) x``, the gradient of g in the multipliers.
+    divergence : float
+        D(x); ``epsilon - divergence`` is dg/d eta.
+    """
+
+    eta: float
+    multipliers: FloatArray
+    value: float
+    slack: FloatArray
+    conjugate: Conjugate
+    residual: FloatArray
+    divergence: float
+
+
+@dataclass(frozen=True)
+class Program:
+    """A linear objective over a divergence ball with named linear constraints.
+
+    Parameters
+    ----------
+    objective
+        c (n,).
+    divergence
+        D; :class:`~reps_opt.divergences.NoBall` makes a linear program.
+    epsilon
+        Radius of the ball.
+    equalities, inequalities
+        Blocks by name. That x is non-negative and sums to one belongs to the divergence's domain.
+    temperature
+        A fixed eta > 0: then ``eta D(x)`` is subtracted from the objective instead of a ball (``epsilon`` is None).
+    grounds
+        Rows whose multiplier can be fixed at zero, one for each combination of rows that vanishes identically.
+    mass_implied
+        Whether some combination of the rows already says ``sum x = 1``.
+    linear_limit
+        Computes the :class:`LinearLimit` of this program.
+    centre
+        The :class:`Centre`; None when the reference satisfies the constraints.
+    """
+
+    objective: FloatArray
+    divergence: Divergence
+    epsilon: float | None
+    equalities: Mapping[str, Block] = field(default_factory=dict)
+    inequalities: Mapping[str, Block] = field(default_factory=dict)
+    temperature: float | None = None
+    grounds: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    mass_implied: bool = False
+    linear_limit: Callable[[], LinearLimit] | None = None
+    centre: Centre | None = None
+
+    @property
+    def n(self) -> int:
+        """Number of coordinates."""
+        return self.objective.size
+
+    @cached_property
+    def matrix(self) -> sp.csr_array:
+        """All rows (m, n): equalities, then inequalities."""
+        blocks = [*self.equalities.values(), *self.inequalities.values()]
+        return sp.vstack([block.matrix for block in blocks], format="csr") if blocks else sp.csr_array((0, self.n))
+
+    @cached_property
+    def transpose(self) -> sp.csr_array:
+        """``matrix.T`` (n, m), in row order."""
+        return self.matrix.T.tocsr()
+
+    @cached_property
+    def rhs(self) -> FloatArray:
+        """Right-hand sides (m,)."""
+        blocks = [*self.equalities.values(), *self.inequalities.values()]
+        return np.concatenate([block.rhs for block in blocks]) if blocks else np.zeros(0)
+
+    @cached_property
+    def signed(self) -> BoolArray:
+        """Rows (m,) whose multiplier must be >= 0: the inequalities."""
+        n_equal = sum(block.rhs.size for block in self.equalities.values())
+        return np.arange(self.rhs.size) >= n_equal
+
+    def by_name(self, multipliers: FloatArray) -> dict[str, FloatArray]:
+        """Split stacked multipliers (m,) into one array a block."""
+        blocks = {**self.equalities, **self.inequalities}
+        ends = np.cumsum([block.rhs.size for block in blocks.values()])[:-1]
+        return dict(zip(blocks, np.split(multipliers, ends), strict=True))
+
+    def normalised(self) -> tuple[Program, Scale]:
+        """The same program with its objective shifted and scaled to range one, and how to undo that.
+
+        A constant shift of the objective is a constant on the simplex, and eta, v, nu scale with the objective.
+        """
+        low, high = float(self.objective.min()), float(self.objective.max())
+        factor = high - low if high > low else 1.0
+        shifted = replace(self, objective=self.objective - low)
+        return self._with_rows(shifted).in_units_of(factor), Scale(low, factor)
+
+    def in_units_of(self, unit: float) -> Program:
+        """The same program with its objective, and with it eta, v and nu, divided by ``unit``."""
+        limit = self.linear_limit
+        scaled = replace(
+            self,
+            objective=self.objective / unit,
+            temperature=None if self.temperature is None else self.temperature / unit,
+            linear_limit=None if limit is None else lambda: _scaled_limit(limit(), unit),
+        )
+        return self._with_rows(scaled)
+
+    def _with_rows(self, other: Program) -> Program:
+        """The other program, given the stacked rows of this one, which are the same."""
+        for shared in ("matrix", "transpose", "rhs", "signed"):
+            other.__dict__[shared] = getattr(self, shared)
+        return other
+
+    def residual(self, x: FloatArray) -> FloatArray:
+        """``(b, d) - (A, C) x`` (m,)."""
+        return self.rhs - self.matrix @ x
+
+    def slack(self, multipliers: FloatArray) -> FloatArray:
+        """``c - A'v - C'nu`` (n,)."""
+        return self.objective - self.transpose @ multipliers
+
+    def score(self, x: FloatArray) -> float:
+        """Primal objective: ``<c, x>``, less ``temperature * D(x)`` in penalty form."""
+        value = float(self.objective @ x)
+        return value if self.temperature is None else value - self.temperature * self.divergence.value(x)
+
+    def dual(self, eta: float, multipliers: FloatArray) -> DualPoint:
+        """Dual function and derivatives at ``eta > 0``."""
+        slack = self.slack(multipliers)
+        scaled = slack / eta
+        conjugate = self.divergence.conjugate(scaled)
+        value = float(self.rhs @ multipliers + eta * conjugate.value)
+        if self.epsilon is not None:
+            value += eta * self.epsilon
+        divergence = float(conjugate.point @ scaled - conjugate.value)
+        return DualPoint(eta, multipliers, value, slack, conjugate, self.residual(conjugate.point), divergence)
+
+    def bound(self, eta: float, multipliers: FloatArray) -> float:
+        """Upper bound on the optimum from any ``eta >= 0`` and multipliers of the right sign (weak duality)."""
+        if eta > 0:
+            return self.dual(eta, multipliers).value
+        return float(self.rhs @ multipliers + self.slack(multipliers).max())
+
+
+def _scaled_limit(limit: LinearLimit, factor: float) -> LinearLimit:
+    return replace(limit, multipliers=limit.multipliers / factor)

@@ -1,0 +1,208 @@
+"""The two explicit routes: the primal and the dual of a program, posed in CVXPY with labelled constraints.
+
+The only module that imports cvxpy. Multipliers are found by label and put into the signs of :mod:`reps_opt.program`,
+where every multiplier is the derivative of the maximum in its right-hand side; tests hold them to that by finite
+differences, since CVXPY's signs follow the sense of the problem.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+
+from reps_opt.program import Program
+from reps_opt.solvers.answer import Answer
+from reps_opt.solvers.newton import quadratic_start
+from reps_opt.solvers.normal_equations import normal_equations
+from reps_opt.validation import FloatArray
+
+SIDES = ("primal", "dual")
+
+UNITS = (1.0, 10.0)
+"""Units of the objective that a solver is offered, in multiples of the starting eta; then the reward range itself."""
+
+
+@dataclass(frozen=True)
+class Posed:
+    """A ``cvxpy.Problem``, its variables and its constraints by label."""
+
+    problem: cp.Problem
+    variables: Mapping[str, cp.Variable]
+    constraints: Mapping[str, Any]
+
+
+def pose(program: Program, side: str) -> Posed:
+    """Pose one side of a program in CVXPY; see :meth:`reps_opt.REPS.to_cvxpy`."""
+    if side not in SIDES:
+        raise ValueError(f"side must be one of {SIDES}, got {side!r}")
+    return pose_primal(program) if side == "primal" else pose_dual(program)
+
+
+def pose_primal(program: Program) -> Posed:
+    """Maximise ``<c, x>`` over x >= 0 with the rows, the normalisation and the ball."""
+    x = cp.Variable(program.n, name="occupancy", nonneg=True)
+    constraints: dict[str, Any] = {name: b.matrix @ x == b.rhs for name, b in program.equalities.items()}
+    constraints |= {name: b.matrix @ x <= b.rhs for name, b in program.inequalities.items()}
+    constraints["normalisation"] = cp.sum(x) == 1
+    objective = program.objective @ x
+    divergence = program.divergence.expression(cp, x)
+    if divergence is not None:
+        if program.temperature is not None:
+            objective -= program.temperature * divergence
+        elif program.epsilon is not None and math.isfinite(program.epsilon):
+            constraints["kl"] = divergence <= program.epsilon
+    return Posed(cp.Problem(cp.Maximize(objective), _labelled(constraints)), {"occupancy": x}, constraints)
+
+
+def pose_dual(program: Program) -> Posed:
+    """Minimise the dual over eta, the rows' multipliers and the normaliser."""
+    blocks = {**program.equalities, **program.inequalities}
+    duals = {
+        name: cp.Variable(block.rhs.size, name=name, nonneg=name in program.inequalities)
+        for name, block in blocks.items()
+    }
+    normaliser = cp.Variable(name="normalisation")
+    bellman = cp.Variable(program.n, name="bellman_error")
+    ball = program.epsilon is not None and math.isfinite(program.epsilon)
+    eta: Any = cp.Variable(name="kl", nonneg=True) if ball else (program.temperature or 0.0)
+    rows = sum(block.matrix.T @ duals[name] for name, block in blocks.items())
+    constraints: dict[str, Any] = {"flow": bellman == program.objective - rows - normaliser}
+    if ball or program.temperature is not None:
+        constraints |= program.divergence.dual_constraints(cp, bellman, eta)
+    else:
+        constraints["normalisation"] = bellman <= 0
+    objective = normaliser + sum(block.rhs @ duals[name] for name, block in blocks.items())
+    if ball:
+        objective = objective + program.epsilon * eta
+    variables = {**duals, "normalisation": normaliser, **({"kl": eta} if ball else {})}
+    return Posed(cp.Problem(cp.Minimize(objective), _labelled(constraints)), variables, constraints)
+
+
+def _labelled(constraints: Mapping[str, Any]) -> list[Any]:
+    return [constraint.set_label(name) for name, constraint in constraints.items()]
+
+
+@dataclass(frozen=True)
+class _Conic:
+    """What both sides share: the objective is posed in units of eta, tried anew in others if the solver gives up.
+
+    A conic solver's tolerances are absolute, and eta can be a thousandth of the reward range: in units of the quadratic
+    model's eta the multipliers are of size one. Which units a solver likes best is hard to foresee, so that it is given
+    :data:`UNITS` in turn until it says ``optimal``; of several answers the one with the least dual bound is kept.
+    """
+
+    solver: str = "CLARABEL"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def solve(self, program: Program) -> Answer:
+        """Solve a program whose objective is normalised to range one."""
+        answers = []
+        for unit in self._units(program):
+            scaled = program.in_units_of(unit)
+            answer, says = self._attempt(scaled)
+            answers.append(answer.unscaled(unit))
+            if says == "optimal":
+                break
+        with_duals = [answer for answer in answers if answer.multipliers is not None]
+        best = min(with_duals, key=lambda a: _bound(program, a), default=answers[-1])
+        return replace(best, stats={**best.stats, "attempts": len(answers)})
+
+    @staticmethod
+    def _units(program: Program) -> list[float]:
+        if program.epsilon is None or not math.isfinite(program.epsilon):
+            return [1.0]
+        eta = quadratic_start(program, normal_equations(program)).eta
+        return [eta * factor for factor in UNITS] + [1.0]
+
+    def _attempt(self, program: Program) -> tuple[Answer, str]:
+        raise NotImplementedError
+
+    def _run(self, posed: Posed) -> tuple[str, str, dict[str, Any]]:
+        """What CVXPY says, in one word and in full, and its statistics; a solver's error is kept as the message."""
+        options = {**({"accept_unknown": True} if self.solver == "CLARABEL" else {}), **self.options}
+        try:
+            # CVXPY warns where a solution may be inaccurate; here the certificate says so
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                posed.problem.solve(solver=self.solver, **options)
+        except (cp.error.SolverError, ArithmeticError, ValueError) as error:
+            return "error", f"{self.solver}: {error}", {"solver": self.solver}
+        says = str(posed.problem.status)
+        iterations = getattr(posed.problem.solver_stats, "num_iters", None)
+        return says, f"{self.solver}: {says}", {"solver": self.solver, "iterations": iterations}
+
+
+@dataclass(frozen=True)
+class CvxpyPrimal(_Conic):
+    """The explicit primal through any conic solver that CVXPY knows.
+
+    Parameters
+    ----------
+    solver
+        Name of a solver with exponential cones: ``"CLARABEL"`` or ``"SCS"``.
+    options
+        Passed to ``cvxpy.Problem.solve``.
+
+    Examples
+    --------
+    >>> from reps_opt import MDP, REPS, solve
+    >>> mdp = MDP.from_gymnasium("FrozenLake-v1")
+    >>> problem = REPS(mdp, mdp.occupancy(mdp.uniform_policy()), epsilon=0.5)
+    >>> a, b = solve(problem), solve(problem, CvxpyPrimal("CLARABEL"))
+    >>> abs(a.objective - b.objective) < 1e-7
+    True
+    """
+
+    def _attempt(self, program: Program) -> tuple[Answer, str]:
+        posed = pose_primal(program)
+        says, message, stats = self._run(posed)
+        point = posed.variables["occupancy"].value
+        if point is None:
+            return Answer(math.nan, None, None, message, stats), says
+        eta = program.temperature or 0.0
+        if "kl" in posed.constraints:
+            eta = _positive(posed.constraints["kl"].dual_value)
+        names = [*program.equalities, *program.inequalities]
+        duals = [posed.constraints[name].dual_value for name in names]
+        multipliers = None
+        if all(dual is not None and np.isfinite(dual).all() for dual in duals):
+            multipliers = _signed(program, np.concatenate([np.ravel(dual) for dual in duals]))
+        return Answer(eta, multipliers, point, message, stats), says
+
+
+@dataclass(frozen=True)
+class CvxpyDual(_Conic):
+    """The explicit dual, eta and V as CVXPY variables; the parameters are those of :class:`CvxpyPrimal`."""
+
+    def _attempt(self, program: Program) -> tuple[Answer, str]:
+        posed = pose_dual(program)
+        says, message, stats = self._run(posed)
+        values = [posed.variables[name].value for name in (*program.equalities, *program.inequalities)]
+        if any(value is None or not np.isfinite(value).all() for value in values):
+            return Answer(math.nan, None, None, message, stats), says
+        eta = program.temperature or 0.0
+        if "kl" in posed.variables:
+            eta = _positive(posed.variables["kl"].value)
+        point = posed.constraints["flow"].dual_value
+        # the sign of an equality's multiplier follows the sense of the problem; an occupancy is non-negative
+        point = None if point is None else np.abs(point)
+        return Answer(eta, _signed(program, np.concatenate(values)), point, message, stats), says
+
+
+def _bound(program: Program, answer: Answer) -> float:
+    assert answer.multipliers is not None
+    return program.bound(answer.eta, answer.multipliers)
+
+
+def _signed(program: Program, multipliers: FloatArray) -> FloatArray:
+    return np.where(program.signed, np.maximum(multipliers, 0.0), multipliers)
+
+
+def _positive(value: Any) -> float:
+    return max(float(np.squeeze(value)), 0.0)

@@ -1,0 +1,244 @@
+r"""Newton's method on the dual, in (log eta, multipliers).
+
+One factorisation of the curvature H_vv per iteration gives both the step at fixed eta and dv/d eta along the central
+curve; eta itself moves by Newton's method on ``log D = log epsilon`` as a function of ``log eta``, exact where the
+divergence is quadratic. The joint step is a descent direction of the (jointly convex) dual, and a line search on the
+dual accepts it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from reps_opt.program import DualPoint, LinearLimit, Program
+from reps_opt.solvers.answer import Answer
+from reps_opt.solvers.normal_equations import METHODS, NormalEquations, normal_equations
+from reps_opt.validation import FloatArray, as_count, as_scalar
+
+LARGEST_LOG_STEP = 2.0
+"""Largest change of log eta in one iteration."""
+
+SUFFICIENT_DECREASE = 1e-4
+"""Armijo's constant (Nocedal and Wright 2006, equation 3.4)."""
+
+SLACK_SUSPECTED = 0.2
+"""Fraction of the starting eta below which the ball is suspected to be slack, and the linear program looked at."""
+
+LARGEST_TRAVEL = 1.0
+"""Largest KL(new || old) between the primal points of two iterations: the Hessian stays comparable within it."""
+
+LARGEST_START_SPREAD = 5.0
+"""Largest range of slack / eta at the start."""
+
+SMALLEST_ETA = 1e-10
+"""Where the search starts when the multipliers explain the objective completely."""
+
+
+class Direction(NamedTuple):
+    """A joint step: ``multipliers(alpha) = v + alpha newton + along (eta(alpha) - eta)``."""
+
+    log_eta: float
+    newton: FloatArray
+    along: FloatArray
+    decrease: float
+
+
+def quadratic_start(program: Program, equations: NormalEquations) -> DualPoint:
+    """Where to start: the quadratic model of the dual around the centre of the ball.
+
+    The multipliers explain as much of the objective's variance as they can, and eta follows from what is left:
+    KL is about ``variance / (2 eta^2)``. A reference that misses the constraints counts with ``eta v0`` of its centre.
+    """
+    centre = program.centre
+    offset = np.zeros(program.rhs.size) if centre is None else centre.multipliers
+    base = program.divergence.conjugate(-(program.transpose @ offset))
+    equations.update(base.weights, ~program.signed)
+    v = equations.solve(program.matrix @ base.hessian(program.objective), 1e-3)
+    if program.epsilon is None:
+        assert program.temperature is not None
+        return program.dual(program.temperature, v + program.temperature * offset)
+    left = program.slack(v)
+    deviation = math.sqrt(max(float(left @ base.hessian(left)), 0.0))
+    room = program.epsilon - (0.0 if centre is None else centre.divergence)
+    eta = max(deviation / math.sqrt(2 * room), float(np.ptp(left)) / LARGEST_START_SPREAD, SMALLEST_ETA)
+    return program.dual(eta, v + eta * offset)
+
+
+def limit_if_slack(program: Program, point: DualPoint) -> LinearLimit | None:
+    """The linear program's answer when it lies inside the ball of a program at a small eta, else None."""
+    if program.epsilon is None or program.linear_limit is None or point.divergence >= program.epsilon:
+        return None
+    limit = program.linear_limit()
+    return limit if limit.divergence <= program.epsilon else None
+
+
+def linear_answer(program: Program) -> Answer:
+    """Answer of a program without a ball, by the method its problem has for it."""
+    if program.linear_limit is None:
+        raise ValueError("program has no ball and no linear_limit: solve it by CvxpyPrimal or CvxpyDual")
+    limit = program.linear_limit()
+    return Answer(0.0, limit.multipliers, limit.point, "there is no ball")
+
+
+@dataclass(frozen=True)
+class Newton:
+    r"""Newton's method on the dual: the default route.
+
+    Parameters
+    ----------
+    tolerance
+        Largest \|D(x) - epsilon\| and 1-norm of the constraint residual at the end, rewards normalised to range one.
+    max_iterations
+        Iterations before the best point so far is returned.
+    linear_solver
+        ``"dense"``, ``"sparse"`` or ``"cg"`` systems; ``"auto"`` chooses by size and structure.
+    verbose
+        Print one line an iteration.
+    """
+
+    tolerance: float = 1e-12
+    max_iterations: int = 200
+    linear_solver: str = "auto"
+    verbose: bool = False
+
+    def __post_init__(self) -> None:
+        as_scalar(self.tolerance, "tolerance", low=0.0, low_open=True)
+        as_count(self.max_iterations, "max_iterations")
+        if self.linear_solver not in METHODS:
+            raise ValueError(f"linear_solver must be one of {METHODS}, got {self.linear_solver!r}")
+
+    def solve(self, program: Program) -> Answer:
+        """Minimise the dual of a program whose objective is normalised to range one."""
+        return _Search(self, program).run()
+
+    def project(self, program: Program) -> Answer:
+        """Smallest-divergence point of a program's constraints, its objective and ball ignored."""
+        flat = replace(program, objective=np.zeros(program.n), epsilon=None, temperature=1.0, centre=None)
+        return self.solve(flat)
+
+
+class _Search:
+    """One run: the program, the systems it shares between iterations, and the current point."""
+
+    def __init__(self, settings: Newton, program: Program) -> None:
+        self.settings = settings
+        self.program = program
+        self.equations = normal_equations(program, settings.linear_solver)
+        self.trace: list[dict[str, float]] = []
+
+    def run(self) -> Answer:
+        """Iterate to the tolerance, or to where no step improves the dual any more."""
+        if self.program.epsilon == math.inf:
+            return linear_answer(self.program)
+        point = quadratic_start(self.program, self.equations)
+        suspicion = SLACK_SUSPECTED * point.eta
+        message = "iteration limit"
+        for _ in range(self.settings.max_iterations):
+            free = self._free(point)
+            self._log(point, free)
+            if self._converged(point, free):
+                message = "converged"
+                break
+            if point.eta <= suspicion and point.divergence < (self.program.epsilon or 0.0):
+                suspicion = 0.0
+                if (limit := limit_if_slack(self.program, point)) is not None:
+                    return self._answer(0.0, limit.multipliers, limit.point, "the ball is slack")
+            self.equations.update(point.conjugate.weights, free)
+            moved = self._line_search(point, self._direction(point))
+            if moved is None:
+                message = "no further decrease of the dual"
+                break
+            point = moved
+        return self._answer(point.eta, point.multipliers, point.conjugate.point, message)
+
+    def _free(self, point: DualPoint) -> np.ndarray:
+        held = self.program.signed & (point.multipliers <= 0) & (point.residual >= 0)
+        return ~held
+
+    def _converged(self, point: DualPoint, free: np.ndarray) -> bool:
+        tolerance = self.settings.tolerance
+        off_ball = 0.0 if self.program.epsilon is None else abs(point.divergence - self.program.epsilon)
+        return np.abs(point.residual[free]).sum() <= tolerance and off_ball <= tolerance
+
+    def _direction(self, point: DualPoint) -> Direction:
+        program, equations = self.program, self.equations
+        eta, conjugate = point.eta, point.conjugate
+        size = np.abs(point.residual).sum()
+        rtol = min(1e-2, size)
+        newton = equations.solve(-eta * point.residual, rtol)
+        if program.epsilon is None:
+            return Direction(0.0, newton, np.zeros_like(newton), float(point.residual @ newton))
+        scaled = point.slack / eta
+        spread = conjugate.hessian(scaled)
+        coupling = program.matrix @ spread
+        along = -equations.solve(coupling, rtol)
+        curvature = max(float(scaled @ spread + coupling @ along), 1e-300)  # eta d2g/d eta2 on the curve
+        predicted = point.divergence - float(coupling @ newton) / eta  # D after the step at fixed eta
+        log_step = self._log_step(predicted, curvature)
+        decrease = float(point.residual @ newton) + (program.epsilon - predicted) * eta * log_step
+        return Direction(log_step, newton, along, decrease)
+
+    def _log_step(self, divergence: float, curvature: float) -> float:
+        """Newton step of log D = log epsilon in log eta, along the curve of minimising multipliers."""
+        epsilon = self.program.epsilon
+        assert epsilon is not None
+        if divergence > 0 and epsilon > 0:
+            step = divergence / curvature * math.log(divergence / epsilon)
+        else:
+            step = (divergence - epsilon) / curvature
+        return float(np.clip(step, -LARGEST_LOG_STEP, LARGEST_LOG_STEP))
+
+    def _line_search(self, point: DualPoint, direction: Direction) -> DualPoint | None:
+        """Halve the step until the dual falls; at rounding level, until the residual does."""
+        noise = 8 * np.finfo(float).eps * (abs(point.value) + point.eta)
+        error = self._error(point)
+        alpha = 1.0
+        while alpha > 1e-10:
+            trial = self._move(point, direction, alpha)
+            if self._travelled(point, trial) > LARGEST_TRAVEL:
+                alpha *= 0.5
+                continue
+            wanted = SUFFICIENT_DECREASE * alpha * min(direction.decrease, 0.0)
+            if trial.value <= point.value + wanted and -wanted > noise:
+                return trial
+            if -wanted <= noise and trial.value <= point.value + 10 * noise and self._error(trial) < error:
+                return trial
+            alpha *= 0.5
+        return None
+
+    def _move(self, point: DualPoint, direction: Direction, alpha: float) -> DualPoint:
+        eta = point.eta * math.exp(alpha * direction.log_eta)
+        v = point.multipliers + alpha * direction.newton + (eta - point.eta) * direction.along
+        signed = self.program.signed
+        v[signed] = np.maximum(v[signed], 0.0)
+        return self.program.dual(eta, v)
+
+    def _travelled(self, point: DualPoint, trial: DualPoint) -> float:
+        """Bregman divergence of D* between the two points: for a KL ball, KL(x_trial || x_point)."""
+        moved = trial.slack / trial.eta - point.slack / point.eta
+        return float(trial.conjugate.point @ moved - trial.conjugate.value + point.conjugate.value)
+
+    def _error(self, point: DualPoint) -> float:
+        off_ball = 0.0 if self.program.epsilon is None else abs(point.divergence - self.program.epsilon)
+        return float(np.abs(point.residual[self._free(point)]).sum()) + off_ball
+
+    def _log(self, point: DualPoint, free: np.ndarray) -> None:
+        row = {
+            "dual": point.value,
+            "eta": point.eta,
+            "divergence": point.divergence,
+            "flow": float(np.abs(point.residual[free]).sum()),
+        }
+        if self.settings.verbose:
+            if not self.trace:
+                print("  it          dual            eta      divergence     residual")
+            print("{:4d}  {dual: .8e}  {eta: .4e}  {divergence: .6e}  {flow: .2e}".format(len(self.trace), **row))
+        self.trace.append(row)
+
+    def _answer(self, eta: float, multipliers: FloatArray, point: FloatArray, message: str) -> Answer:
+        stats: dict[str, Any] = {"iterations": max(len(self.trace) - 1, 0), **self.equations.stats, "trace": self.trace}
+        return Answer(eta, multipliers, point, message, stats)

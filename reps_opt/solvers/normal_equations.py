@@ -1,0 +1,195 @@
+"""Systems with the curvature of a dual: ``A (diag(w) - w w'/sum w) A' d = rhs``, up to the gauge.
+
+Shapes: n coordinates, m rows of A; weights w are (n,), right-hand sides (m,) or (m, k).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse as sp
+import scipy.sparse.linalg as spla
+
+from reps_opt.program import Program
+from reps_opt.validation import FloatArray
+
+DENSE_LIMIT = 400
+"""Rows up to which a dense Cholesky factorisation is the fastest."""
+
+METHODS = ("auto", "dense", "sparse", "cg")
+
+
+def normal_equations(program: Program, method: str = "auto") -> NormalEquations:
+    """Choose how the systems of a program are solved.
+
+    ``dense`` Cholesky for few rows. Above that ``cg``, conjugate gradient with a diagonal preconditioner, where the
+    flow is discounted: scaled by the state masses the system's condition number is at most
+    ``((1 + sqrt(gamma)) / (1 - sqrt(gamma)))**2`` at every feasible point, however unequal the masses, because a
+    flow-consistent mu makes ``gamma P`` a contraction of factor ``sqrt(gamma)`` in the mu-weighted 2-norm. ``sparse``
+    LU otherwise, as average reward needs.
+    """
+    if method == "auto":
+        large = "cg" if program.mass_implied else "sparse"
+        method = "dense" if program.rhs.size <= DENSE_LIMIT else large
+    kinds: dict[str, type[NormalEquations]] = {
+        "dense": DenseEquations,
+        "sparse": SparseEquations,
+        "cg": ConjugateGradientEquations,
+    }
+    return kinds[method](program)
+
+
+class NormalEquations(ABC):
+    """``solve(rhs)`` for the current weights; counts what it spends in ``stats``."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.rows = program.matrix
+        self.columns = program.transpose
+        self.free = np.ones(program.rhs.size, dtype=bool)
+        self.weights = np.zeros(program.n)
+        self.stats = {"factorisations": 0, "linear_iterations": 0}
+
+    def update(self, weights: FloatArray, free: np.ndarray) -> None:
+        """Set the weights, and the rows whose multipliers may move."""
+        self.weights = weights
+        if not np.array_equal(free, self.free):
+            self.free = free
+            self.rows = self.program.matrix[np.flatnonzero(free)]
+            self.columns = self.rows.T.tocsr()
+        self._prepare()
+        self._spread = None
+        if not self.program.mass_implied:
+            u = self.rows @ weights
+            z = self._apply(u)
+            self._spread = (u, z, float(weights.sum() - u @ z))
+
+    def solve(self, rhs: FloatArray, rtol: float = 0.0) -> FloatArray:
+        """Solution (m,), zero in the rows that may not move; an iterative method may stop at the relative residual.
+
+        Where the rows imply the mass, the rank-one term moves the solution along the gauge only, and is left out.
+        """
+        d = self._apply(rhs[self.free], rtol)
+        if self._spread is not None:
+            u, z, left = self._spread
+            if left > 1e-13 * self.weights.sum():
+                d = d + z * ((u @ d) / left)
+        full = np.zeros(self.free.size)
+        full[self.free] = d
+        return full
+
+    @property
+    def _grounds(self) -> np.ndarray:
+        """Positions of the grounded rows among the free ones."""
+        return np.searchsorted(np.flatnonzero(self.free), self.program.grounds)
+
+    def _scaling(self, diagonal: FloatArray) -> FloatArray:
+        safe = np.where(diagonal > 0, diagonal, 1.0)
+        return 1.0 / np.sqrt(safe)
+
+    @abstractmethod
+    def _prepare(self) -> None:
+        """Take in new weights."""
+
+    @abstractmethod
+    def _apply(self, rhs: FloatArray, rtol: float = 0.0) -> FloatArray:
+        """Solve ``A diag(w) A' d = rhs`` over the free rows, the grounds at zero."""
+
+
+class DenseEquations(NormalEquations):
+    """Cholesky of the system scaled to a unit diagonal, with the least ridge that makes it factor."""
+
+    def _prepare(self) -> None:
+        weighted = sp.diags_array(self.weights) @ self.columns
+        matrix = (self.rows @ weighted).toarray()
+        diagonal = np.diag(matrix).copy()
+        self._scale = self._scaling(diagonal)
+        matrix *= self._scale[:, None] * self._scale[None, :]
+        np.fill_diagonal(matrix, 1.0)
+        matrix[self._grounds, self._grounds] += 1.0
+        self.stats["factorisations"] += 1
+        ridge = 1e-15
+        while True:
+            try:
+                self._factor = scipy.linalg.cho_factor(matrix, lower=True, check_finite=False)
+                return
+            except np.linalg.LinAlgError:
+                ridge *= 10
+                np.fill_diagonal(matrix, np.diag(matrix) + ridge)
+
+    def _apply(self, rhs: FloatArray, rtol: float = 0.0) -> FloatArray:
+        return self._scale * scipy.linalg.cho_solve(self._factor, self._scale * rhs, check_finite=False)
+
+
+class SparseEquations(NormalEquations):
+    """Sparse symmetric-mode LU of the scaled system; the fill-reducing ordering is found once and kept."""
+
+    _ordering: np.ndarray | None = None
+
+    def _prepare(self) -> None:
+        weighted = sp.diags_array(self.weights) @ self.columns
+        matrix = (self.rows @ weighted).tocsc()
+        self._scale = self._scaling(matrix.diagonal())
+        scaling = sp.diags_array(self._scale)
+        matrix = (scaling @ matrix @ scaling).tocsc()
+        shift = np.full(matrix.shape[0], 1e-14)
+        shift[self._grounds] += 1.0
+        matrix = matrix + sp.diags_array(shift, format="csc")
+        self.stats["factorisations"] += 1
+        if self._ordering is None or self._ordering.size != matrix.shape[0]:
+            self._factor = self._factorise(matrix, "MMD_AT_PLUS_A")
+            self._ordering = np.argsort(self._factor.perm_c)
+            self._kept = np.arange(matrix.shape[0])
+        else:
+            self._kept = self._ordering
+            self._factor = self._factorise(matrix[self._kept][:, self._kept].tocsc(), "NATURAL")
+
+    @staticmethod
+    def _factorise(matrix: sp.csc_array, ordering: str) -> spla.SuperLU:
+        options = {"SymmetricMode": True}
+        return spla.splu(matrix, permc_spec=ordering, diag_pivot_thresh=0.0, options=options)
+
+    def _apply(self, rhs: FloatArray, rtol: float = 0.0) -> FloatArray:
+        solution = np.empty_like(rhs)
+        solution[self._kept] = self._factor.solve((self._scale * rhs)[self._kept])
+        return self._scale * solution
+
+
+class ConjugateGradientEquations(NormalEquations):
+    """Conjugate gradient on the operator, preconditioned by its diagonal: no ordering, no fill, memory linear in A."""
+
+    LEAST_RTOL = 1e-10
+    MAX_ITERATIONS = 5000
+
+    def _prepare(self) -> None:
+        squared = self.rows.copy()
+        squared.data = squared.data**2
+        self._inverse_diagonal = self._scaling(squared @ self.weights) ** 2
+
+    def _apply(self, rhs: FloatArray, rtol: float = 0.0) -> FloatArray:
+        """Preconditioned conjugate gradient from zero (Nocedal and Wright 2006, algorithm 5.3)."""
+        inverse, weights = self._inverse_diagonal, self.weights
+        x = np.zeros_like(rhs)
+        residual = rhs.copy()
+        z = inverse * residual
+        direction = z.copy()
+        rho = residual @ z
+        target = rho * max(rtol, self.LEAST_RTOL) ** 2
+        for _ in range(self.MAX_ITERATIONS):
+            if rho <= target:
+                break
+            curved = self.rows @ (weights * (self.columns @ direction))
+            curvature = direction @ curved
+            if curvature <= 0:
+                break
+            self.stats["linear_iterations"] += 1
+            step = rho / curvature
+            x += step * direction
+            residual -= step * curved
+            z = inverse * residual
+            previous, rho = rho, residual @ z
+            direction *= rho / previous
+            direction += z
+        return x

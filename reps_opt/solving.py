@@ -1,0 +1,47 @@
+"""One entry for every problem and every route."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from reps_opt.problem import Problem
+from reps_opt.solution import Solution
+from reps_opt.solvers.answer import Solver
+
+
+def solve(problem: Problem, solver: Solver | None = None) -> Solution:
+    """Solve a problem by any route, and certify the answer from the problem's data.
+
+    Parameters
+    ----------
+    problem
+        For instance :class:`~reps_opt.REPS` or :class:`~reps_opt.LinearProgram`.
+    solver
+        A route from :mod:`reps_opt.solvers`: ``Newton()`` on the dual (the default), ``ScipyDual()``,
+        ``CvxpyPrimal()`` or ``CvxpyDual()``. It sees rewards shifted and scaled to range one.
+
+    Returns
+    -------
+    Solution
+        ``certified``, ``uncertified``, ``infeasible`` or ``failed``; it never raises for a solver's troubles.
+
+    Examples
+    --------
+    >>> from reps_opt import MDP, REPS, solve
+    >>> import numpy as np
+    >>> mdp = MDP(np.ones((1, 2, 1)), [[0.0, 1.0]], gamma=0.9)
+    >>> solution = solve(REPS(mdp, [[0.5, 0.5]], epsilon=0.1))
+    >>> print(solution.status, solution.policy.round(4))
+    certified [[0.2802 0.7198]]
+    """
+    began = time.perf_counter()
+    route = problem.default_solver() if solver is None else solver
+    if problem.infeasible:
+        solution = problem.infeasible_solution()
+    else:
+        program = problem.normalised[0]
+        answer = problem.closed_form(program) or route.solve(program)
+        solution = problem.solution(program, answer)
+    stats = {"route": type(route).__name__, **solution.stats, "seconds": time.perf_counter() - began}
+    return replace(solution, stats=stats)
