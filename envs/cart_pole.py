@@ -105,6 +105,7 @@ class CartPole(BatchedEnv):
         self.max_angle = as_scalar(max_angle, "max_angle", low=0.0, low_open=True, infinite=True)
         if self.gamma == 1 and min(self.max_position, self.max_angle) < np.inf:
             raise ValueError("gamma must be < 1 unless max_position and max_angle are infinite: failing costs for ever")
+        self.integrator = integrator
         self._integrate = as_integrator(integrator)
         self.action_space = box(-self.max_force, [self.max_force])
         self.observation_space = box(-np.inf, np.full(4, np.inf))

@@ -100,6 +100,7 @@ class SwingUp(BatchedEnv):
         self.gravity = as_scalar(gravity, "gravity", low=0.0)
         self.dt = as_scalar(dt, "dt", low=0.0, low_open=True)
         self.max_torque = as_scalar(max_torque, "max_torque", low=0.0, low_open=True)
+        self.integrator = integrator
         self._integrate = as_integrator(integrator)
         self.inertia = self.mass * self.length**2 / 3
         self.weight_torque = self.gravity * self.length * self.mass

@@ -23,6 +23,9 @@ IntArray = NDArray[np.int64]
 CELL = 24
 """Pixels along a side of a drawn cell."""
 
+ROW = 20
+"""Cells in a drawn row, where the MDP has no map."""
+
 COLOURS = {"G": (0.6, 0.85, 0.6), "H": (0.45, 0.65, 0.9), "C": (0.45, 0.65, 0.9), "#": (0.35, 0.35, 0.35)}
 """Goal, hole, cliff and wall; every other cell is white."""
 
@@ -99,8 +102,8 @@ class TabularEnv(BatchedEnv):
         return _as_indices(np.asarray(state)[None], 'options["state"]', 1, self.mdp.n_states)[0]
 
     def draw(self, state: NDArray[Any]) -> NDArray[np.uint8]:
-        """Draw the map (or the states in one row) as an RGB image, the walker in black."""
-        rows = self.mdp.layout or ("." * self.mdp.n_states,)
+        """Draw the map as an RGB image, the walker in black; states without a map fill rows of twenty."""
+        rows = self.mdp.layout or _rows(self.mdp.n_states)
         colour = np.array([[COLOURS.get(cell, (1.0, 1.0, 1.0)) for cell in row] for row in rows])
         picture = colour.repeat(CELL, axis=0).repeat(CELL, axis=1)
         picture[::CELL], picture[:, ::CELL] = 0.8, 0.8
@@ -132,6 +135,14 @@ def make_tabular(
     built = getattr(envs, task)(**options)
     mdp = built.mdp if isinstance(built, LayeredMDP) else built
     return TabularEnv(mdp, reset_probability=reset_probability, horizon=horizon, render_mode=render_mode)
+
+
+def _rows(n_states: int) -> tuple[str, ...]:
+    """A map for states that have none: rows of ``ROW`` cells, the last filled up with walls."""
+    width = min(n_states, ROW)
+    n_rows = -(-n_states // width)
+    cells = "." * n_states + "#" * (n_rows * width - n_states)
+    return tuple(cells[i * width : (i + 1) * width] for i in range(n_rows))
 
 
 def _terminal_states(mdp: MDP) -> BoolArray:

@@ -108,6 +108,15 @@ def test_the_map_is_drawn_cell_by_cell():
     assert picture[36, 12].tolist() == [255, 255, 255]
 
 
+def test_states_without_a_map_fill_rows_of_twenty():
+    env = TabularEnv(envs.lecture_chain(n_states=45))
+    picture = env.draw(np.int64(23)).astype(int)
+    assert picture.shape == (3 * 24, 20 * 24, 3)
+    assert picture[24 + 12, 3 * 24 + 12].tolist() == [0, 0, 0]  # the walker: second row, fourth cell
+    assert picture[48 + 12, 6 * 24 + 12].max() < 100  # beyond the last state
+    assert TabularEnv(envs.two_state()).draw(np.int64(0)).shape == (24, 48, 3)
+
+
 @pytest.mark.parametrize(
     ("states", "actions", "message"),
     [
