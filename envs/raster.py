@@ -47,7 +47,7 @@ class Canvas:
         ux, uy = along[:, 0, None, None], along[:, 1, None, None]
         length_squared = np.maximum(ux**2 + uy**2, np.finfo(float).tiny)
         nearest = np.clip((dx * ux + dy * uy) / length_squared, 0.0, 1.0)
-        distance = np.hypot(dx - nearest * ux, dy - nearest * uy)
+        distance = np.sqrt((dx - nearest * ux) ** 2 + (dy - nearest * uy) ** 2)
         return np.clip(0.5 + (radius - distance) / self.pixel, 0.0, 1.0)
 
     def blank(self) -> FloatArray:

@@ -85,8 +85,7 @@ def main(seconds: float = SECONDS, repeats: int = REPEATS, batches: tuple[int, .
     ]
     for env in (envs.SwingUp(), envs.SwingUp(integrator="rk4"), envs.PixelSwingUp()):
         kind = type(env).__name__ + (", rk4" if "rk4" in env.integrator else "")
-        for n in batches:
-            rows.append((f"{kind}, {n} at once", batched(env, n), f"{disagreement(env, min(n, 1000)):g}"))
+        rows += [(f"{kind}, {n} at once", batched(env, n), f"{disagreement(env, min(n, 1000)):g}") for n in batches]
     print(f"{'Pendulum-v1, gymnasium.make, one at a time':44}{peer:12.3g}{1.0:9.2f}")
     for case, advance, agrees in rows:
         steps = rate(advance, seconds, repeats)
