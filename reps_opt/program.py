@@ -171,6 +171,11 @@ class Program:
         n_equal = sum(block.rhs.size for block in self.equalities.values())
         return np.arange(self.rhs.size) >= n_equal
 
+    @property
+    def unbounded(self) -> bool:
+        """Whether the ball holds the whole simplex, so that only the linear program is left."""
+        return self.epsilon is not None and self.epsilon >= self.divergence.largest
+
     def by_name(self, multipliers: FloatArray) -> dict[str, FloatArray]:
         """Split stacked multipliers (m,) into one array a block."""
         blocks = {**self.equalities, **self.inequalities}

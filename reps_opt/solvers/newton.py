@@ -68,6 +68,21 @@ def quadratic_start(program: Program, equations: NormalEquations) -> DualPoint:
     return program.dual(eta, v + eta * offset)
 
 
+def free_rows(program: Program, point: DualPoint) -> np.ndarray:
+    """Rows (m,) whose multiplier may move: all but inequalities held at zero by a positive residual."""
+    return ~(program.signed & (point.multipliers <= 0) & (point.residual >= 0))
+
+
+def off_ball(program: Program, point: DualPoint) -> float:
+    """How far D(x) is from epsilon; zero in penalty form."""
+    return 0.0 if program.epsilon is None else abs(point.divergence - program.epsilon)
+
+
+def dual_error(program: Program, point: DualPoint) -> float:
+    """How far a point is from stationary: 1-norm of the residual of the free rows, plus the distance to the sphere."""
+    return float(np.abs(point.residual[free_rows(program, point)]).sum()) + off_ball(program, point)
+
+
 def limit_if_slack(program: Program, point: DualPoint) -> LinearLimit | None:
     """The linear program's answer when it lies inside the ball of a program at a small eta, else None."""
     if program.epsilon is None or program.linear_limit is None or point.divergence >= program.epsilon:
@@ -132,13 +147,13 @@ class _Search:
 
     def run(self) -> Answer:
         """Iterate to the tolerance, or to where no step improves the dual any more."""
-        if self.program.epsilon == math.inf:
+        if self.program.unbounded:
             return linear_answer(self.program)
         point = quadratic_start(self.program, self.equations)
         suspicion = SLACK_SUSPECTED * point.eta
         message = "iteration limit"
         for _ in range(self.settings.max_iterations):
-            free = self._free(point)
+            free = free_rows(self.program, point)
             self._log(point, free)
             if self._converged(point, free):
                 message = "converged"
@@ -155,14 +170,9 @@ class _Search:
             point = moved
         return self._answer(point.eta, point.multipliers, point.conjugate.point, message)
 
-    def _free(self, point: DualPoint) -> np.ndarray:
-        held = self.program.signed & (point.multipliers <= 0) & (point.residual >= 0)
-        return ~held
-
     def _converged(self, point: DualPoint, free: np.ndarray) -> bool:
         tolerance = self.settings.tolerance
-        off_ball = 0.0 if self.program.epsilon is None else abs(point.divergence - self.program.epsilon)
-        return np.abs(point.residual[free]).sum() <= tolerance and off_ball <= tolerance
+        return np.abs(point.residual[free]).sum() <= tolerance and off_ball(self.program, point) <= tolerance
 
     def _direction(self, point: DualPoint) -> Direction:
         program, equations = self.program, self.equations
@@ -195,7 +205,7 @@ class _Search:
     def _line_search(self, point: DualPoint, direction: Direction) -> DualPoint | None:
         """Halve the step until the dual falls; at rounding level, until the residual does."""
         noise = 8 * np.finfo(float).eps * (abs(point.value) + point.eta)
-        error = self._error(point)
+        error = dual_error(self.program, point)
         alpha = 1.0
         while alpha > 1e-10:
             trial = self._move(point, direction, alpha)
@@ -205,7 +215,7 @@ class _Search:
             wanted = SUFFICIENT_DECREASE * alpha * min(direction.decrease, 0.0)
             if trial.value <= point.value + wanted and -wanted > noise:
                 return trial
-            if -wanted <= noise and trial.value <= point.value + 10 * noise and self._error(trial) < error:
+            if -wanted <= noise and trial.value <= point.value + 10 * noise and dual_error(self.program, trial) < error:
                 return trial
             alpha *= 0.5
         return None
@@ -221,10 +231,6 @@ class _Search:
         """Bregman divergence of D* between the two points: for a KL ball, KL(x_trial || x_point)."""
         moved = trial.slack / trial.eta - point.slack / point.eta
         return float(trial.conjugate.point @ moved - trial.conjugate.value + point.conjugate.value)
-
-    def _error(self, point: DualPoint) -> float:
-        off_ball = 0.0 if self.program.epsilon is None else abs(point.divergence - self.program.epsilon)
-        return float(np.abs(point.residual[self._free(point)]).sum()) + off_ball
 
     def _log(self, point: DualPoint, free: np.ndarray) -> None:
         row = {
