@@ -192,5 +192,7 @@ def test_bad_linear_quadratic_arguments_are_named():
         riccati(np.ones((2, 3)), np.eye(2), np.eye(2), np.eye(2))
     with pytest.raises(ValueError, match="R must have shape"):
         riccati(np.eye(2), np.eye(2), np.eye(2), np.eye(3))
+    with pytest.raises(ValueError, match="gamma"):
+        riccati([[1.0]], [[1.0]], [[1.0]], [[1.0]], gamma=1.5)
     with pytest.raises(ValueError, match="width"):
         linearise(LQR(), np.zeros(3), np.zeros(3), width=0.0)
