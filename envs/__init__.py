@@ -10,6 +10,7 @@ _ORIGIN = {
     "BatchedEnv": ".batched",
     "CartPole": ".cart_pole",
     "LQR": ".lqr",
+    "LayeredMDP": ".random_mdps",
     "PixelPuddleWorld": ".puddle_world",
     "PixelSwingUp": ".swing_up",
     "PuddleWorld": ".puddle_world",

@@ -61,6 +61,10 @@ def test_lqr_clips_states_to_its_bounds():
     assert unbounded.next_states[0] == pytest.approx([1.4, -1.4, 0.5])
 
 
+def test_lqr_may_start_on_its_bound():
+    assert LQR(start=1.0).sample_starts(2, RNG).tolist() == [[1.0] * 3] * 2
+
+
 def test_lqr_takes_any_sizes():
     A, B = np.array([[1.0, 0.1], [0.0, 1.0]]), np.array([[0.0], [0.1]])
     env = LQR(A, B, np.eye(2), [[0.1]], start=[0.5, 0.0], gamma=0.95)
@@ -157,6 +161,13 @@ def test_failing_terminates_and_costs_what_staying_there_would():
     x, _, theta, _ = step.next_states[0]
     assert step.rewards[0] == pytest.approx(running - 99 * (1.25 * x**2 + 12 * theta**2))
     assert step.rewards[1] == pytest.approx(-12 * 0.1**2)
+
+
+@pytest.mark.parametrize(("index", "bound"), [(0, 1.5), (2, math.pi / 6)])
+def test_the_episode_ends_just_beyond_the_bounds(index, bound):
+    states = np.zeros((4, 4))
+    states[:, index] = [bound - 0.002, bound + 0.002, -bound + 0.002, -bound - 0.002]
+    assert CartPole().step_batch(states, np.zeros((4, 1)), RNG).terminated.tolist() == [False, True, False, True]
 
 
 @pytest.mark.parametrize(
