@@ -1,8 +1,8 @@
 """Linear-Gaussian policy: the mean is linear in features of the state, the covariance is one for all states.
 
 Shapes: N samples, d state dimensions, p features, k action dimensions; gains (p, k). Parameters, P = (p + 1) k + c: the
-gains row by row, the intercept, then the covariance's factor (log standard deviations, c = k; or the lower triangle with
-a logarithmic diagonal, c = k (k + 1) / 2).
+gains row by row, the intercept, then the covariance's factor (log standard deviations, c = k; or the lower triangle
+with a logarithmic diagonal, c = k (k + 1) / 2).
 """
 
 from __future__ import annotations

@@ -1,0 +1,207 @@
+"""What a weighted Gaussian process maximises over its hyper-parameters: evidence, variational bound, held-out
+likelihood.
+
+Shapes: N samples, M inducing states, k action dimensions, H kernel hyper-parameters; `actions` (N, k) centred,
+`weights` w (N,).
+
+The model, for action dimension d with scale v_d and noise ratio s: f_d ~ GP(0, v_d k), and each sample has the
+likelihood ``N(a_id | f_d(x_i), v_d s)^w_i``. Every objective is profiled over v_d in closed form, so that all action
+dimensions share the kernel, the noise ratio and one factorisation, of ``B = I + W^1/2 K W^1/2 / s``: its eigenvalues
+are at least one, and no step divides by a weight. Each function returns (loss, gradient), in nats; the gradient is in
+(theta, log s).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.linalg import LinAlgError, cholesky, lapack, solve_triangular
+from scipy.optimize import minimize
+
+from policies.gaussian import LOG_2PI
+from policies.kernels import central_differences, contract_diagonal, contract_gradient, log_prior
+from reps_opt.validation import FloatArray
+
+LOG_NOISE_MEAN, LOG_NOISE_STD = np.log(0.1), 2.0  # a weak prior on the noise ratio: a handful of samples cannot lose it
+LOG_NOISE_BOUNDS = (np.log(1e-8), np.log(1e4))
+POWER_FLOOR = 1e-14  # of the actions' mean square: keeps log v_d finite where they do not vary at all
+
+Loss = tuple[float, FloatArray]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The data of one hyper-parameter search; `groups` (N,) numbers the roll-outs that "loo" leaves out together."""
+
+    states: FloatArray
+    actions: FloatArray
+    weights: FloatArray
+    groups: Any = None
+
+    @property
+    def total(self) -> float:
+        """Sum of the weights."""
+        return float(self.weights.sum())
+
+    def profiled_variance(self, quad: FloatArray) -> FloatArray:
+        """Maximiser ``v_d = quad_d / sum w`` of ``-(sum w) log(v_d)/2 - quad_d/(2 v_d)``, shape (k,)."""
+        floor = POWER_FLOOR * np.maximum(self.weights @ self.actions**2, 0.0)
+        quad = np.maximum(quad, floor)
+        return np.where(quad > 0, quad, self.total) / self.total
+
+
+def stable_cholesky(K: FloatArray) -> FloatArray:
+    """Lower Cholesky factor of K plus the smallest multiple of its mean diagonal, from 1e-10 up, that admits one."""
+    mean_diagonal = float(np.mean(np.diagonal(K)))
+    for jitter in 10.0 ** np.arange(-10, -3):
+        try:
+            return cholesky(K + jitter * mean_diagonal * np.eye(len(K)), lower=True, check_finite=False)
+        except LinAlgError:
+            continue
+    raise LinAlgError("kernel matrix is not positive definite even with a jitter of 1e-4: check the kernel")
+
+
+def exact_factor(K: FloatArray, roots: FloatArray) -> FloatArray:
+    """Lower Cholesky factor of ``B = I + S^1/2 K S^1/2``, with `roots` the diagonal of S^1/2, shape (N, N)."""
+    B = K * roots[:, None] * roots
+    B[np.diag_indices_from(B)] += 1.0
+    return cholesky(B, lower=True, overwrite_a=True, check_finite=False)
+
+
+def exact_loss(kernel: Any, log_noise: float, problem: Problem) -> Loss:
+    """Negative log evidence, exact.
+
+    ``k/2 (sum w log(2 pi s) + log|B|) + (sum w)/2 sum_d (log v_d + 1)`` with ``v_d = a_d' R a_d / sum w`` and
+    ``R = S^1/2 B^-1 S^1/2``, S = W/s.
+
+    References
+    ----------
+    Rasmussen, Williams (2006), equations 2.30, 5.9 and algorithm 3.2 (the form of B), with W/s for their W.
+    """
+    roots = np.sqrt(problem.weights) * np.exp(-0.5 * log_noise)
+    K = kernel(problem.states)
+    L = exact_factor(K, roots)
+    inverse, _ = lapack.dpotri(L, lower=1)
+    inverse = np.tril(inverse) + np.tril(inverse, -1).T
+    scaled = roots[:, None] * problem.actions
+    solved = inverse @ scaled
+    variance = problem.profiled_variance(np.sum(scaled * solved, axis=0))
+    k, n = problem.actions.shape[1], len(K)
+    log_det = 2 * np.sum(np.log(np.diagonal(L)))
+    loss = 0.5 * k * (problem.total * (LOG_2PI + log_noise) + log_det)
+    loss += 0.5 * problem.total * np.sum(np.log(variance) + 1)
+    noise = 0.5 * k * (problem.total - n + np.trace(inverse)) - 0.5 * np.sum(np.sum(solved**2, axis=0) / variance)
+    pull = roots[:, None] * solved
+    inverse *= roots[:, None] * roots
+    G = 0.5 * (k * inverse - (pull / variance) @ pull.T)
+    return float(loss), np.append(contract_gradient(kernel, problem.states, None, K, G), noise)
+
+
+def sparse_loss(kernel: Any, log_noise: float, problem: Problem, inducing: FloatArray) -> Loss:
+    """Negative variational bound on the log evidence, collapsed over the inducing values.
+
+    With P = K_zx S^1/2 and Q = P'K_zz^-1 P: ``exact_loss`` with Q for S^1/2 K S^1/2, plus ``k/2 tr(S K - Q)``.
+
+    References
+    ----------
+    Titsias (2009), Variational learning of inducing variables in sparse Gaussian processes, equation 9.
+    """
+    total, k = problem.total, problem.actions.shape[1]
+    roots = np.sqrt(problem.weights) * np.exp(-0.5 * log_noise)
+    Kzz, Kzx = kernel(inducing), kernel(inducing, problem.states)
+    L = stable_cholesky(Kzz)
+    white = solve_triangular(L, Kzx * roots, lower=True, check_finite=False)
+    gram = white @ white.T
+    LB = cholesky(gram + np.eye(len(gram)), lower=True, check_finite=False)
+    scaled = roots[:, None] * problem.actions
+    beta = solve_triangular(LB, white @ scaled, lower=True, check_finite=False)
+    beta = solve_triangular(LB, beta, lower=True, trans=1, check_finite=False)
+    residual = scaled - white.T @ beta
+    variance = problem.profiled_variance(np.sum(scaled * residual, axis=0))
+    diagonal = roots**2 @ kernel.diag(problem.states)
+    loss = 0.5 * k * (total * (LOG_2PI + log_noise) + 2 * np.sum(np.log(np.diagonal(LB))) + diagonal - np.trace(gram))
+    loss += 0.5 * total * np.sum(np.log(variance) + 1)
+
+    # In whitened inducing space: B^-1 - I against P, then back through L.
+    inverse, _ = lapack.dpotri(LB, lower=1)
+    inverse = np.tril(inverse) + np.tril(inverse, -1).T
+    shrink = k * (inverse - np.eye(len(gram)))
+    G_white = shrink @ white - (beta / variance) @ residual.T
+    G_zx = solve_triangular(L, G_white, lower=True, trans=1, check_finite=False) * roots
+    core = 0.5 * (shrink + (beta / variance) @ beta.T + k * gram)
+    G_zz = solve_triangular(L, solve_triangular(L, core, lower=True, trans=1).T, lower=True, trans=1)
+    gradient = contract_gradient(kernel, inducing, problem.states, Kzx, G_zx)
+    gradient = gradient + contract_gradient(kernel, inducing, None, Kzz, G_zz)
+    gradient = gradient + 0.5 * k * contract_diagonal(kernel, problem.states, roots**2)
+    return float(loss), np.append(gradient, -0.5 * np.sum(G_white * white) - 0.5 * k * diagonal)
+
+
+def loo_loss(kernel: Any, log_noise: float, problem: Problem) -> Loss:
+    """Negative weighted log-likelihood of each sample, predicted without its group; gradient by central differences."""
+
+    def loss(t: FloatArray) -> float:
+        return held_out_loss(kernel.clone_with_theta(t[:-1]), t[-1], problem)
+
+    here = np.append(kernel.theta, log_noise)
+    return loss(here), central_differences(loss, here)
+
+
+def held_out_loss(kernel: Any, log_noise: float, problem: Problem) -> float:
+    """``-sum_i w_i log N(a_i | m_i, v (c_i + s))``, with m_i and v c_i predicted by all samples outside i's group.
+
+    Removing a group g from the posterior with mean m and covariance V divides by ``D = I - V_gg S_g``, whose diagonal
+    is the [B^-1]_ii of single samples: held-out residual ``D^-1 (a - m)``, covariance ``D^-1 V_gg``. No weight is
+    divided by.
+
+    References
+    ----------
+    Rasmussen, Williams (2006), equations 5.10 - 5.12, for groups of one.
+    """
+    precision = problem.weights * np.exp(-log_noise)
+    roots = np.sqrt(precision)
+    K = kernel(problem.states)
+    half = solve_triangular(exact_factor(K, roots), roots[:, None] * K, lower=True, check_finite=False)
+    V = K - half.T @ half
+    residual = problem.actions - V @ (precision[:, None] * problem.actions)
+    groups = np.arange(len(K)) if problem.groups is None else problem.groups
+    variance = np.empty(len(K))
+    for members in (np.flatnonzero(groups == g) for g in np.unique(groups)):
+        Vg = V[np.ix_(members, members)]
+        D = np.eye(len(members)) - Vg * precision[members]
+        solved = np.linalg.solve(D, np.hstack([residual[members], Vg]))
+        residual[members] = solved[:, : residual.shape[1]]
+        variance[members] = np.diagonal(solved[:, residual.shape[1] :])
+    spread = np.maximum(variance, 0.0) + np.exp(log_noise)
+    scale = problem.profiled_variance((problem.weights / spread) @ residual**2)
+    k = residual.shape[1]
+    return float(
+        0.5 * k * problem.weights @ (np.log(spread) + LOG_2PI) + 0.5 * problem.total * np.sum(np.log(scale) + 1)
+    )
+
+
+def maximise(
+    loss: Callable[[Any, float], Loss], kernel: Any, noise: float, max_iter: int
+) -> tuple[Any, float, float, int]:
+    """Minimise a loss plus the negative log priors by L-BFGS-B.
+
+    Returns
+    -------
+    kernel, noise, objective, n_iter
+        The kernel at its best theta, the noise ratio s, the maximised objective (log priors included) in nats, and the
+        iterations taken.
+    """
+
+    def penalised(t: FloatArray) -> Loss:
+        trial = kernel.clone_with_theta(t[:-1])
+        value, gradient = loss(trial, t[-1])
+        prior, slope = log_prior(trial)
+        z = (t[-1] - LOG_NOISE_MEAN) / LOG_NOISE_STD
+        return value - prior + 0.5 * z**2, gradient + np.append(-slope, z / LOG_NOISE_STD)
+
+    bounds = np.vstack([np.asarray(kernel.bounds).reshape(-1, 2), LOG_NOISE_BOUNDS])
+    start = np.clip(np.append(kernel.theta, np.log(noise)), bounds[:, 0], bounds[:, 1])
+    found = minimize(penalised, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": max_iter})
+    return kernel.clone_with_theta(found.x[:-1]), float(np.exp(found.x[-1])), -float(found.fun), int(found.nit)
