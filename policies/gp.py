@@ -28,7 +28,7 @@ from policies.linear import fit_features, transform
 from reps_opt.validation import FloatArray, as_count, as_scalar
 
 MAX_EXACT = 1000  # samples up to which "auto" is exact
-MAX_TRAINING = 2000  # samples on which the variational bound is maximised; all of them enter the posterior
+MAX_TRAINING = 4000  # samples on which the variational bound is maximised; all of them enter the posterior
 MAX_ARD = 20  # state dimensions up to which the default kernel has a length-scale for each
 NEGLIGIBLE_WEIGHT = 1e-12  # total weight of the samples that are left out, of the smaller of one and the sum
 
@@ -276,15 +276,20 @@ def distinct_problem(states: FloatArray, actions: FloatArray, weights: FloatArra
 
 
 def representatives(problem: Problem, n: int, rng: np.random.RandomState) -> Problem:
-    """At most n samples that stand for all: systematic resampling by weight, with the same total weight."""
+    """At most n samples that stand for all in the search for hyper-parameters: systematic resampling by weight.
+
+    Their weights are scaled down to their effective sample size where the sum was larger: n samples that spoke with the
+    weight of all would have their noise taken for signal.
+    """
     if len(problem.states) <= n:
         return problem
     positions = (np.arange(n) + rng.uniform()) * problem.total / n
     edges = np.cumsum(problem.weights)
     counts = np.bincount(np.minimum(np.searchsorted(edges, positions), len(edges) - 1), minlength=len(edges))
     drawn = np.flatnonzero(counts)
+    ess = counts.sum() ** 2 / np.sum(counts**2)
     groups = None if problem.groups is None else problem.groups[drawn]
-    return Problem(problem.states[drawn], problem.actions[drawn], counts[drawn] * problem.total / n, groups)
+    return Problem(problem.states[drawn], problem.actions[drawn], counts[drawn] * min(problem.total, ess) / n, groups)
 
 
 def inducing_states(kernel: Any, problem: Problem, n: int, rng: np.random.RandomState) -> FloatArray:
