@@ -14,7 +14,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted, validate_data
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
 from policies.actors import Act
 from policies.categorical import Categorical
@@ -177,6 +178,19 @@ class CategoricalPolicy(ClassifierMixin, Policy):
         """Probability of each action at each state, shape (N, A), columns in the order of ``classes_``."""
         check_is_fitted(self)
         return self._distribution(self._check_states(X)).probabilities
+
+    @staticmethod
+    def _check_labels(y: ArrayLike, n_samples: int) -> NDArray[Any]:
+        """Action labels of ``fit`` (N,), of any type that scikit-learn takes for classes."""
+        if y is None:
+            raise ValueError("the policy requires y to be passed, but the target y is None")
+        labels = column_or_1d(y, warn=True)
+        if labels.dtype.kind == "f":
+            check_finite_values(labels, "y")
+        check_classification_targets(labels)
+        if len(labels) != n_samples:
+            raise ValueError(f"y must have one action per state, got {len(labels)} actions for {n_samples} states")
+        return labels
 
     def _check_actions(self, actions: ArrayLike, n_samples: int) -> NDArray[np.intp]:
         labels = np.asarray(actions)

@@ -49,6 +49,12 @@ class Categorical:
         level = rng.random((len(cumulative), 1)) * cumulative[:, -1:]
         return np.argmax(cumulative > level, axis=1)
 
+    def fisher_root(self) -> FloatArray:
+        """R (N, A, A) with ``R'R = diag(p) - p p'``, the Fisher information in the logits: rows ``sqrt(p_a) (e_a -
+        p)'``."""
+        p = self.probabilities
+        return np.sqrt(p)[:, :, None] * (np.eye(p.shape[1]) - p[:, None, :])
+
     def kl(self, other: Categorical) -> FloatArray:
         """KL(self ‖ other) per state in nats, shape (N,); infinite where ``other`` forbids what ``self`` does."""
         possible = self.log_p > -np.inf

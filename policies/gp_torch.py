@@ -21,7 +21,10 @@ class GPyTorchKernel:
 
     Examples
     --------
-    >>> import gpytorch
+    >>> import warnings
+    >>> with warnings.catch_warnings():  # gpytorch's own imports warn of torch's deprecations
+    ...     warnings.simplefilter("ignore")
+    ...     import gpytorch
     >>> kernel = GPyTorchKernel(gpytorch.kernels.MaternKernel(nu=2.5))
     >>> kernel(np.zeros((1, 2)), np.zeros((1, 2)))
     array([[1.]])

@@ -12,8 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_is_fitted
 
 from policies.actors import Act, CategoricalActor
 from policies.base import CategoricalPolicy, ParametricMixin, check_weights
@@ -103,12 +102,7 @@ class TabularPolicy(ParametricMixin, CategoricalPolicy):
         """
         smoothing = as_scalar(self.smoothing, "smoothing", low=0)
         states = self._check_states(X, reset=True)
-        if y is None:
-            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
-        labels = column_or_1d(y, warn=True)
-        check_classification_targets(labels)
-        if len(labels) != len(states):
-            raise ValueError(f"y must have one action per state, got {len(labels)} actions for {len(states)} states")
+        labels = self._check_labels(y, len(states))
         weights = check_weights(sample_weight, len(states))
         known = None if self.n_states is None else np.arange(as_count(self.n_states, "n_states"), dtype=np.float64)
         classes = np.unique(labels) if self.n_actions is None else np.arange(as_count(self.n_actions, "n_actions"))
@@ -197,8 +191,7 @@ class TabularPolicy(ParametricMixin, CategoricalPolicy):
         check_is_fitted(self)
         visited, counts = np.unique(self._known_rows(states), return_counts=True)
         S, A = self.probabilities_.shape
-        pi = self.probabilities_[visited]
-        block = np.sqrt(pi)[:, :, None] * (np.eye(A) - pi[:, None, :])
+        block = Categorical(np.log(np.maximum(self.probabilities_[visited], 1e-300))).fisher_root()
         block *= np.sqrt(counts / counts.sum() * len(visited) * A)[:, None, None]
         J = np.zeros((len(visited), A, S, A))
         J[np.arange(len(visited)), :, visited] = block
