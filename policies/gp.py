@@ -225,7 +225,7 @@ class GaussianProcessPolicy(GaussianPolicy):
     def _posterior(self, problem: Problem, rng: np.random.RandomState) -> Posterior:
         if self.method_ == "exact":
             return exact_posterior(self.kernel_, self.noise_, problem)
-        if self.method_ == "sparse":
+        if self.method_ == "sparse" and self.inducing_ is not None:
             return sparse_posterior(self.kernel_, self.noise_, problem, self.inducing_)
         if not isinstance(self.kernel_, SquaredExponential):
             raise ValueError("method 'features' needs the default kernel or a SquaredExponential one")

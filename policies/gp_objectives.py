@@ -13,7 +13,7 @@ are at least one, and no step divides by a weight. Each function returns (loss, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,8 @@ from reps_opt.validation import FloatArray
 
 LOG_NOISE_MEAN, LOG_NOISE_STD = np.log(0.1), 2.0  # a weak prior on the noise ratio: a handful of samples cannot lose it
 LOG_NOISE_BOUNDS = (np.log(1e-8), np.log(1e4))
+KERNEL_JITTERS = 10.0 ** np.arange(-10, -3)  # K_zz of close inducing states is singular to rounding
+SHIFTED_JITTERS = np.append(0.0, 10.0 ** np.arange(-14, -3))  # I + ... is not, unless weights span many decades
 POWER_FLOOR = 1e-14  # of the actions' mean square: keeps log v_d finite where they do not vary at all
 
 Loss = tuple[float, FloatArray]
@@ -53,12 +55,17 @@ class Problem:
         return np.where(quad > 0, quad, self.total) / self.total
 
 
-def stable_cholesky(K: FloatArray) -> FloatArray:
-    """Lower Cholesky factor of K plus the smallest multiple of its mean diagonal, from 1e-10 up, that admits one."""
-    mean_diagonal = float(np.mean(np.diagonal(K)))
-    for jitter in 10.0 ** np.arange(-10, -3):
+def stable_cholesky(A: FloatArray, jitters: Iterable[float] = KERNEL_JITTERS) -> FloatArray:
+    """Lower Cholesky factor of ``A + jitter diag(A)`` for the first jitter that admits one.
+
+    Relative to each diagonal entry, a jitter on ``B = I + S^1/2 K S^1/2`` is one on K: it does not favour heavy
+    samples.
+    """
+    for jitter in jitters:
+        trial = A.copy()
+        trial[np.diag_indices_from(trial)] *= 1 + jitter
         try:
-            return cholesky(K + jitter * mean_diagonal * np.eye(len(K)), lower=True, check_finite=False)
+            return cholesky(trial, lower=True, overwrite_a=True, check_finite=False)
         except LinAlgError:
             continue
     raise LinAlgError("kernel matrix is not positive definite even with a jitter of 1e-4: check the kernel")
@@ -68,7 +75,7 @@ def exact_factor(K: FloatArray, roots: FloatArray) -> FloatArray:
     """Lower Cholesky factor of ``B = I + S^1/2 K S^1/2``, with `roots` the diagonal of S^1/2, shape (N, N)."""
     B = K * roots[:, None] * roots
     B[np.diag_indices_from(B)] += 1.0
-    return cholesky(B, lower=True, overwrite_a=True, check_finite=False)
+    return stable_cholesky(B, SHIFTED_JITTERS)
 
 
 def exact_loss(kernel: Any, log_noise: float, problem: Problem) -> Loss:
@@ -115,7 +122,7 @@ def sparse_loss(kernel: Any, log_noise: float, problem: Problem, inducing: Float
     L = stable_cholesky(Kzz)
     white = solve_triangular(L, Kzx * roots, lower=True, check_finite=False)
     gram = white @ white.T
-    LB = cholesky(gram + np.eye(len(gram)), lower=True, check_finite=False)
+    LB = stable_cholesky(gram + np.eye(len(gram)), SHIFTED_JITTERS)
     scaled = roots[:, None] * problem.actions
     beta = solve_triangular(LB, white @ scaled, lower=True, check_finite=False)
     beta = solve_triangular(LB, beta, lower=True, trans=1, check_finite=False)

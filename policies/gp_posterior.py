@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.linalg import cholesky, eigh, solve_triangular
+from scipy.linalg import solve_triangular
 from sklearn.utils import check_random_state
 
 from policies.gp_objectives import Problem, exact_factor, stable_cholesky
@@ -111,28 +111,30 @@ def feature_posterior(kernel: Any, noise: float, problem: Problem, n_features: i
 
 
 def reduced_posterior(basis: Any, L: FloatArray, noise: float, problem: Problem) -> Posterior:
-    """Posterior in M basis functions of prior precision L L', accumulated over chunks of samples.
+    """Posterior in M basis functions of prior precision L L', accumulated over chunks of samples by QR.
 
-    With Lambda = L^-1 b(X) S^1/2 and ``Lambda Lambda' = U diag(e) U'``, the explained variance is
-    ``b'L^-T (I - (I + Lambda Lambda')^-1) L^-1 b = |root b|^2``, ``root = diag(e/(1+e))^1/2 U'L^-1``.
+    Rows of ``[(L^-1 b(X) S^1/2)', S^1/2 a]`` reduce to the triangle ``[[R, c], [0, d]]``; with ``R = Q diag(e) V'``,
+
+        alpha = L^-T V diag(e / (1 + e^2)) Q'c,        v = (|d|^2 + sum_j (Q'c)_j^2 / (1 + e_j^2)) / sum w,
+        root  = diag(e^2 / (1 + e^2))^1/2 V'L^-1.
+
+    No Gram matrix is formed and nothing cancels, so weights may span as many decades as float64 has digits.
     """
     M, k = len(L), problem.actions.shape[1]
-    gram, projected = np.zeros((M, M)), np.zeros((M, k))
     precision = problem.weights / noise
+    triangle = np.zeros((0, M + k))
     for start in range(0, len(precision), CHUNK):
         part = slice(start, start + CHUNK)
         roots = np.sqrt(precision[part])
         white = solve_triangular(L, basis(problem.states[part]) * roots, lower=True, check_finite=False)
-        gram += white @ white.T
-        projected += white @ (roots[:, None] * problem.actions[part])
-    LB = cholesky(gram + np.eye(M), lower=True, check_finite=False)
-    whitened = solve_triangular(LB, projected, lower=True, check_finite=False)
-    variance = problem.profiled_variance(precision @ problem.actions**2 - np.sum(whitened**2, axis=0))
-    beta = solve_triangular(LB, whitened, lower=True, trans=1, check_finite=False)
-    alpha = solve_triangular(L, beta, lower=True, trans=1, check_finite=False)
-    e, U = eigh(gram, check_finite=False)
-    shrink = np.maximum(e, 0.0) / (1 + np.maximum(e, 0.0))
+        rows = np.hstack([white.T, roots[:, None] * problem.actions[part]])
+        triangle = np.asarray(np.linalg.qr(np.vstack([triangle, rows]), mode="r"))
+    Q, e, Vt = np.linalg.svd(triangle[:M, :M], full_matrices=False)
+    c = Q.T @ triangle[:M, M:]
+    alpha = solve_triangular(L, Vt.T @ ((e / (1 + e**2))[:, None] * c), lower=True, trans=1, check_finite=False)
+    quad = np.sum(triangle[M:, M:] ** 2, axis=0) + (1 / (1 + e**2)) @ c**2
+    shrink = e**2 / (1 + e**2)
     informed = shrink > NEGLIGIBLE
-    half = U[:, informed] * np.sqrt(shrink[informed])
+    half = Vt[informed].T * np.sqrt(shrink[informed])
     root = solve_triangular(L, half, lower=True, trans=1, check_finite=False).T
-    return Posterior(basis, alpha, root, variance, noise)
+    return Posterior(basis, alpha, root, problem.profiled_variance(quad), noise)

@@ -81,7 +81,7 @@ class GPyTorchKernel:
         if not terms:
             return 0.0, np.zeros(len(self.theta))
         total = torch.stack(terms).sum()
-        return float(total), self._gradient(total)
+        return float(total.detach()), self._gradient(total)
 
     def _gradient(self, scalar: Any) -> FloatArray:
         parameters = self._parameters()

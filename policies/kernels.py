@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from sklearn.gaussian_process.kernels import Hyperparameter, Kernel, NormalizedKernelMixin, StationaryKernelMixin
 
 from reps_opt.validation import FloatArray
@@ -72,7 +72,7 @@ class SquaredExponential(StationaryKernelMixin, NormalizedKernelMixin, Kernel):
         columns, owner = self._embedding(X)
         return columns / np.broadcast_to(self.length_scale, (X.shape[1],))[owner]
 
-    def _embedding(self, X: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def _embedding(self, X: FloatArray) -> tuple[FloatArray, NDArray[np.intp]]:
         """Columns e(X) (N, e), and the state dimension that each comes from (e,)."""
         d = X.shape[1]
         if self.periods is None:

@@ -313,7 +313,7 @@ def train(
     def closure() -> Any:
         optimiser.zero_grad()
         outputs = X
-        for W, b in (layers := network.layers(params)):  # type: ignore[arg-type]
+        for W, b in (layers := network.layers(params)):
             outputs = outputs @ W + b
             outputs = outputs if W is layers[-1][0] else outputs.tanh()
         value = (w * loss(params[network.n_params :], outputs, T)).sum() + 0.5 * alpha / total * (params**2).sum()

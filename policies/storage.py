@@ -81,7 +81,7 @@ def save(policy: Any, path: str | Path) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+            np.savez(file, allow_pickle=False, **arrays)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).replace(path)
@@ -145,7 +145,7 @@ def _decode(tree: Any, arrays: dict[str, NDArray[Any]]) -> Any:
     for kind in (list, tuple):
         if kind.__name__ in tree:
             return kind(_decode(item, arrays) for item in tree[kind.__name__])
-    value = object.__new__(_class(tree["class"]))
+    value: Any = object.__new__(_class(tree["class"]))
     value.__dict__.update({k: _decode(v, arrays) for k, v in tree["state"].items()})
     return value
 

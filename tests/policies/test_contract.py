@@ -1,4 +1,4 @@
-"""The contract every policy keeps: scikit-learn's checks, the relations between its methods, bad input, compiled actors."""
+"""The contract every policy keeps: scikit-learn's checks, methods that agree, bad input, compiled actors."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ POLICIES = GAUSSIAN | CATEGORICAL
 
 
 @parametrize_with_checks([*POLICIES.values()])
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning", "ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings(
+    "ignore::sklearn.exceptions.SkipTestWarning", "ignore::sklearn.exceptions.ConvergenceWarning"
+)
 def test_scikit_learn_contract(estimator, check):
     check(estimator)
 
@@ -89,8 +91,8 @@ def test_shapes_and_reproducible_samples(fitted):
 
 
 def test_compiled_actor_acts_as_the_policy(fitted):
-    """Deterministic actions are the prediction; sampled ones have the policy's moments; a copy sent by pickle agrees."""
-    policy, states, actions = fitted
+    """Deterministic actions are the prediction; sampled ones have the policy's moments; pickling keeps both."""
+    policy, states, _ = fitted
     act = pickle.loads(pickle.dumps(policy.compile()))
     for state, mean in zip(states[:5], policy.predict(states[:5]), strict=True):
         np.testing.assert_allclose(act(state), mean, rtol=1e-7, atol=1e-9)
@@ -157,7 +159,7 @@ def test_weights_of_26_decades_and_1e_minus_300_are_finite(name):
 
 @pytest.mark.parametrize("name", GAUSSIAN)
 def test_constant_states_and_constant_actions(name):
-    """Constant states: the weighted mean and spread. Constant actions: that action, with a tiny noise. One sample: it."""
+    """Constant states: the weighted mean and spread. Constant actions: that action, almost surely. One sample: it."""
     states, actions, _ = data(name)
     policy = clone(GAUSSIAN[name]).fit(np.ones((40, 2)), actions)
     mean, std = policy.predict([[1.0, 1.0]], return_std=True)
@@ -223,12 +225,19 @@ def test_pipeline_and_cross_validation():
     assert scores.min() > 0.6
 
 
+def printed_by(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
 def test_importing_the_package_loads_no_heavy_library():
-    code = "import sys, policies; print([m for m in ('torch', 'gpytorch', 'sklearn', 'cvxpy', 'scipy') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    code = (
+        "import sys, policies;"
+        "print([m for m in ('torch', 'gpytorch', 'sklearn', 'cvxpy', 'scipy') if m in sys.modules])"
+    )
+    assert printed_by(code) == "[]"
     code = (
         "import sys, policies, numpy as np; x = np.arange(9.0)[:, None];"
         "policies.GaussianProcessPolicy().fit(x, np.sin(x)).compile();"
         "print([m for m in ('torch', 'gpytorch', 'cvxpy') if m in sys.modules])"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert printed_by(code) == "[]"

@@ -28,7 +28,9 @@ def test_kl_is_the_textbook_formula():
     for i, kl in enumerate(p.kl(q)):
         S, T, e = p.scale[i] @ p.scale[i].T, q.scale[i] @ q.scale[i].T, q.mean[i] - p.mean[i]
         inverse = np.linalg.inv(T)
-        expected = 0.5 * (np.trace(inverse @ S) + e @ inverse @ e - 3 + np.linalg.slogdet(T)[1] - np.linalg.slogdet(S)[1])
+        expected = 0.5 * (
+            np.trace(inverse @ S) + e @ inverse @ e - 3 + np.linalg.slogdet(T)[1] - np.linalg.slogdet(S)[1]
+        )
         assert kl == pytest.approx(expected, rel=1e-10)
 
 
@@ -49,7 +51,9 @@ def test_trace_is_that_of_the_explicit_smoother(ridge):
     Phi, y, w = rng.normal(size=(12, 3)), rng.normal(size=(12, 1)), 10.0 ** rng.uniform(-5, 5, 12)
     fit = weighted_ridge(Phi, y, w, ridge)
     center = Phi - w @ Phi / w.sum()
-    H = np.ones((12, 1)) * w / w.sum() + center @ np.linalg.solve(center.T * w @ center + ridge * np.eye(3), center.T * w)
+    H = np.ones((12, 1)) * w / w.sum() + center @ np.linalg.solve(
+        center.T * w @ center + ridge * np.eye(3), center.T * w
+    )
     np.testing.assert_allclose(H @ y, Phi @ fit.coefficients + fit.intercept, rtol=1e-7)
     leftover = np.eye(12) - H
     assert w @ fit.annihilated == pytest.approx(np.trace(np.diag(w) @ leftover @ leftover.T), rel=1e-6)

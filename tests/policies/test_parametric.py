@@ -68,4 +68,6 @@ def test_score_has_zero_mean_and_fisher_covariance(fitted):
     error = score.std(axis=0) / np.sqrt(len(score))
     assert np.all(np.abs(score.mean(axis=0)) <= 5 * error + 1e-12)
     J = policy.fisher_factor(states[:3])
-    np.testing.assert_allclose(score.T @ score / len(score), J.T @ J / len(J), atol=0.2 * np.sqrt(np.mean(score**2)) + 0.05)
+    np.testing.assert_allclose(
+        score.T @ score / len(score), J.T @ J / len(J), atol=0.2 * np.sqrt(np.mean(score**2)) + 0.05
+    )
