@@ -64,7 +64,7 @@ def main(n_samples: int = N_SAMPLES, plot: str | None = None) -> dict[str, float
         axis.plot(grid, mean, color="C0", label="mean from the picture")
         axis.fill_between(grid, mean - 2 * std, mean + 2 * std, color="C0", alpha=0.2, lw=0, label="± 2 std")
         axis.set(title=f"{name}: error {errors[name]:.2f}", xlabel="hidden angle", ylim=(-3, 3))
-    axes[1].legend(fontsize="small", loc="upper left")
+    figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize="small")
     if plot is not None:
         figure.savefig(plot, dpi=120)
     plt.close(figure)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -282,3 +283,8 @@ class ParametricMixin:
     @abstractmethod
     def fisher_factor(self, states: ArrayLike) -> FloatArray:
         """J with ``J'J / len(J)`` the Fisher information averaged over the states, the Hessian of their mean KL."""
+
+    def fisher_product(self, states: ArrayLike) -> Callable[[FloatArray], FloatArray]:
+        """``v -> F v`` with F the mean Fisher information, P x P and never formed."""
+        J = self.fisher_factor(states)
+        return lambda v: J.T @ (J @ v) / len(J)

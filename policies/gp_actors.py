@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from policies.actors import Basis
 from policies.gp_posterior import Posterior
-from policies.kernels import SquaredExponential
+from policies.kernels import Embedding
 from reps_opt.validation import FloatArray
 
 
@@ -24,8 +24,7 @@ class SquaredExponentialMoments:
     ``k_j = exp(z_j'x - |z_j|^2/2 - |x|^2/2)`` at embedded, centred x and z (M, e); then ``[alpha'; root] k``.
     """
 
-    kernel: SquaredExponential
-    scale: FloatArray | None
+    embedding: Embedding
     centre: FloatArray
     points: FloatArray
     half_norms: FloatArray
@@ -38,17 +37,17 @@ class SquaredExponentialMoments:
         """Fold kernel, alpha and root into two tables."""
         kernel = posterior.basis.kernel
         states = posterior.basis.centres  # type: ignore[union-attr]
-        columns = kernel.embed(states)
+        embedding = kernel.embedding(states.shape[1])
+        columns = embedding(states)
         centre = columns.mean(axis=0)
         points = columns - centre
-        scale = 1 / np.broadcast_to(kernel.length_scale, (states.shape[1],)) if kernel.periods is None else None
         table = np.ascontiguousarray(np.vstack([posterior.alpha.T, posterior.root]))
         half = 0.5 * np.sum(points**2, axis=1)
-        return cls(kernel, scale, centre, points, half, table, posterior.noise, posterior.alpha.shape[1])
+        return cls(embedding, centre, points, half, table, posterior.noise, posterior.alpha.shape[1])
 
     def __call__(self, state: FloatArray) -> tuple[FloatArray, float]:
         """Mean (k,), and variance in units of v."""
-        x = (state * self.scale if self.scale is not None else self.kernel.embed(state[None])[0]) - self.centre
+        x = self.embedding(state) - self.centre
         exponent = self.points @ x
         exponent -= self.half_norms
         exponent -= 0.5 * (x @ x)

@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cholesky, lapack, solve_triangular
 from scipy.optimize import minimize
 
 from policies.gaussian import LOG_2PI
-from policies.kernels import central_differences, contract_diagonal, contract_gradient, log_prior
+from policies.kernels import contract_diagonal, contract_gradient, log_prior
 from reps_opt.validation import FloatArray
 
 LOG_NOISE_MEAN, LOG_NOISE_STD = np.log(0.1), 2.0  # a weak prior on the noise ratio: a handful of samples cannot lose it
@@ -147,46 +148,70 @@ def sparse_loss(kernel: Any, log_noise: float, problem: Problem, inducing: Float
 
 
 def loo_loss(kernel: Any, log_noise: float, problem: Problem) -> Loss:
-    """Negative weighted log-likelihood of each sample, predicted without its group; gradient by central differences."""
+    """Negative weighted log-likelihood of each sample, predicted without its group.
 
-    def loss(t: FloatArray) -> float:
-        return held_out_loss(kernel.clone_with_theta(t[:-1]), t[-1], problem)
-
-    here = np.append(kernel.theta, log_noise)
-    return loss(here), central_differences(loss, here)
-
-
-def held_out_loss(kernel: Any, log_noise: float, problem: Problem) -> float:
-    """``-sum_i w_i log N(a_i | m_i, v (c_i + s))``, with m_i and v c_i predicted by all samples outside i's group.
-
-    Removing a group g from the posterior with mean m and covariance V divides by ``D = I - V_gg S_g``, whose diagonal
-    is the [B^-1]_ii of single samples: held-out residual ``D^-1 (a - m)``, covariance ``D^-1 V_gg``. No weight is
-    divided by.
+    ``-sum_i w_i log N(a_i | m_i, v (c_i + s))``, with m_i and v c_i predicted by the samples outside i's group.
+    Removing a group g from the posterior with mean m and covariance V divides by ``D = I - V_gg S_g``, which for single
+    samples is [B^-1]_ii: held-out residual ``r = D^-1 (a - m)``, covariance ``D^-1 V_gg``. No weight is divided by.
 
     References
     ----------
-    Rasmussen, Williams (2006), equations 5.10 - 5.12, for groups of one.
+    Rasmussen, Williams (2006), equations 5.10 - 5.13, for groups of one.
     """
-    precision = problem.weights * np.exp(-log_noise)
-    roots = np.sqrt(precision)
+    S = problem.weights * np.exp(-log_noise)
+    roots = np.sqrt(S)
     K = kernel(problem.states)
-    half = solve_triangular(exact_factor(K, roots), roots[:, None] * K, lower=True, check_finite=False)
-    V = K - half.T @ half
-    residual = problem.actions - V @ (precision[:, None] * problem.actions)
-    groups = np.arange(len(K)) if problem.groups is None else problem.groups
-    variance = np.empty(len(K))
-    for members in (np.flatnonzero(groups == g) for g in np.unique(groups)):
-        Vg = V[np.ix_(members, members)]
-        D = np.eye(len(members)) - Vg * precision[members]
-        solved = np.linalg.solve(D, np.hstack([residual[members], Vg]))
-        residual[members] = solved[:, : residual.shape[1]]
-        variance[members] = np.diagonal(solved[:, residual.shape[1] :])
+    half = solve_triangular(exact_factor(K, roots), np.diag(roots), lower=True, check_finite=False)
+    R = half.T @ half
+    A = np.eye(len(K)) - K @ R
+    V = A @ K
+    weighted = S[:, None] * problem.actions
+    removed = [remove_group(V, S, problem.actions - V @ weighted, g) for g in group_members(problem)]
+    residual, variance, pull = (np.zeros_like(part) for part in (problem.actions, S, problem.actions))
+    for group in removed:
+        residual[group.members], variance[group.members] = group.residual, np.diagonal(group.covariance)
     spread = np.maximum(variance, 0.0) + np.exp(log_noise)
     scale = problem.profiled_variance((problem.weights / spread) @ residual**2)
-    k = residual.shape[1]
-    return float(
-        0.5 * k * problem.weights @ (np.log(spread) + LOG_2PI) + 0.5 * problem.total * np.sum(np.log(scale) + 1)
-    )
+    k, w = residual.shape[1], problem.weights
+    loss = 0.5 * k * w @ (np.log(spread) + LOG_2PI) + 0.5 * problem.total * np.sum(np.log(scale) + 1)
+
+    # Adjoints: of r and of the held-out variances; then, through D, of V and of the residuals before removal.
+    r_bar = (w / spread)[:, None] * residual / scale
+    c_bar = 0.5 * w * (k / spread - residual**2 @ (1 / scale) / spread**2)
+    V_bar, noise = np.zeros_like(V), float(c_bar.sum() * np.exp(log_noise))
+    for group in removed:
+        g, D_inv = group.members, group.inverse
+        pull[g] = D_inv.T @ r_bar[g]
+        Sr, Vg = S[g, None] * group.residual, V[np.ix_(g, g)]
+        V_bar[np.ix_(g, g)] += pull[g] @ Sr.T + (D_inv.T * c_bar[g]) @ D_inv
+        noise -= np.sum(pull[g] * (Vg @ Sr)) + c_bar[g] @ np.diagonal(D_inv @ (Vg * S[g]) @ group.covariance)
+    V_bar -= pull @ weighted.T
+    noise += np.sum(pull * (V @ weighted)) + np.sum(V_bar * ((V * S) @ V))
+    return float(loss), np.append(contract_gradient(kernel, problem.states, None, K, A.T @ V_bar @ A), noise)
+
+
+@dataclass(frozen=True)
+class RemovedGroup:
+    """What the other samples predict for a group: residual D^-1 (a - m), covariance D^-1 V_gg; and D^-1."""
+
+    members: NDArray[np.intp]
+    residual: FloatArray
+    covariance: FloatArray
+    inverse: FloatArray
+
+
+def remove_group(V: FloatArray, S: FloatArray, residual: FloatArray, members: NDArray[np.intp]) -> RemovedGroup:
+    """Take a group's likelihood out of the posterior with covariance V (N, N) and residuals a - m (N, k)."""
+    Vg = V[np.ix_(members, members)]
+    inverse: FloatArray = np.asarray(np.linalg.inv(np.eye(len(members)) - Vg * S[members]), dtype=np.float64)
+    return RemovedGroup(members, inverse @ residual[members], inverse @ Vg, inverse)
+
+
+def group_members(problem: Problem) -> list[NDArray[np.intp]]:
+    """Indices of each group's samples; every sample alone where there are no groups."""
+    if problem.groups is None:
+        return list(np.arange(len(problem.states))[:, None])
+    return [np.flatnonzero(problem.groups == g) for g in np.unique(problem.groups)]
 
 
 def maximise(

@@ -7,6 +7,7 @@ hyper-parameters.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -67,23 +68,17 @@ class SquaredExponential(StationaryKernelMixin, NormalizedKernelMixin, Kernel):
         """scikit-learn's description of the one hyper-parameter."""
         return Hyperparameter("length_scale", "numeric", self.length_scale_bounds, max(np.size(self.length_scale), 1))
 
+    def embedding(self, d: int) -> Embedding:
+        """The map e divided by the length-scales, for states of d columns."""
+        scale = np.broadcast_to(np.asarray(self.length_scale, dtype=np.float64), (d,))
+        periods = np.full(d, np.inf) if self.periods is None else np.broadcast_to(np.asarray(self.periods, float), (d,))
+        plain, angle = np.flatnonzero(np.isinf(periods)), np.flatnonzero(np.isfinite(periods))
+        frequency = 2 * np.pi / periods[angle]
+        return Embedding(plain, 1 / scale[plain], angle, frequency, 1 / (frequency * scale[angle]))
+
     def embed(self, X: FloatArray) -> FloatArray:
         """Embedded columns divided by their length-scales, shape (N, e)."""
-        columns, owner = self._embedding(X)
-        return columns / np.broadcast_to(self.length_scale, (X.shape[1],))[owner]
-
-    def _embedding(self, X: FloatArray) -> tuple[FloatArray, NDArray[np.intp]]:
-        """Columns e(X) (N, e), and the state dimension that each comes from (e,)."""
-        d = X.shape[1]
-        if self.periods is None:
-            return X, np.arange(d)
-        periods = np.broadcast_to(np.asarray(self.periods, dtype=np.float64), (d,))
-        angle = np.flatnonzero(np.isfinite(periods))
-        phase = 2 * np.pi * X[:, angle] / periods[angle]
-        radius = periods[angle] / (2 * np.pi)
-        plain = np.flatnonzero(~np.isfinite(periods))
-        columns = [X[:, plain], radius * np.cos(phase), radius * np.sin(phase)]
-        return np.hstack(columns), np.concatenate([plain, angle, angle])
+        return self.embedding(X.shape[1])(X)
 
     def __call__(self, X: ArrayLike, Y: ArrayLike | None = None, eval_gradient: bool = False) -> Any:
         """Kernel matrix (N, M) and, for Y None, its gradient (N, N, H) if asked."""
@@ -116,8 +111,7 @@ class SquaredExponential(StationaryKernelMixin, NormalizedKernelMixin, Kernel):
         """Sum embedded columns (..., e) into hyper-parameters (..., H)."""
         if np.size(self.length_scale) == 1:
             return values.sum(axis=-1, keepdims=True)
-        owner = self._embedding(np.zeros((1, d)))[1]
-        return values @ np.eye(d)[owner]
+        return values @ np.eye(d)[self.embedding(d).owner]
 
     def contract_gradient(self, X: FloatArray, Z: FloatArray | None, K: FloatArray, G: FloatArray) -> FloatArray:
         """``sum_ij G_ij d k(x_i, z_j) / d theta`` in O(N M e) time and no (N, M, H) array, shape (H,).
@@ -140,6 +134,32 @@ class SquaredExponential(StationaryKernelMixin, NormalizedKernelMixin, Kernel):
 
     def __repr__(self) -> str:
         return f"SquaredExponential(length_scale={np.array2string(np.asarray(self.length_scale), precision=3)})"
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """``[x_plain / l, r cos(f x_angle), r sin(f x_angle)]`` with r = 1/(f l): of rows of states, or of one state.
+
+    `plain` and `angle` index columns; `scale`, `frequency` and `radius` are 1/l of the plain columns, f, and r.
+    """
+
+    plain: NDArray[np.intp]
+    scale: FloatArray
+    angle: NDArray[np.intp]
+    frequency: FloatArray
+    radius: FloatArray
+
+    @property
+    def owner(self) -> NDArray[np.intp]:
+        """The column of the state that each embedded column comes from, shape (e,)."""
+        return np.concatenate([self.plain, self.angle, self.angle])
+
+    def __call__(self, X: FloatArray) -> FloatArray:
+        if not self.angle.size:
+            return X * self.scale
+        phase = X[..., self.angle] * self.frequency
+        columns = (X[..., self.plain] * self.scale, self.radius * np.cos(phase), self.radius * np.sin(phase))
+        return np.concatenate(columns, axis=-1)
 
 
 def contract_gradient(kernel: Any, X: FloatArray, Z: FloatArray | None, K: FloatArray, G: FloatArray) -> FloatArray:

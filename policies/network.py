@@ -6,6 +6,7 @@ row by row, then its bias (out,).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,15 +62,59 @@ class Network:
             values.append(linear if i == len(layers) - 1 else np.tanh(linear))
         return values
 
-    def jacobian(self, params: FloatArray, X: FloatArray) -> FloatArray:
-        """Derivatives of every output in every parameter, by back-propagation, shape (N, o, P)."""
+    def pullback(self, params: FloatArray, X: FloatArray, seeds: FloatArray) -> FloatArray:
+        """``seeds @ (d outputs / d params)`` sample by sample, by back-propagation.
+
+        Parameters
+        ----------
+        params, X
+            Parameters (P,) and inputs (N, d).
+        seeds
+            Rows in output space, shape (N, r, o); the identity gives the Jacobian itself.
+
+        Returns
+        -------
+        ndarray
+            Shape (N, r, P).
+        """
         layers, values = self.layers(params), self._activations(params, X)
-        n, o = len(X), self.sizes[-1]
-        upstream = np.broadcast_to(np.eye(o), (n, o, o))
-        parts: list[FloatArray] = []
+        n, r = seeds.shape[:2]
+        rows = np.empty((n, r, self.n_params))
+        end = self.n_params
         for i in range(len(layers) - 1, -1, -1):
-            matrix = values[i][:, None, :, None] * upstream[:, :, None, :]
-            parts = [matrix.reshape(n, o, -1), upstream, *parts]
+            a, b = layers[i][0].shape
+            start, middle = end - (a + 1) * b, end - b
+            np.multiply(
+                values[i][:, None, :, None], seeds[:, :, None, :], out=rows[:, :, start:middle].reshape(n, r, a, b)
+            )
+            rows[:, :, middle:end] = seeds
             if i:
-                upstream = (upstream @ layers[i][0].T) * (1 - values[i] ** 2)[:, None, :]
-        return np.concatenate(parts, axis=2)
+                seeds = (seeds @ layers[i][0].T) * (1 - values[i] ** 2)[:, None, :]
+            end = start
+        return rows
+
+    def fisher_product(
+        self, params: FloatArray, X: FloatArray, seeds: FloatArray
+    ) -> Callable[[FloatArray], FloatArray]:
+        """``v -> sum over samples of J'(J v)`` with J = ``pullback``, never formed; two matrix products per layer.
+
+        A layer's rows of J are outer products of its input and its seeds, so that ``J v`` sums ``input' V seeds``.
+        Inputs and seeds are computed once; a product then costs O(N r P), and no memory for J.
+        """
+        layers, inputs = self.layers(params), self._activations(params, X)[:-1]
+        pulled = [seeds]
+        for i in range(len(layers) - 1, 0, -1):
+            pulled.insert(0, (pulled[0] @ layers[i][0].T) * (1 - inputs[i] ** 2)[:, None, :])
+
+        def product(v: FloatArray) -> FloatArray:
+            moved = np.zeros(seeds.shape[:2])
+            for (V, c), x, g in zip(self.layers(v), inputs, pulled, strict=True):
+                moved += np.einsum("nrb,nb->nr", g, x @ V + c)
+            out = np.empty(self.n_params)
+            for (W, b), x, g in zip(self.layers(out), inputs, pulled, strict=True):
+                back = np.einsum("nr,nrb->nb", moved, g)
+                W[:] = x.T @ back
+                b[:] = back.sum(axis=0)
+            return out
+
+        return product

@@ -69,8 +69,8 @@ class _NetworkPolicy(ParametricMixin, Policy):
     def _outputs(self, states: FloatArray) -> FloatArray:
         return self.network_.output(self.params_, self._inputs(states))
 
-    def _jacobian(self, states: FloatArray) -> FloatArray:
-        return self.network_.jacobian(self.params_, self._inputs(states))
+    def _pullback(self, states: FloatArray, seeds: FloatArray) -> FloatArray:
+        return self.network_.pullback(self.params_, self._inputs(states), seeds)
 
     @property
     def params(self) -> FloatArray:
@@ -162,7 +162,7 @@ class NeuralPolicy(_NetworkPolicy, GaussianPolicy):
         checked = self._check_states(states)
         distribution = self._distribution(checked)
         z = (self._check_actions(actions, len(checked)) - distribution.mean) / self._std
-        mean = np.einsum("nk,nkp->np", z * self.unit_ / self._std, self._jacobian(checked))
+        mean = self._pullback(checked, (z * self.unit_ / self._std)[:, None, :])[:, 0]
         return np.hstack([mean, z**2 - 1])
 
     def fisher_factor(self, states: ArrayLike) -> FloatArray:
@@ -172,12 +172,24 @@ class NeuralPolicy(_NetworkPolicy, GaussianPolicy):
         """
         check_is_fitted(self)
         checked = self._check_states(states)
-        mean = self._jacobian(checked) * (self.unit_ / self._std)[:, None]
-        n, k, p = mean.shape
+        n, k, p = len(checked), len(self._std), self.network_.n_params
+        scale = np.sqrt((n * k + k) / n)
         J = np.zeros((n * k + k, p + k))
-        J[: n * k, :p] = mean.reshape(n * k, p)
-        J[n * k :, p:] = np.sqrt(2 * n) * np.eye(k)
-        return np.sqrt(len(J) / n) * J
+        J[: n * k, :p] = self._pullback(checked, scale * self._mean_seeds(n)).reshape(n * k, p)
+        J[n * k :, p:] = scale * np.sqrt(2 * n) * np.eye(k)
+        return J
+
+    def fisher_product(self, states: ArrayLike) -> Callable[[FloatArray], FloatArray]:
+        """``v -> F v``, F the mean Fisher information, without forming any Jacobian: for conjugate gradients."""
+        check_is_fitted(self)
+        checked = self._check_states(states)
+        n, p = len(checked), self.network_.n_params
+        mean = self.network_.fisher_product(self.params_, self._inputs(checked), self._mean_seeds(n))
+        return lambda v: np.append(mean(v[:p]) / n, 2 * v[p:])
+
+    def _mean_seeds(self, n: int) -> FloatArray:
+        """Derivative of ``mean / std`` in the network's outputs, for every state, shape (n, k, k)."""
+        return np.broadcast_to(np.diag(self.unit_ / self._std), (n, len(self._std), len(self._std)))
 
     def compile(self, low: ArrayLike | None = None, high: ArrayLike | None = None) -> Act:
         """``act(state, rng)`` in plain NumPy, actions clipped to [low, high] (scalars or the action's shape)."""
@@ -241,14 +253,23 @@ class NeuralCategoricalPolicy(_NetworkPolicy, CategoricalPolicy):
         checked = self._check_states(states)
         residual = -self._distribution(checked).probabilities
         residual[np.arange(len(checked)), self._check_actions(actions, len(checked))] += 1
-        return np.einsum("na,nap->np", residual, self._jacobian(checked))
+        return self._pullback(checked, residual[:, None, :])[:, 0]
 
     def fisher_factor(self, states: ArrayLike) -> FloatArray:
         """J with ``J'J / len(J)`` the mean Fisher information; shape (N A, P)."""
         check_is_fitted(self)
         checked = self._check_states(states)
-        J = self._distribution(checked).fisher_root() @ self._jacobian(checked)
-        return np.sqrt(J.shape[1]) * J.reshape(-1, J.shape[2])
+        n_actions = len(self.classes_)
+        seeds = np.sqrt(n_actions) * self._distribution(checked).fisher_root()
+        return self._pullback(checked, seeds).reshape(len(checked) * n_actions, -1)
+
+    def fisher_product(self, states: ArrayLike) -> Callable[[FloatArray], FloatArray]:
+        """``v -> F v``, F the mean Fisher information, without forming any Jacobian: for conjugate gradients."""
+        check_is_fitted(self)
+        checked = self._check_states(states)
+        seeds = self._distribution(checked).fisher_root()
+        product = self.network_.fisher_product(self.params_, self._inputs(checked), seeds)
+        return lambda v: product(v) / len(checked)
 
     def compile(self, low: ArrayLike | None = None, high: ArrayLike | None = None) -> Act:
         """``act(state, rng)`` returning an action label; labels take no bounds."""

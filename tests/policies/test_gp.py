@@ -10,7 +10,8 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, ExpSineSquared, Matern, WhiteKernel
 
 from policies import GaussianProcessPolicy, SquaredExponential
-from policies.gp_objectives import Problem, exact_loss, held_out_loss, loo_loss, sparse_loss
+from policies.gp_objectives import Problem, exact_loss, loo_loss, sparse_loss
+from policies.gp_posterior import exact_posterior, sparse_posterior
 from policies.gp_torch import GPyTorchKernel
 from policies.kernels import central_differences, contract_diagonal, contract_gradient
 
@@ -31,8 +32,9 @@ def problem(n=25, k=2, seed=0, groups=None):
 
 @pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
 @pytest.mark.parametrize("loss", [exact_loss, lambda *a: sparse_loss(*a, problem().states[:8] + 0.1), loo_loss])
-def test_gradients_by_finite_differences(kernel, loss):
-    data, here = problem(), np.append(kernel.theta, -1.0)
+@pytest.mark.parametrize("groups", [None, np.arange(25) // 4])
+def test_gradients_by_finite_differences(kernel, loss, groups):
+    data, here = problem(groups=groups), np.append(kernel.theta, -1.0)
     numeric = central_differences(lambda t: loss(kernel.clone_with_theta(t[:-1]), t[-1], data)[0], here)
     np.testing.assert_allclose(loss(kernel, -1.0, data)[1], numeric, rtol=1e-5, atol=1e-6)
 
@@ -136,6 +138,24 @@ def test_sparse_equals_exact_when_the_inducing_states_are_the_data():
     assert bound == pytest.approx(exact_loss(exact.kernel_, np.log(exact.noise_), data)[0], rel=1e-6)
 
 
+def test_weights_of_26_decades_against_60_digits():
+    """The exact posterior mean, weights from 1e-13 to 1e13, against multiple-precision arithmetic."""
+    mpmath = pytest.importorskip("mpmath")
+    data, rng = problem(n=30, k=1), np.random.default_rng(12)
+    data = Problem(data.states, data.actions, 10.0 ** rng.uniform(-13, 13, 30))
+    grid, kernel = rng.normal(size=(10, 3)), SquaredExponential([1.0, 2.0, 0.5])
+    with mpmath.workdps(60):
+        C = mpmath.matrix(kernel(data.states).tolist()) + mpmath.diag([0.1 / w for w in data.weights])
+        mean = mpmath.matrix(kernel(grid, data.states).tolist()) * mpmath.lu_solve(
+            C, mpmath.matrix(data.actions.tolist())
+        )
+        expected = np.array([float(m) for m in mean])
+    exact = exact_posterior(kernel, 0.1, data).moments(grid)[0][:, 0]
+    np.testing.assert_allclose(exact, expected, rtol=0, atol=1e-9 * np.abs(expected).max())
+    sparse = sparse_posterior(kernel, 0.1, data, data.states).moments(grid)[0][:, 0]
+    np.testing.assert_allclose(sparse, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+
+
 def test_the_bound_is_a_bound_and_tightens():
     data = problem(n=60)
     exact = exact_loss(ANGLES, -1.0, data)[0]
@@ -156,7 +176,7 @@ def test_learned_sparse_and_features_agree_with_exact():
     assert GaussianProcessPolicy().fit(X, y, w).method_ == "exact"
 
 
-def test_held_out_loss_by_leaving_out():
+def test_loo_loss_by_leaving_out():
     """Brute force: refit without each sample (roll-out), and score what was left out."""
     for groups in (None, np.arange(14) // 3):
         data = problem(n=14, k=1, groups=groups)
@@ -171,7 +191,7 @@ def test_held_out_loss_by_leaving_out():
             spread[out] = 1 - np.sum(solved * cross, axis=1) + s
         v = w @ (residual**2 / spread) / w.sum()
         expected = -w @ norm(scale=np.sqrt(v * spread)).logpdf(residual)
-        assert held_out_loss(ANGLES, np.log(s), data) == pytest.approx(expected, rel=1e-9)
+        assert loo_loss(ANGLES, np.log(s), data)[0] == pytest.approx(expected, rel=1e-9)
 
 
 def test_leaving_out_rollouts_sees_through_noise_they_share():

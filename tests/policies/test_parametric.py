@@ -60,6 +60,12 @@ def test_fisher_factor_is_the_hessian_of_the_mean_kl(fitted):
         assert direction @ F @ direction == pytest.approx((up + down) / h**2, rel=1e-3)
 
 
+def test_fisher_product_is_that_of_the_factor(fitted):
+    policy, states, _ = fitted
+    J, v = policy.fisher_factor(states), np.random.default_rng(3).normal(size=len(policy.params))
+    np.testing.assert_allclose(policy.fisher_product(states)(v), J.T @ (J @ v) / len(J), rtol=1e-10, atol=1e-12)
+
+
 def test_score_has_zero_mean_and_fisher_covariance(fitted):
     policy, states, _ = fitted
     rng = np.random.default_rng(2)
