@@ -180,6 +180,16 @@ class CategoricalPolicy(ClassifierMixin, Policy):
         check_is_fitted(self)
         return self._distribution(self._check_states(X)).probabilities
 
+    def _check_fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None
+    ) -> tuple[FloatArray, NDArray[Any], FloatArray]:
+        """Checked states (N, d), labels (N,) and weights (N,), rows of zero weight among them."""
+        states = self._check_states(X, reset=True)
+        labels = self._check_labels(y, len(states))
+        weights = check_weights(sample_weight, len(states))
+        warn_if_few(weights, type(self).__name__)
+        return states, labels, weights
+
     @staticmethod
     def _check_labels(y: ArrayLike, n_samples: int) -> NDArray[Any]:
         """Action labels of ``fit`` (N,), of any type that scikit-learn takes for classes."""

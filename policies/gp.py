@@ -54,6 +54,7 @@ class GaussianProcessPolicy(GaussianPolicy):
         "auto" is exact up to 1000 samples of noticeable weight, sparse above.
     features
         A transformer ahead of the kernel, as in :class:`LinearGaussianPolicy`: principal components of an image, say.
+        One that takes no `sample_weight` sees each distinct sample once.
     periods
         For the default kernel: the period of each column that is an angle, infinite elsewhere, shape (d,).
     criterion

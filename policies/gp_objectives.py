@@ -1,5 +1,4 @@
-"""What a weighted Gaussian process maximises over its hyper-parameters: evidence, variational bound, held-out
-likelihood.
+"""What a weighted Gaussian process maximises: evidence, variational bound, or held-out likelihood.
 
 Shapes: N samples, M inducing states, k action dimensions, H kernel hyper-parameters; `actions` (N, k) centred,
 `weights` w (N,).

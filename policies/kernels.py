@@ -16,9 +16,7 @@ from sklearn.gaussian_process.kernels import Hyperparameter, Kernel, NormalizedK
 
 from reps_opt.validation import FloatArray
 
-LOG_PRIOR_STD = np.sqrt(
-    3.0
-)  # of log length-scales; Hvarfner, Hellsten, Nardi (2024), Vanilla Bayesian optimization ...
+LOG_PRIOR_STD = np.sqrt(3.0)  # of log length-scales; as in Hvarfner, Hellsten, Nardi (2024), section 4.2
 FINITE_STEP = 1e-5
 
 

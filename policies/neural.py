@@ -18,7 +18,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from policies.actors import Act, CategoricalActor, GaussianActor, check_bounds
-from policies.base import CategoricalPolicy, GaussianPolicy, ParametricMixin, Policy, check_weights, merge_repeats
+from policies.base import CategoricalPolicy, GaussianPolicy, ParametricMixin, Policy, merge_repeats
 from policies.categorical import Categorical
 from policies.features import weighted_spread
 from policies.gaussian import Gaussian, action_floor
@@ -228,9 +228,7 @@ class NeuralCategoricalPolicy(_NetworkPolicy, CategoricalPolicy):
             For non-finite values, mismatched lengths, or negative or all-zero weights.
         """
         self._check_options()
-        states = self._check_states(X, reset=True)
-        labels = self._check_labels(y, len(states))
-        weights = check_weights(sample_weight, len(states))
+        states, labels, weights = self._check_fit(X, y, sample_weight)
         self.classes_ = np.unique(labels)
         indices = self._check_actions(labels, len(states))
         kept = weights > 0

@@ -57,6 +57,10 @@ def save(policy: Any, path: str | Path) -> None:
     path
         Destination; written as named, with no suffix added.
 
+    Notes
+    -----
+    scikit-learn objects inside are stored by their attributes, and so want the scikit-learn version that fitted them.
+
     Raises
     ------
     TypeError

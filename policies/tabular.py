@@ -15,7 +15,7 @@ from scipy.special import softmax
 from sklearn.utils.validation import check_is_fitted
 
 from policies.actors import Act, CategoricalActor
-from policies.base import CategoricalPolicy, ParametricMixin, check_weights
+from policies.base import CategoricalPolicy, ParametricMixin
 from policies.categorical import Categorical
 from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar, check_nonnegative
 
@@ -101,9 +101,7 @@ class TabularPolicy(ParametricMixin, CategoricalPolicy):
             For states or actions out of range, or bad weights.
         """
         smoothing = as_scalar(self.smoothing, "smoothing", low=0)
-        states = self._check_states(X, reset=True)
-        labels = self._check_labels(y, len(states))
-        weights = check_weights(sample_weight, len(states))
+        states, labels, weights = self._check_fit(X, y, sample_weight)
         known = None if self.n_states is None else np.arange(as_count(self.n_states, "n_states"), dtype=np.float64)
         classes = np.unique(labels) if self.n_actions is None else np.arange(as_count(self.n_actions, "n_actions"))
         self._set_table(np.unique(states, axis=0) if known is None else known[:, None], classes)

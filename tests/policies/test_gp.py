@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.optimize import minimize, minimize_scalar
+from scipy.optimize import brentq, minimize, minimize_scalar
 from scipy.stats import multivariate_normal, norm
 from sklearn.base import clone
 from sklearn.decomposition import PCA
@@ -10,6 +10,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, ExpSineSquared, Matern, WhiteKernel
 
 from policies import GaussianProcessPolicy, SquaredExponential
+from policies.gaussian import Gaussian
 from policies.gp_objectives import Problem, exact_loss, loo_loss, sparse_loss
 from policies.gp_posterior import exact_posterior, sparse_posterior
 from policies.gp_torch import GPyTorchKernel
@@ -241,6 +242,36 @@ def test_power_of_likelihood_keeps_exploration_noise_that_divided_noise_loses():
         return -np.sum(norm(signal, np.exp(log_std) / np.sqrt(w)).logpdf(y))
 
     assert np.exp(minimize_scalar(divided, bounds=(-8, 2), method="bounded").x) < 0.2
+
+
+def test_weights_at_ess_scale_come_nearest_to_the_tilted_policy():
+    """Episodic REPS at epsilon = 2 nats: w = exp(r / eta). With reward -(a - m(s))^2 and actions drawn from N(0, 1), the
+    tilted policy is Gaussian with precision 1 + 2/eta; KL to it, for weights at ESS, mean-one and sum-one scale.
+    """
+    divergences = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        X, a, grid = rng.uniform(-1.5, 1.5, (300, 2)), rng.normal(size=300), rng.uniform(-1.5, 1.5, (300, 2))
+        reward = -((a - np.sin(2 * X[:, 0])) ** 2)
+
+        def weights(log_eta, r=reward):
+            w = np.exp((r - r.max()) / np.exp(log_eta))
+            return w / w.sum()
+
+        def excess(log_eta, weights=weights):
+            w = weights(log_eta)
+            return np.sum(w * np.log(np.maximum(300 * w, 1e-300))) - 2.0
+
+        log_eta = brentq(excess, -12, 5)
+        w, precision = weights(log_eta), 1 + 2 / np.exp(log_eta)
+        mean = 2 / np.exp(log_eta) / precision * np.sin(2 * grid[:, :1])
+        tilted = Gaussian.diagonal(mean, np.array([precision**-0.5]))
+        fits = [GaussianProcessPolicy().fit(X, a, w * scale) for scale in (1 / np.sum(w**2), 300, 1)]
+        moments = [np.array(fit.predict(grid, return_std=True))[:, :, None] for fit in fits]
+        divergences.append([tilted.kl(Gaussian.diagonal(*moment)).mean() for moment in moments])
+    ess, mean_one, sum_one = np.mean(divergences, axis=0)
+    assert ess < 0.25
+    assert min(mean_one, sum_one) > 5 * ess
 
 
 def test_gpytorch_kernel_with_priors(gpytorch):
