@@ -30,6 +30,11 @@ from reps_opt.validation import FloatArray, as_count, as_scalar
 MAX_EXACT = 1000  # samples up to which "auto" is exact
 MAX_TRAINING = 4000  # samples on which the variational bound is maximised; all of them enter the posterior
 MAX_ARD = 20  # state dimensions up to which the default kernel has a length-scale for each
+SHRINKS = (
+    1.0,
+    4.0,
+    16.0,
+)  # starting length-scales of the default kernel, divided by these: the best one is climbed from
 NEGLIGIBLE_WEIGHT = 1e-12  # total weight of the samples that are left out, of the smaller of one and the sum
 
 
@@ -220,7 +225,9 @@ class GaussianProcessPolicy(GaussianPolicy):
                 return exact_loss(trial, log_noise, training)
             return sparse_loss(trial, log_noise, training, self.inducing_)
 
-        best = maximise(loss, kernel, self.noise_, self.max_iter)
+        shrinks = SHRINKS if self.kernel is None else (1.0,)
+        starts = [kernel.clone_with_theta(kernel.theta - np.log(shrink)) for shrink in shrinks]
+        best = maximise(loss, starts, self.noise_, self.max_iter)
         self.kernel_, self.noise_, self.objective_, self.n_iter_ = best
 
     def _posterior(self, problem: Problem, rng: np.random.RandomState) -> Posterior:

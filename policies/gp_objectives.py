@@ -12,7 +12,7 @@ are at least one, and no step divides by a weight. Each function returns (loss, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -214,9 +214,9 @@ def group_members(problem: Problem) -> list[NDArray[np.intp]]:
 
 
 def maximise(
-    loss: Callable[[Any, float], Loss], kernel: Any, noise: float, max_iter: int
+    loss: Callable[[Any, float], Loss], starts: Sequence[Any], noise: float, max_iter: int
 ) -> tuple[Any, float, float, int]:
-    """Minimise a loss plus the negative log priors by L-BFGS-B.
+    """Minimise a loss plus the negative log priors by L-BFGS-B, from the best of the starting kernels.
 
     Returns
     -------
@@ -226,13 +226,15 @@ def maximise(
     """
 
     def penalised(t: FloatArray) -> Loss:
-        trial = kernel.clone_with_theta(t[:-1])
+        trial = starts[0].clone_with_theta(t[:-1])
         value, gradient = loss(trial, t[-1])
         prior, slope = log_prior(trial)
         z = (t[-1] - LOG_NOISE_MEAN) / LOG_NOISE_STD
         return value - prior + 0.5 * z**2, gradient + np.append(-slope, z / LOG_NOISE_STD)
 
-    bounds = np.vstack([np.asarray(kernel.bounds).reshape(-1, 2), LOG_NOISE_BOUNDS])
-    start = np.clip(np.append(kernel.theta, np.log(noise)), bounds[:, 0], bounds[:, 1])
-    found = minimize(penalised, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": max_iter})
-    return kernel.clone_with_theta(found.x[:-1]), float(np.exp(found.x[-1])), -float(found.fun), int(found.nit)
+    bounds = np.vstack([np.asarray(starts[0].bounds).reshape(-1, 2), LOG_NOISE_BOUNDS])
+    points = [np.clip(np.append(kernel.theta, np.log(noise)), bounds[:, 0], bounds[:, 1]) for kernel in starts]
+    best = points[0] if len(points) == 1 else min(points, key=lambda t: penalised(t)[0])
+    found = minimize(penalised, best, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": max_iter})
+    kernel = starts[0].clone_with_theta(found.x[:-1])
+    return kernel, float(np.exp(found.x[-1])), -float(found.fun), int(found.nit)

@@ -8,6 +8,7 @@ with a logarithmic diagonal, c = k (k + 1) / 2).
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -17,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from policies.actors import Act, AffineMean, GaussianActor, check_bounds, compiled_basis
 from policies.base import GaussianPolicy, ParametricMixin
+from policies.features import weighted_spread
 from policies.gaussian import Gaussian, action_floor, residual_scale, whiten
 from policies.regression import RidgeFit, weighted_ridge
 from reps_opt.validation import FloatArray, as_float_array, as_scalar
@@ -30,8 +32,9 @@ class LinearGaussianPolicy(ParametricMixin, GaussianPolicy):
     features
         Any transformer with ``fit`` and ``transform`` (it is cloned); None for the state itself.
     ridge
-        Penalty on the squared gains, in units of the weights times squared features; "evidence" picks it by maximal
-        marginal likelihood, 0 is the minimum-norm least-squares fit.
+        Penalty on the squared gains, in units of the weights times squared features; without `features`, states
+        are measured in weighted standard deviations. "evidence" picks it by maximal marginal likelihood, 0 is the
+        minimum-norm least-squares fit.
     covariance
         "diagonal", or "full" to keep the correlations between action dimensions.
     min_std
@@ -109,7 +112,9 @@ class LinearGaussianPolicy(ParametricMixin, GaussianPolicy):
         """Fit the feature map and the gains; returns the features (N, p) too."""
         self.features_ = fit_features(self.features, states, weights)
         Phi = transform(self.features_, states)
-        return Phi, weighted_ridge(Phi, actions, weights, None if self.ridge == "evidence" else float(self.ridge))
+        unit = weighted_spread(states, weights) if self.features is None else np.ones(Phi.shape[1])
+        fit = weighted_ridge(Phi / unit, actions, weights, None if self.ridge == "evidence" else float(self.ridge))
+        return Phi, replace(fit, coefficients=fit.coefficients / unit[:, None])
 
     def _distribution(self, states: FloatArray) -> Gaussian:
         mean = transform(self.features_, states) @ self.coef_ + self.intercept_

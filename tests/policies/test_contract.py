@@ -199,6 +199,15 @@ def test_action_units_do_not_matter(name, scale):
     np.testing.assert_allclose(scaled[1] / scale, std, rtol=2e-2)
 
 
+@pytest.mark.parametrize("name", GAUSSIAN)
+def test_state_units_do_not_matter(name):
+    states, actions, weights = data(name)
+    units = np.array([1e-6, 1e6])
+    reference = clone(GAUSSIAN[name]).fit(states, actions, weights).predict(states)
+    scaled = clone(GAUSSIAN[name]).fit(states * units, actions, weights).predict(states * units)
+    np.testing.assert_allclose(scaled, reference, rtol=0, atol=2e-3)
+
+
 @pytest.mark.parametrize("name", POLICIES)
 def test_inputs_of_any_layout_give_one_answer_and_stay_unchanged(name):
     states, actions, weights = (np.float32(part) if part.dtype.kind == "f" else part for part in data(name))

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 from sklearn.linear_model import BayesianRidge, Ridge
-from sklearn.preprocessing import PolynomialFeatures
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, PolynomialFeatures, StandardScaler
 
 from policies import LinearGaussianPolicy, RBFFeatures, RBFPolicy, TabularPolicy
 
@@ -18,14 +19,18 @@ def data():
 
 def test_given_ridge_is_scikit_learns(data):
     X, y, w = data
-    policy, ridge = LinearGaussianPolicy(ridge=2.5).fit(X, y, w), Ridge(alpha=2.5).fit(X, y, w)
-    np.testing.assert_allclose(policy.coef_[:, 0], ridge.coef_, rtol=1e-10)
-    assert policy.intercept_[0] == pytest.approx(ridge.intercept_, rel=1e-10)
+    scaler = StandardScaler().fit(X, sample_weight=w)
+    oracle = make_pipeline(scaler, Ridge(alpha=2.5)).fit(X, y, standardscaler__sample_weight=w, ridge__sample_weight=w)
+    np.testing.assert_allclose(LinearGaussianPolicy(ridge=2.5).fit(X, y, w).predict(X), oracle.predict(X), rtol=1e-10)
+    plain = LinearGaussianPolicy(PolynomialFeatures(1, include_bias=False), ridge=2.5).fit(X, y, w)
+    ridge = Ridge(alpha=2.5).fit(X, y, w)
+    np.testing.assert_allclose(plain.coef_[:, 0], ridge.coef_, rtol=1e-10)
+    assert plain.intercept_[0] == pytest.approx(ridge.intercept_, rel=1e-10)
 
 
 def test_evidence_ridge_is_bayesian_ridges(data):
     X, y, _ = data
-    policy = LinearGaussianPolicy().fit(X, y)
+    policy = LinearGaussianPolicy(features=PolynomialFeatures(1, include_bias=False)).fit(X, y)
     oracle = BayesianRidge(alpha_1=0, alpha_2=0, lambda_1=0, lambda_2=0, max_iter=10_000, tol=1e-12).fit(X, y)
     assert policy.ridge_ == pytest.approx(oracle.lambda_ / oracle.alpha_, rel=1e-4)
     np.testing.assert_allclose(policy.coef_[:, 0], oracle.coef_, rtol=1e-5)
@@ -44,7 +49,8 @@ def test_any_transformer_is_a_feature_map(data):
     X, y, w = data
     features = PolynomialFeatures(2, include_bias=False)
     policy = LinearGaussianPolicy(features=features).fit(X, y, w)
-    direct = LinearGaussianPolicy().fit(features.fit_transform(X), y, w)
+    identity = FunctionTransformer()
+    direct = LinearGaussianPolicy(features=identity).fit(features.fit_transform(X), y, w)
     np.testing.assert_allclose(policy.predict(X), direct.predict(features.transform(X)), rtol=1e-12)
     assert policy.compile()(X[0]) == pytest.approx(policy.predict(X[:1])[0], rel=1e-12)
 
