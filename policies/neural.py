@@ -25,6 +25,8 @@ from policies.gaussian import Gaussian, action_floor
 from policies.network import Network
 from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar
 
+MIN_STD = 1e-6  # unit of an action that does not vary, as a fraction of its size
+
 
 class _NetworkPolicy(ParametricMixin, Policy):
     """What the two share: standardised inputs, the flat parameter vector, training by L-BFGS on the full batch."""
@@ -137,7 +139,7 @@ class NeuralPolicy(_NetworkPolicy, GaussianPolicy):
         states, actions = states[first], actions[first]
         share = weights / weights.sum()
         self.offset_ = share @ actions
-        floor = action_floor(actions, weights, 1e-6)
+        floor = action_floor(actions, weights, MIN_STD)
         self.unit_ = np.maximum(np.sqrt(share @ (actions - self.offset_) ** 2), floor)
         k = actions.shape[1]
         self._train(states, (actions - self.offset_) / self.unit_, weights, k, n_extra=k)
