@@ -15,6 +15,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
@@ -257,6 +258,11 @@ def warn_if_few(weights: FloatArray, name: str) -> None:
             UserWarning,
             stacklevel=4,
         )
+
+
+def random_source(random_state: Any) -> np.random.RandomState:
+    """scikit-learn's generator for a seed; for None a fresh one of its own, never NumPy's global one."""
+    return np.random.RandomState() if random_state is None else check_random_state(random_state)
 
 
 def merge_repeats(rows: FloatArray, weights: FloatArray) -> tuple[NDArray[np.intp], FloatArray]:

@@ -13,10 +13,9 @@ from numpy.typing import ArrayLike
 from scipy.spatial.distance import cdist
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.cluster import KMeans
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from policies.base import check_states, check_weights, merge_repeats
+from policies.base import check_states, check_weights, merge_repeats, random_source
 from reps_opt.validation import FloatArray, as_count, as_float_array
 
 
@@ -85,7 +84,7 @@ class RBFFeatures(_WeightedFeatures):
     def _fit(self, states: FloatArray, weights: FloatArray) -> None:
         n_centres = min(as_count(self.n_centres, "n_centres"), len(states))
         scaled = states / self.bandwidth_
-        means = KMeans(n_centres, n_init=1, random_state=self.random_state)
+        means = KMeans(n_centres, n_init=1, random_state=random_source(self.random_state))
         means.fit(scaled, sample_weight=weights / weights.max())
         self.centres_ = means.cluster_centers_ * self.bandwidth_
         self._n_features_out = n_centres
@@ -130,7 +129,7 @@ class FourierFeatures(_WeightedFeatures):
         self.random_state = random_state
 
     def _fit(self, states: FloatArray, weights: FloatArray) -> None:
-        p, rng = as_count(self.n_components, "n_components"), check_random_state(self.random_state)
+        p, rng = as_count(self.n_components, "n_components"), random_source(self.random_state)
         self.frequencies_ = rng.normal(size=(states.shape[1], p)) / self.bandwidth_[:, None]
         self.phases_ = rng.uniform(0, 2 * np.pi, size=p)
         self._n_features_out = p

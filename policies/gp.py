@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.cluster import kmeans_plusplus
 from sklearn.gaussian_process.kernels import Kernel
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from policies.actors import Act, check_bounds, compiled_basis
-from policies.base import GaussianPolicy, merge_repeats
+from policies.base import GaussianPolicy, merge_repeats, random_source
 from policies.features import weighted_spread
 from policies.gaussian import Gaussian, action_floor
 from policies.gp_actors import GenericMoments, GPActor, SquaredExponentialMoments
@@ -164,7 +163,7 @@ class GaussianProcessPolicy(GaussianPolicy):
         )
         self.n_kept_ = len(problem.states)
         self.method_ = self.method if self.method != "auto" else "exact" if self.n_kept_ <= MAX_EXACT else "sparse"
-        rng = check_random_state(self.random_state)
+        rng = random_source(self.random_state)
         self._fit_hyperparameters(problem, rng)
         self.posterior_ = self._posterior(problem, rng)
         return self

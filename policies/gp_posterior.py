@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 from scipy.linalg import solve_triangular
-from sklearn.utils import check_random_state
 
+from policies.base import random_source
 from policies.gp_objectives import Problem, exact_factor, stable_cholesky
 from reps_opt.validation import FloatArray
 
@@ -106,7 +106,7 @@ def sparse_posterior(kernel: Any, noise: float, problem: Problem, inducing: Floa
 def feature_posterior(kernel: Any, noise: float, problem: Problem, n_features: int, random_state: Any) -> Posterior:
     """Basis of random Fourier features: Bayesian linear regression with unit prior covariance."""
     e = kernel.embed(problem.states[:1]).shape[1]
-    frequencies = check_random_state(random_state).normal(size=(e, n_features))
+    frequencies = random_source(random_state).normal(size=(e, n_features))
     return reduced_posterior(FourierFunctions(kernel, frequencies), np.eye(2 * n_features), noise, problem)
 
 

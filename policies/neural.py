@@ -14,11 +14,10 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from policies.actors import Act, CategoricalActor, GaussianActor, check_bounds
-from policies.base import CategoricalPolicy, GaussianPolicy, ParametricMixin, Policy, merge_repeats
+from policies.base import CategoricalPolicy, GaussianPolicy, ParametricMixin, Policy, merge_repeats, random_source
 from policies.categorical import Categorical
 from policies.features import weighted_spread
 from policies.gaussian import Gaussian, action_floor
@@ -56,7 +55,7 @@ class _NetworkPolicy(ParametricMixin, Policy):
         share = weights / weights.sum()
         self.centre_, self.spread_ = share @ states, weighted_spread(states, weights)
         self.network_ = Network((states.shape[1], *(int(h) for h in self.hidden), n_outputs))
-        start = np.append(self.network_.initial(check_random_state(self.random_state)), np.zeros(n_extra))
+        start = np.append(self.network_.initial(random_source(self.random_state)), np.zeros(n_extra))
         data = (self._inputs(states), targets, weights)
         options = (float(self.alpha), int(self.max_iter), self.device)
         self.params_, self.n_iter_ = train(self.network_, start, self._torch_loss(), data, *options)

@@ -221,6 +221,17 @@ def test_inputs_of_any_layout_give_one_answer_and_stay_unchanged(name):
     np.testing.assert_allclose(lists.predict(states), reference.predict(states), rtol=1e-12)
 
 
+@pytest.mark.parametrize("name", POLICIES)
+def test_numpys_global_generator_is_left_alone(name):
+    states, actions, _ = data(name)
+    policy = clone(POLICIES[name])
+    if "random_state" in policy.get_params():
+        policy.set_params(random_state=None)
+    before = np.random.get_state()[1].copy()  # noqa: NPY002 - the legacy state is what must not move
+    policy.fit(states, actions).sample(states, np.random.default_rng(0))
+    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+
+
 def test_mismatched_policies_are_refused():
     states, actions, _ = data("linear")
     gaussian = LinearGaussianPolicy().fit(states, actions)
