@@ -3,7 +3,9 @@
 from reps_opt._lazy import lazy_names
 
 _ORIGIN = {
+    "FiniteHorizonREPS": ".problems.horizon",
     "MDP": ".mdp",
+    "ORePS": ".problems.adversarial",
     "REPS": ".problems.occupancy",
     "LinearProgram": ".problems.occupancy",
     "Solution": ".solution",
