@@ -173,15 +173,18 @@ class PerStepNewton:
     def _centre(self, search: _Path, state: _State, mu: float, budget: int) -> tuple[_State, int, str]:
         """Newton's method at one mu, until the decrement is small or rounding leaves nothing to gain."""
         centred = mu * (CENTRED if mu > self.tolerance else CENTRED_LAST)
+        last = np.inf
         for spent in range(budget):
             step = search.direction(state, mu)
-            if -step.slope <= centred:
+            quadratic = -step.slope <= CENTRED * mu
+            if -step.slope <= centred or (quadratic and -step.slope > last / 4):  # rounding, once it falls no more
                 return state, spent, "converged"
+            last = -step.slope if quadratic else np.inf
             moved = search.line_search(state, step, mu)
             if moved is None:
                 return state, spent, "no further decrease of the dual"
             gained, state = state.barrier - moved.barrier, moved
-            if gained < STALLED * -step.slope and -step.slope > CENTRED * mu:
+            if gained < STALLED * -step.slope and not quadratic:
                 return state, spent + 1, "rounding leaves nothing to gain"
         return state, budget, "iteration limit"
 
