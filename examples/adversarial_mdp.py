@@ -50,12 +50,15 @@ def main(
             print(f"{n_episodes:6d} {numbers}")
         table = np.array([values for values, _, _ in rows])
         slopes[feedback] = float(np.polyfit(np.log(episodes), np.log(table.mean(axis=1)), 1)[0])
-        print(f"slope of log mean regret in log T: {slopes[feedback]:.3f}")
+        late = np.polyfit(np.log(episodes[-4:]), np.log(table.mean(axis=1)[-4:]), 1)[0]
+        print(f"slope of log mean regret in log T: {slopes[feedback]:.3f}, over the last four T {late:.3f}")
         if figure is not None:
             axes = plt.subplots(figsize=(6, 4), layout="constrained")[1] if axes is None else axes
             axes.loglog(episodes, table.mean(axis=1), colour, marker="o", label=f"{feedback}: {slopes[feedback]:.2f}")
             axes.fill_between(episodes, table.min(axis=1), table.max(axis=1), color=colour, alpha=0.2, lw=0)
-            axes.loglog(episodes, [bound for _, bound, _ in rows], colour, ls="--", label=f"{feedback}: bound (slope .5)")
+            axes.loglog(
+                episodes, [bound for _, bound, _ in rows], colour, ls="--", label=f"{feedback}: bound (slope .5)"
+            )
     if figure is not None and axes is not None:
         axes.set(xlabel="episodes T", ylabel="regret", title=f"O-REPS, mean and range of {n_seeds} seeds")
         axes.legend(title="slope", fontsize="small")

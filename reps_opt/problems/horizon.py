@@ -19,7 +19,7 @@ from reps_opt.problems.horizon_solution import FiniteHorizonSolution, read_answe
 from reps_opt.program import Scale
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.time_indexed import TimeIndexedFlow, as_time_indexed_policy, occupancy_of
-from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar, check_nonnegative, read_only
+from reps_opt.validation import FloatArray, as_count, as_scalar, check_shape, read_only
 
 SINGLE_POINT = 1e-15
 """Radius up to which the ball counts as a single point."""
@@ -103,11 +103,12 @@ class FiniteHorizonREPS(Problem):
         if ball != "per_step" or np.ndim(epsilon) == 0:
             radius = as_scalar(epsilon, "epsilon", low=0.0, infinite=True)
             return np.full(self.horizon if ball == "per_step" else 1, radius)
-        radii = as_float_array(epsilon, "epsilon", (self.horizon,))
-        check_nonnegative(radii, "epsilon")
+        check_shape(np.asarray(epsilon), "epsilon", (self.horizon,))
+        each = [as_scalar(x, f"epsilon[{t}]", low=0.0, infinite=True) for t, x in enumerate(np.asarray(epsilon))]
+        radii = np.array(each)
         if radii.min() <= SINGLE_POINT < radii.max():
             raise ValueError(f"epsilon[{int(radii.argmin())}] is zero: radii must be positive in all steps, or in none")
-        return radii.copy()
+        return radii
 
     @property
     def epsilon(self) -> float | FloatArray:

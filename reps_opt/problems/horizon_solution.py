@@ -78,6 +78,7 @@ class FiniteHorizonSolution(Solution):
             ("eta", numbers),
             ("divergence", f"{reached}   (epsilon {self.problem.epsilon_array[0]:g})"),
             ("residual", f"{check.flow:.1e}"),
+            ("spent", f"{self.stats.get('route')}, {self.stats.get('seconds', math.nan):.3g} s"),
         ]
         return [*lines, ("message", self.message)] if self.message else lines
 

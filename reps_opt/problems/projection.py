@@ -21,8 +21,14 @@ from reps_opt.validation import FloatArray
 LARGEST_TRAVEL = 1.0
 """Largest KL(new || old), summed over the layers, between two iterates: the Hessian stays comparable within it."""
 
+LARGEST_TILT = 5.0
+"""Range of the tilt, in nats, up to which v = 0 is a good start."""
+
 CONVERGED = 1e-26
 """Squared Newton decrement at the end; the gap that is left is half of it, or rounding."""
+
+QUADRATIC = 1e-8
+"""Squared decrement below which it falls at every step, or else is rounding."""
 
 
 class Projected(NamedTuple):
@@ -71,14 +77,16 @@ class LayeredProjection:
     def project(self, log_weights: FloatArray, tilt: FloatArray) -> Projected:
         """Maximise ``<x, tilt> - KL(x || weights)`` over the occupancies x; both arguments (n,), in nats."""
         base = log_weights + tilt
-        v = np.zeros(self._rhs.size)
+        v = np.zeros(self._rhs.size) if np.ptp(tilt) <= LARGEST_TILT else self._soft_values(log_weights, tilt)
         dual = self._dual(base, v)
+        last = np.inf
         for iterations in range(self.max_iterations):
             residual = self._rhs - self._rows @ dual.point
             step = self._newton(dual.point, residual)
             decrement = -float(residual @ step)
-            if decrement <= CONVERGED:
+            if decrement <= CONVERGED or last / 4 < decrement <= QUADRATIC:
                 break
+            last = decrement
             moved = self._line_search(base, v, dual, step, decrement)
             if moved is None:
                 break
@@ -87,6 +95,18 @@ class LayeredProjection:
         x = np.exp(log_x)
         primal = float(x @ (base - log_x))
         return Projected(log_x, v, dual.value - primal, iterations)
+
+    def _soft_values(self, log_weights: FloatArray, tilt: FloatArray) -> FloatArray:
+        """Values at which every node keeps the mass it has in the weights, however large the tilt (soft backup)."""
+        top = np.maximum.reduceat(log_weights, self._first)
+        mass = np.add.reduceat(np.exp(log_weights - top[self._node]), self._first)
+        log_policy = log_weights - (top + np.log(mass))[self._node]
+        v = np.zeros(self._rhs.size)
+        for _ in self._starts:  # one sweep a layer: the last is right after the first of them
+            exponent = log_policy + tilt + self._arriving @ v
+            top = np.maximum.reduceat(exponent, self._first)
+            v = top + np.log(np.add.reduceat(np.exp(exponent - top[self._node]), self._first))
+        return v
 
     def _dual(self, base: FloatArray, v: FloatArray) -> _Dual:
         exponent = base - self._columns @ v
