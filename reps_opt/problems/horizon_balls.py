@@ -144,7 +144,7 @@ class PerStepBalls(Ball):
         q = flow.pick(problem.reference)
         largest = np.maximum.reduceat(-np.log(q), flow.layer_starts) + 1.0  # beyond every KL(p_t || q_t)
         epsilon = np.minimum(problem.epsilon_array, largest)
-        return PerStepProgram(flow.pick(problem.rewards01), q, flow.block, flow.layer_starts, epsilon)
+        return PerStepProgram(flow.pick(problem.rewards01), q, flow.block, flow.layer_starts, flow.node_starts, epsilon)
 
     def default_solver(self) -> Solver:
         return PerStepNewton()  # type: ignore[return-value]

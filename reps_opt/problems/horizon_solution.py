@@ -20,6 +20,7 @@ from reps_opt.time_indexed import bellman_error, evaluate, flow_residual, occupa
 from reps_opt.validation import FloatArray
 
 if TYPE_CHECKING:
+    import matplotlib.figure
     import xarray
 
     from reps_opt.problems.horizon import FiniteHorizonREPS
@@ -100,6 +101,12 @@ class FiniteHorizonSolution(Solution):
         attributes |= {"status": str(self.status), "gap": self.certificate.gap, "ball": self.problem.ball.label}
         coordinates = {name: np.arange(size) for name, size in zip(pairs, self.policy.shape, strict=True)}
         return xarray.Dataset(arrays, coordinates, attributes)
+
+    def plot(self) -> matplotlib.figure.Figure:
+        """Draw values and states over time, and each step's divergence and eta."""
+        from reps_opt.plotting import plot_time_indexed
+
+        return plot_time_indexed(self)
 
 
 def read_answer(problem: FiniteHorizonREPS, answer: Answer) -> FiniteHorizonSolution:

@@ -24,6 +24,7 @@ from reps_opt.divergences import KL
 from reps_opt.graph import IntArray
 from reps_opt.program import Block, Program
 from reps_opt.solvers.answer import Answer
+from reps_opt.solvers.block_equations import BlockEquations
 from reps_opt.solvers.normal_equations import DENSE_LIMIT, NormalEquations, normal_equations
 from reps_opt.validation import FloatArray, as_count, as_scalar
 
@@ -76,8 +77,8 @@ class PerStepProgram:
         q (n,), positive, each step's summing to one and feasible for the flow.
     flow
         A (m, n) and b (m,).
-    starts
-        First pair (T,) of each step.
+    starts, row_starts
+        First pair and first row (T,) of each step.
     epsilon
         Radii (T,), positive and finite.
     """
@@ -86,6 +87,7 @@ class PerStepProgram:
     reference: FloatArray
     flow: Block
     starts: IntArray
+    row_starts: IntArray
     epsilon: FloatArray
 
     @cached_property
@@ -157,8 +159,7 @@ class PerStepNewton:
 
     def solve(self, program: PerStepProgram) -> PerStepAnswer:
         """Follow the central path of the dual of a program whose objective has range one."""
-        method = "dense" if program.flow.rhs.size <= DENSE_LIMIT else "sparse"
-        search = _Path(program, normal_equations(program.rows, method))
+        search = _Path(program, self._equations(program))
         state, mu = search.start()
         iterations, message = 0, "converged"
         while mu > self.tolerance and iterations < self.max_iterations:
@@ -169,6 +170,12 @@ class PerStepNewton:
         point = search.onto_flow(state)
         stats = {"iterations": iterations, **search.equations.stats}
         return PerStepAnswer(float(state.eta.max()), state.v, point, message, stats, etas=state.eta)
+
+    @staticmethod
+    def _equations(program: PerStepProgram) -> NormalEquations:
+        if program.flow.rhs.size <= DENSE_LIMIT:
+            return normal_equations(program.rows, "dense")
+        return BlockEquations(program.rows, program.row_starts)
 
     def _centre(self, search: _Path, state: _State, mu: float, budget: int) -> tuple[_State, int, str]:
         """Newton's method at one mu, until the decrement is small or rounding leaves nothing to gain."""
@@ -222,8 +229,8 @@ class _Path:
         moved = np.zeros((x.size, eta.size))  # d(delta / eta) / d log eta, at fixed V and then along the curve
         moved[np.arange(x.size), layer] = -dual.scaled
         coupling = -(program.rows.matrix @ (x[:, None] * self._centred(x, moved)))
-        newton = self.equations.solve(-dual.residual)
-        along = np.column_stack([-self.equations.solve(column) for column in coupling.T])
+        steps = self._solve(-np.column_stack([dual.residual, coupling]))
+        newton, along = steps[:, 0], steps[:, 1:]
         moved = self._centred(x, moved - (program.rows.transpose @ along) / eta[layer, None])
         gradient = eta * (program.epsilon - dual.divergences) - mu
         # as a Gram matrix the Schur complement stays positive semidefinite where balls are slack and eta is tiny
@@ -232,6 +239,12 @@ class _Path:
         log_eta *= min(1.0, LARGEST_LOG_STEP / max(float(np.abs(log_eta).max()), 1e-300))
         slope = float(dual.residual @ (newton + along @ log_eta) + gradient @ log_eta)
         return _Step(log_eta, newton, along, slope)
+
+    def _solve(self, columns: FloatArray) -> FloatArray:
+        """Solutions (m, k) for k right-hand sides."""
+        if isinstance(self.equations, BlockEquations):
+            return self.equations.solve_many(columns)
+        return np.column_stack([self.equations.solve(column) for column in columns.T])
 
     def _centred(self, x: FloatArray, columns: FloatArray) -> FloatArray:
         """Columns (n, k) less their mean under each step's x."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from scipy.special import logsumexp
@@ -12,6 +13,8 @@ import envs
 from reps_opt import MDP, REPS, FiniteHorizonREPS, solve
 from reps_opt.solution import Status
 from reps_opt.solvers import CvxpyDual, CvxpyPrimal, Newton, PerStepNewton, ScipyDual, SoftBackup
+from reps_opt.solvers.block_equations import BlockEquations
+from reps_opt.solvers.normal_equations import DENSE_LIMIT, DenseEquations
 from reps_opt.time_indexed import backward_induction, evaluate, flow_residual, occupancy_of
 
 BALLS = ("shared", "per_step", "trajectory")
@@ -293,7 +296,29 @@ def test_bad_input_is_named() -> None:
         FiniteHorizonREPS(mdp, [[0.5, 0.6], [0.5, 0.5]], 3)
 
 
-def test_summary_and_xarray() -> None:
+def test_many_rows_are_factored_in_blocks() -> None:
+    mdp = envs.garnet(60, 3, 4, seed=0, gamma=1.0)
+    problem = FiniteHorizonREPS(mdp, mdp.uniform_policy(), 10, 0.1, "per_step")
+    program = problem.normalised[0]
+    assert program.flow.rhs.size > DENSE_LIMIT
+    dense, blocks = DenseEquations(program.rows), BlockEquations(program.rows, program.row_starts)
+    rng = np.random.default_rng(0)
+    weights, rhs = rng.random(program.objective.size), rng.standard_normal((program.flow.rhs.size, 3))
+    for equations in (dense, blocks):
+        equations.update(weights, np.ones(rhs.shape[0], dtype=bool))
+    expected = np.column_stack([dense.solve(column) for column in rhs.T])
+    np.testing.assert_allclose(blocks.solve_many(rhs), expected, rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(blocks.solve(rhs[:, 0]), expected[:, 0], rtol=1e-8, atol=1e-8)
+    solution = solve(problem)
+    assert solution.status is Status.CERTIFIED
+    assert solution.certificate.gap <= 1e-8
+
+
+@pytest.mark.parametrize("ball", BALLS)
+def test_summary_figure_and_xarray(ball: str) -> None:
+    figure = solve(random_problem(3, ball, 0.2, horizon=4)).plot()
+    assert len(figure.axes) >= 5
+    plt.close(figure)
     solution = solve(random_problem(3, "per_step", 0.2, horizon=4))
     assert "per_step epsilon=0.2" in str(solution)
     data = solution.to_xarray()
