@@ -230,7 +230,7 @@ class Program:
         value = float(self.rhs @ multipliers + eta * conjugate.value)
         if self.epsilon is not None:
             value += eta * self.epsilon
-        divergence = float(conjugate.point @ scaled - conjugate.value)
+        divergence = float(conjugate.point @ (scaled - conjugate.value))  # <x, y> - D*(y), since x sums to one
         return DualPoint(eta, multipliers, value, slack, conjugate, self.residual(conjugate.point), divergence)
 
     def bound(self, eta: float, multipliers: FloatArray) -> float:
