@@ -11,6 +11,7 @@ _ORIGIN = {
     "Solution": ".solution",
     "Status": ".solution",
     "solve": ".solving",
+    "surrogate_step": ".problems.horizon_surrogate",
 }
 
 __version__ = "0.1.0"

@@ -11,7 +11,7 @@ from examples import adversarial_mdp, bounds_exact
 
 
 def test_adversarial_mdp(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    slopes = adversarial_mdp.main(episodes=(50, 200), n_seeds=4, figure=tmp_path / "regret.png")
+    slopes = adversarial_mdp.main(episodes=(50, 200), n_seeds=4, plot=str(tmp_path / "regret.png"))
     assert 0.3 < slopes["full"] < 0.9
     assert 0.3 < slopes["bandit"] < 1.0
     assert (tmp_path / "regret.png").stat().st_size > 10_000
@@ -26,7 +26,7 @@ def test_adversarial_mdp(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_bounds_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     cases = {name: bounds_exact.CASES[name] for name in ("single chain",)}
     monkeypatch.setattr(bounds_exact, "CASES", cases)
-    curves = bounds_exact.main(epsilons=(0.5,), n_updates=4, figure=tmp_path / "bounds.png")
+    curves = bounds_exact.main(epsilons=(0.5,), n_updates=4, plot=str(tmp_path / "bounds.png"))
     assert (tmp_path / "bounds.png").stat().st_size > 10_000
     for share in curves.values():
         assert share[-1] > 0.95

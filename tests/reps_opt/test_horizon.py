@@ -10,12 +10,12 @@ import pytest
 from scipy.special import logsumexp
 
 import envs
-from reps_opt import MDP, REPS, FiniteHorizonREPS, solve
+from reps_opt import MDP, REPS, FiniteHorizonREPS, solve, surrogate_step
 from reps_opt.solution import Status
 from reps_opt.solvers import CvxpyDual, CvxpyPrimal, Newton, PerStepNewton, ScipyDual, SoftBackup
 from reps_opt.solvers.block_equations import BlockEquations
 from reps_opt.solvers.normal_equations import DENSE_LIMIT, DenseEquations
-from reps_opt.time_indexed import backward_induction, evaluate, flow_residual, occupancy_of
+from reps_opt.time_indexed import backward_induction, bellman_error, evaluate, flow_residual, occupancy_of
 
 BALLS = ("shared", "per_step", "trajectory")
 
@@ -267,6 +267,32 @@ def test_shared_ball_is_average_reward_reps_on_a_layered_mdp() -> None:
     assert a.objective == pytest.approx(4 * b.objective, rel=1e-9)
     assert a.eta == pytest.approx(4 * b.eta, rel=1e-7)
     np.testing.assert_allclose(a.occupancy.sum(axis=0), 4 * b.occupancy, atol=1e-8)
+
+
+def test_surrogate_step_is_a_softmax_of_the_old_advantages() -> None:
+    for seed in range(100):
+        problem = random_problem(seed, "shared")
+        step = surrogate_step(problem)
+        T, epsilon, q = problem.horizon, problem.epsilon, problem.reference
+        assert abs(step.gap) <= 1e-8, seed
+        assert step.policy_kl <= epsilon + 1e-9
+        values = evaluate(problem.mdp, problem.rewards, problem.reference_policy)
+        advantage = bellman_error(problem.mdp, problem.rewards, values)
+        old = q.sum(axis=2, keepdims=True)
+        assert step.predicted_gain == pytest.approx((old * step.policy * advantage).sum(), abs=1e-10)
+        if step.eta > 0:
+            weight = problem.reference_policy * np.exp(T * advantage / step.eta)
+            softmax = weight / weight.sum(axis=2, keepdims=True)
+            np.testing.assert_allclose((old * step.policy), (old * softmax), atol=1e-7)
+            assert step.policy_kl == pytest.approx(epsilon, abs=1e-8)
+        else:
+            best = np.where(problem.reference_policy > 0, advantage, -np.inf).max(axis=2, keepdims=True)
+            assert step.predicted_gain == pytest.approx((old * best).sum(), abs=1e-9)
+
+
+def test_surrogate_step_asks_for_the_shared_ball() -> None:
+    with pytest.raises(ValueError, match="must have the shared ball"):
+        surrogate_step(random_problem(1, "per_step"))
 
 
 def test_evaluation_against_monte_carlo_free_recursion() -> None:
