@@ -17,19 +17,24 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
 from reps_opt.graph import BoolArray, IntArray
-from reps_opt.mdp import MDP
+from reps_opt.mdp import MDP, SUM_TOLERANCE
 from reps_opt.program import Block
-from reps_opt.validation import FloatArray
+from reps_opt.validation import FloatArray, as_float_array, check_nonnegative, first_index
 
 
 def as_time_indexed_policy(mdp: MDP, policy: ArrayLike, horizon: int, name: str = "policy") -> FloatArray:
     """Validate a policy, one for all steps ((S, A), or (S,) integers) or one a step (T, S, A); return (T, S, A)."""
-    given = np.asarray(policy)
-    if given.ndim != 3:
-        return np.broadcast_to(mdp.as_policy(policy), (horizon, *mdp.rewards.shape))
-    if given.shape[0] != horizon:
-        raise ValueError(f"{name} must have one (S, A) table for each of the {horizon} steps, got shape {given.shape}")
-    return np.array([mdp.as_policy(table) for table in given])
+    shape = mdp.rewards.shape
+    if np.ndim(policy) == 1:
+        return np.broadcast_to(mdp.as_policy(policy), (horizon, *shape))
+    wanted = shape if np.ndim(policy) == 2 else (horizon, *shape)
+    table = as_float_array(policy, name, wanted)
+    check_nonnegative(table, name)
+    total = table.sum(axis=-1)
+    if (np.abs(total - 1) > SUM_TOLERANCE).any():
+        index = first_index(np.abs(total - 1) > SUM_TOLERANCE)
+        raise ValueError(f"{name}{list(index)} must sum to one over the actions, got {total[index]:.12g}")
+    return np.broadcast_to(table / total[..., None], (horizon, *shape))
 
 
 def occupancy_of(mdp: MDP, policy: FloatArray) -> FloatArray:

@@ -209,7 +209,8 @@ class ORePS:
         return table
 
     def __repr__(self) -> str:
-        return f"ORePS({self.mdp!r}, horizon={self.horizon}, {self.feedback} feedback, rate {self.learning_rate:.4g})"
+        size = f"{self.flow.nodes.size} nodes, {self.n_pairs} pairs"
+        return f"ORePS({size}, horizon={self.horizon}, {self.feedback} feedback, rate {self.learning_rate:.4g})"
 
 
 class _Sampler:

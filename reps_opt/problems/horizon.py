@@ -193,4 +193,5 @@ class FiniteHorizonREPS(Problem):
     def __repr__(self) -> str:
         radii = self.epsilon_array
         text = f"{radii[0]:g}" if (radii == radii[0]).all() else f"{radii.min():g} ... {radii.max():g}"
-        return f"FiniteHorizonREPS({self.mdp!r}, horizon={self.horizon}, {self.ball.label} epsilon={text})"
+        size = f"{self.mdp.n_states} states, {self.mdp.n_actions} actions, gamma={self.mdp.gamma:g}"
+        return f"FiniteHorizonREPS({size}, horizon={self.horizon}, {self.ball.label} epsilon={text})"

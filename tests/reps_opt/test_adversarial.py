@@ -125,6 +125,28 @@ def test_bounds_are_the_papers() -> None:
     assert learner(0, feedback="bandit").bound(50) == pytest.approx(2 * np.sqrt(4 * 20 * 50 * d))
 
 
+def test_learning_rates_are_the_papers() -> None:
+    d = np.log(10 * 2 / 4)
+    assert learner(0).learning_rate == pytest.approx(np.sqrt(d / 100))
+    assert learner(0, feedback="bandit").learning_rate == pytest.approx(np.sqrt(4 * d / (20 * 100)))
+    assert learner(0, learning_rate=0.3).learning_rate == 0.3
+
+
+def test_one_node_is_exponential_weights() -> None:
+    losses = np.array([[[0.2, 0.9, 0.4]], [[0.7, 0.1, 0.3]], [[0.0, 0.0, 0.0]]])
+    mdp = MDP(np.ones((1, 3, 1)), np.zeros((1, 3)), gamma=1.0)
+    full = ORePS(mdp, 1, learning_rate=0.5).run(losses)
+    weight = np.exp(-0.5 * losses[:2].sum(axis=0)[0])
+    np.testing.assert_allclose(full.pair_occupancies[2], weight / weight.sum(), atol=1e-14)
+    bandit = ORePS(mdp, 1, feedback="bandit", learning_rate=0.5).run(losses, seed=0)
+    arms = [int(np.argmin(np.abs(losses[t, 0] - bandit.sampled_losses[t]))) for t in (0, 1)]
+    q = np.full(3, 1 / 3)
+    for t, arm in enumerate(arms):  # the loss seen, divided by the probability of seeing it
+        q = q * np.exp(-0.5 * losses[t, 0, arm] / q[arm] * (np.arange(3) == arm))
+        q /= q.sum()
+        np.testing.assert_allclose(bandit.pair_occupancies[t + 1], q, atol=1e-14)
+
+
 def test_regret_grows_slower_than_the_episodes() -> None:
     problem = envs.layered(seed=0)
     rates = []

@@ -316,10 +316,26 @@ def test_bad_input_is_named() -> None:
         FiniteHorizonREPS(mdp, uniform, 2, [0.1, 0.0], "per_step")
     with pytest.raises(TypeError, match="epsilon must be a real number"):
         FiniteHorizonREPS(mdp, uniform, 2, [0.1, 0.2], "shared")
-    with pytest.raises(ValueError, match=r"one .* table for each of the 3 steps"):
+    with pytest.raises(ValueError, match=r"reference must have shape \(3, 2, 2\), got \(2, 2, 2\)"):
         FiniteHorizonREPS(mdp, np.tile(uniform, (2, 1, 1)), 3)
-    with pytest.raises(ValueError, match="row 0 must sum to one"):
+    with pytest.raises(ValueError, match=r"reference\[0\] must sum to one over the actions, got 1.1"):
         FiniteHorizonREPS(mdp, [[0.5, 0.6], [0.5, 0.5]], 3)
+
+
+def test_a_deterministic_reference_leaves_no_choice() -> None:
+    mdp = envs.riverswim()
+    for ball in BALLS:
+        solution = solve(FiniteHorizonREPS(mdp, np.zeros(mdp.n_states, dtype=int), 5, 1.0, ball))
+        assert solution.status is Status.CERTIFIED
+        assert solution.objective == pytest.approx(solution.problem.reference_return, abs=1e-12)
+
+
+def test_float32_and_read_only_references_are_taken_as_they_are() -> None:
+    mdp = envs.garnet(4, 2, 2, seed=0)
+    table = np.tile(np.array([0.25, 0.75], dtype=np.float32), (3, 4, 1))
+    table.flags.writeable = False
+    a, b = (solve(FiniteHorizonREPS(mdp, q, 3, 0.1)) for q in (table, table.astype(float)))
+    np.testing.assert_array_equal(a.policy, b.policy)
 
 
 def test_many_rows_are_factored_in_blocks() -> None:
