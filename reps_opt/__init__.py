@@ -3,12 +3,15 @@
 from reps_opt._lazy import lazy_names
 
 _ORIGIN = {
+    "FiniteHorizonREPS": ".problems.horizon",
     "MDP": ".mdp",
+    "ORePS": ".problems.adversarial",
     "REPS": ".problems.occupancy",
     "LinearProgram": ".problems.occupancy",
     "Solution": ".solution",
     "Status": ".solution",
     "solve": ".solving",
+    "surrogate_step": ".problems.horizon_surrogate",
 }
 
 __version__ = "0.1.0"

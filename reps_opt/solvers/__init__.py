@@ -7,6 +7,8 @@ _ORIGIN = {
     "ScipyDual": ".scipy_dual",
     "CvxpyPrimal": ".cvxpy_conic",
     "CvxpyDual": ".cvxpy_conic",
+    "PerStepNewton": ".per_step",
+    "SoftBackup": ".soft_backup",
     "Answer": ".answer",
 }
 
