@@ -7,6 +7,7 @@ _ORIGIN = {
     "ScipyDual": ".scipy_dual",
     "CvxpyPrimal": ".cvxpy_conic",
     "CvxpyDual": ".cvxpy_conic",
+    "Statewise": ".statewise",
     "Answer": ".answer",
 }
 
