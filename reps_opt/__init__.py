@@ -3,6 +3,12 @@
 from reps_opt._lazy import lazy_names
 
 _ORIGIN = {
+    "ExactTRPO": ".problems.policy_steps",
+    "History": ".exact_iteration",
+    "NaturalGradient": ".problems.gradient_steps",
+    "PolicyGradient": ".problems.gradient_steps",
+    "compare_policies": ".policy_comparison",
+    "iterate": ".exact_iteration",
     "MDP": ".mdp",
     "REPS": ".problems.occupancy",
     "LinearProgram": ".problems.occupancy",
