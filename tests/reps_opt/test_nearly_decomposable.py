@@ -19,4 +19,4 @@ def test_advantage_of_the_two_state_chain(leave_0: float, leave_1: float) -> Non
     ahead = (2 * stay[1] - stay[0]) / (leave_0 + leave_1)  # h(1) - h(0), from h = r - g + P h
     expected = [[1 - gain, ahead - gain], [-ahead - gain, 2 - gain]]
     np.testing.assert_allclose(mdp.state_distribution(policy), d, rtol=1e-12)
-    np.testing.assert_allclose(mdp.advantage(policy), expected, rtol=1e-7, atol=1e-7)
+    np.testing.assert_allclose(mdp.advantage(policy), expected, rtol=0, atol=1e-12 * np.abs(expected).max())
