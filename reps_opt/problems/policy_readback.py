@@ -31,6 +31,8 @@ def read_policy(problem: ExactTRPO, program: Program, answer: Answer) -> PolicyS
     bound = min(_bounds(program, answer, point), key=lambda bound: bound.value)
     scale = problem.normalised[1]
     policy = _policy(problem, program, point, bound, scale)
+    if answer.eta > 0:  # otherwise the best actions alone, the others exactly zero
+        policy = kept_apart_from_zero(policy, problem.policy)
     certificate = _certify(problem, program, policy, bound.value, scale)
     ok = certificate.ok()
     advice = "" if ok else "; ".join([*certificate.reasons(), answer.message, "try the default solver, Statewise"])
@@ -136,8 +138,7 @@ def _policy(problem: ExactTRPO, program: Program, point: FloatArray, bound: Boun
         policy[lost] = _step_alone(problem, lost, bound.eta * scale.factor)
     ball = _ball(program)
     policy.ravel()[problem.pairs] = point / ball.mass[ball.block]
-    policy = policy / policy.sum(axis=1, keepdims=True)
-    return kept_apart_from_zero(policy, problem.policy) if bound.eta > 0 else policy
+    return policy / policy.sum(axis=1, keepdims=True)
 
 
 def _step_alone(problem: ExactTRPO, states: np.ndarray, eta: float) -> FloatArray:

@@ -173,8 +173,10 @@ class ExactTRPO(PolicyStep):
         reference = (self.state_distribution[:, None] * self.policy).ravel()[self.pairs]
         divergence = DIRECTIONS[self.direction](reference, block)
         sums = sp.csr_array((np.ones(block.size), (block, np.arange(block.size))), shape=(self.states.size, block.size))
+        objective = self.advantage.ravel()[self.pairs]
+        below = divergence.state_max(objective)[block] - objective
         return Program(
-            self.advantage.ravel()[self.pairs],
+            objective if below.max() > self.rounding else np.zeros_like(objective),
             divergence,
             self.epsilon,
             {"policy": Block(sums, divergence.mass)},
@@ -205,8 +207,7 @@ class ExactTRPO(PolicyStep):
         top = ball.state_max(program.objective)
         if self.epsilon is not None and self.epsilon <= SINGLE_POINT:
             return Answer(math.inf, top, ball.reference, "the ball holds the old policy alone", {"iterations": 0})
-        below = ball.state_max(self.program.objective)[ball.block] - self.program.objective
-        if below.max() <= self.rounding and self.temperature is None:
+        if np.all(program.objective == top[ball.block]) and self.temperature is None:
             return Answer(0.0, top, ball.reference, "the old policy is the best on its support", {"iterations": 0})
         return None
 

@@ -1,0 +1,372 @@
+"""The exact TRPO step: closed forms, CVXPY on random MDPs, derivatives of the dual, and what must not matter."""
+
+from __future__ import annotations
+
+import math
+
+import cvxpy as cp
+import numpy as np
+import pytest
+from scipy.optimize import brentq
+from scipy.special import softmax
+
+import envs
+from reps_opt import MDP, REPS, ExactTRPO, Status, solve
+from reps_opt.policy_divergences import NewOldKL, OldNewKL
+from reps_opt.solvers import CvxpyDual, CvxpyPrimal, Newton, ScipyDual, Statewise
+
+DIRECTIONS = ("old||new", "new||old")
+BALLS = {"old||new": OldNewKL, "new||old": NewOldKL}
+
+
+def random_mdp(seed: int) -> tuple[MDP, np.ndarray, float]:
+    """A Garnet with a random policy (some actions never taken, some states hardly visited) and a random radius."""
+    rng = np.random.default_rng(seed)
+    n_states, n_actions = int(rng.integers(2, 7)), int(rng.integers(2, 5))
+    gamma = float(rng.choice([0.5, 0.9, 0.99, 1.0]))
+    mdp = envs.garnet(n_states, n_actions, min(n_states, 3), seed=rng, gamma=gamma)
+    policy = rng.dirichlet(np.full(n_actions, 0.7), size=n_states)
+    policy = np.maximum(policy, 1e-3)
+    if n_actions > 2:
+        policy[0, 0] = 0.0
+    return mdp, policy / policy.sum(axis=1, keepdims=True), float(10 ** rng.uniform(-2.5, 0.3))
+
+
+def posed_over_rows(problem: ExactTRPO) -> float:
+    """The largest surrogate by CVXPY, posed over pi itself: a divergence on a product of simplices."""
+    pi, d, old = cp.Variable(problem.policy.shape), problem.state_distribution, problem.policy
+    rows = cp.multiply(d[:, None] * np.ones_like(old), pi)
+    kl = cp.rel_entr(old, pi) if problem.direction == "old||new" else cp.rel_entr(pi, old)
+    taken = (old > 0).astype(float)
+    constraints = [cp.sum(pi, axis=1) == 1, pi >= 0, cp.multiply(1 - taken, pi) == 0]
+    if problem.direction == "old||new":
+        divergence = cp.sum(cp.multiply(d[:, None] * taken, kl))
+    else:
+        safe = np.where(old > 0, old, 1.0)
+        divergence = cp.sum(cp.multiply(d[:, None] * taken, cp.rel_entr(pi, safe)))
+    scale = np.ptp(problem.advantage)
+    objective = cp.sum(cp.multiply(problem.advantage / scale, rows))
+    posed = cp.Problem(cp.Maximize(objective), [*constraints, divergence <= problem.epsilon])
+    tight = dict.fromkeys(("tol_gap_abs", "tol_gap_rel", "tol_feas"), 1e-10)
+    posed.solve(solver="CLARABEL", accept_unknown=True, **tight)
+    return float(posed.value) * scale
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("seed", range(100))
+def test_against_cvxpy_over_the_policy(seed: int, direction: str) -> None:
+    mdp, policy, epsilon = random_mdp(seed)
+    problem = ExactTRPO(mdp, policy, epsilon, direction)
+    solution = solve(problem)
+    assert solution.status is Status.CERTIFIED, solution
+    assert abs(solution.certificate.gap) <= 1e-10
+    if solution.eta > 0:
+        assert abs(solution.kl - epsilon) <= 1e-9
+    assert abs(solution.predicted_improvement - posed_over_rows(problem)) <= 1e-7 * np.ptp(problem.advantage)
+
+
+@pytest.mark.parametrize("route", [Newton(), ScipyDual(), CvxpyPrimal(), CvxpyDual()], ids=lambda r: type(r).__name__)
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("seed", range(100, 110))
+def test_every_route_finds_the_same_step(seed: int, direction: str, route: object) -> None:
+    mdp, policy, epsilon = random_mdp(seed)
+    problem = ExactTRPO(mdp, policy, epsilon, direction)
+    expected, solution = solve(problem), solve(problem, route)
+    unit = np.ptp(problem.program.objective)
+    assert solution.status is Status.CERTIFIED, solution
+    assert abs(solution.objective - expected.objective) <= 1e-6 * unit
+    assert solution.kl <= epsilon + 1e-7
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("seed", range(20))
+def test_conditions_of_optimality(seed: int, direction: str) -> None:
+    """The closed form of the policy holds with the multipliers reported, in every visited state."""
+    mdp, policy, epsilon = random_mdp(seed)
+    problem = ExactTRPO(mdp, policy, epsilon, direction)
+    solution = solve(problem)
+    if solution.eta == 0:
+        pytest.skip("the ball is slack")
+    v, eta, advantage = solution.duals["policy"][:, None], solution.eta, problem.advantage
+    visited = problem.state_distribution > 0
+    expected = eta * policy / (v - advantage) if direction == "old||new" else policy * np.exp((advantage - v) / eta)
+    np.testing.assert_allclose(solution.policy[visited], expected[visited], rtol=1e-7, atol=1e-12)
+    np.testing.assert_allclose(solution.policy.sum(axis=1), 1.0, atol=1e-14)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("seed", range(10))
+def test_eta_is_the_derivative_in_epsilon(seed: int, direction: str) -> None:
+    mdp, policy, _ = random_mdp(seed)
+    h = 1e-5
+    values = [solve(ExactTRPO(mdp, policy, 0.05 + k * h, direction)).objective for k in (-1, 1)]
+    eta = solve(ExactTRPO(mdp, policy, 0.05, direction)).eta
+    assert eta == pytest.approx((values[1] - values[0]) / (2 * h), rel=1e-4, abs=1e-9)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_derivatives_of_the_dual(direction: str) -> None:
+    """Gradients of g, and the slope of D that the search uses, against central differences."""
+    rng = np.random.default_rng(0)
+    q = rng.dirichlet(np.ones(7))
+    block = np.array([0, 0, 1, 1, 1, 2, 2])
+    ball, y, h = BALLS[direction](q, block), rng.normal(size=7), 1e-6
+    found = ball.conjugate(y)
+    by_difference = [(ball.conjugate(y + h * e).value - ball.conjugate(y - h * e).value) / (2 * h) for e in np.eye(7)]
+    np.testing.assert_allclose(found.point, by_difference, atol=1e-9)
+    hessian = np.array([found.hessian(e) for e in np.eye(7)])
+    moved = np.array([(ball.conjugate(y + h * e).point - ball.conjugate(y - h * e).point) / (2 * h) for e in np.eye(7)])
+    np.testing.assert_allclose(hessian, moved, atol=1e-8)
+
+    def radius(log_eta: float) -> float:
+        return ball.value(ball.statewise(y / math.exp(log_eta)).point)
+
+    slope = (radius(0.3 + h) - radius(0.3 - h)) / (2 * h)
+    at = y / math.exp(0.3)
+    assert -ball.curvature(at, ball.statewise(at).weights) == pytest.approx(slope, rel=1e-7)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("seed", range(10))
+def test_dual_function_of_the_docstring(seed: int, direction: str) -> None:
+    """g(eta) of the docstring bounds the surrogate for any eta, and meets it at the eta reported."""
+    mdp, policy, epsilon = random_mdp(seed)
+    problem = ExactTRPO(mdp, policy, epsilon, direction)
+    solution = solve(problem)
+    d, A = problem.state_distribution, problem.advantage
+
+    def dual(eta: float) -> float:
+        total = eta * epsilon
+        for s in np.flatnonzero(d > 0):
+            taken = policy[s] > 0
+            a, q = A[s, taken], policy[s, taken]
+            if direction == "new||old":
+                total += d[s] * eta * (math.log(q @ np.exp((a - a.max()) / eta)) + a.max() / eta)
+                continue
+            low, high = a.max() + 1e-14, a.max() + 2 * eta
+            v = brentq(lambda v: float(eta * np.sum(q / (v - a)) - 1), low, high, xtol=1e-15)  # noqa: B023
+            total += d[s] * (v - eta - eta * float(q @ np.log((v - a) / eta)))
+        return float(total)
+
+    if solution.eta > 0:
+        assert dual(solution.eta) == pytest.approx(solution.objective, abs=1e-8)
+    for eta in (0.3, 1.0, 3.0):
+        assert dual(eta) >= solution.objective - 1e-10
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_two_actions_in_one_state(direction: str) -> None:
+    """With two actions the new policy is one number, the root of its KL."""
+    mdp = MDP(np.ones((1, 2, 1)), [[0.0, 1.0]], gamma=0.9)
+    old, epsilon = np.array([[0.7, 0.3]]), 0.05
+
+    def kl(p: float) -> float:
+        new = np.array([1 - p, p])
+        pair = (old[0], new) if direction == "old||new" else (new, old[0])
+        return float(np.sum(pair[0] * np.log(pair[0] / pair[1]))) - epsilon
+
+    p = brentq(kl, 0.3, 1 - 1e-12, xtol=1e-15)
+    solution = solve(ExactTRPO(mdp, old, epsilon, direction))
+    np.testing.assert_allclose(solution.policy, [[1 - p, p]], atol=1e-12)
+    assert solution.predicted_improvement == pytest.approx(p - 0.3, abs=1e-12)
+    assert solution.actual_improvement == pytest.approx(p - 0.3, abs=1e-12)  # one state: the surrogate is exact
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_reps_and_trpo_agree_for_small_steps(seed: int) -> None:
+    """One state, softmax: eta of REPS over eta of TRPO is ``1 - skewness sqrt(2 epsilon) / 3 + O(epsilon)``.
+
+    The skewness is the reward's under the policy: third-order terms of the two divergences differ.
+    """
+    mdp, policy = one_state(seed)
+    centred = mdp.rewards - np.sum(policy * mdp.rewards)
+    skewness = np.sum(policy * centred**3) / np.sum(policy * centred**2) ** 1.5
+    kurtosis = np.sum(policy * centred**4) / np.sum(policy * centred**2) ** 2
+    for epsilon in (1e-2, 1e-4, 1e-6):
+        ratio = solve(REPS(mdp, mdp.occupancy(policy), epsilon)).eta / solve(ExactTRPO(mdp, policy, epsilon)).eta
+        assert abs(ratio - (1 - skewness * math.sqrt(2 * epsilon) / 3)) <= kurtosis * epsilon
+
+
+def test_skewed_rewards_pull_the_multipliers_apart() -> None:
+    """At skewness 1.08 the ratio is .961 at epsilon = 1e-2, .9995 at 1e-6."""
+    p = 0.263
+    mdp = MDP(np.ones((1, 2, 1)), [[0.0, 1.0]], gamma=0.9)
+    policy = np.array([[1 - p, p]])
+    q = mdp.occupancy(policy)
+    ratios = [solve(REPS(mdp, q, e)).eta / solve(ExactTRPO(mdp, policy, e)).eta for e in (1e-2, 1e-4, 1e-6)]
+    np.testing.assert_allclose(ratios, [0.961, 0.9950, 0.9995], atol=1e-3)
+
+
+@pytest.mark.parametrize("epsilon", [1e-6, 1e-2, 0.5])
+def test_in_one_state_reps_is_the_new_old_step(epsilon: float) -> None:
+    mdp, policy = one_state(0)
+    reps = solve(REPS(mdp, mdp.occupancy(policy), epsilon))
+    step = solve(ExactTRPO(mdp, policy, epsilon, "new||old"))
+    assert reps.eta == pytest.approx(step.eta, rel=1e-6)
+    np.testing.assert_allclose(reps.policy, step.policy, atol=1e-9)
+
+
+def one_state(seed: int) -> tuple[MDP, np.ndarray]:
+    """One state with five random rewards under a random softmax policy."""
+    rng = np.random.default_rng(seed)
+    return MDP(np.ones((1, 5, 1)), rng.normal(size=(1, 5)), gamma=0.9), softmax(rng.normal(size=(1, 5)), axis=1)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("seed", range(5))
+def test_temperature_is_the_ball_at_its_own_eta(seed: int, direction: str) -> None:
+    mdp, policy, epsilon = random_mdp(seed)
+    ball = solve(ExactTRPO(mdp, policy, epsilon, direction))
+    if ball.eta == 0:
+        pytest.skip("the ball is slack")
+    for route in (Statewise(), Newton()):
+        price = solve(ExactTRPO(mdp, policy, direction=direction, temperature=ball.eta), route)
+        assert price.status is Status.CERTIFIED
+        np.testing.assert_allclose(price.policy, ball.policy, atol=1e-8)
+        assert price.objective == pytest.approx(ball.objective - ball.eta * epsilon, abs=1e-9)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("seed", range(5))
+def test_rewards_scaled_and_shifted(seed: int, direction: str) -> None:
+    mdp, policy, epsilon = random_mdp(seed)
+    base = solve(ExactTRPO(mdp, policy, epsilon, direction))
+    for a, b in [(1e-9, 0.0), (1e9, 0.0), (3.0, -7.0), (1.0, 1e4)]:
+        other = MDP(mdp.transitions, a * mdp.rewards + b, mdp.gamma, mdp.mu0)
+        solution = solve(ExactTRPO(other, policy, epsilon, direction))
+        assert solution.status is Status.CERTIFIED
+        tolerance = 1e-8 * max(1.0, abs(b) / 10)
+        np.testing.assert_allclose(solution.policy, base.policy, atol=tolerance)
+        assert solution.eta == pytest.approx(a * base.eta, rel=tolerance, abs=tolerance * a)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("seed", range(5))
+def test_states_and_actions_permuted(seed: int, direction: str) -> None:
+    mdp, policy, epsilon = random_mdp(seed)
+    rng = np.random.default_rng(seed)
+    s, a = rng.permutation(mdp.n_states), rng.permutation(mdp.n_actions)
+    P = mdp.transitions.toarray().reshape(mdp.n_states, mdp.n_actions, mdp.n_states)[np.ix_(s, a, s)]
+    other = MDP(P, mdp.rewards[np.ix_(s, a)], mdp.gamma, mdp.mu0[s])
+    base = solve(ExactTRPO(mdp, policy, epsilon, direction))
+    solution = solve(ExactTRPO(other, policy[np.ix_(s, a)], epsilon, direction))
+    np.testing.assert_allclose(solution.policy, base.policy[np.ix_(s, a)], atol=1e-9)
+    assert solution.eta == pytest.approx(base.eta, rel=1e-8)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("seed", range(5))
+def test_action_taken_apart_in_two(seed: int, direction: str) -> None:
+    """A copy of an action shares its probability in the same proportion as before, and nothing else changes."""
+    mdp, policy, epsilon = random_mdp(seed)
+    P = mdp.transitions.toarray().reshape(mdp.n_states, mdp.n_actions, mdp.n_states)
+    other = MDP(np.concatenate([P, P[:, :1]], axis=1), np.c_[mdp.rewards, mdp.rewards[:, :1]], mdp.gamma, mdp.mu0)
+    split = np.c_[0.25 * policy[:, :1], policy[:, 1:], 0.75 * policy[:, :1]]
+    base = solve(ExactTRPO(mdp, policy, epsilon, direction))
+    solution = solve(ExactTRPO(other, split, epsilon, direction))
+    joined = np.c_[solution.policy[:, :1] + solution.policy[:, -1:], solution.policy[:, 1:-1]]
+    np.testing.assert_allclose(joined, base.policy, atol=1e-9)
+    np.testing.assert_allclose(3 * solution.policy[:, 0], solution.policy[:, -1], atol=1e-9)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_edges_of_epsilon(direction: str) -> None:
+    mdp = envs.single_chain()
+    policy = mdp.uniform_policy()
+    nothing = solve(ExactTRPO(mdp, policy, 0.0, direction))
+    assert nothing.status is Status.CERTIFIED
+    assert nothing.eta == math.inf
+    np.testing.assert_array_equal(nothing.policy, policy)
+    everything = solve(ExactTRPO(mdp, policy, math.inf, direction))
+    assert (everything.status, everything.eta) == (Status.CERTIFIED, 0.0)
+    np.testing.assert_array_equal(everything.policy.argmax(axis=1), mdp.advantage(policy).argmax(axis=1))
+    threshold = math.log(2)  # KL of a greedy policy from the uniform one
+    if direction == "new||old":
+        assert solve(ExactTRPO(mdp, policy, threshold + 1e-6, direction)).eta == 0
+    assert solve(ExactTRPO(mdp, policy, threshold - 1e-6, direction)).eta > 0
+    for epsilon in (1e-12, 1e-9, 1e-6, 1e-3, 3.0, 30.0, 300.0):
+        assert solve(ExactTRPO(mdp, policy, epsilon, direction)).status is Status.CERTIFIED
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_constant_rewards_leave_the_policy(direction: str) -> None:
+    mdp = envs.garnet(6, 3, 2, seed=0)
+    flat = MDP(mdp.transitions, np.full(mdp.rewards.shape, 5.0), mdp.gamma)
+    policy = np.random.default_rng(0).dirichlet(np.ones(3), size=6)
+    solution = solve(ExactTRPO(flat, policy, 0.3, direction))
+    assert solution.status is Status.CERTIFIED
+    np.testing.assert_allclose(solution.policy, policy, atol=1e-15)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_states_without_mass_follow_the_same_rule(direction: str) -> None:
+    mdp = envs.single_chain()
+    policy = mdp.uniform_policy()
+    policy[1] = [0.0, 1.0]  # states 2 to 4 are never reached
+    solution = solve(ExactTRPO(mdp, policy, 0.05, direction))
+    assert solution.status is Status.CERTIFIED
+    assert np.isnan(solution.duals["policy"][2:]).all()
+    np.testing.assert_array_equal(solution.policy[1], [0.0, 1.0])
+    lost, advantage = solution.policy[3], mdp.advantage(policy)[3]
+    assert (lost[0] > 0.5) == (advantage[0] > advantage[1])
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_policies_spread_over_many_orders_of_magnitude(direction: str) -> None:
+    mdp = envs.garnet(8, 4, 3, seed=3)
+    logits = np.random.default_rng(1).normal(scale=60.0, size=(8, 4))
+    for epsilon in (1e-4, 0.1, 2.0):
+        solution = solve(ExactTRPO(mdp, softmax(logits, axis=1), epsilon, direction))
+        assert solution.status is Status.CERTIFIED, solution
+
+
+def test_explicit_problems_carry_labels() -> None:
+    mdp = envs.single_chain()
+    problem = ExactTRPO(mdp, mdp.uniform_policy(), 0.1)
+    expected = solve(problem)
+    primal, dual = problem.to_cvxpy("primal"), problem.to_cvxpy("dual")
+    assert {c.label for c in primal.constraints} == {"policy", "normalisation", "kl"}
+    for posed in (primal, dual):
+        posed.solve(solver="CLARABEL")
+        assert posed.value == pytest.approx(expected.objective, abs=1e-6)
+
+
+def test_summary_and_dataset() -> None:
+    mdp = envs.single_chain()
+    solution = solve(ExactTRPO(mdp, mdp.uniform_policy(), 0.1))
+    assert "predicted gain" in str(solution)
+    assert "actual gain" in solution._repr_html_()
+    data = solution.to_xarray()
+    assert data["policy"].dims == ("state", "action")
+    assert data.attrs["actual_improvement"] == pytest.approx(solution.actual_improvement)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"epsilon": -1.0}, "epsilon must be >= 0"),
+        ({"epsilon": math.nan}, "epsilon"),
+        ({}, "exactly one of epsilon"),
+        ({"epsilon": 1.0, "temperature": 1.0}, "exactly one of epsilon"),
+        ({"temperature": 0.0}, "temperature must be > 0"),
+        ({"epsilon": 1.0, "direction": "sideways"}, "direction must be one of"),
+    ],
+)
+def test_bad_arguments_are_named(arguments: dict, message: str) -> None:
+    mdp = envs.two_state()
+    with pytest.raises(ValueError, match=message):
+        ExactTRPO(mdp, mdp.uniform_policy(), **arguments)
+
+
+def test_bad_policies_are_named() -> None:
+    mdp = envs.two_state()
+    with pytest.raises(ValueError, match="policy row 1 must sum to one"):
+        ExactTRPO(mdp, [[0.5, 0.5], [0.5, 0.6]], 0.1)
+    with pytest.raises(ValueError, match=r"policy\[0, 1\] is nan"):
+        ExactTRPO(mdp, [[0.5, math.nan], [0.5, 0.5]], 0.1)
+
+
+def test_statewise_says_what_it_cannot_solve() -> None:
+    mdp = envs.two_state()
+    with pytest.raises(ValueError, match="Statewise solves policy steps"):
+        solve(REPS(mdp, mdp.occupancy(mdp.uniform_policy()), 0.1), Statewise())
