@@ -66,11 +66,6 @@ class PolicyStep(Problem):
         horizon = 1 / (1 - self.mdp.gamma) if self.mdp.gamma < 1 else float(self.mdp.n_states)
         return FLAT * horizon * float(np.abs(self.mdp.rewards).max())
 
-    @cached_property
-    def current_return(self) -> float:
-        """Mean reward of the old policy."""
-        return float(self.state_distribution @ np.sum(self.policy * self.mdp.rewards, axis=1))
-
     def __repr__(self) -> str:
         size = f"epsilon={self.epsilon:g}" if self.epsilon is not None else f"temperature={self.temperature:g}"
         return f"{type(self).__name__}({self.mdp!r}, {size})"
