@@ -31,6 +31,12 @@ SLACK_SUSPECTED = 0.2
 LARGEST_TRAVEL = 1.0
 """Largest KL(new || old) between the primal points of two iterations: the Hessian stays comparable within it."""
 
+ALONG_RTOL = 1e-3
+"""Relative residual of the iterative solve for dv/d eta, which only steers: its error is multiplied by eta's step."""
+
+NEAR_THE_CURVE = 0.1
+"""1-norm of the residual below which, in penalty form, eta goes on towards the temperature."""
+
 LARGEST_START_SPREAD = 5.0
 """Largest range of slack / eta at the start."""
 
@@ -57,14 +63,17 @@ def quadratic_start(program: Program, equations: NormalEquations) -> DualPoint:
     offset = np.zeros(program.rhs.size) if centre is None else centre.multipliers
     base = program.divergence.conjugate(-(program.transpose @ offset))
     equations.update(base.weights, ~program.signed)
-    v = equations.solve(program.matrix @ base.hessian(program.objective), 1e-3)
+    v = np.zeros(program.rhs.size) if program.start is None else program.start
+    v = v + equations.solve(program.matrix @ base.hessian(program.slack(v)), 1e-3)
+    left = program.slack(v)
+    gentle = float(np.ptp(left)) / LARGEST_START_SPREAD
     if program.epsilon is None:
         assert program.temperature is not None
-        return program.dual(program.temperature, v + program.temperature * offset)
-    left = program.slack(v)
+        eta = max(program.temperature, gentle)
+        return program.dual(eta, v + eta * offset)
     deviation = math.sqrt(max(float(left @ base.hessian(left)), 0.0))
     room = program.epsilon - (0.0 if centre is None else centre.divergence)
-    eta = max(deviation / math.sqrt(2 * room), float(np.ptp(left)) / LARGEST_START_SPREAD, SMALLEST_ETA)
+    eta = max(deviation / math.sqrt(2 * room), gentle, SMALLEST_ETA)
     return program.dual(eta, v + eta * offset)
 
 
@@ -74,8 +83,11 @@ def free_rows(program: Program, point: DualPoint) -> np.ndarray:
 
 
 def off_ball(program: Program, point: DualPoint) -> float:
-    """How far D(x) is from epsilon; zero in penalty form."""
-    return 0.0 if program.epsilon is None else abs(point.divergence - program.epsilon)
+    """How far D(x) is from epsilon; in penalty form, eta from the temperature (as a logarithm)."""
+    if program.epsilon is None:
+        assert program.temperature is not None
+        return abs(math.log(point.eta / program.temperature))
+    return abs(point.divergence - program.epsilon)
 
 
 def dual_error(program: Program, point: DualPoint) -> float:
@@ -115,7 +127,7 @@ class Newton:
         Print one line an iteration.
     """
 
-    tolerance: float = 1e-12
+    tolerance: float = 1e-11
     max_iterations: int = 200
     linear_solver: str = "auto"
     verbose: bool = False
@@ -180,17 +192,25 @@ class _Search:
         size = np.abs(point.residual).sum()
         rtol = min(1e-2, size)
         newton = equations.solve(-eta * point.residual, rtol)
-        if program.epsilon is None:
+        if program.epsilon is None and not self._may_cool(point):
             return Direction(0.0, newton, np.zeros_like(newton), float(point.residual @ newton))
         scaled = point.slack / eta
         spread = conjugate.hessian(scaled)
         coupling = program.matrix @ spread
-        along = -equations.solve(coupling, rtol)
+        along = -equations.solve(coupling, ALONG_RTOL)
+        if program.epsilon is None:
+            assert program.temperature is not None
+            return Direction(math.log(program.temperature / eta), newton, along, math.nan)
         curvature = max(float(scaled @ spread + coupling @ along), 1e-300)  # eta d2g/d eta2 on the curve
         predicted = point.divergence - float(coupling @ newton) / eta  # D after the step at fixed eta
         log_step = self._log_step(predicted, curvature)
         decrease = float(point.residual @ newton) + (program.epsilon - predicted) * eta * log_step
         return Direction(log_step, newton, along, decrease)
+
+    def _may_cool(self, point: DualPoint) -> bool:
+        """In penalty form: whether eta is above the temperature and the point near enough to the curve to go on."""
+        assert self.program.temperature is not None
+        return point.eta > self.program.temperature and np.abs(point.residual).sum() < NEAR_THE_CURVE
 
     def _log_step(self, divergence: float, curvature: float) -> float:
         """Newton step of log D = log epsilon in log eta, along the curve of minimising multipliers."""
@@ -204,7 +224,8 @@ class _Search:
 
     def _line_search(self, point: DualPoint, direction: Direction) -> DualPoint | None:
         """Halve the step until the dual falls; at rounding level, until the residual does."""
-        noise = 8 * np.finfo(float).eps * (abs(point.value) + point.eta)
+        terms = np.abs(self.program.rhs) @ np.abs(point.multipliers) + point.eta * abs(point.conjugate.value)
+        noise = 8 * np.finfo(float).eps * float(terms + point.eta)
         error = dual_error(self.program, point)
         alpha = 1.0
         while alpha > 1e-10:
@@ -212,6 +233,8 @@ class _Search:
             if self._travelled(point, trial) > LARGEST_TRAVEL:
                 alpha *= 0.5
                 continue
+            if math.isnan(direction.decrease):  # eta itself is on its way to the temperature: nothing to compare
+                return trial
             wanted = SUFFICIENT_DECREASE * alpha * min(direction.decrease, 0.0)
             if trial.value <= point.value + wanted and -wanted > noise:
                 return trial
@@ -222,6 +245,8 @@ class _Search:
 
     def _move(self, point: DualPoint, direction: Direction, alpha: float) -> DualPoint:
         eta = point.eta * math.exp(alpha * direction.log_eta)
+        if self.program.temperature is not None and alpha == 1.0 and direction.log_eta != 0:
+            eta = self.program.temperature
         v = point.multipliers + alpha * direction.newton + (eta - point.eta) * direction.along
         signed = self.program.signed
         v[signed] = np.maximum(v[signed], 0.0)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -38,8 +38,17 @@ WHITENED_LIMIT = 1_000
 LARGEST_LOG = 50.0
 """Largest |log(eta / eta0)| that is evaluated."""
 
-MAX_ROUNDS = 6
+MAX_ROUNDS = 25
 """Largest number of times the coordinates are whitened anew at the point reached."""
+
+ROUND_ITERATIONS = 250
+"""Iterations of a first-order method before its coordinates are whitened anew, which does more for it than going on."""
+
+ROUNDING = 1e-12
+"""Decrease of the dual, in units of eta, that a round must bring where the error does not fall."""
+
+COOLING = 3.0
+"""Factor between the temperatures of two rounds in penalty form."""
 
 ENOUGH = 1e-9
 """|D(x) - epsilon| plus 1-norm of the residual at which no further round is started."""
@@ -57,7 +66,7 @@ class ScipyDual:
     tolerance
         ``tol`` of ``minimize``, on the dual in units of its starting eta.
     max_iterations
-        ``maxiter`` of the method.
+        ``maxiter`` of the method, in each of several rounds; first-order methods take shorter ones.
     options
         Further options of the method.
 
@@ -93,6 +102,24 @@ class ScipyDual:
             if limit.divergence <= program.epsilon:
                 return Answer(0.0, limit.multipliers, limit.point, "the ball is slack", {"method": self.method})
         point = quadratic_start(program, normal_equations(program))
+        if program.temperature is not None and point.eta > program.temperature:
+            return self._cool(program, point)
+        return self._refine(program, point)
+
+    def _cool(self, program: Program, point: DualPoint) -> Answer:
+        """Penalty form with a small temperature: reach it from a gentle one in steps of :data:`COOLING`."""
+        assert program.temperature is not None
+        answer = Answer(point.eta, point.multipliers, point.conjugate.point)
+        eta = point.eta
+        while eta > program.temperature:
+            eta = max(eta / COOLING, program.temperature)
+            cooler = replace(program, temperature=eta)
+            assert answer.multipliers is not None
+            answer = self._refine(cooler, cooler.dual(eta, answer.multipliers))
+        return answer
+
+    def _refine(self, program: Program, point: DualPoint) -> Answer:
+        """Rounds of ``minimize`` until the point is stationary, or gets no better."""
         stats: dict[str, Any] = {"method": self.method, "iterations": 0, "evaluations": 0, "rounds": 0}
         message = ""
         while stats["rounds"] < MAX_ROUNDS and (error := dual_error(program, point)) > ENOUGH:
@@ -105,7 +132,7 @@ class ScipyDual:
             message = str(result.message)
             stats["iterations"] += int(result.get("nit", 0))
             stats["evaluations"] += int(result.nfev)
-            if not dual_error(program, moved) < error:
+            if not (dual_error(program, moved) < error or moved.value < point.value - ROUNDING * point.eta):
                 break
             point = moved
         return Answer(point.eta, point.multipliers, point.conjugate.point, message, stats)
@@ -119,7 +146,8 @@ class ScipyDual:
             derivatives["hess"] = dual.hessian
         elif method in WITH_PRODUCTS:
             derivatives["hessp"] = dual.hessian_product
-        options = {"maxiter": self.max_iterations, **FULL_ACCURACY.get(method, {}), **self.options}
+        limit = ROUND_ITERATIONS if method in WITH_GRADIENT else self.max_iterations
+        options = {"maxiter": min(limit, self.max_iterations), **FULL_ACCURACY.get(method, {}), **self.options}
         if method == "tnc":
             options["maxfun"] = options.pop("maxiter")
         with warnings.catch_warnings(), np.errstate(all="ignore"):
