@@ -56,7 +56,7 @@ def main(radii: tuple[float, ...] = RADII, n_curve: int = 40, plot: str | None =
     axis.semilogx(grid, [row["REPS predicts"] for row in curves], "k:", label="REPS predicts: the same")
     for level, name in {best: "optimum", start: "uniform policy"}.items():
         axis.axhline(level, color="0.6", lw=0.8)
-        axis.annotate(name, (grid[-1], level), xytext=(0, -10), textcoords="offset points", fontsize="small", ha="right")
+        axis.annotate(name, (grid[-1], level), xytext=(0, 3), textcoords="offset points", ha="right")
     axis.set(xlabel="radius, each in its own divergence (nats)", ylabel="mean reward after one update")
     axis.legend(loc="center left", fontsize="small")
     if plot:

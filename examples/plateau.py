@@ -1,8 +1,8 @@
 """Kakade's plateau: the plain gradient first learns to stay where it is, and then hardly moves; REPS and NPG do.
 
-Two states; staying pays 1 in state 0 and 2 in state 1. The start is in state 0 four fifths of the time. The plain
-gradient weighs state 1 by how often it is visited, which is less and less. To see its whole course, its flow is
-integrated in the clock ``u dt``, u the chance of leaving state 0, in which nothing is stiff.
+Two states; staying pays 1 in state 0, where the start is four fifths of the time, and 2 in state 1, which the plain
+gradient weighs by its visits: fewer and fewer. Its flow is integrated in the clock ``u dt``, u the chance of leaving
+state 0, in which nothing is stiff.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ def plain_steps(n: int, step_size: float = 1.0) -> tuple[float, float]:
 def plain_flow() -> tuple[np.ndarray, np.ndarray]:
     """Steps (of size one, in the limit of small ones) and mean reward, until it passes the threshold."""
 
-    def flow(_: float, z: np.ndarray) -> list[float]:
-        return [*plain(z[0], z[1])[1:], 1 + math.exp(z[0])]  # dt = d clock / u
-
     def arrived(_: float, z: np.ndarray) -> float:
         return plain(z[0], z[1])[0] - THRESHOLD
+
+    def flow(_: float, z: np.ndarray) -> list[float]:
+        return [*plain(z[0], z[1])[1:], 1 + math.exp(z[0])]  # dt = d clock / u
 
     arrived.terminal = True
     start = [*(math.log(p / (1 - p)) for p in STAY), 0.0]
@@ -62,7 +62,7 @@ def main(n_updates: int = N_UPDATES, n_plain: int = N_PLAIN, plot: str | None = 
         "exact TRPO, epsilon .1": lambda policy: ExactTRPO(mdp, policy, EPSILON),
         "natural gradient, step 1": lambda policy: NaturalGradient(mdp, policy, step_size=1.0),
     }
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8), sharey=True, layout="constrained")
+    _, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8), sharey=True, layout="constrained")
     needed: dict[str, float] = {}
     for name, update in updates.items():
         returns = History(iterate(mdp, start, update, n_updates)).returns
@@ -71,19 +71,19 @@ def main(n_updates: int = N_UPDATES, n_plain: int = N_PLAIN, plot: str | None = 
         print(f"{name:25s} passes {THRESHOLD} after {needed[name]:.0f} updates")
     (steps, means), (x, y) = plain_flow(), plain_steps(n_plain)
     needed["plain gradient, step 1"] = steps[-1]
-    print(f"plain gradient, step 1    J {plain(x, y)[0]:.8f} after {n_plain} steps; passes after {steps[-1]:.1e}, by its flow")
+    print(f"plain gradient, step 1    J {plain(x, y)[0]:.8f} after {n_plain}; its flow passes after {steps[-1]:.1e}")
     right.semilogx(steps[1:], means[1:], "C3", label="plain gradient (flow)")
     right.plot(n_plain, plain(x, y)[0], "kx", label=f"after {n_plain} real steps")
     left.set(xlabel="updates", ylabel="mean reward", title="with a divergence")
     right.set(xlabel="steps of size one", title="along the plain gradient", xlim=(1, None))
-    left.legend(fontsize="small")
-    right.legend(fontsize="small")
+    left.legend()
+    right.legend()
     if plot:
-        figure.savefig(plot, dpi=150)
+        plt.savefig(plot, dpi=150)
     return needed
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--plot", default="plateau.png", help="where to save the figure")
+    parser.add_argument("--plot", help="where to save the figure")
     main(plot=parser.parse_args().plot)

@@ -8,7 +8,6 @@ divergence, which counts the states, keeps its promise.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -27,11 +26,6 @@ def shared(mdp: MDP, p: float) -> np.ndarray:
     return np.tile([1 - p, p], (mdp.n_states, 1))
 
 
-def largest_within(kl: Callable[[float], float], radius: float) -> float:
-    """The p > 1/2 at which a divergence from p = 1/2 reaches the radius."""
-    return float(brentq(lambda p: kl(p) - radius, P_OLD, 0.6, xtol=1e-14))
-
-
 def main(n_states: int = 101, n_grid: int = 81, plot: str | None = None) -> dict[str, PolicyComparison]:
     """Compare three steps from p = 1/2, print what each promises and gets, draw them; returns the comparisons."""
     mdp = envs.lecture_chain(n_states)
@@ -39,7 +33,11 @@ def main(n_states: int = 101, n_grid: int = 81, plot: str | None = None) -> dict
     right = np.zeros((n_states, 2, 1))
     right[:, 1] = 1.0  # the logit of stepping right, shared by all states
     trpo = solve(NaturalGradient(mdp, old, epsilon=TRPO_DELTA, features=right))
-    p_joint = largest_within(lambda p: compare_policies(mdp, old, shared(mdp, p)).joint_kl, JOINT_EPSILON)
+
+    def beyond(p: float) -> float:
+        return compare_policies(mdp, old, shared(mdp, p)).joint_kl - JOINT_EPSILON
+
+    p_joint = brentq(beyond, P_OLD, 0.6, xtol=1e-14)
     steps = {
         "p = .51": compare_policies(mdp, old, shared(mdp, P_NEW)),
         "TRPO": trpo.comparison,
@@ -56,14 +54,13 @@ def main(n_states: int = 101, n_grid: int = 81, plot: str | None = None) -> dict
     draw(mdp, old, np.linspace(P_OLD, P_MAX, n_grid), {"TRPO": trpo.policy[0, 1], "joint KL": p_joint})
     if plot:
         plt.savefig(plot, dpi=150)
-    plt.close()
     return steps
 
 
 def draw(mdp: MDP, old: np.ndarray, grid: np.ndarray, marked: dict[str, float]) -> None:
     """State distributions, divergences and returns along the family."""
     path = [compare_policies(mdp, old, shared(mdp, p)) for p in grid]
-    figure, axes = plt.subplots(1, 3, figsize=(13, 3.8), layout="constrained")
+    _, axes = plt.subplots(1, 3, figsize=(13, 3.8), layout="constrained")
     for p in (P_OLD, P_NEW):
         axes[0].plot(mdp.state_distribution(shared(mdp, p)), label=f"p = {p:g}")
     axes[0].set(title="states", xlabel="state", ylabel="long-run probability", ylim=(0, None))

@@ -118,7 +118,8 @@ class History(tuple[Iteration, ...]):
         """A row an iteration, see :meth:`Iteration.row`."""
         import pandas
 
-        return pandas.DataFrame([step.row() for step in self]).set_index("iteration")
+        table = pandas.DataFrame([step.row() for step in self])
+        return table.set_index("iteration") if len(self) else table
 
 
 def iterate(mdp: MDP, policy: ArrayLike, update: Update, n_iterations: int) -> Iterator[Iteration]:

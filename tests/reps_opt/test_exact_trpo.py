@@ -270,6 +270,24 @@ def test_action_taken_apart_in_two(seed: int, direction: str) -> None:
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("seed", range(5))
+def test_state_taken_apart_in_two(seed: int, direction: str) -> None:
+    """Arrivals in the last state are shared with a copy of it; both then do what the one did."""
+    mdp, policy, epsilon = random_mdp(seed)
+    share, n = 0.3, mdp.n_states
+    P = mdp.transitions.toarray().reshape(n, mdp.n_actions, n)
+    P = np.concatenate([P, P[-1:]])
+    P = np.concatenate([P[:, :, :-1], share * P[:, :, -1:], (1 - share) * P[:, :, -1:]], axis=2)
+    mu0 = np.r_[mdp.mu0[:-1], share * mdp.mu0[-1], (1 - share) * mdp.mu0[-1]]
+    other = MDP(P, np.r_[mdp.rewards, mdp.rewards[-1:]], mdp.gamma, mu0)
+    base = solve(ExactTRPO(mdp, policy, epsilon, direction))
+    solution = solve(ExactTRPO(other, np.r_[policy, policy[-1:]], epsilon, direction))
+    np.testing.assert_allclose(solution.policy, np.r_[base.policy, base.policy[-1:]], atol=1e-8)
+    assert solution.eta == pytest.approx(base.eta, rel=1e-7)
+    assert solution.actual_improvement == pytest.approx(base.actual_improvement, abs=1e-9)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
 def test_edges_of_epsilon(direction: str) -> None:
     mdp = envs.single_chain()
     policy = mdp.uniform_policy()
