@@ -70,6 +70,11 @@ class PolicySolution(Solution):
         return self.comparison.gain
 
     @cached_property
+    def value(self) -> FloatArray:
+        """Value function (S,) that the step went by, the old policy's: its Bellman error is the advantage."""
+        return self.problem.mdp.value(self.problem.policy)
+
+    @cached_property
     def occupancy(self) -> FloatArray:
         """Exact occupancy (S, A) of the new policy."""
         return self.problem.mdp.occupancy(self.policy)
@@ -90,6 +95,7 @@ class PolicySolution(Solution):
             "policy": (pairs, self.policy),
             "old_policy": (pairs, self.problem.policy),
             "advantage": (pairs, self.problem.advantage),
+            "value": ("state", self.value),
             "occupancy": (pairs, self.occupancy),
             "old_state_distribution": ("state", self.problem.state_distribution),
         }

@@ -116,6 +116,9 @@ class ExactTRPO(PolicyStep):
 
     Notes
     -----
+    The multipliers ``duals["policy"]`` are in the gauge where that of ``sum x = 1``, which the rows imply, is zero: the
+    derivative of the optimum in the old states' masses is a difference between two of them.
+
     The objective is the surrogate's gain in mean reward a step: (1 - gamma) times that of unnormalised returns. A
     temperature on the scale of unnormalised returns is to be multiplied by 1 - gamma.
 

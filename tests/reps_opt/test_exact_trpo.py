@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import cvxpy as cp
 import numpy as np
@@ -13,6 +14,7 @@ from scipy.special import softmax
 import envs
 from reps_opt import MDP, REPS, ExactTRPO, Status, solve
 from reps_opt.policy_divergences import NewOldKL, OldNewKL
+from reps_opt.program import Block
 from reps_opt.solvers import CvxpyDual, CvxpyPrimal, Newton, ScipyDual, Statewise
 
 DIRECTIONS = ("old||new", "new||old")
@@ -85,8 +87,10 @@ def test_conditions_of_optimality(seed: int, direction: str) -> None:
     mdp, policy, epsilon = random_mdp(seed)
     problem = ExactTRPO(mdp, policy, epsilon, direction)
     solution = solve(problem)
-    if solution.eta == 0:
-        pytest.skip("the ball is slack")
+    if solution.eta == 0:  # the ball is slack: every state takes the best of the actions it took
+        best = np.where(policy > 0, problem.advantage, -np.inf).max(axis=1)
+        assert solution.predicted_improvement == pytest.approx(float(problem.state_distribution @ best))
+        return
     v, eta, advantage = solution.duals["policy"][:, None], solution.eta, problem.advantage
     visited = problem.state_distribution > 0
     expected = eta * policy / (v - advantage) if direction == "old||new" else policy * np.exp((advantage - v) / eta)
@@ -102,6 +106,29 @@ def test_eta_is_the_derivative_in_epsilon(seed: int, direction: str) -> None:
     values = [solve(ExactTRPO(mdp, policy, 0.05 + k * h, direction)).objective for k in (-1, 1)]
     eta = solve(ExactTRPO(mdp, policy, 0.05, direction)).eta
     assert eta == pytest.approx((values[1] - values[0]) / (2 * h), rel=1e-4, abs=1e-9)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("seed", range(6))
+def test_multipliers_are_derivatives_in_the_masses(seed: int, direction: str) -> None:
+    """Mass moved from one state's row to another's changes the optimum by the difference of their multipliers."""
+    mdp, policy, _ = random_mdp(seed)
+    problem = ExactTRPO(mdp, policy, 0.05, direction)
+    solution, h = solve(problem), 1e-5
+    first, second = np.argsort(-problem.state_distribution)[:2]
+    move = (problem.states == first) * 1.0 - (problem.states == second)
+
+    def optimum(shift: float) -> float:
+        block = problem.program.equalities["policy"]
+        moved = replace(problem.program, equalities={"policy": Block(block.matrix, block.rhs + shift * move)})
+        answer = Newton().solve(moved)
+        assert answer.point is not None
+        np.testing.assert_allclose(moved.residual(answer.point), 0.0, atol=1e-11)
+        return moved.score(answer.point)
+
+    slope = (optimum(h) - optimum(-h)) / (2 * h)
+    v = solution.duals["policy"]
+    assert v[first] - v[second] == pytest.approx(slope, rel=1e-4, abs=1e-5 * np.ptp(problem.advantage))
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -215,10 +242,10 @@ def one_state(seed: int) -> tuple[MDP, np.ndarray]:
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("seed", range(5))
 def test_temperature_is_the_ball_at_its_own_eta(seed: int, direction: str) -> None:
-    mdp, policy, epsilon = random_mdp(seed)
+    mdp, policy, _ = random_mdp(seed)
+    epsilon = 0.05
     ball = solve(ExactTRPO(mdp, policy, epsilon, direction))
-    if ball.eta == 0:
-        pytest.skip("the ball is slack")
+    assert ball.eta > 0
     for route in (Statewise(), Newton()):
         price = solve(ExactTRPO(mdp, policy, direction=direction, temperature=ball.eta), route)
         assert price.status is Status.CERTIFIED
@@ -355,6 +382,7 @@ def test_summary_and_dataset() -> None:
     assert "predicted gain" in str(solution)
     assert "actual gain" in solution._repr_html_()
     data = solution.to_xarray()
+    np.testing.assert_allclose(mdp.bellman_error(solution.value), data["advantage"], atol=1e-12)
     assert data["policy"].dims == ("state", "action")
     assert data.attrs["actual_improvement"] == pytest.approx(solution.actual_improvement)
 
@@ -376,6 +404,28 @@ def test_bad_arguments_are_named(arguments: dict, message: str) -> None:
         ExactTRPO(mdp, mdp.uniform_policy(), **arguments)
 
 
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_input_of_any_kind_is_left_alone(direction: str) -> None:
+    mdp = envs.single_chain()
+    expected = solve(ExactTRPO(mdp, mdp.uniform_policy(), 0.1, direction)).policy
+    given = np.asfortranarray(np.full((5, 2), 0.5, dtype=np.float32))
+    given.flags.writeable = False
+    np.testing.assert_array_equal(solve(ExactTRPO(mdp, given, 0.1, direction)).policy, expected)
+    np.testing.assert_array_equal(solve(ExactTRPO(mdp, [[0.5, 0.5]] * 5, 0.1, direction)).policy, expected)
+    shifted = MDP(mdp.transitions, mdp.rewards + 1e6, mdp.gamma, mdp.mu0)
+    solution = solve(ExactTRPO(shifted, given, 0.1, direction))
+    assert solution.status is Status.CERTIFIED
+    np.testing.assert_allclose(solution.policy, expected, atol=1e-6)
+
+
+def test_a_solver_that_breaks_off_is_a_failed_answer() -> None:
+    mdp = envs.single_chain()
+    solution = solve(ExactTRPO(mdp, mdp.uniform_policy(), 0.1), CvxpyPrimal("CLARABEL", {"max_iter": 0}))
+    assert solution.status in (Status.FAILED, Status.UNCERTIFIED)
+    assert not solution.certificate.ok()
+    assert "CLARABEL" in solution.message
+
+
 def test_bad_policies_are_named() -> None:
     mdp = envs.two_state()
     with pytest.raises(ValueError, match="policy row 1 must sum to one"):
@@ -388,3 +438,18 @@ def test_statewise_says_what_it_cannot_solve() -> None:
     mdp = envs.two_state()
     with pytest.raises(ValueError, match="Statewise solves policy steps"):
         solve(REPS(mdp, mdp.occupancy(mdp.uniform_policy()), 0.1), Statewise())
+
+
+def test_bad_settings_are_named() -> None:
+    with pytest.raises(ValueError, match="tolerance must be > 0"):
+        Statewise(tolerance=0.0)
+    with pytest.raises(ValueError, match="max_iterations must be >= 1"):
+        Statewise(max_iterations=0)
+
+
+def test_too_few_iterations_are_not_hidden() -> None:
+    mdp = envs.single_chain()
+    solution = solve(ExactTRPO(mdp, mdp.uniform_policy(), 0.5), Statewise(max_iterations=1))
+    assert solution.status is Status.UNCERTIFIED
+    assert "duality gap" in solution.message
+    assert solution.certificate.gap >= 0
