@@ -131,6 +131,15 @@ def test_reps_predicts_its_gain_and_grows_at_every_step() -> None:
     assert history.returns[0] == pytest.approx(1.2545, abs=5e-5)
 
 
+def test_plain_gradient_grows_at_every_small_step() -> None:
+    mdp = envs.single_chain()
+    update, count = UPDATES["plain"]
+    table = History(iterate(mdp, mdp.uniform_policy(), lambda policy: update(mdp, policy), count)).to_frame()
+    assert (table["gain"] > 0).all()
+    assert table[["trpo_holds", "cpo_holds"]].all(axis=None)
+    assert table["status"].eq("certified").all()
+
+
 def test_larger_steps_as_stated() -> None:
     """Claim 3, on the chain from the uniform policy: exact numbers, the saturated surrogate, smaller small steps."""
     mdp = envs.single_chain()
