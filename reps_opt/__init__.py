@@ -3,14 +3,20 @@
 from reps_opt._lazy import lazy_names
 
 _ORIGIN = {
+    "compare_policies": ".policy_comparison",
+    "ExactTRPO": ".problems.policy_steps",
     "FiniteHorizonREPS": ".problems.horizon",
-    "MDP": ".mdp",
-    "ORePS": ".problems.adversarial",
-    "REPS": ".problems.occupancy",
+    "History": ".exact_iteration",
+    "iterate": ".exact_iteration",
     "LinearProgram": ".problems.occupancy",
+    "MDP": ".mdp",
+    "NaturalGradient": ".problems.gradient_steps",
+    "ORePS": ".problems.adversarial",
+    "PolicyGradient": ".problems.gradient_steps",
+    "REPS": ".problems.occupancy",
     "Solution": ".solution",
-    "Status": ".solution",
     "solve": ".solving",
+    "Status": ".solution",
     "surrogate_step": ".problems.horizon_surrogate",
 }
 

@@ -3,13 +3,14 @@
 from reps_opt._lazy import lazy_names
 
 _ORIGIN = {
-    "Newton": ".newton",
-    "ScipyDual": ".scipy_dual",
-    "CvxpyPrimal": ".cvxpy_conic",
-    "CvxpyDual": ".cvxpy_conic",
-    "PerStepNewton": ".per_step",
-    "SoftBackup": ".soft_backup",
     "Answer": ".answer",
+    "CvxpyDual": ".cvxpy_conic",
+    "CvxpyPrimal": ".cvxpy_conic",
+    "Newton": ".newton",
+    "PerStepNewton": ".per_step",
+    "ScipyDual": ".scipy_dual",
+    "SoftBackup": ".soft_backup",
+    "Statewise": ".statewise",
 }
 
 __all__ = [*_ORIGIN]
