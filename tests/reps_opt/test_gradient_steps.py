@@ -51,7 +51,7 @@ def test_gradient_by_finite_differences(seed: int) -> None:
 
 
 @pytest.mark.parametrize("epsilon", [1e-4, 0.3])
-@pytest.mark.parametrize("seed", range(50))
+@pytest.mark.parametrize("seed", range(100))
 def test_steps_against_cvxpy(seed: int, epsilon: float) -> None:
     """The quadratic program over logits, posed from the Fisher matrix's definition."""
     mdp, logits, _ = random_case(seed)
