@@ -1,4 +1,7 @@
-"""Routes to the same answer: Newton and SciPy on the dual, CVXPY on the explicit primal and the explicit dual."""
+"""Routes to the same answer: Newton and SciPy on the dual, CVXPY on the explicit primal and the explicit dual.
+
+A program whose ball is quadratic has a route of its own, ``Quadratic``: one factorisation, or conjugate gradient.
+"""
 
 from reps_opt._lazy import lazy_names
 
@@ -7,6 +10,7 @@ _ORIGIN = {
     "ScipyDual": ".scipy_dual",
     "CvxpyPrimal": ".cvxpy_conic",
     "CvxpyDual": ".cvxpy_conic",
+    "Quadratic": ".quadratic",
     "Answer": ".answer",
 }
 
