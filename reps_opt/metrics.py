@@ -163,6 +163,12 @@ class Factorised(Metric):
         whitened = (vectors.T @ (scale * y.T).T).T / values
         return (scale * (vectors @ whitened.T).T).T
 
+    def _residual_bound(self, residual: FloatArray, scale: float) -> float:
+        if self._lower is None:
+            return super()._residual_bound(residual, scale)
+        whitened = scipy.linalg.solve_triangular(self._lower, residual, lower=True, check_finite=False)
+        return 0.5 * float(whitened @ whitened)
+
     def root(self, size: int) -> Any:
         if self._lower is not None:
             return self._lower
@@ -271,6 +277,11 @@ class Factor(Factorised):
             return super().solve(y)
         inner = scipy.linalg.cho_solve((self._gram, True), self._rows @ y, check_finite=False)
         return (y - self._rows.T @ inner) / self.damping
+
+    def _residual_bound(self, residual: FloatArray, scale: float) -> float:
+        if not self.is_wide:
+            return super()._residual_bound(residual, scale)
+        return 0.5 * float(residual @ residual) / self.damping
 
     def root(self, size: int) -> Any:
         if self.damping == 0:

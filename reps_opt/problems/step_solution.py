@@ -90,11 +90,11 @@ def read_step(problem: TrustRegionStep, program: Program, answer: Answer) -> Ste
     if answer.point is None or not np.isfinite(answer.point).all():
         return _failed(problem, answer)
     unit = problem.normalised[1].factor
-    point = _into_ball(problem, answer.point)
+    point, divergence = _into_ball(problem, answer.point)
     eta, nu = answer.eta * unit, np.zeros_like(problem.levels)
     if answer.multipliers is not None:
         nu = np.maximum(answer.multipliers * unit, 0.0)
-    certificate = _certify(problem, point, eta, nu)
+    certificate = _certify(problem, point, divergence, eta, nu)
     ok = certificate.ok()
     advice = [*certificate.reasons(), answer.message, _advice(problem, certificate)]
     step, lengthening = _lengthened(problem, point)
@@ -111,7 +111,7 @@ def read_step(problem: TrustRegionStep, program: Program, answer: Answer) -> Ste
         step=step,
         nu=nu,
         predicted_improvement=float(problem.gradient @ step),
-        predicted_kl=problem.metric.half_square(step),
+        predicted_kl=problem.metric.half_square(step) if problem.damping > 0 else divergence,
         lengthening=lengthening,
         epsilon_min=problem.epsilon_min,
     )
@@ -155,17 +155,19 @@ def _without_duals(
     )
 
 
-def _into_ball(problem: TrustRegionStep, point: FloatArray) -> FloatArray:
-    """The point, shortened where a conic solver left the ball by its tolerance."""
-    length = problem.damped_metric.half_square(point)
-    if length <= problem.epsilon:
-        return point
-    return point * math.sqrt(problem.epsilon / length)
+def _into_ball(problem: TrustRegionStep, point: FloatArray) -> tuple[FloatArray, float]:
+    """The point, shortened where a conic solver left the ball by its tolerance, and its divergence."""
+    divergence = problem.damped_metric.half_square(point)
+    if divergence <= problem.epsilon:
+        return point, divergence
+    return point * math.sqrt(problem.epsilon / divergence), problem.epsilon
 
 
-def _certify(problem: TrustRegionStep, point: FloatArray, eta: float, nu: FloatArray) -> StepCertificate:
+def _certify(
+    problem: TrustRegionStep, point: FloatArray, divergence: float, eta: float, nu: FloatArray
+) -> StepCertificate:
     """Gap by weak duality, residuals of the rows and of the KKT conditions, all from the problem's data."""
-    metric, g = problem.damped_metric, problem.gradient
+    g = problem.gradient
     pulled = g - nu @ problem.slopes
     lower = float(g @ point)
     upper, stationarity = _upper(problem, pulled, point, eta, nu)
@@ -179,7 +181,7 @@ def _certify(problem: TrustRegionStep, point: FloatArray, eta: float, nu: FloatA
         gap=max((upper - lower) / gain, 0.0),
         flow=float(np.max(level / np.where(reach > 0, reach, 1.0), initial=0.0)),
         mass=0.0,
-        kl=metric.half_square(point),
+        kl=divergence,
         epsilon=problem.epsilon,
         upper=upper,
         lower=lower,
