@@ -50,13 +50,13 @@ class Episodes(NamedTuple):
     """Where episodes end (N,), the episode of each row (N,), and its time within it (N,)."""
 
     ends: NDArray[np.bool_]
-    index: NDArray[np.int64]
+    number: NDArray[np.int64]
     time: NDArray[np.int64]
 
     @property
     def n_episodes(self) -> int:
         """E."""
-        return int(self.index[-1]) + 1
+        return int(self.number[-1]) + 1
 
 
 def episodes(terminated: ArrayLike, truncated: ArrayLike) -> Episodes:

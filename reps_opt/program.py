@@ -176,6 +176,11 @@ class Program:
         n_equal = sum(block.rhs.size for block in self.equalities.values())
         return np.arange(self.rhs.size) >= n_equal
 
+    @property
+    def unbounded(self) -> bool:
+        """Whether the ball holds the whole simplex, so that only the linear program is left."""
+        return self.epsilon is not None and self.epsilon >= self.divergence.largest
+
     def by_name(self, multipliers: FloatArray) -> dict[str, FloatArray]:
         """Split stacked multipliers (m,) into one array a block."""
         blocks = {**self.equalities, **self.inequalities}
@@ -233,7 +238,8 @@ class Program:
         value = float(self.rhs @ multipliers + eta * conjugate.value)
         if self.epsilon is not None:
             value += eta * self.epsilon
-        divergence = float(conjugate.point @ scaled - conjugate.value)
+        shift = conjugate.value if self.divergence.simplex else 0.0  # taken inside <x, y> where x sums to one
+        divergence = float(conjugate.point @ (scaled - shift)) - (conjugate.value - shift)
         return DualPoint(eta, multipliers, value, slack, conjugate, self.residual(conjugate.point), divergence)
 
     def bound(self, eta: float, multipliers: FloatArray) -> float:

@@ -86,7 +86,8 @@ class OccupancyProblem(Problem):
         missed = np.abs(program.residual(reference)).sum() + abs(reference.sum() - 1.0)
         if missed <= CONSISTENT or isinstance(program.divergence, NoBall):
             return Centre(reference, np.zeros(program.rhs.size), 0.0)
-        answer = Newton().project(program)
+        assert self.reduction is not None
+        answer = self._project(self.reduction)
         assert answer.point is not None
         assert answer.multipliers is not None
         return Centre(answer.point, answer.multipliers, program.divergence.value(answer.point))
@@ -156,11 +157,30 @@ class OccupancyProblem(Problem):
         allowed[reduction.pairs[tight]] = True
         face = reduce(self.mdp, allowed)
         assert face is not None
-        answer = Newton().project(self._pose(face, np.zeros(face.pairs.size)))
+        answer = self._project(face)
         assert answer.point is not None
         point = np.zeros(reduction.pairs.size)
         point[np.searchsorted(reduction.pairs, face.pairs)] = answer.point
         return point
+
+    def _project(self, reduction: Reduction) -> Answer:
+        """Occupancy over the pairs of a reduction that is closest to the reference, with its multipliers.
+
+        ``KL(p || q) = KL(p || p0) - <p, log(q / p0)>``: penalised REPS at temperature one from any feasible p0, which
+        Newton can cool down to, however far q is from feasible.
+        """
+        flow, q = reduction.flow(), self._divergence(reduction).reference
+        start = reduction.interior()
+        program = Program(
+            np.log(q) - np.log(start),
+            KL(start),
+            None,
+            {"flow": flow},
+            temperature=1.0,
+            grounds=reduction.grounds(),
+            mass_implied=self.mdp.gamma < 1,
+        )
+        return Newton().solve(program)
 
     def to_cvxpy(self, side: str = "primal") -> Any:
         """The problem as a ``cvxpy.Problem`` to inspect, in reward units, over the pairs that can carry mass.

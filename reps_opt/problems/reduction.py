@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.sparse as sp
 
+from reps_opt import markov
 from reps_opt.graph import BoolArray, IntArray, closed_pairs, end_components, reachable_states, state_graph
 from reps_opt.mdp import MDP
 from reps_opt.program import Block
@@ -73,6 +74,19 @@ class Reduction:
         rewards = self.mdp.rewards.ravel()[table]
         start = self.mdp.mu0[self.states] if self.mdp.gamma < 1 else None
         return MDP(transitions, rewards, self.mdp.gamma, start).solve_optimal()
+
+    def interior(self) -> FloatArray:
+        """Occupancy (n,) of the policy that takes every kept action equally often: positive on all kept pairs."""
+        count = np.bincount(self.pair_state)[self.pair_state]
+        policy = 1.0 / count
+        n, m = self.pairs.size, self.states.size
+        choose = sp.csr_array((policy, (self.pair_state, np.arange(n))), shape=(m, n))
+        chain = (choose @ self.mdp.transitions[self.pairs][:, self.states]).tocsr()
+        if self.mdp.gamma < 1:
+            mu = markov.discounted_occupancy(chain, self.mdp.gamma, self.mdp.mu0[self.states])
+        else:
+            mu = markov.average_occupancy(chain, np.full(m, 1.0 / m))
+        return mu[self.pair_state] * policy
 
     def spread_pairs(self, values: FloatArray, fill: float = 0.0) -> FloatArray:
         """Values (n,) of the kept pairs as an (S, A) array, ``fill`` elsewhere."""

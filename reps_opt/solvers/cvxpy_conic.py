@@ -28,6 +28,9 @@ from reps_opt.validation import FloatArray
 
 SIDES = ("primal", "dual")
 
+NOISE = 1e-9
+"""Mass below which an entry of a conic solver's primal point says nothing."""
+
 UNITS = (1.0, 10.0)
 """Units of the objective that a solver is offered, in multiples of the starting eta; then the reward range itself."""
 
@@ -191,6 +194,7 @@ class CvxpyPrimal(_Conic):
         multipliers = None
         if all(dual is not None and np.isfinite(dual).all() for dual in duals):
             multipliers = _signed(program, duals)
+        point = _without_noise(point) if program.divergence.simplex else point
         return Answer(eta, multipliers, point, message, stats), says
 
 
@@ -210,7 +214,7 @@ class CvxpyDual(_Conic):
         point = posed.constraints["flow"].dual_value
         # the sign of an equality's multiplier follows the sense of the problem; an occupancy is non-negative
         if point is not None:
-            point = np.abs(point) if program.divergence.simplex else _oriented(program, point)
+            point = _without_noise(np.abs(point)) if program.divergence.simplex else _oriented(program, point)
         return Answer(eta, _signed(program, values), point, message, stats), says
 
 
@@ -244,6 +248,10 @@ def _attempt_whitened(route: CvxpyPrimal, program: Program) -> tuple[Answer, str
 def _oriented(program: Program, point: FloatArray) -> FloatArray:
     """A step, of whichever sign improves the objective."""
     return point if program.objective @ point >= 0 else -point
+
+
+def _without_noise(point: FloatArray) -> FloatArray:
+    return np.where(point < NOISE, 0.0, point)
 
 
 def _bound(program: Program, answer: Answer) -> float:

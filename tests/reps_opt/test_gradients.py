@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from step_fakes import LinearGaussian, SoftmaxTable, coin_mdp, every_trajectory, sample_episodes
 
 from reps_opt import Factor, TrustRegionStep, solve
 from reps_opt.exact_gradients import (
@@ -27,6 +26,7 @@ from reps_opt.gradients import (
     surrogate,
     surrogate_gradient,
 )
+from tests.reps_opt.step_fakes import LinearGaussian, SoftmaxTable, coin_mdp, every_trajectory, sample_episodes
 
 
 def differences(function, x, h=1e-6):
@@ -203,7 +203,7 @@ class TestAdvantages:
 
     def test_episodes(self):
         parts = episodes([0, 1, 0, 0, 0], [0, 0, 1, 0, 0])
-        np.testing.assert_array_equal(parts.index, [0, 0, 1, 2, 2])
+        np.testing.assert_array_equal(parts.number, [0, 0, 1, 2, 2])
         np.testing.assert_array_equal(parts.time, [0, 1, 0, 0, 1])
         assert parts.n_episodes == 3
 
