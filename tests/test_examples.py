@@ -34,3 +34,14 @@ def test_inspect_duals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert all(solution.certificate.ok(1e-8) for solution in solutions)
     assert "the ball is slack" in capsys.readouterr().out
     assert (tmp_path / "duals.png").stat().st_size > 10_000
+
+
+def test_covariant_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = example("covariant_steps")(n_seeds=4, n_steps=20, plot=str(tmp_path / "steps.png"))
+    np.testing.assert_allclose(found["natural"], found["natural"][0], rtol=1e-6)
+    assert found["Euclidean"].max() > 1.5 * found["Euclidean"].min()
+    assert np.all(found["angles"][:, 0] >= found["angles"][:, 1] * (1 - 1e-6))
+    np.testing.assert_allclose(found["natural, logits"], found["natural, first logit x 30"], rtol=1e-6)
+    assert not np.allclose(found["Euclidean, logits"], found["Euclidean, first logit x 30"][:21], atol=0.1)
+    assert "lower bound" in capsys.readouterr().out
+    assert (tmp_path / "steps.png").stat().st_size > 10_000

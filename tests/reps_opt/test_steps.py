@@ -6,7 +6,8 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
-from reps_opt import Factor, Identity, Product, TrustRegionStep, solve
+from reps_opt import MDP, REPS, Factor, Identity, Product, TrustRegionStep, solve
+from reps_opt.exact_gradients import exact_fisher, exact_gradient
 from reps_opt.solvers import CvxpyDual, CvxpyPrimal, Newton, Quadratic, ScipyDual
 
 TIGHT = {"tol_gap_abs": 1e-9, "tol_gap_rel": 1e-9, "tol_feas": 1e-9}
@@ -394,3 +395,17 @@ def test_a_solution_reads_well():
     text = str(solve(TrustRegionStep([1.0, 2.0], np.eye(2), 0.1, [([1.0, 0.0], 0.1)])))
     for part in ("TrustRegionStep(Dense(2 parameters), epsilon=0.1, 1 cost rows)", "predicted gain", "nu", "certified"):
         assert part in text
+
+
+def test_a_small_step_has_the_temperature_of_relative_entropy_policy_search():
+    """One state, softmax: REPS's ball is KL to second order, so that both multipliers agree as epsilon vanishes."""
+    mdp = MDP(np.ones((1, 3, 1)), [[0.0, 0.2, 1.0]], gamma=0.5)
+    q = mdp.uniform_policy()
+    g, F = exact_gradient(mdp, q), exact_fisher(mdp, q)
+    ratios = [
+        solve(REPS(mdp, q, epsilon)).eta / solve(TrustRegionStep(g, F, epsilon)).eta for epsilon in (1e-2, 1e-4, 1e-6)
+    ]
+    errors = np.abs(1 - np.array(ratios))
+    assert errors[0] < 0.06
+    assert errors[2] < 6e-4
+    np.testing.assert_allclose(errors[:-1] / errors[1:], 10.0, rtol=0.2)  # of the order of the square root of epsilon
