@@ -22,6 +22,10 @@ DENSE_LIMIT = 300
 """Largest recurrent class whose stationary distribution is found by dense elimination."""
 
 
+NEXT_TO_NOTHING = 1e-13
+"""Mass below which an iterative solution has few digits left."""
+
+
 class ChainStructure(NamedTuple):
     """Recurrent class of each state (-1 transient), and each state's probability under its class's stationary law."""
 
@@ -66,11 +70,25 @@ def _refined_bicgstab(matrix: sp.csr_array, rhs: FloatArray, x: FloatArray) -> F
 
 
 def discounted_occupancy(
-    chain: sp.csr_array, gamma: float, mu0: FloatArray, guess: FloatArray | None = None
+    chain: sp.csr_array, gamma: float, mu0: FloatArray, guess: FloatArray | None = None, graded: bool = False
 ) -> FloatArray:
-    """State distribution ``mu = (1 - gamma) mu0 + gamma P' mu``, non-negative, summing to one."""
+    """State distribution ``mu = (1 - gamma) mu0 + gamma P' mu``, non-negative, summing to one.
+
+    Parameters
+    ----------
+    guess
+        Where an iterative solution starts.
+    graded
+        Whether states with next to no mass need it right in relative terms too, as a reference distribution does. A
+        factorisation without pivoting gives that: the matrix is a column diagonally dominant M-matrix.
+    """
     start = (1 - gamma) * mu0
     mu = np.maximum(discounted_solve(chain, gamma, start, transposed=True, guess=guess), 0.0)
+    if graded and mu.min() < NEXT_TO_NOTHING:
+        matrix = (sp.eye_array(chain.shape[0], format="csr") - gamma * chain).T.tocsc()
+        options = {"SymmetricMode": True}
+        factor = spla.splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options)
+        mu = np.maximum(factor.solve(start), 0.0)
     backward = chain.T.tocsr()
     for _ in range(2):  # the fixed-point map keeps signs, and restores what clipping moved
         mu = start + gamma * (backward @ mu)

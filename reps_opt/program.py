@@ -134,6 +134,8 @@ class Program:
         The :class:`Centre`; None when the reference satisfies the constraints.
     variable
         What x is called where a reader sees it.
+    start
+        Multipliers (m,) to start from, sensible in rows without mass too: for a flow, the reference policy's value.
     """
 
     objective: FloatArray
@@ -147,6 +149,7 @@ class Program:
     linear_limit: Callable[[], LinearLimit] | None = None
     centre: Centre | None = None
     variable: str = "occupancy"
+    start: FloatArray | None = None
 
     @property
     def n(self) -> int:
@@ -208,6 +211,7 @@ class Program:
             objective=self.objective / unit,
             temperature=None if self.temperature is None else self.temperature / unit,
             linear_limit=None if limit is None else lambda: _scaled_limit(limit(), unit),
+            start=None if self.start is None else self.start / unit,
         )
         return self._with_rows(scaled)
 

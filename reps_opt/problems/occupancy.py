@@ -18,14 +18,11 @@ from reps_opt.mdp import MDP
 from reps_opt.problem import Problem
 from reps_opt.problems.occupancy_solution import OccupancySolution
 from reps_opt.problems.readback import read_answer, read_infeasible
-from reps_opt.problems.reduction import Reduction, reduce
+from reps_opt.problems.reduction import CONSISTENT, Reduction, reduce, refill_underflow
 from reps_opt.program import Centre, LinearLimit, Program, Scale
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.newton import Newton
 from reps_opt.validation import FloatArray, as_float_array, as_scalar, check_nonnegative, read_only
-
-CONSISTENT = 1e-11
-"""Largest 1-norm of the flow residual for which a reference counts as feasible itself."""
 
 TIGHT = 1e-9
 """Bellman error, in units of the largest value, up to which an action counts as optimal in the linear program."""
@@ -123,7 +120,9 @@ class OccupancyProblem(Problem):
         """The program with rewards of range one, its centre found, and how to undo the scaling."""
         program = self.program
         moved = self.centre if self.centre.multipliers.any() else None
-        return replace(program, centre=moved).normalised()
+        assert self.reduction is not None
+        start = self.reduction.value(program.divergence.reference) if self.mdp.gamma < 1 else None
+        return replace(program, centre=moved, start=start).normalised()
 
     def closed_form(self, program: Program) -> Answer | None:
         """Answer that needs no solver: a ball that holds one point, or rewards that are all the same."""
@@ -224,7 +223,8 @@ class REPS(OccupancyProblem):
         The :class:`~reps_opt.MDP`.
     reference
         q (S, A): where the data come from, for instance ``mdp.occupancy(policy)``. Non-negative, of any positive sum
-        (visit counts are fine): it is scaled to sum one. Pairs where it is zero stay at zero.
+        (visit counts are fine): it is scaled to sum one. Pairs where it is zero stay at zero, except that states which
+        a flow-consistent reference leads to, and whose mass has underflowed, count with mass 1e-300.
     epsilon
         Radius of the ball, in nats: 0 leaves the reference, infinity makes the linear program.
     temperature
@@ -269,13 +269,17 @@ class REPS(OccupancyProblem):
         if temperature is not None:
             self.temperature = as_scalar(temperature, "temperature", low=0.0, low_open=True)
 
-    def _allowed(self) -> np.ndarray:
+    @cached_property
+    def _weights(self) -> FloatArray:
+        """The reference (S*A,) with the states that it lost to underflow given the least mass there is."""
         assert self.reference is not None
-        return self.reference.ravel() > 0
+        return refill_underflow(self.mdp, self.reference).ravel()
+
+    def _allowed(self) -> np.ndarray:
+        return self._weights > 0
 
     def _divergence(self, reduction: Reduction) -> Divergence:
-        assert self.reference is not None
-        return KL(self.reference.ravel()[reduction.pairs])
+        return KL(self._weights[reduction.pairs])
 
 
 class LinearProgram(OccupancyProblem):

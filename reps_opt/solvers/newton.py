@@ -31,6 +31,9 @@ SLACK_SUSPECTED = 0.2
 LARGEST_TRAVEL = 1.0
 """Largest KL(new || old) between the primal points of two iterations: the Hessian stays comparable within it."""
 
+ALONG_RTOL = 1e-3
+"""Relative residual of the iterative solve for dv/d eta, which only steers: its error is multiplied by eta's step."""
+
 NEAR_THE_CURVE = 0.1
 """1-norm of the residual below which, in penalty form, eta goes on towards the temperature."""
 
@@ -60,7 +63,8 @@ def quadratic_start(program: Program, equations: NormalEquations) -> DualPoint:
     offset = np.zeros(program.rhs.size) if centre is None else centre.multipliers
     base = program.divergence.conjugate(-(program.transpose @ offset))
     equations.update(base.weights, ~program.signed)
-    v = equations.solve(program.matrix @ base.hessian(program.objective), 1e-3)
+    v = np.zeros(program.rhs.size) if program.start is None else program.start
+    v = v + equations.solve(program.matrix @ base.hessian(program.slack(v)), 1e-3)
     left = program.slack(v)
     gentle = float(np.ptp(left)) / LARGEST_START_SPREAD
     if program.epsilon is None:
@@ -129,7 +133,7 @@ class Newton:
         Print one line an iteration.
     """
 
-    tolerance: float = 1e-12
+    tolerance: float = 1e-11
     max_iterations: int = 200
     linear_solver: str = "auto"
     verbose: bool = False
@@ -200,7 +204,7 @@ class _Search:
         scaled = point.slack / eta
         spread = conjugate.hessian(scaled)
         coupling = program.matrix @ spread
-        along = -equations.solve(coupling, rtol)
+        along = -equations.solve(coupling, ALONG_RTOL)
         if program.epsilon is None:
             assert program.temperature is not None
             return Direction(math.log(program.temperature / eta), newton, along, math.nan)
