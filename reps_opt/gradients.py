@@ -244,6 +244,7 @@ def enac(
     truncated: ArrayLike,
     gamma: float = 1.0,
     ridge: float = 0.0,
+    discounted_scores: bool = False,
 ) -> FloatArray:
     r"""Episodic natural actor-critic: the natural gradient (P,) by one regression, with no Fisher matrix.
 
@@ -256,13 +257,16 @@ def enac(
     ----------
     ridge
         Added to F, in units of its largest diagonal entry.
+    discounted_scores
+        Whether psi weights the scores by ``gamma^t``. Then ``psi'w + b`` is the sum of discounted advantages along the
+        episode, if these are linear in the scores, and w their weights: less noise from actions that hardly matter.
 
     References
     ----------
-    Peters and Schaal (2008), *Natural actor-critic*, table 3.
+    Peters and Schaal (2008), *Natural actor-critic*, table 3 (with discounted scores).
     """
     rows, r, parts = _likelihood_data(scores, rewards, terminated, truncated)
-    totals = _by_episode(rows, parts)
+    totals = _by_episode(rows * gamma ** parts.time[:, None] if discounted_scores else rows, parts)
     returns = _returns(r, parts, gamma)
     spread, centred = totals - totals.mean(axis=0), returns - returns.mean()
     if ridge > 0:

@@ -250,11 +250,6 @@ class Factor(Factorised):
         self._rows = read_only(rows * np.sqrt(w)[:, None])
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """(N, P)."""
-        return self._rows.shape
-
-    @property
     def is_wide(self) -> bool:
         """Whether systems are solved in sample space: fewer rows than parameters, and damped."""
         return self.damping > 0 and len(self._rows) < self._rows.shape[1]

@@ -27,7 +27,7 @@ from reps_opt.gradients import (
     surrogate,
     surrogate_gradient,
 )
-from reps_opt.metrics import Identity, Product
+from reps_opt.metrics import Identity, Metric, Product
 from reps_opt.problems.step_solution import StepSolution
 from reps_opt.problems.steps import TrustRegionStep
 from reps_opt.solution import Status
@@ -133,7 +133,7 @@ def estimate_advantages(
 
 
 def _inputs(states: Any) -> FloatArray:
-    array = np.asarray(states)
+    array = np.asarray(states, dtype=np.float64)
     return array.reshape(len(array), -1)
 
 
@@ -245,7 +245,8 @@ class FisherUpdate(GradientUpdate):
     damping
         Added to the diagonal of the Fisher matrix.
     exact_fisher
-        Whether the policy's ``fisher_factor(states)`` is the metric; otherwise the scores of the actions taken are.
+        Whether the policy's ``fisher_factor(states)`` is the metric, or its ``fisher_product(states)`` where it has one
+        and products are what the solver takes; otherwise the scores of the actions taken are.
     solver
         Route for the step. None for Cholesky, or :data:`BY_PRODUCTS` where the smaller side of the factors exceeds
         :data:`CHOLESKY_LIMIT`.
@@ -267,12 +268,17 @@ class FisherUpdate(GradientUpdate):
         epsilon: float,
         costs: list[tuple[FloatArray, float]] | None = None,
     ) -> StepSolution:
-        factor = fisher(policy, batch.states, None if self.exact_fisher else batch.actions)
         solver = self.solver
         if solver is None:
-            solver = Quadratic() if min(factor.shape) <= CHOLESKY_LIMIT else BY_PRODUCTS
+            smaller = min(len(batch.rewards), gradient.size)
+            solver = Quadratic() if smaller <= CHOLESKY_LIMIT else BY_PRODUCTS
         by_products = isinstance(solver, Quadratic) and solver.method == "cg"
-        metric = Product(factor.product) if by_products else factor  # certified without a factorisation, too
+        metric: Metric
+        if by_products and self.exact_fisher and hasattr(policy, "fisher_product"):
+            metric = Product(policy.fisher_product(batch.states))
+        else:
+            factor = fisher(policy, batch.states, None if self.exact_fisher else batch.actions)
+            metric = Product(factor.product) if by_products else factor  # certified without a factorisation, too
         solution = solve(TrustRegionStep(gradient, metric, epsilon, costs, self.damping), solver)
         assert isinstance(solution, StepSolution)
         return solution
