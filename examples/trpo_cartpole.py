@@ -11,13 +11,17 @@ from types import SimpleNamespace
 
 import gymnasium
 import numpy as np
+from sklearn.kernel_approximation import RBFSampler
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from policies import NeuralCategoricalPolicy
 from reps_opt import TRPO
 
 BATCH = 1024
 EPSILON = 0.01  # nats
-GAMMA, TRACE = 0.99, 0.95
+GAMMA, TRACE = 0.99, 0.98
 TYPICAL = (1.0, 1.0, 0.1, 1.0)  # size of position, velocity, angle and its velocity, to scale the inputs by
 REPORTED = {10_000: 83, 25_000: 389, 50_000: 500}  # mature TRPO: steps, mean of the last 20 episodes
 
@@ -48,7 +52,8 @@ def learn(seed: int, n_steps: int, verbose: bool = False) -> np.ndarray:
     """Steps and mean return of the last 20 episodes after each update (updates, 2)."""
     env = gymnasium.wrappers.RecordEpisodeStatistics(gymnasium.make("CartPole-v1"))
     state, rng, policy = env.reset(seed=seed)[0], np.random.default_rng(seed), start_policy(seed)
-    update = TRPO(epsilon=EPSILON, gamma=GAMMA, trace=TRACE, damping=1e-2, exact_fisher=True)
+    values = make_pipeline(StandardScaler(), RBFSampler(gamma=0.1, n_components=200, random_state=0), Ridge(0.1))
+    update = TRPO(epsilon=EPSILON, gamma=GAMMA, trace=TRACE, value_model=values, damping=1e-2, exact_fisher=True)
     returns, curve = [], []
     while not curve or curve[-1][0] < n_steps:
         batch, ended, state = collect(env, policy, state, BATCH, rng)

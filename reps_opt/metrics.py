@@ -59,6 +59,10 @@ class Metric(ABC):
         """``s'Fs / 2``."""
         return 0.5 * float(s @ self.product(s))
 
+    def inverse_squares(self, columns: FloatArray) -> FloatArray:
+        """``y'F^-1 y`` of every column y of (P, k)."""
+        return np.einsum("pi,pi->i", columns, self.solve(columns))
+
     def conjugate_bound(self, y: FloatArray, x: FloatArray) -> float:
         r"""Upper bound on :math:`\tfrac12 y'F^{-1}y` from any approximation x of ``F^-1 y``, exact when x is.
 
@@ -162,6 +166,12 @@ class Factorised(Metric):
         scale, values, vectors = self._spectrum
         whitened = (vectors.T @ (scale * y.T).T).T / values
         return (scale * (vectors @ whitened.T).T).T
+
+    def inverse_squares(self, columns: FloatArray) -> FloatArray:
+        if self._lower is None:
+            return super().inverse_squares(columns)
+        whitened = scipy.linalg.solve_triangular(self._lower, columns, lower=True, check_finite=False)
+        return np.einsum("pi,pi->i", whitened, whitened)
 
     def _residual_bound(self, residual: FloatArray, scale: float) -> float:
         if self._lower is None:
@@ -277,6 +287,9 @@ class Factor(Factorised):
             return super().solve(y)
         inner = scipy.linalg.cho_solve((self._gram, True), self._rows @ y, check_finite=False)
         return (y - self._rows.T @ inner) / self.damping
+
+    def inverse_squares(self, columns: FloatArray) -> FloatArray:
+        return Metric.inverse_squares(self, columns) if self.is_wide else super().inverse_squares(columns)
 
     def _residual_bound(self, residual: FloatArray, scale: float) -> float:
         if not self.is_wide:

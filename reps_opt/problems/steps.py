@@ -123,18 +123,19 @@ class TrustRegionStep(Problem):
     def _reduced(self) -> Reduced:
         return reduce_program(self.normalised[0])
 
+    @cached_property
+    def _squares(self) -> FloatArray:
+        return self.damped_metric.inverse_squares(np.column_stack([self.gradient, self.slopes.T]))
+
     @property
     def gradient_square(self) -> float:
         """``g'F^-1 g``, damping included."""
-        factor = self.normalised[1].factor
-        return factor**2 * float(self._reduced.objective @ self._reduced.objective)
+        return float(self._squares[0])
 
     @property
     def row_squares(self) -> FloatArray:
         """``b_i'F^-1 b_i`` (k,), damping included."""
-        if not self.levels.size:
-            return np.zeros(0)
-        return np.einsum("ir,ir->i", self._reduced.rows, self._reduced.rows)
+        return self._squares[1:] if self.levels.size else np.zeros(0)
 
     @cached_property
     def nearest(self) -> tuple[FloatArray, FloatArray]:
