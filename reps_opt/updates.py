@@ -12,21 +12,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from reps_opt.gradients import (
-    ParametricPolicy,
-    episodes,
-    fisher,
-    generalised_advantages,
-    mean_kl,
-    returns_to_go,
-    surrogate,
-    surrogate_gradient,
-)
+from reps_opt.advantages import Transitions, estimate_advantages
+from reps_opt.gradients import ParametricPolicy, episodes, fisher, mean_kl, surrogate, surrogate_gradient
 from reps_opt.metrics import Identity, Metric, Product
 from reps_opt.problems.step_solution import StepSolution
 from reps_opt.problems.steps import TrustRegionStep
@@ -44,25 +35,6 @@ CHOLESKY_LIMIT = 1000
 
 BY_PRODUCTS = Quadratic("cg", rtol=1e-3, max_iterations=50)
 """Route for larger ones: products with the factors, as accurate as a sampled metric deserves."""
-
-
-class Transitions(Protocol):
-    """What an update asks of a batch: arrays with one row a transition, episode after episode."""
-
-    states: Any
-    actions: Any
-    rewards: FloatArray
-    next_states: Any
-    terminated: NDArray[np.bool_]
-    truncated: NDArray[np.bool_]
-
-
-class Advantages(NamedTuple):
-    """Advantages, and the values of states and next states that they were measured against, all (N,)."""
-
-    advantages: FloatArray
-    values: FloatArray
-    next_values: FloatArray
 
 
 @dataclass(frozen=True, repr=False)
@@ -108,46 +80,6 @@ class PolicyUpdate:
         what = f"accepted {self.fraction:.3g} of the step" if self.accepted else "rejected"
         note = f": {self.message}" if self.message else ""
         return f"PolicyUpdate({what}, gain {self.gain:.4g}, kl {self.kl:.4g}{note})"
-
-
-def estimate_advantages(
-    batch: Transitions, rewards: FloatArray, gamma: float, trace: float, value_model: Any = None
-) -> Advantages:
-    """Generalised advantages with values regressed on the returns of the same batch.
-
-    Parameters
-    ----------
-    value_model
-        A scikit-learn regressor, cloned and fitted to the returns to go; then once more to returns that count the
-        first fit's value where an episode was cut off. None for a ridge regression on the states' quadratic features;
-        where states are integers, their mean return.
-    """
-    inputs, following = _inputs(batch.states), _inputs(batch.next_states)
-    model = _value_model(batch.states, value_model)
-    flags = batch.terminated, batch.truncated
-    model.fit(inputs, returns_to_go(rewards, *flags, gamma))
-    if np.any(episodes(*flags).ends & ~np.asarray(batch.terminated)):
-        model.fit(inputs, returns_to_go(rewards, *flags, gamma, model.predict(following)))
-    values, ahead = model.predict(inputs), model.predict(following)
-    return Advantages(generalised_advantages(rewards, values, ahead, *flags, gamma, trace), values, ahead)
-
-
-def _inputs(states: Any) -> FloatArray:
-    array = np.asarray(states, dtype=np.float64)
-    return array.reshape(len(array), -1)
-
-
-def _value_model(states: Any, model: Any) -> Any:
-    from sklearn.base import clone
-    from sklearn.linear_model import Ridge
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import OneHotEncoder, PolynomialFeatures, StandardScaler
-
-    if model is not None:
-        return clone(model)
-    if np.asarray(states).dtype.kind in "bui":
-        return make_pipeline(OneHotEncoder(handle_unknown="ignore"), Ridge(1e-6))
-    return make_pipeline(StandardScaler(), PolynomialFeatures(2), Ridge(1e-3))
 
 
 @dataclass(frozen=True, kw_only=True)
