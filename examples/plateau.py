@@ -15,7 +15,7 @@ import numpy as np
 from scipy.integrate import solve_ivp
 
 import envs
-from reps_opt import REPS, ExactTRPO, History, NaturalGradient, iterate
+from reps_opt import REPS, ExactNaturalGradient, ExactTRPO, History, iterate
 
 STAY, THRESHOLD, EPSILON = (0.76, 0.04), 1.9, 0.1
 N_UPDATES, N_PLAIN = 12, 1_000_000
@@ -60,7 +60,7 @@ def main(n_updates: int = N_UPDATES, n_plain: int = N_PLAIN, plot: str | None = 
     updates = {
         "REPS, epsilon .1": lambda policy: REPS(mdp, mdp.occupancy(policy), EPSILON),
         "exact TRPO, epsilon .1": lambda policy: ExactTRPO(mdp, policy, EPSILON),
-        "natural gradient, step 1": lambda policy: NaturalGradient(mdp, policy, step_size=1.0),
+        "natural gradient, step 1": lambda policy: ExactNaturalGradient(mdp, policy, step_size=1.0),
     }
     _, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8), sharey=True, layout="constrained")
     needed: dict[str, float] = {}

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 import envs
-from reps_opt import MDP, REPS, NaturalGradient, compare_policies, solve
+from reps_opt import MDP, REPS, ExactNaturalGradient, compare_policies, solve
 from reps_opt.policy_comparison import PolicyComparison
 
 TRPO_DELTA, JOINT_EPSILON = 5e-4, 0.05
@@ -32,7 +32,7 @@ def main(n_states: int = 101, n_grid: int = 81, plot: str | None = None) -> dict
     old = shared(mdp, P_OLD)
     right = np.zeros((n_states, 2, 1))
     right[:, 1] = 1.0  # the logit of stepping right, shared by all states
-    trpo = solve(NaturalGradient(mdp, old, epsilon=TRPO_DELTA, features=right))
+    trpo = solve(ExactNaturalGradient(mdp, old, epsilon=TRPO_DELTA, features=right))
 
     def beyond(p: float) -> float:
         return compare_policies(mdp, old, shared(mdp, p)).joint_kl - JOINT_EPSILON

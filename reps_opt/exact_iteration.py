@@ -87,10 +87,10 @@ class History(tuple[Iteration, ...]):
 
     Examples
     --------
-    >>> from reps_opt import NaturalGradient, iterate
+    >>> from reps_opt import ExactNaturalGradient, iterate
     >>> import envs
     >>> mdp = envs.two_state()
-    >>> update = lambda policy: NaturalGradient(mdp, policy, step_size=0.1)
+    >>> update = lambda policy: ExactNaturalGradient(mdp, policy, step_size=0.1)
     >>> history = History(iterate(mdp, mdp.uniform_policy(), update, n_iterations=3))
     >>> list(history.to_frame()["trpo_holds"])
     [True, True, True]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import envs
-from reps_opt import PolicyGradient, iterate
+from reps_opt import ExactPolicyGradient, iterate
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -74,7 +74,7 @@ def test_plateau_takes_the_steps_of_the_plain_gradient() -> None:
     plateau = example("plateau")
     mdp = envs.two_state(gamma=1.0)
     start = [[0.76, 0.24], [0.96, 0.04]]
-    for step in iterate(mdp, start, lambda policy: PolicyGradient(mdp, policy, step_size=1.0), 50):
+    for step in iterate(mdp, start, lambda policy: ExactPolicyGradient(mdp, policy, step_size=1.0), 50):
         x, y = plateau["plain_steps"](step.index)
         np.testing.assert_allclose(np.diag(step.policy), [1 / (1 + math.exp(-x)), 1 / (1 + math.exp(-y))], rtol=1e-10)
         assert plateau["plain"](x, y)[0] == pytest.approx(step.comparison.new_return, rel=1e-12)

@@ -169,7 +169,7 @@ class GradientStep(PolicyStep):
         return kept_apart_from_zero(policy, self.policy)
 
 
-class NaturalGradient(GradientStep):
+class ExactNaturalGradient(GradientStep):
     r"""Natural policy gradient of a softmax policy: the steepest ascent where length is the Fisher metric's.
 
     .. math::
@@ -215,10 +215,10 @@ class NaturalGradient(GradientStep):
 
     Examples
     --------
-    >>> from reps_opt import NaturalGradient, solve
+    >>> from reps_opt import ExactNaturalGradient, solve
     >>> import envs
     >>> mdp = envs.single_chain()
-    >>> solution = solve(NaturalGradient(mdp, mdp.uniform_policy(), epsilon=0.01))
+    >>> solution = solve(ExactNaturalGradient(mdp, mdp.uniform_policy(), epsilon=0.01))
     >>> print(solution.status, round(solution.kl, 9), round(solution.comparison.kl_old_new, 4))
     certified 0.01 0.0096
     """
@@ -256,7 +256,7 @@ class NaturalGradient(GradientStep):
         return 0.5 * float(np.sum((self.root_mass * centred) ** 2))
 
 
-class PolicyGradient(GradientStep):
+class ExactPolicyGradient(GradientStep):
     r"""Plain policy gradient of a softmax policy: the steepest ascent where length is that of the parameters.
 
     .. math::
@@ -269,7 +269,7 @@ class PolicyGradient(GradientStep):
     Parameters
     ----------
     mdp, policy, features
-        As for :class:`NaturalGradient`.
+        As for :class:`ExactNaturalGradient`.
     step_size
         alpha > 0: the parameters move by alpha times the gradient of the unnormalised return (of the mean reward
         where ``gamma == 1``).
@@ -279,7 +279,7 @@ class PolicyGradient(GradientStep):
     Raises
     ------
     TypeError, ValueError
-        As for :class:`NaturalGradient`.
+        As for :class:`ExactNaturalGradient`.
 
     References
     ----------
@@ -288,10 +288,10 @@ class PolicyGradient(GradientStep):
 
     Examples
     --------
-    >>> from reps_opt import PolicyGradient, solve
+    >>> from reps_opt import ExactPolicyGradient, solve
     >>> import envs
     >>> mdp = envs.single_chain()
-    >>> solution = solve(PolicyGradient(mdp, mdp.uniform_policy(), step_size=0.1))
+    >>> solution = solve(ExactPolicyGradient(mdp, mdp.uniform_policy(), step_size=0.1))
     >>> bool(0 < solution.actual_improvement < 2 * solution.predicted_improvement)
     True
     """

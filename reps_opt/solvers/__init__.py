@@ -1,4 +1,7 @@
-"""Routes to the same answer: Newton and SciPy on the dual, CVXPY on the explicit primal and the explicit dual."""
+"""Routes to the same answer: Newton and SciPy on the dual, CVXPY on the explicit primal and the explicit dual.
+
+A program whose ball is quadratic has a route of its own, ``Quadratic``: one factorisation, or conjugate gradient.
+"""
 
 from reps_opt._lazy import lazy_names
 
@@ -8,6 +11,7 @@ _ORIGIN = {
     "CvxpyPrimal": ".cvxpy_conic",
     "Newton": ".newton",
     "PerStepNewton": ".per_step",
+    "Quadratic": ".quadratic",
     "ScipyDual": ".scipy_dual",
     "SoftBackup": ".soft_backup",
     "Statewise": ".statewise",

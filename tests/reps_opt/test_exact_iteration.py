@@ -13,11 +13,11 @@ import envs
 from reps_opt import (
     MDP,
     REPS,
+    ExactNaturalGradient,
+    ExactPolicyGradient,
     ExactTRPO,
     History,
     LinearProgram,
-    NaturalGradient,
-    PolicyGradient,
     Status,
     compare_policies,
     iterate,
@@ -28,8 +28,8 @@ UPDATES: dict[str, tuple[Callable[[MDP, np.ndarray], object], int]] = {
     "reps": (lambda mdp, policy: REPS(mdp, mdp.occupancy(policy), 0.3), 60),
     "trpo": (lambda mdp, policy: ExactTRPO(mdp, policy, 0.1), 60),
     "trpo-new-old": (lambda mdp, policy: ExactTRPO(mdp, policy, 0.1, "new||old"), 60),
-    "natural": (lambda mdp, policy: NaturalGradient(mdp, policy, step_size=1.0), 300),
-    "plain": (lambda mdp, policy: PolicyGradient(mdp, policy, step_size=0.02), 30),
+    "natural": (lambda mdp, policy: ExactNaturalGradient(mdp, policy, step_size=1.0), 300),
+    "plain": (lambda mdp, policy: ExactPolicyGradient(mdp, policy, step_size=0.02), 30),
     "linear-program": (lambda mdp, policy: solve(LinearProgram(mdp)), 1),
 }
 CONVERGING = ("reps", "trpo", "trpo-new-old", "natural", "linear-program")
@@ -201,7 +201,7 @@ def test_average_reward_iteration_survives_the_plateau() -> None:
     """From stay probabilities (.76, .04): NPG passes 1.9 after 5 updates, REPS at epsilon = .1 after 7."""
     mdp = envs.two_state(gamma=1.0)
     start = [[0.76, 0.24], [0.96, 0.04]]
-    natural = History(iterate(mdp, start, lambda p: NaturalGradient(mdp, p, step_size=1.0), 30)).returns
+    natural = History(iterate(mdp, start, lambda p: ExactNaturalGradient(mdp, p, step_size=1.0), 30)).returns
     reps = History(iterate(mdp, start, lambda p: REPS(mdp, mdp.occupancy(p), 0.1), 30)).returns
     assert natural[0] == pytest.approx(0.624)
     assert int(np.argmax(natural > 1.9)) == 5

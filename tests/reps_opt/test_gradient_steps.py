@@ -10,7 +10,7 @@ import pytest
 from scipy.special import softmax
 
 import envs
-from reps_opt import MDP, ExactTRPO, NaturalGradient, PolicyGradient, Status, solve
+from reps_opt import MDP, ExactNaturalGradient, ExactPolicyGradient, ExactTRPO, Status, solve
 from reps_opt.solvers import CvxpyPrimal
 
 
@@ -22,7 +22,7 @@ def random_case(seed: int, n_features: int = 3) -> tuple[MDP, np.ndarray, np.nda
     return mdp, rng.normal(size=(n_states, n_actions)), rng.normal(size=(n_states, n_actions, n_features))
 
 
-def fisher(problem: NaturalGradient) -> np.ndarray:
+def fisher(problem: ExactNaturalGradient) -> np.ndarray:
     """Fisher matrix of the softmax table (S A, S A), from its definition."""
     d, pi = problem.state_distribution, problem.policy
     blocks = [d[s] * (np.diag(pi[s]) - np.outer(pi[s], pi[s])) for s in range(len(d))]
@@ -43,10 +43,10 @@ def test_gradient_by_finite_differences(seed: int) -> None:
         return (ends[0] - ends[1]) / (2 * h)
 
     policy = softmax(logits, axis=1)
-    table = PolicyGradient(mdp, policy, step_size=1.0).gradient
+    table = ExactPolicyGradient(mdp, policy, step_size=1.0).gradient
     basis = np.eye(logits.size).reshape(-1, *logits.shape)
     np.testing.assert_allclose(table.ravel(), [by_difference(e) for e in basis], atol=1e-7)
-    shared = PolicyGradient(mdp, policy, step_size=1.0, features=features).gradient
+    shared = ExactPolicyGradient(mdp, policy, step_size=1.0, features=features).gradient
     np.testing.assert_allclose(shared, [by_difference(features[:, :, k]) for k in range(3)], atol=1e-7)
 
 
@@ -56,10 +56,10 @@ def test_steps_against_cvxpy(seed: int, epsilon: float) -> None:
     """The quadratic program over logits, posed from the Fisher matrix's definition."""
     mdp, logits, _ = random_case(seed)
     policy = softmax(logits, axis=1)
-    for kind in (NaturalGradient, PolicyGradient):
+    for kind in (ExactNaturalGradient, ExactPolicyGradient):
         problem = kind(mdp, policy, epsilon=epsilon)
         solution = solve(problem)
-        metric = fisher(problem) if kind is NaturalGradient else np.eye(policy.size)
+        metric = fisher(problem) if kind is ExactNaturalGradient else np.eye(policy.size)
         values, vectors = np.linalg.eigh(metric)
         root = vectors * np.sqrt(np.maximum(values, 0.0))
         unit = np.linalg.norm(problem.gradient)
@@ -79,7 +79,7 @@ def test_natural_gradient_is_the_advantage(seed: int) -> None:
     """``F^+ g`` and the advantage make the same policy; alpha is the step of the unnormalised return."""
     mdp, logits, _ = random_case(seed)
     policy = softmax(logits, axis=1)
-    problem = NaturalGradient(mdp, policy, step_size=0.3)
+    problem = ExactNaturalGradient(mdp, policy, step_size=0.3)
     horizon = 1 / (1 - mdp.gamma) if mdp.gamma < 1 else 1.0
     steepest = np.linalg.pinv(fisher(problem), rcond=1e-12) @ problem.gradient.ravel() * horizon
     expected = softmax(logits + 0.3 * steepest.reshape(policy.shape), axis=1)
@@ -95,10 +95,10 @@ def test_plain_step_moves_the_logits_by_the_gradient(seed: int) -> None:
     mdp, logits, features = random_case(seed)
     policy = softmax(logits, axis=1)
     horizon = 1 / (1 - mdp.gamma) if mdp.gamma < 1 else 1.0
-    table = solve(PolicyGradient(mdp, policy, step_size=0.2))
+    table = solve(ExactPolicyGradient(mdp, policy, step_size=0.2))
     np.testing.assert_allclose(table.step, 0.2 * horizon * table.problem.gradient, atol=1e-14)
     np.testing.assert_allclose(table.policy, softmax(logits + table.step, axis=1), atol=1e-14)
-    shared = solve(PolicyGradient(mdp, policy, step_size=0.2, features=features))
+    shared = solve(ExactPolicyGradient(mdp, policy, step_size=0.2, features=features))
     np.testing.assert_allclose(shared.policy, softmax(logits + features @ shared.step, axis=1), atol=1e-14)
 
 
@@ -107,7 +107,7 @@ def test_features_of_the_table_are_the_table(seed: int) -> None:
     mdp, logits, _ = random_case(seed)
     policy = softmax(logits, axis=1)
     features = np.eye(policy.size).reshape(*policy.shape, policy.size)
-    for kind in (NaturalGradient, PolicyGradient):
+    for kind in (ExactNaturalGradient, ExactPolicyGradient):
         table, shared = solve(kind(mdp, policy, epsilon=0.1)), solve(kind(mdp, policy, epsilon=0.1, features=features))
         np.testing.assert_allclose(table.policy, shared.policy, atol=1e-9)
         assert table.eta == pytest.approx(shared.eta, rel=1e-9)
@@ -121,15 +121,15 @@ def test_natural_steps_do_not_depend_on_the_parametrisation(seed: int) -> None:
     mixed = features @ np.diag([1.0, 10.0, 0.1]) @ np.array([[1.0, 2.0, 0.0], [0.0, 1.0, 1.0], [0.0, 0.0, 1.0]])
     steps = {
         kind: [solve(kind(mdp, policy, epsilon=0.05, features=phi)) for phi in (features, mixed)]
-        for kind in (NaturalGradient, PolicyGradient)
+        for kind in (ExactNaturalGradient, ExactPolicyGradient)
     }
-    natural, plain = steps[NaturalGradient], steps[PolicyGradient]
+    natural, plain = steps[ExactNaturalGradient], steps[ExactPolicyGradient]
     np.testing.assert_allclose(natural[0].policy, natural[1].policy, atol=1e-9)
     assert natural[0].eta == pytest.approx(natural[1].eta, rel=1e-9)
     assert np.abs(plain[0].policy - plain[1].policy).max() > 1e-3
 
 
-@pytest.mark.parametrize("kind", [NaturalGradient, PolicyGradient])
+@pytest.mark.parametrize("kind", [ExactNaturalGradient, ExactPolicyGradient])
 @pytest.mark.parametrize("seed", range(5))
 def test_rewards_scaled_and_shifted(seed: int, kind: type) -> None:
     mdp, logits, _ = random_case(seed)
@@ -155,11 +155,15 @@ def test_copied_action(seed: int) -> None:
         new = solve(kind(other, split, epsilon=0.1)).policy
         return np.c_[new[:, :1] + new[:, -1:], new[:, 1:-1]]
 
-    np.testing.assert_allclose(joined(NaturalGradient), solve(NaturalGradient(mdp, policy, epsilon=0.1)).policy)
-    assert np.abs(joined(PolicyGradient) - solve(PolicyGradient(mdp, policy, epsilon=0.1)).policy).max() > 1e-4
+    np.testing.assert_allclose(
+        joined(ExactNaturalGradient), solve(ExactNaturalGradient(mdp, policy, epsilon=0.1)).policy
+    )
+    assert (
+        np.abs(joined(ExactPolicyGradient) - solve(ExactPolicyGradient(mdp, policy, epsilon=0.1)).policy).max() > 1e-4
+    )
 
 
-@pytest.mark.parametrize("kind", [NaturalGradient, PolicyGradient])
+@pytest.mark.parametrize("kind", [ExactNaturalGradient, ExactPolicyGradient])
 def test_edges(kind: type) -> None:
     mdp = envs.single_chain()
     policy = mdp.uniform_policy()
@@ -183,7 +187,7 @@ def test_edges(kind: type) -> None:
         ({"epsilon": 1.0, "features": np.zeros((2, 3, 1))}, "features must have shape"),
     ],
 )
-@pytest.mark.parametrize("kind", [NaturalGradient, PolicyGradient])
+@pytest.mark.parametrize("kind", [ExactNaturalGradient, ExactPolicyGradient])
 def test_bad_arguments_are_named(kind: type, arguments: dict, message: str) -> None:
     mdp = envs.two_state()
     with pytest.raises(ValueError, match=message):
