@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import softmax
 
 from reps_opt.certificate import Certificate
-from reps_opt.divergences import Conjugate, Divergence
+from reps_opt.divergences import Quadratic
 from reps_opt.mdp import MDP
+from reps_opt.metrics import Identity
 from reps_opt.problems.policy_solution import PolicySolution, kept_apart_from_zero
 from reps_opt.problems.policy_steps import SINGLE_POINT, PolicyStep
 from reps_opt.program import Program, Scale
@@ -27,27 +27,6 @@ from reps_opt.validation import FloatArray, as_float_array, as_scalar, read_only
 
 RANK_TOLERANCE = 1e-12
 """Singular value of the scores, relative to the largest, up to which a direction changes no policy."""
-
-
-class HalfSquare(Divergence):
-    r"""Half a squared length, :math:`\tfrac12|z|^2` on all of :math:`R^n`; conjugate :math:`\tfrac12|y|^2`."""
-
-    simplex = False
-
-    def __init__(self, size: int) -> None:
-        self.reference = read_only(np.zeros(size))
-
-    def value(self, x: FloatArray) -> float:
-        return 0.5 * float(x @ x)
-
-    def conjugate(self, y: FloatArray) -> Conjugate:
-        return Conjugate(self.value(y), y, np.zeros(0), 0.0)
-
-    def expression(self, cp: Any, x: Any) -> Any:
-        return 0.5 * cp.sum_squares(x)
-
-    def dual_constraints(self, cp: Any, slack: Any, eta: Any) -> dict[str, Any]:
-        return {"kl": 0.5 * cp.quad_over_lin(slack, eta) <= 0}
 
 
 class GradientStep(PolicyStep):
@@ -107,7 +86,7 @@ class GradientStep(PolicyStep):
     def program(self) -> Program:
         """The :class:`~reps_opt.program.Program` over the whitened step, in mean reward a step."""
         y = self.whitened_gradient()
-        return Program(y, HalfSquare(y.size), self.epsilon, temperature=self.temperature)
+        return Program(y, Quadratic(Identity(), y.size), self.epsilon, temperature=self.temperature)
 
     @cached_property
     def normalised(self) -> tuple[Program, Scale]:
