@@ -1,8 +1,9 @@
 """Divergences: what "close to the data" means, as value, conjugate and CVXPY expression.
 
-Each divergence D is a convex function on the probability simplex {x >= 0, sum x = 1} of its n coordinates. Solvers see
-it through its conjugate there, D*(y) = max_x <x, y> - D(x), whose gradient is the maximiser x and whose Hessian has the
-form ``diag(w) - w w' / sum(w)``: a weighted covariance. A new divergence is one subclass.
+Each divergence D is a convex function of n coordinates on its domain: the probability simplex {x >= 0, sum x = 1}, or
+all of R^n. Solvers see it through its conjugate there, D*(y) = max_x <x, y> - D(x), whose gradient is the maximiser x.
+On the simplex its Hessian has the form ``diag(w) - w w' / sum(w)``: a weighted covariance. A new divergence is one
+subclass.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 from scipy.special import kl_div, logsumexp
 
+from reps_opt.metrics import Metric
 from reps_opt.validation import FloatArray, read_only
 
 
@@ -46,9 +48,13 @@ class Conjugate:
 
 
 class Divergence(ABC):
-    """A convex function on the simplex, with its minimiser ``reference`` and its conjugate."""
+    """A convex function on its domain, with its minimiser ``reference`` and its conjugate.
+
+    ``simplex`` says whether the domain is the simplex or all of R^n.
+    """
 
     reference: FloatArray
+    simplex: bool = True
 
     @property
     def largest(self) -> float:
@@ -57,11 +63,15 @@ class Divergence(ABC):
 
     @abstractmethod
     def value(self, x: FloatArray) -> float:
-        """D(x) for x on the simplex; infinite outside the domain."""
+        """D(x); infinite outside the domain."""
 
     @abstractmethod
     def conjugate(self, y: FloatArray) -> Conjugate:
         """D* and its derivatives at y (n,)."""
+
+    def support(self, y: FloatArray) -> float:
+        """Largest <x, y> over the domain: what ``eta D*(y / eta)`` tends to as eta vanishes."""
+        return float(y.max())
 
     @abstractmethod
     def expression(self, cp: Any, x: Any) -> Any:
@@ -141,3 +151,63 @@ class NoBall(Divergence):
 
     def dual_constraints(self, cp: Any, slack: Any, eta: Any) -> dict[str, Any]:
         return {"normalisation": slack <= 0}
+
+
+@dataclass(frozen=True)
+class QuadraticConjugate(Conjugate):
+    """Conjugate of a quadratic: no normaliser and no weights, its Hessian is the inverse of the metric."""
+
+    metric: Metric
+
+    def hessian(self, direction: FloatArray) -> FloatArray:
+        return self.metric.solve(direction)
+
+
+class Quadratic(Divergence):
+    r"""Half a squared length, :math:`D(x) = \tfrac12 x'Fx` on all of :math:`R^n`, in nats where F is a Fisher matrix.
+
+    :math:`D^*(y) = \tfrac12 y'F^{-1}y` with the maximiser :math:`x = F^{-1}y`. It is the second-order model of a KL
+    divergence in the parameters of a policy.
+
+    Parameters
+    ----------
+    metric
+        F, as a :class:`~reps_opt.metrics.Metric`. Where it is applied by products only, ``conjugate`` gives an upper
+        bound on D*, so that weak duality holds all the same.
+    size
+        n.
+
+    Examples
+    --------
+    >>> from reps_opt.metrics import Dense
+    >>> ball = Quadratic(Dense([[2.0, 0.0], [0.0, 8.0]]), 2)
+    >>> ball.conjugate(np.array([2.0, 4.0])).point
+    array([1. , 0.5])
+    >>> ball.value(np.array([1.0, 0.5]))
+    2.0
+    """
+
+    simplex = False
+
+    def __init__(self, metric: Metric, size: int) -> None:
+        self.metric = metric
+        self.reference = read_only(np.zeros(size))
+
+    def value(self, x: FloatArray) -> float:
+        return self.metric.half_square(x)
+
+    def conjugate(self, y: FloatArray) -> QuadraticConjugate:
+        point = self.metric.solve(y)
+        return QuadraticConjugate(self.metric.conjugate_bound(y, point), point, np.zeros(0), 0.0, self.metric)
+
+    def support(self, y: FloatArray) -> float:
+        return float("inf") if np.any(y) else 0.0
+
+    def expression(self, cp: Any, x: Any) -> Any:
+        return 0.5 * cp.sum_squares(self.metric.root(self.reference.size).T @ x)
+
+    def dual_constraints(self, cp: Any, slack: Any, eta: Any, height: Any = 0.0) -> dict[str, Any]:
+        """``|y|^2 / (2 eta) <= height`` with ``R y = slack`` for the root R of the metric, F = R R'."""
+        root = self.metric.root(self.reference.size)
+        whitened = cp.Variable(root.shape[1], name="whitened")
+        return {"whitening": root @ whitened == slack, "ball": 0.5 * cp.quad_over_lin(whitened, eta) <= height}

@@ -103,6 +103,12 @@ def limit_if_slack(program: Program, point: DualPoint) -> LinearLimit | None:
     return limit if limit.divergence <= program.epsilon else None
 
 
+def require_simplex(program: Program, route: str) -> None:
+    """Raise ValueError for a program whose divergence lives elsewhere."""
+    if not program.divergence.simplex:
+        raise ValueError(f"{route} works on the simplex: use Quadratic, CvxpyPrimal or CvxpyDual for steps")
+
+
 def linear_answer(program: Program) -> Answer:
     """Answer of a program without a ball, by the method its problem has for it."""
     if program.linear_limit is None:
@@ -140,6 +146,7 @@ class Newton:
 
     def solve(self, program: Program) -> Answer:
         """Minimise the dual of a program whose objective is normalised to range one."""
+        require_simplex(program, "Newton")
         return _Search(self, program).run()
 
     def project(self, program: Program) -> Answer:
