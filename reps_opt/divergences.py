@@ -7,12 +7,13 @@ form ``diag(w) - w w' / sum(w)``: a weighted covariance. A new divergence is one
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import kl_div, logsumexp
+from scipy.special import kl_div
 
 from reps_opt.validation import FloatArray, read_only
 
@@ -49,6 +50,8 @@ class Divergence(ABC):
     """A convex function on the simplex, with its minimiser ``reference`` and its conjugate."""
 
     reference: FloatArray
+    largest: float = math.inf
+    """Largest value on the simplex, where it is known."""
 
     @abstractmethod
     def value(self, x: FloatArray) -> float:
@@ -92,14 +95,18 @@ class KL(Divergence):
         self.reference = read_only(reference)
         with np.errstate(divide="ignore"):
             self._log_reference = np.log(reference)
+        self.largest = -float(self._log_reference.min())
 
     def value(self, x: FloatArray) -> float:
         return float(kl_div(x, self.reference).sum() + (x.sum() - self.reference.sum()))
 
     def conjugate(self, y: FloatArray) -> Conjugate:
         exponent = self._log_reference + y
-        normaliser = float(logsumexp(exponent))
-        point = np.exp(exponent - normaliser)
+        top = float(exponent.max())
+        point = np.exp(exponent - top)
+        total = float(point.sum())
+        point /= total
+        normaliser = top + math.log(total)
         return Conjugate(normaliser, point, point, normaliser)
 
     def expression(self, cp: Any, x: Any) -> Any:

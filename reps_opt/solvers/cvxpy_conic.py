@@ -15,6 +15,7 @@ from typing import Any
 
 import cvxpy as cp
 import numpy as np
+import scipy.sparse as sp
 
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
@@ -47,10 +48,16 @@ def pose(program: Program, side: str) -> Posed:
 def pose_primal(program: Program) -> Posed:
     """Maximise ``<c, x>`` over x >= 0 with the rows, the normalisation and the ball."""
     x = cp.Variable(program.n, name="occupancy", nonneg=True)
-    constraints: dict[str, Any] = {name: b.matrix @ x == b.rhs for name, b in program.equalities.items()}
-    constraints |= {name: b.matrix @ x <= b.rhs for name, b in program.inequalities.items()}
-    constraints["normalisation"] = cp.sum(x) == 1
     objective = program.objective @ x
+    missed: Any = 0.0
+    if program.ridge is not None:
+        missed = cp.Variable(program.rhs.size, name="missed")
+        objective -= cp.sum_squares(cp.multiply(1 / np.sqrt(program.ridge), missed)) / 2
+    constraints: dict[str, Any] = {
+        name: _array(b.matrix) @ x + missed == b.rhs for name, b in program.equalities.items()
+    }
+    constraints |= {name: _array(b.matrix) @ x <= b.rhs for name, b in program.inequalities.items()}
+    constraints["normalisation"] = cp.sum(x) == 1
     divergence = program.divergence.expression(cp, x)
     if divergence is not None:
         if program.temperature is not None:
@@ -71,8 +78,8 @@ def pose_dual(program: Program) -> Posed:
     bellman = cp.Variable(program.n, name="bellman_error")
     ball = program.epsilon is not None and math.isfinite(program.epsilon)
     eta: Any = cp.Variable(name="kl", nonneg=True) if ball else (program.temperature or 0.0)
-    rows = sum(block.matrix.T @ duals[name] for name, block in blocks.items())
-    constraints: dict[str, Any] = {"flow": bellman == program.objective - rows - normaliser}
+    priced = sum(_array(block.matrix).T @ duals[name] for name, block in blocks.items())
+    constraints: dict[str, Any] = {"flow": bellman == program.objective - priced - normaliser}
     if ball or program.temperature is not None:
         constraints |= program.divergence.dual_constraints(cp, bellman, eta)
     else:
@@ -80,8 +87,16 @@ def pose_dual(program: Program) -> Posed:
     objective = normaliser + sum(block.rhs @ duals[name] for name, block in blocks.items())
     if ball:
         objective = objective + program.epsilon * eta
+    if program.ridge is not None:
+        rows = cp.hstack([duals[name] for name in blocks])
+        objective = objective + cp.sum_squares(cp.multiply(np.sqrt(program.ridge), rows)) / 2
     variables = {**duals, "normalisation": normaliser, **({"kl": eta} if ball else {})}
     return Posed(cp.Problem(cp.Minimize(objective), _labelled(constraints)), variables, constraints)
+
+
+def _array(matrix: Any) -> Any:
+    """The matrix of a block as CVXPY takes it."""
+    return matrix if sp.issparse(matrix) else matrix.T.array.T
 
 
 def _labelled(constraints: Mapping[str, Any]) -> list[Any]:
@@ -172,7 +187,7 @@ class CvxpyPrimal(_Conic):
         duals = [posed.constraints[name].dual_value for name in names]
         multipliers = None
         if all(dual is not None and np.isfinite(dual).all() for dual in duals):
-            multipliers = _signed(program, np.concatenate([np.ravel(dual) for dual in duals]))
+            multipliers = _signed(program, np.concatenate([np.zeros(0), *(np.ravel(dual) for dual in duals)]))
         return Answer(eta, multipliers, point, message, stats), says
 
 
@@ -192,7 +207,7 @@ class CvxpyDual(_Conic):
         point = posed.constraints["flow"].dual_value
         # the sign of an equality's multiplier follows the sense of the problem; an occupancy is non-negative
         point = None if point is None else np.abs(point)
-        return Answer(eta, _signed(program, np.concatenate(values)), point, message, stats), says
+        return Answer(eta, _signed(program, np.concatenate([np.zeros(0), *values])), point, message, stats), says
 
 
 def _bound(program: Program, answer: Answer) -> float:

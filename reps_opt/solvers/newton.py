@@ -34,6 +34,15 @@ LARGEST_TRAVEL = 1.0
 LARGEST_START_SPREAD = 5.0
 """Largest range of slack / eta at the start."""
 
+PROVEN = 1e-6
+"""How far below every feasible score the dual must fall, in reward ranges, to prove that no point is feasible."""
+
+NEGLIGIBLE_ETA = 1e-7
+"""Eta, in reward ranges, below which the linear program is looked at whatever the start."""
+
+COOLING = math.e
+"""Factor between the temperatures through which a low fixed temperature is approached."""
+
 SMALLEST_ETA = 1e-10
 """Where the search starts when the multipliers explain the objective completely."""
 
@@ -56,8 +65,13 @@ def quadratic_start(program: Program, equations: NormalEquations) -> DualPoint:
     centre = program.centre
     offset = np.zeros(program.rhs.size) if centre is None else centre.multipliers
     base = program.divergence.conjugate(-(program.transpose @ offset))
-    equations.update(base.weights, ~program.signed)
-    v = equations.solve(program.matrix @ base.hessian(program.objective), 1e-3)
+    spread = base.hessian(program.objective)
+    shift = None
+    if program.ridge is not None:
+        guess = math.sqrt(max(float(program.objective @ spread), 0.0) / (2 * (program.epsilon or 0.5)))
+        shift = program.ridge * (program.temperature or guess)
+    equations.update(base.weights, ~program.signed, shift)
+    v = equations.solve(program.matrix @ spread, 1e-3)
     if program.epsilon is None:
         assert program.temperature is not None
         return program.dual(program.temperature, v + program.temperature * offset)
@@ -96,6 +110,8 @@ class Newton:
         Iterations before the best point so far is returned.
     linear_solver
         ``"dense"``, ``"sparse"`` or ``"cg"`` systems; ``"auto"`` chooses by size and structure.
+    slack_suspected
+        Fraction of the starting eta below which the linear program is looked at: small where that program is dear.
     verbose
         Print one line an iteration.
     """
@@ -103,6 +119,7 @@ class Newton:
     tolerance: float = 1e-12
     max_iterations: int = 200
     linear_solver: str = "auto"
+    slack_suspected: float = SLACK_SUSPECTED
     verbose: bool = False
 
     def __post_init__(self) -> None:
@@ -135,7 +152,26 @@ class _Search:
         if self.program.epsilon == math.inf:
             return linear_answer(self.program)
         point = quadratic_start(self.program, self.equations)
-        suspicion = SLACK_SUSPECTED * point.eta
+        if self.program.temperature is not None:
+            point = self._cool(point)
+        return self._iterate(point)
+
+    def _cool(self, point: DualPoint) -> DualPoint:
+        """Start (at the program's fixed temperature) found by way of higher ones, where the weights vary more."""
+        program, target = self.program, point.eta
+        hot = float(np.ptp(point.slack)) / LARGEST_START_SPREAD
+        stages = math.ceil(math.log(max(hot / target, 1.0), COOLING))
+        for stage in range(stages, 0, -1):
+            eta = target * COOLING**stage
+            self.program = program.at_temperature(eta)
+            multipliers = self._iterate(self.program.dual(eta, point.multipliers)).multipliers
+            assert multipliers is not None
+            point = program.dual(target, multipliers)
+        self.program = program
+        return point
+
+    def _iterate(self, point: DualPoint) -> Answer:
+        suspicion = max(self.settings.slack_suspected * point.eta, NEGLIGIBLE_ETA)
         message = "iteration limit"
         for _ in range(self.settings.max_iterations):
             free = self._free(point)
@@ -143,11 +179,15 @@ class _Search:
             if self._converged(point, free):
                 message = "converged"
                 break
+            if point.value < self.program.least_score - PROVEN - 1e-12 * point.eta:
+                message = "the dual falls below every feasible objective: no point is feasible"
+                break
             if point.eta <= suspicion and point.divergence < (self.program.epsilon or 0.0):
                 suspicion = 0.0
                 if (limit := limit_if_slack(self.program, point)) is not None:
                     return self._answer(0.0, limit.multipliers, limit.point, "the ball is slack")
-            self.equations.update(point.conjugate.weights, free)
+            shift = None if self.program.ridge is None else point.eta * self.program.ridge
+            self.equations.update(point.conjugate.weights, free, shift)
             moved = self._line_search(point, self._direction(point))
             if moved is None:
                 message = "no further decrease of the dual"
@@ -168,7 +208,8 @@ class _Search:
         program, equations = self.program, self.equations
         eta, conjugate = point.eta, point.conjugate
         size = np.abs(point.residual).sum()
-        rtol = min(1e-2, size)
+        # quadratic convergence, but no more than the last step needs (Kelley 1995, equation 6.20)
+        rtol = min(1e-2, max(size, 0.1 * self.settings.tolerance / size)) if size > 0 else 1e-2
         newton = equations.solve(-eta * point.residual, rtol)
         if program.epsilon is None:
             return Direction(0.0, newton, np.zeros_like(newton), float(point.residual @ newton))
