@@ -3,12 +3,16 @@
 from reps_opt._lazy import lazy_names
 
 _ORIGIN = {
+    "Batch": ".batch",
+    "EpisodicREPS": ".problems.samples",
     "MDP": ".mdp",
     "REPS": ".problems.occupancy",
     "LinearProgram": ".problems.occupancy",
+    "SampleREPS": ".problems.samples",
     "Solution": ".solution",
     "Status": ".solution",
     "solve": ".solving",
+    "top_half": ".problems.samples",
 }
 
 __version__ = "0.1.0"
