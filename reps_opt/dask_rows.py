@@ -92,7 +92,7 @@ class DaskRows(Rows):
             return ArrayRows(self.take(kept)).gram(weights)
         return self._sum(_gram, lambda place: (weights[place],))
 
-    def triangle(self) -> FloatArray:
+    def _triangle(self) -> FloatArray:
         parts = self._fold(_triangle, lambda place: ())
         return ArrayRows(np.vstack(parts)).triangle()
 

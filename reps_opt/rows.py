@@ -116,9 +116,13 @@ class Rows(ABC):
     @abstractmethod
     def _gram(self, weights: FloatArray, kept: np.ndarray | None) -> FloatArray: ...
 
-    @abstractmethod
     def triangle(self) -> FloatArray:
-        """R (d, d) of a QR factorisation of X, for its rank."""
+        """R (d, d) of a QR factorisation of X, for its rank; about two Grams."""
+        self.grams += 2.0
+        return self._triangle()
+
+    @abstractmethod
+    def _triangle(self) -> FloatArray: ...
 
 
 class Transposed:
@@ -209,7 +213,7 @@ class ArrayRows(Rows):
             total += _gram(self.matrix[place], weights[place])
         return total
 
-    def triangle(self) -> FloatArray:
+    def _triangle(self) -> FloatArray:
         triangle = np.zeros((0, self.shape[1]))
         for place in self.chunks(64 * CHUNK_BYTES):
             triangle = np.asarray(np.linalg.qr(np.vstack([triangle, self.matrix[place]]), mode="r"))
@@ -221,14 +225,12 @@ def _gram(block: FloatArray, weights: FloatArray) -> FloatArray:
     return scaled.T @ scaled  # the same array twice: BLAS computes one triangle only
 
 
-def null_space(triangle: FloatArray) -> FloatArray:
-    """Orthonormal basis (d, k) of the directions in which X, with QR factor ``triangle``, is zero to rounding."""
+def spectrum(triangle: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Singular values (d,), falling, and right singular vectors (d, d), of X with QR factor ``triangle``."""
     _, singular, vectors = np.linalg.svd(triangle)
-    d = vectors.shape[0]
-    full = np.zeros(d)
+    full = np.zeros(vectors.shape[0])
     full[: singular.size] = singular
-    threshold = 4 * d * np.finfo(float).eps * (full[0] if d else math.nan)
-    return vectors[full <= threshold].T
+    return full, vectors.T
 
 
 def as_rows(matrix: Any) -> Rows:

@@ -15,6 +15,7 @@ import numpy as np
 from reps_opt.certificate import Certificate
 from reps_opt.problems.sample_solution import SampleSolution
 from reps_opt.program import Program
+from reps_opt.rows import spending
 from reps_opt.solution import Status
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.newton import PROVEN
@@ -121,7 +122,11 @@ def _certify(
     problem: SampleProblem, program: Program, point: FloatArray, upper: float, eta: float, v: FloatArray
 ) -> Certificate:
     """Gap in reward ranges; what the point misses in rows and ball is priced by the multipliers and added to it."""
-    residual = program.residual(point) if program.ridge is None else np.zeros(program.rhs.size)
+    residual = np.zeros(program.rhs.size)
+    missed = 0.0
+    if program.ridge is None:
+        residual = program.residual(point)
+        missed = _missed(problem, program, point, residual)
     divergence = program.divergence.value(point)
     lower = program.score(point)
     price = float(np.abs(v) @ np.abs(residual))
@@ -130,13 +135,22 @@ def _certify(
     scale = problem.normalised[1]
     return Certificate(
         gap=upper - lower + price,
-        flow=float(np.abs(residual).sum()),
+        flow=missed,
         mass=abs(float(point.sum()) - 1.0) if point.min() >= 0 else math.inf,
         kl=divergence,
         epsilon=math.inf if program.epsilon is None else program.epsilon,
         upper=scale.shift + scale.factor * upper,
         lower=scale.shift + scale.factor * lower,
     )
+
+
+def _missed(problem: SampleProblem, program: Program, point: FloatArray, residual: FloatArray) -> float:
+    """1-norm of what the features miss, in all the columns given even where the program has a basis of them."""
+    if problem.basis is None:
+        return float(np.abs(residual).sum())
+    weights = np.zeros(problem.base.size)
+    weights[problem.support] = point
+    return float(np.abs(problem.rows.T @ weights).sum())
 
 
 def _solution(problem: SampleProblem, program: Program, best: _Candidate, answer: Answer) -> SampleSolution:
@@ -156,7 +170,7 @@ def _solution(problem: SampleProblem, program: Program, best: _Candidate, answer
         duals={"features": theta, "normalisation": _normaliser(problem, program, best), "kl": eta},
         certificate=certificate,
         message=advice or answer.message,
-        stats=dict(answer.stats),
+        stats={**answer.stats, **_setup(problem)},
         sample_weights=weights,
         theta=theta,
         rank=theta.size - problem.null_space.shape[1],
@@ -168,6 +182,14 @@ def _solution(problem: SampleProblem, program: Program, best: _Candidate, answer
         )
         warnings.warn(text, UserWarning, stacklevel=5)
     return solution
+
+
+def _setup(problem: SampleProblem) -> dict[str, float]:
+    """What scaling, rank and basis cost, in Grams, where there are features."""
+    if problem.rows.shape[1] == 0:
+        return {}
+    grams = problem.rows.grams + (0.0 if problem.basis is None else 1.0)
+    return {"setup_gram_equivalents": spending(problem.rows.passes, grams)["gram_equivalents"]}
 
 
 def _normaliser(problem: SampleProblem, program: Program, best: _Candidate) -> float:

@@ -20,7 +20,7 @@ from reps_opt.problems.sample_limits import best_weights
 from reps_opt.problems.sample_readback import read_infeasible, read_weights
 from reps_opt.problems.sample_solution import SampleSolution
 from reps_opt.program import Block, Centre, LinearLimit, Program, Scale
-from reps_opt.rows import ArrayRows, Rows, as_rows, null_space
+from reps_opt.rows import ArrayRows, Rows, as_rows, spectrum
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.newton import Newton
 from reps_opt.solvers.scalar_dual import ScalarDual
@@ -31,6 +31,12 @@ MATCHED = 1e-11
 
 SINGLE_POINT = 1e-15
 """Radius, beyond the smallest feasible one, up to which the ball counts as a single point."""
+
+EVEN = 1e-4
+"""Least singular value, relative to the largest, for which the features are used as they are."""
+
+DEPENDENT = 1e-12
+"""Singular values below this fraction of the largest count as zero: their residual is below any tolerance."""
 
 ROUNDING = 8 * np.finfo(float).eps
 """Feature differences below this fraction of the features themselves are rounding, and count as zero."""
@@ -145,24 +151,38 @@ class SampleProblem(Problem):
         return Answer(0.0, zeros, self.centre.point, "the rewards are constant")
 
     @cached_property
+    def _spectrum(self) -> tuple[FloatArray, FloatArray] | None:
+        """Singular values (d,) of the rows and their directions (d, d); None where a few rows show them to be even."""
+        n, d = self.rows.shape
+        few = 2 * d + 64
+        if d == 0:
+            return None
+        if n > 4 * few:
+            some = self.rows.take(np.sort(np.random.default_rng(0).choice(n, few, replace=False)))
+            singular, _ = spectrum(ArrayRows(some).triangle())
+            if singular[-1] > EVEN * singular[0]:
+                return None
+        return spectrum(self.rows.triangle())
+
+    @cached_property
     def null_space(self) -> FloatArray:
         """Orthonormal directions (d, k) of ``column_scale * theta`` that change nothing."""
-        n, d = self.rows.shape
-        if d == 0:
-            return np.zeros((0, 0))
-        few = 2 * d + 64
-        if n > 4 * few:  # a few rows often show full rank already
-            some = self.rows.take(np.sort(np.random.default_rng(0).choice(n, few, replace=False)))
-            if not null_space(ArrayRows(some).triangle()).size:
-                return np.zeros((d, 0))
-        return null_space(self.rows.triangle())
+        if self._spectrum is None:
+            return np.zeros((self.column_scale.size, 0))
+        singular, directions = self._spectrum
+        return directions[:, singular <= DEPENDENT * singular[0]]
 
     @cached_property
     def basis(self) -> FloatArray | None:
-        """Orthonormal directions (d, rank) that the program is posed in; None for all, as with a ridge."""
-        if self.null_space.shape[1] == 0 or self.ridge:
+        """Directions (d, rank) that the program is posed in, in which the rows are white; None for the features.
+
+        Features that are nearly dependent, or quite, would cost the Gram matrices half of their digits.
+        """
+        if self._spectrum is None or self.ridge:
             return None
-        return np.linalg.qr(self.null_space, mode="complete")[0][:, self.null_space.shape[1] :]
+        singular, directions = self._spectrum
+        kept = singular > DEPENDENT * singular[0]
+        return None if singular[-1] > EVEN * singular[0] else directions[:, kept] * (singular[0] / singular[kept])
 
     def theta(self, multipliers: FloatArray) -> FloatArray:
         """Weights of the features (d,) from multipliers of the program's rows: the shortest that do the same."""
