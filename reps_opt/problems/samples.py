@@ -336,6 +336,8 @@ class SampleREPS(SampleProblem):
             A regressor with ``fit(X, Y)`` and ``predict(X)``, from states and actions side by side to the features of
             the next state: a :class:`~reps_opt.features.ConditionalMeanEmbedding`, an
             :class:`~reps_opt.features.EmpiricalModel`, or any of scikit-learn's. None takes the one next state seen.
+            A regression's errors become errors of the flow: give a ridge with it (1e-2 of the reward range, say),
+            since matching many features exactly under a slightly wrong model can cost more than the bias it cures.
         epsilon, base_weights, ridge, temperature
             As for :class:`SampleREPS`.
         """

@@ -35,6 +35,9 @@ SLOW = 12
 SHARE_OF_ROWS = 0.1
 """Fraction of all rows that a preconditioner may take at least: its Gram then costs a tenth of a full one."""
 
+MOST_ROWS_PER_FEATURE = 200
+"""Rows for each feature beyond which that fraction gains little: the condition number is then 1.3."""
+
 PROJECTIONS = 8
 """Random projections from which the leverage of the rows is estimated."""
 
@@ -77,7 +80,8 @@ class SampledEquations(NormalEquations):
     def _prepare(self) -> None:
         weights, rows = self.weights, self.columns
         self._mean = rows.total(weights) / weights.sum()
-        wanted = max(self._per_feature * rows.shape[1], int(SHARE_OF_ROWS * weights.size))
+        share = min(int(SHARE_OF_ROWS * weights.size), MOST_ROWS_PER_FEATURE * rows.shape[1])
+        wanted = max(self._per_feature * rows.shape[1], share)
         if 2 * wanted >= weights.size:
             gram, mean, total = rows.gram(weights), self._mean, float(weights.sum())
         else:
