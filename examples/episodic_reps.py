@@ -31,19 +31,11 @@ def cart(gains, horizon=100):
     return total
 
 
-def reps_weights(returns):
-    """Weights of the samples at most EPSILON nats away from equal ones."""
-    return solve(EpisodicREPS(returns, epsilon=EPSILON)).weights()
-
-
-def elite_weights(returns):
-    """The cross-entropy method's: the best tenth, equally."""
-    kept = top_half(returns, ELITE)
-    return kept / kept.sum()
-
-
 TASKS = {"Rosenbrock-10D": (rosenbrock, 10), "cart": (cart, 2)}
-METHODS = {"episodic REPS": reps_weights, "cross-entropy": elite_weights}
+METHODS = {
+    "episodic REPS": lambda returns: solve(EpisodicREPS(returns, epsilon=EPSILON)).weights(),
+    "cross-entropy": lambda returns: top_half(returns, ELITE) / top_half(returns, ELITE).sum(),
+}
 
 
 def search(objective, dimension, weigh, n_samples, n_iterations, seed):

@@ -50,8 +50,11 @@ class Divergence(ABC):
     """A convex function on the simplex, with its minimiser ``reference`` and its conjugate."""
 
     reference: FloatArray
-    largest: float = math.inf
-    """Largest value on the simplex, where it is known."""
+
+    @property
+    def largest(self) -> float:
+        """An upper bound on D over the simplex: a ball of that radius never binds."""
+        return float("inf")
 
     @abstractmethod
     def value(self, x: FloatArray) -> float:
@@ -95,7 +98,10 @@ class KL(Divergence):
         self.reference = read_only(reference)
         with np.errstate(divide="ignore"):
             self._log_reference = np.log(reference)
-        self.largest = -float(self._log_reference.min())
+
+    @property
+    def largest(self) -> float:
+        return -float(self._log_reference.min())
 
     def value(self, x: FloatArray) -> float:
         return float(kl_div(x, self.reference).sum() + (x.sum() - self.reference.sum()))

@@ -137,6 +137,8 @@ class Program:
         Computes the :class:`LinearLimit` of this program.
     centre
         The :class:`Centre`; None when the reference satisfies the constraints.
+    start
+        Multipliers (m,) to start from, sensible in rows without mass too: for a flow, the reference policy's value.
     """
 
     objective: FloatArray
@@ -150,6 +152,7 @@ class Program:
     ridge: FloatArray | None = None
     linear_limit: Callable[[], LinearLimit] | None = None
     centre: Centre | None = None
+    start: FloatArray | None = None
 
     @property
     def n(self) -> int:
@@ -184,6 +187,11 @@ class Program:
         n_equal = sum(block.rhs.size for block in self.equalities.values())
         return np.arange(self.rhs.size) >= n_equal
 
+    @property
+    def unbounded(self) -> bool:
+        """Whether the ball holds the whole simplex, so that only the linear program is left."""
+        return self.epsilon is not None and self.epsilon >= self.divergence.largest
+
     def by_name(self, multipliers: FloatArray) -> dict[str, FloatArray]:
         """Split stacked multipliers (m,) into one array a block."""
         blocks = {**self.equalities, **self.inequalities}
@@ -209,12 +217,9 @@ class Program:
             temperature=None if self.temperature is None else self.temperature / unit,
             ridge=None if self.ridge is None else self.ridge * unit,
             linear_limit=None if limit is None else lambda: _scaled_limit(limit(), unit),
+            start=None if self.start is None else self.start / unit,
         )
         return self._with_rows(scaled)
-
-    def at_temperature(self, temperature: float) -> Program:
-        """The same program in penalty form, at another fixed eta."""
-        return self._with_rows(replace(self, epsilon=None, temperature=temperature))
 
     def _with_rows(self, other: Program) -> Program:
         """The other program, given the stacked rows of this one, which are the same."""
@@ -245,7 +250,7 @@ class Program:
         value = float(self.rhs @ multipliers + eta * conjugate.value)
         if self.epsilon is not None:
             value += eta * self.epsilon
-        divergence = float(conjugate.point @ scaled - conjugate.value)
+        divergence = float(conjugate.point @ (scaled - conjugate.value))  # <x, y> - D*(y), since x sums to one
         residual = self.residual(conjugate.point)
         if self.ridge is not None:
             value += float(self.ridge @ multipliers**2) / 2
@@ -259,12 +264,11 @@ class Program:
         softened = 0.0 if self.ridge is None else float(self.ridge @ multipliers**2) / 2
         return float(self.rhs @ multipliers + self.slack(multipliers).max()) + softened
 
-    @property
-    def least_score(self) -> float:
-        """Lower bound on the score of every feasible point: a dual value below it proves that there is none."""
+    def least_score(self, eta: float) -> float:
+        """Lower bound on the score of every feasible point, in penalty form with eta for the temperature."""
         if self.ridge is not None:
             return -math.inf
-        penalty = 0.0 if self.temperature is None else self.temperature * self.divergence.largest
+        penalty = 0.0 if self.temperature is None else eta * self.divergence.largest
         return float(self.objective.min()) - penalty
 
 

@@ -134,14 +134,9 @@ def _conditional(problem: OccupancyProblem, point: FloatArray) -> FloatArray:
     """pi(a|s) = p(s, a) / sum_a p(s, a); uniform over the kept actions of a state without mass."""
     reduction = _reduction(problem)
     state = reduction.pair_state
-    mass = _state_sums(reduction, point)[state]
-    count = _state_sums(reduction, np.ones_like(point))[state]
+    mass = reduction.state_sums(point)[state]
+    count = reduction.state_sums(np.ones_like(point))[state]
     return np.where(mass > 0, point / np.where(mass > 0, mass, 1.0), 1.0 / count)
-
-
-def _state_sums(reduction: Reduction, values: FloatArray) -> FloatArray:
-    """Sums (m,) of values (n,) over the actions of each kept state."""
-    return np.bincount(reduction.pair_state, weights=values, minlength=reduction.states.size).astype(np.float64)
 
 
 def _reduction(problem: OccupancyProblem) -> Reduction:
@@ -152,11 +147,9 @@ def _reduction(problem: OccupancyProblem) -> Reduction:
 def _feasible(problem: OccupancyProblem, program: Program, policy: FloatArray, point: FloatArray | None) -> FloatArray:
     """Exact occupancy (n,) of a policy, moved towards the centre of the ball by as much as the ball asks."""
     reduction = _reduction(problem)
-    state, m = reduction.pair_state, reduction.states.size
-    near = None if point is None else _state_sums(reduction, np.maximum(point, 0.0))
-    arriving = problem.mdp.transitions[reduction.pairs][:, reduction.states]
-    choose = sp.csr_array((policy, (state, np.arange(policy.size))), shape=(m, policy.size))
-    chain = (choose @ arriving).tocsr()
+    state = reduction.pair_state
+    near = None if point is None else reduction.state_sums(np.maximum(point, 0.0))
+    chain = reduction.chain(policy)
     if problem.mdp.gamma < 1:
         mu0 = problem.mdp.mu0[reduction.states]
         mu = markov.discounted_occupancy(chain, problem.mdp.gamma, mu0, near)
@@ -263,7 +256,7 @@ def _duals(
         value = value + normaliser / (1 - problem.mdp.gamma)
         normaliser = 0.0
     else:
-        mass = _state_sums(reduction, point) + 1e-300
+        mass = reduction.state_sums(point) + 1e-300
         label = reduction.component
         value = value - (np.bincount(label, weights=mass * value) / np.bincount(label, weights=mass))[label]
     return reduction.spread_states(value), normaliser

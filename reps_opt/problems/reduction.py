@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.sparse as sp
 
+from reps_opt import markov
 from reps_opt.graph import BoolArray, IntArray, closed_pairs, end_components, reachable_states, state_graph
 from reps_opt.mdp import MDP
 from reps_opt.program import Block
@@ -18,6 +19,12 @@ from reps_opt.validation import FloatArray
 
 if TYPE_CHECKING:
     from reps_opt.dynamic_programming import OptimalPolicy
+
+CONSISTENT = 1e-11
+"""Largest 1-norm of the flow residual for which a reference counts as feasible itself."""
+
+LEAST_MASS = 1e-300
+"""Mass of a pair that has underflowed."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,36 @@ class Reduction:
         start = self.mdp.mu0[self.states] if self.mdp.gamma < 1 else None
         return MDP(transitions, rewards, self.mdp.gamma, start).solve_optimal()
 
+    def chain(self, policy: FloatArray) -> sp.csr_array:
+        """Transition matrix (m, m) of a policy (n,) over the kept pairs."""
+        n, m = self.pairs.size, self.states.size
+        choose = sp.csr_array((policy, (self.pair_state, np.arange(n))), shape=(m, n))
+        return (choose @ self.mdp.transitions[self.pairs][:, self.states]).tocsr()
+
+    def state_sums(self, values: FloatArray) -> FloatArray:
+        """Sums (m,) of values (n,) over the actions of each kept state."""
+        return np.bincount(self.pair_state, weights=values, minlength=self.states.size).astype(np.float64)
+
+    def interior(self) -> FloatArray:
+        """Occupancy (n,) of the policy that takes every kept action equally often: positive on all kept pairs."""
+        policy = 1.0 / self.state_sums(np.ones(self.pairs.size))[self.pair_state]
+        chain = self.chain(policy)
+        if self.mdp.gamma < 1:
+            mu = markov.discounted_occupancy(chain, self.mdp.gamma, self.mdp.mu0[self.states])
+        else:
+            mu = markov.average_occupancy(chain, np.full(self.states.size, 1.0 / self.states.size))
+        return mu[self.pair_state] * policy
+
+    def value(self, weights: FloatArray) -> FloatArray:
+        """Discounted value (m,) of the policy that chooses in proportion to the weights (n,), shifted to mean zero.
+
+        The shift is free: a constant added to the value changes nothing in the dual.
+        """
+        policy = weights / self.state_sums(weights)[self.pair_state]
+        reward = self.state_sums(policy * self.mdp.rewards.ravel()[self.pairs])
+        value = markov.discounted_solve(self.chain(policy), self.mdp.gamma, reward)
+        return value - value.mean()
+
     def spread_pairs(self, values: FloatArray, fill: float = 0.0) -> FloatArray:
         """Values (n,) of the kept pairs as an (S, A) array, ``fill`` elsewhere."""
         full = np.full(self.mdp.n_states * self.mdp.n_actions, fill)
@@ -85,6 +122,24 @@ class Reduction:
         full = np.full(self.mdp.n_states, fill)
         full[self.states] = values
         return full
+
+
+def refill_underflow(mdp: MDP, reference: FloatArray) -> FloatArray:
+    """Give the least mass there is to states that a flow-consistent reference leads to but has no mass in.
+
+    In exact arithmetic such a state would have mass: in a large MDP it is a product of too many probabilities to be
+    represented. Without it every pair on the way there would have to be ruled out.
+    """
+    silent: BoolArray = np.all(reference == 0, axis=1)
+    inflow = mdp.transitions.T @ reference.ravel()
+    missing = reference.sum(axis=1) - (1 - mdp.gamma) * mdp.mu0 - mdp.gamma * inflow
+    if not silent.any() or np.abs(missing).sum() > CONSISTENT:
+        return reference
+    pairs = (reference > 0) | silent[:, None]
+    led_to = reachable_states(state_graph(mdp.transitions, pairs.ravel()), ~silent)
+    filled = reference.copy()
+    filled[silent & led_to] = LEAST_MASS
+    return filled
 
 
 def reduce(mdp: MDP, allowed: BoolArray) -> Reduction | None:

@@ -18,7 +18,7 @@ from reps_opt.program import Program
 from reps_opt.rows import spending
 from reps_opt.solution import Status
 from reps_opt.solvers.answer import Answer
-from reps_opt.solvers.newton import PROVEN
+from reps_opt.solvers.newton import proves_infeasible
 from reps_opt.solvers.scalar_dual import ScalarDual
 from reps_opt.validation import FloatArray
 
@@ -75,7 +75,7 @@ def _proves_infeasible(program: Program, answer: Answer) -> bool:
     """A dual value below every feasible objective proves that nothing is feasible (weak duality)."""
     if answer.multipliers is None or not 0 <= answer.eta < math.inf:
         return False
-    return program.bound(answer.eta, answer.multipliers) < program.least_score - PROVEN - 1e-12 * answer.eta
+    return proves_infeasible(program, answer.eta, program.bound(answer.eta, answer.multipliers))
 
 
 def _candidates(problem: SampleProblem, program: Program, answer: Answer) -> list[_Candidate]:

@@ -202,7 +202,7 @@ class SampleProblem(Problem):
     def default_solver(self) -> Solver:
         if self.column_scale.size == 0:
             return ScalarDual()
-        return Newton(tolerance=5e-11, slack_suspected=1e-3)
+        return Newton(tolerance=5e-11, slack_suspected=1e-2)
 
     def _linear_limit(self) -> LinearLimit:
         return best_weights(self.program)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from reps_opt.divergences import Conjugate
 from reps_opt.program import DualPoint, LinearLimit, Program
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.normal_equations import METHODS, NormalEquations, normal_equations
@@ -31,6 +32,12 @@ SLACK_SUSPECTED = 0.2
 LARGEST_TRAVEL = 1.0
 """Largest KL(new || old) between the primal points of two iterations: the Hessian stays comparable within it."""
 
+ALONG_RTOL = 1e-3
+"""Relative residual of the iterative solve for dv/d eta, which only steers: its error is multiplied by eta's step."""
+
+NEAR_THE_CURVE = 0.1
+"""1-norm of the residual below which, in penalty form, eta goes on towards the temperature."""
+
 LARGEST_START_SPREAD = 5.0
 """Largest range of slack / eta at the start."""
 
@@ -39,9 +46,6 @@ PROVEN = 1e-6
 
 NEGLIGIBLE_ETA = 1e-7
 """Eta, in reward ranges, below which the linear program is looked at whatever the start."""
-
-COOLING = math.e
-"""Factor between the temperatures through which a low fixed temperature is approached."""
 
 SMALLEST_ETA = 1e-10
 """Where the search starts when the multipliers explain the objective completely."""
@@ -65,21 +69,50 @@ def quadratic_start(program: Program, equations: NormalEquations) -> DualPoint:
     centre = program.centre
     offset = np.zeros(program.rhs.size) if centre is None else centre.multipliers
     base = program.divergence.conjugate(-(program.transpose @ offset))
-    spread = base.hessian(program.objective)
-    shift = None
-    if program.ridge is not None:
-        guess = math.sqrt(max(float(program.objective @ spread), 0.0) / (2 * (program.epsilon or 0.5)))
-        shift = program.ridge * (program.temperature or guess)
-    equations.update(base.weights, ~program.signed, shift)
-    v = equations.solve(program.matrix @ spread, 1e-3)
+    equations.update(base.weights, ~program.signed, _starting_shift(program, base))
+    v = np.zeros(program.rhs.size) if program.start is None else program.start
+    v = v + equations.solve(program.matrix @ base.hessian(program.slack(v)), 1e-3)
+    left = program.slack(v)
+    gentle = float(np.ptp(left)) / LARGEST_START_SPREAD
     if program.epsilon is None:
         assert program.temperature is not None
-        return program.dual(program.temperature, v + program.temperature * offset)
-    left = program.slack(v)
+        eta = max(program.temperature, gentle)
+        return program.dual(eta, v + eta * offset)
     deviation = math.sqrt(max(float(left @ base.hessian(left)), 0.0))
     room = program.epsilon - (0.0 if centre is None else centre.divergence)
-    eta = max(deviation / math.sqrt(2 * room), float(np.ptp(left)) / LARGEST_START_SPREAD, SMALLEST_ETA)
+    eta = max(deviation / math.sqrt(2 * room), gentle, SMALLEST_ETA)
     return program.dual(eta, v + eta * offset)
+
+
+def _starting_shift(program: Program, base: Conjugate) -> FloatArray | None:
+    """What the ridge adds to the curvature at the eta of a start without multipliers."""
+    if program.ridge is None:
+        return None
+    deviation = math.sqrt(max(float(program.objective @ base.hessian(program.objective)), 0.0))
+    return program.ridge * (program.temperature or deviation / math.sqrt(2 * (program.epsilon or 0.5)))
+
+
+def proves_infeasible(program: Program, eta: float, value: float) -> bool:
+    """Whether a dual value at eta lies below what any feasible point would score (weak duality)."""
+    return value < program.least_score(eta) - PROVEN - 1e-12 * eta
+
+
+def free_rows(program: Program, point: DualPoint) -> np.ndarray:
+    """Rows (m,) whose multiplier may move: all but inequalities held at zero by a positive residual."""
+    return ~(program.signed & (point.multipliers <= 0) & (point.residual >= 0))
+
+
+def off_ball(program: Program, point: DualPoint) -> float:
+    """How far D(x) is from epsilon; in penalty form, eta from the temperature (as a logarithm)."""
+    if program.epsilon is None:
+        assert program.temperature is not None
+        return abs(math.log(point.eta / program.temperature))
+    return abs(point.divergence - program.epsilon)
+
+
+def dual_error(program: Program, point: DualPoint) -> float:
+    """How far a point is from stationary: 1-norm of the residual of the free rows, plus the distance to the sphere."""
+    return float(np.abs(point.residual[free_rows(program, point)]).sum()) + off_ball(program, point)
 
 
 def limit_if_slack(program: Program, point: DualPoint) -> LinearLimit | None:
@@ -116,7 +149,7 @@ class Newton:
         Print one line an iteration.
     """
 
-    tolerance: float = 1e-12
+    tolerance: float = 1e-11
     max_iterations: int = 200
     linear_solver: str = "auto"
     slack_suspected: float = SLACK_SUSPECTED
@@ -149,37 +182,18 @@ class _Search:
 
     def run(self) -> Answer:
         """Iterate to the tolerance, or to where no step improves the dual any more."""
-        if self.program.epsilon == math.inf:
+        if self.program.unbounded:
             return linear_answer(self.program)
         point = quadratic_start(self.program, self.equations)
-        if self.program.temperature is not None:
-            point = self._cool(point)
-        return self._iterate(point)
-
-    def _cool(self, point: DualPoint) -> DualPoint:
-        """Start (at the program's fixed temperature) found by way of higher ones, where the weights vary more."""
-        program, target = self.program, point.eta
-        hot = float(np.ptp(point.slack)) / LARGEST_START_SPREAD
-        stages = math.ceil(math.log(max(hot / target, 1.0), COOLING))
-        for stage in range(stages, 0, -1):
-            eta = target * COOLING**stage
-            self.program = program.at_temperature(eta)
-            multipliers = self._iterate(self.program.dual(eta, point.multipliers)).multipliers
-            assert multipliers is not None
-            point = program.dual(target, multipliers)
-        self.program = program
-        return point
-
-    def _iterate(self, point: DualPoint) -> Answer:
         suspicion = max(self.settings.slack_suspected * point.eta, NEGLIGIBLE_ETA)
         message = "iteration limit"
         for _ in range(self.settings.max_iterations):
-            free = self._free(point)
+            free = free_rows(self.program, point)
             self._log(point, free)
             if self._converged(point, free):
                 message = "converged"
                 break
-            if point.value < self.program.least_score - PROVEN - 1e-12 * point.eta:
+            if proves_infeasible(self.program, point.eta, point.value):
                 message = "the dual falls below every feasible objective: no point is feasible"
                 break
             if point.eta <= suspicion and point.divergence < (self.program.epsilon or 0.0):
@@ -190,19 +204,16 @@ class _Search:
             self.equations.update(point.conjugate.weights, free, shift)
             moved = self._line_search(point, self._direction(point))
             if moved is None:
+                if suspicion > 0 and (limit := limit_if_slack(self.program, point)) is not None:
+                    return self._answer(0.0, limit.multipliers, limit.point, "the ball is slack")
                 message = "no further decrease of the dual"
                 break
             point = moved
         return self._answer(point.eta, point.multipliers, point.conjugate.point, message)
 
-    def _free(self, point: DualPoint) -> np.ndarray:
-        held = self.program.signed & (point.multipliers <= 0) & (point.residual >= 0)
-        return ~held
-
     def _converged(self, point: DualPoint, free: np.ndarray) -> bool:
         tolerance = self.settings.tolerance
-        off_ball = 0.0 if self.program.epsilon is None else abs(point.divergence - self.program.epsilon)
-        return np.abs(point.residual[free]).sum() <= tolerance and off_ball <= tolerance
+        return np.abs(point.residual[free]).sum() <= tolerance and off_ball(self.program, point) <= tolerance
 
     def _direction(self, point: DualPoint) -> Direction:
         program, equations = self.program, self.equations
@@ -211,17 +222,25 @@ class _Search:
         # quadratic convergence, but no more than the last step needs (Kelley 1995, equation 6.20)
         rtol = min(1e-2, max(size, 0.1 * self.settings.tolerance / size)) if size > 0 else 1e-2
         newton = equations.solve(-eta * point.residual, rtol)
-        if program.epsilon is None:
+        if program.epsilon is None and not self._may_cool(point):
             return Direction(0.0, newton, np.zeros_like(newton), float(point.residual @ newton))
         scaled = point.slack / eta
         spread = conjugate.hessian(scaled)
         coupling = program.matrix @ spread
-        along = -equations.solve(coupling, rtol)
+        along = -equations.solve(coupling, ALONG_RTOL)
+        if program.epsilon is None:
+            assert program.temperature is not None
+            return Direction(math.log(program.temperature / eta), newton, along, math.nan)
         curvature = max(float(scaled @ spread + coupling @ along), 1e-300)  # eta d2g/d eta2 on the curve
         predicted = point.divergence - float(coupling @ newton) / eta  # D after the step at fixed eta
         log_step = self._log_step(predicted, curvature)
         decrease = float(point.residual @ newton) + (program.epsilon - predicted) * eta * log_step
         return Direction(log_step, newton, along, decrease)
+
+    def _may_cool(self, point: DualPoint) -> bool:
+        """In penalty form: whether eta is above the temperature and the point near enough to the curve to go on."""
+        assert self.program.temperature is not None
+        return point.eta > self.program.temperature and np.abs(point.residual).sum() < NEAR_THE_CURVE
 
     def _log_step(self, divergence: float, curvature: float) -> float:
         """Newton step of log D = log epsilon in log eta, along the curve of minimising multipliers."""
@@ -235,24 +254,29 @@ class _Search:
 
     def _line_search(self, point: DualPoint, direction: Direction) -> DualPoint | None:
         """Halve the step until the dual falls; at rounding level, until the residual does."""
-        noise = 8 * np.finfo(float).eps * (abs(point.value) + point.eta)
-        error = self._error(point)
+        terms = np.abs(self.program.rhs) @ np.abs(point.multipliers) + point.eta * abs(point.conjugate.value)
+        noise = 8 * np.finfo(float).eps * float(terms + point.eta)
+        error = dual_error(self.program, point)
         alpha = 1.0
         while alpha > 1e-10:
             trial = self._move(point, direction, alpha)
             if self._travelled(point, trial) > LARGEST_TRAVEL:
                 alpha *= 0.5
                 continue
+            if math.isnan(direction.decrease):  # eta itself is on its way to the temperature: nothing to compare
+                return trial
             wanted = SUFFICIENT_DECREASE * alpha * min(direction.decrease, 0.0)
             if trial.value <= point.value + wanted and -wanted > noise:
                 return trial
-            if -wanted <= noise and trial.value <= point.value + 10 * noise and self._error(trial) < error:
+            if -wanted <= noise and trial.value <= point.value + 10 * noise and dual_error(self.program, trial) < error:
                 return trial
             alpha *= 0.5
         return None
 
     def _move(self, point: DualPoint, direction: Direction, alpha: float) -> DualPoint:
         eta = point.eta * math.exp(alpha * direction.log_eta)
+        if self.program.temperature is not None and alpha == 1.0 and direction.log_eta != 0:
+            eta = self.program.temperature
         v = point.multipliers + alpha * direction.newton + (eta - point.eta) * direction.along
         signed = self.program.signed
         v[signed] = np.maximum(v[signed], 0.0)
@@ -262,10 +286,6 @@ class _Search:
         """Bregman divergence of D* between the two points: for a KL ball, KL(x_trial || x_point)."""
         moved = trial.slack / trial.eta - point.slack / point.eta
         return float(trial.conjugate.point @ moved - trial.conjugate.value + point.conjugate.value)
-
-    def _error(self, point: DualPoint) -> float:
-        off_ball = 0.0 if self.program.epsilon is None else abs(point.divergence - self.program.epsilon)
-        return float(np.abs(point.residual[self._free(point)]).sum()) + off_ball
 
     def _log(self, point: DualPoint, free: np.ndarray) -> None:
         row = {

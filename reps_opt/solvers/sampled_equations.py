@@ -104,6 +104,13 @@ class SampledEquations(NormalEquations):
         length = self.weights * self._leverage
         mass += length * (0.5 / max(float(length.sum()), 1e-300))
         chance = np.minimum(wanted * mass, 1.0)
+        for _ in range(3):  # what certain rows leave over goes to the others
+            open_rows = chance < 1.0
+            left = float(mass[open_rows].sum())
+            if left <= 0:
+                break
+            room = wanted - (chance.size - np.count_nonzero(open_rows))
+            chance[open_rows] = np.minimum(mass[open_rows] * (max(room, 0) / left), 1.0)
         kept = np.flatnonzero(self._rng.random(chance.size) < chance)
         return kept, self.weights[kept] / chance[kept]
 

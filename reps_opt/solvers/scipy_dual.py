@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from scipy.optimize import minimize
 
 from reps_opt.program import DualPoint, Program
 from reps_opt.solvers.answer import Answer
-from reps_opt.solvers.newton import limit_if_slack, linear_answer, quadratic_start
+from reps_opt.solvers.newton import dual_error, linear_answer, quadratic_start
 from reps_opt.solvers.normal_equations import normal_equations
 from reps_opt.validation import FloatArray, as_count, as_scalar
 
@@ -38,8 +38,20 @@ WHITENED_LIMIT = 1_000
 LARGEST_LOG = 50.0
 """Largest |log(eta / eta0)| that is evaluated."""
 
-SMALL_ETA = 0.2
-"""Fraction of the starting eta below which the ball may be slack."""
+MAX_ROUNDS = 25
+"""Largest number of times the coordinates are whitened anew at the point reached."""
+
+ROUND_ITERATIONS = 250
+"""Iterations of a first-order method before its coordinates are whitened anew, which does more for it than going on."""
+
+ROUNDING = 1e-12
+"""Decrease of the dual, in units of eta, that a round must bring where the error does not fall."""
+
+COOLING = 3.0
+"""Factor between the temperatures of two rounds in penalty form."""
+
+ENOUGH = 1e-9
+"""|D(x) - epsilon| plus 1-norm of the residual at which no further round is started."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +66,7 @@ class ScipyDual:
     tolerance
         ``tol`` of ``minimize``, on the dual in units of its starting eta.
     max_iterations
-        ``maxiter`` of the method.
+        ``maxiter`` of the method, in each of several rounds; first-order methods take shorter ones.
     options
         Further options of the method.
 
@@ -81,18 +93,61 @@ class ScipyDual:
 
     def solve(self, program: Program) -> Answer:
         """Minimise the dual of a program whose objective is normalised to range one."""
-        if program.epsilon == np.inf:
+        if program.unbounded:
             return linear_answer(program)
         if program.signed.any() or program.ridge is not None:
             raise ValueError("ScipyDual takes no inequality rows and no ridge: use Newton, CvxpyPrimal or CvxpyDual")
-        dual = _WhitenedDual(program)
+        if program.epsilon is not None and program.linear_limit is not None:
+            limit = program.linear_limit()  # these methods crawl towards eta = 0: look there first
+            if limit.divergence <= program.epsilon:
+                return Answer(0.0, limit.multipliers, limit.point, "the ball is slack", {"method": self.method})
+        point = quadratic_start(program, normal_equations(program))
+        if program.temperature is not None and point.eta > program.temperature:
+            return self._cool(program, point)
+        return self._refine(program, point)
+
+    def _cool(self, program: Program, point: DualPoint) -> Answer:
+        """Penalty form with a small temperature: reach it from a gentle one in steps of :data:`COOLING`."""
+        assert program.temperature is not None
+        answer = Answer(point.eta, point.multipliers, point.conjugate.point)
+        eta = point.eta
+        while eta > program.temperature:
+            eta = max(eta / COOLING, program.temperature)
+            cooler = replace(program, temperature=eta)
+            assert answer.multipliers is not None
+            answer = self._refine(cooler, cooler.dual(eta, answer.multipliers))
+        return answer
+
+    def _refine(self, program: Program, point: DualPoint) -> Answer:
+        """Rounds of ``minimize`` until the point is stationary, or gets no better."""
+        stats: dict[str, Any] = {"method": self.method, "iterations": 0, "evaluations": 0, "rounds": 0}
+        message = ""
+        while stats["rounds"] < MAX_ROUNDS and (error := dual_error(program, point)) > ENOUGH:
+            stats["rounds"] += 1
+            try:
+                result, moved = self._round(program, point)
+            except (ValueError, ArithmeticError, np.linalg.LinAlgError) as failure:
+                message = f"{self.method}: {failure}"
+                break
+            message = str(result.message)
+            stats["iterations"] += int(result.get("nit", 0))
+            stats["evaluations"] += int(result.nfev)
+            if not (dual_error(program, moved) < error or moved.value < point.value - ROUNDING * point.eta):
+                break
+            point = moved
+        return Answer(point.eta, point.multipliers, point.conjugate.point, message, stats)
+
+    def _round(self, program: Program, origin: DualPoint) -> tuple[Any, DualPoint]:
+        """One call of ``minimize``, in coordinates whitened at the point it starts from."""
+        dual = _WhitenedDual(program, origin)
         method = self.method.lower()
         derivatives: dict[str, Any] = {}
         if method in WITH_HESSIAN:
             derivatives["hess"] = dual.hessian
         elif method in WITH_PRODUCTS:
             derivatives["hessp"] = dual.hessian_product
-        options = {"maxiter": self.max_iterations, **FULL_ACCURACY.get(method, {}), **self.options}
+        limit = ROUND_ITERATIONS if method in WITH_GRADIENT else self.max_iterations
+        options = {"maxiter": min(limit, self.max_iterations), **FULL_ACCURACY.get(method, {}), **self.options}
         if method == "tnc":
             options["maxfun"] = options.pop("maxiter")
         with warnings.catch_warnings(), np.errstate(all="ignore"):
@@ -106,19 +161,15 @@ class ScipyDual:
                 options=options,
                 **derivatives,
             )
-        point = dual.at(result.x)
-        stats = {"method": self.method, "iterations": int(result.get("nit", 0)), "evaluations": int(result.nfev)}
-        if point.eta < SMALL_ETA * dual.origin.eta and (limit := limit_if_slack(program, point)) is not None:
-            return Answer(0.0, limit.multipliers, limit.point, "the ball is slack", stats)
-        return Answer(point.eta, point.multipliers, point.conjugate.point, str(result.message), stats)
+        return result, dual.at(result.x)
 
 
 class _WhitenedDual:
     """The dual over z, its curvature in y near the identity at the start, its gauge directions removed."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, origin: DualPoint) -> None:
         self.program = program
-        self.origin = quadratic_start(program, normal_equations(program))
+        self.origin = origin
         self.columns = _whitening(program, self.origin)
         self.fixed = program.epsilon is None
         self.start = np.zeros(self.columns.shape[1] + (not self.fixed))

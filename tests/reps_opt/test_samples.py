@@ -217,6 +217,23 @@ def test_slack_ball_is_the_linear_program(epsilon):
     assert solution.objective == pytest.approx(-best.fun, abs=1e-9)
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_every_radius_from_infeasible_to_slack(seed):
+    r, psi = draw(100 + 20 * seed, 1 + seed % 6, seed)
+    best = -np.inf
+    for epsilon in np.linspace(0.02, np.log(r.size) + 0.1, 15):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            solution = solve(SampleREPS(r, psi, epsilon))
+        if solution.status == Status.INFEASIBLE:
+            assert solution.epsilon_min > epsilon
+            assert best == -np.inf
+            continue
+        assert solution.status == Status.CERTIFIED
+        assert solution.objective >= best - 1e-9
+        best = solution.objective
+
+
 def test_ties_in_a_slack_ball():
     returns = [1.0, 1.0, 0.0, 0.0]
     slack = solve(EpisodicREPS(returns, epsilon=np.log(2)))
