@@ -20,7 +20,7 @@ from reps_opt.solution import Status
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.newton import proves_infeasible
 from reps_opt.solvers.scalar_dual import ScalarDual
-from reps_opt.validation import FloatArray
+from reps_opt.validation import FloatArray, read_only
 
 if TYPE_CHECKING:
     from reps_opt.problems.samples import SampleProblem
@@ -171,8 +171,8 @@ def _solution(problem: SampleProblem, program: Program, best: _Candidate, answer
         certificate=certificate,
         message=advice or answer.message,
         stats={**answer.stats, **_setup(problem)},
-        sample_weights=weights,
-        theta=theta,
+        sample_weights=read_only(weights),
+        theta=read_only(theta),
         rank=theta.size - problem.null_space.shape[1],
         epsilon_min=math.nan if "centre" not in problem.__dict__ else problem.epsilon_min,
     )
