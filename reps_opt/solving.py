@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 
+import numpy as np
+
 from reps_opt.problem import Problem
+from reps_opt.program import Program
 from reps_opt.solution import Solution
-from reps_opt.solvers.answer import Solver
+from reps_opt.solvers.answer import Answer, Solver
 
 
 def solve(problem: Problem, solver: Solver | None = None) -> Solution:
@@ -41,7 +45,15 @@ def solve(problem: Problem, solver: Solver | None = None) -> Solution:
         solution = problem.infeasible_solution()
     else:
         program = problem.normalised[0]
-        answer = problem.closed_form(program) or route.solve(program)
+        answer = problem.closed_form(program) or _attempt(route, program)
         solution = problem.solution(program, answer)
     stats = {"route": type(route).__name__, **solution.stats, "seconds": time.perf_counter() - began}
     return replace(solution, stats=stats)
+
+
+def _attempt(route: Solver, program: Program) -> Answer:
+    """The route's answer, or an answer without a point that keeps what the numerical library said."""
+    try:
+        return route.solve(program)
+    except (ArithmeticError, RuntimeError, np.linalg.LinAlgError) as error:
+        return Answer(math.nan, None, None, f"{type(route).__name__}: {error}")
