@@ -4,14 +4,23 @@ from reps_opt._lazy import lazy_names
 
 _ORIGIN = {
     "Batch": ".batch",
+    "compare_policies": ".policy_comparison",
     "EpisodicREPS": ".problems.samples",
-    "MDP": ".mdp",
-    "REPS": ".problems.occupancy",
+    "ExactTRPO": ".problems.policy_steps",
+    "FiniteHorizonREPS": ".problems.horizon",
+    "History": ".exact_iteration",
+    "iterate": ".exact_iteration",
     "LinearProgram": ".problems.occupancy",
+    "MDP": ".mdp",
+    "NaturalGradient": ".problems.gradient_steps",
+    "ORePS": ".problems.adversarial",
+    "PolicyGradient": ".problems.gradient_steps",
+    "REPS": ".problems.occupancy",
     "SampleREPS": ".problems.samples",
     "Solution": ".solution",
-    "Status": ".solution",
     "solve": ".solving",
+    "Status": ".solution",
+    "surrogate_step": ".problems.horizon_surrogate",
     "top_half": ".problems.samples",
 }
 

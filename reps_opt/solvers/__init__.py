@@ -3,12 +3,15 @@
 from reps_opt._lazy import lazy_names
 
 _ORIGIN = {
+    "Answer": ".answer",
+    "CvxpyDual": ".cvxpy_conic",
+    "CvxpyPrimal": ".cvxpy_conic",
     "Newton": ".newton",
+    "PerStepNewton": ".per_step",
     "ScalarDual": ".scalar_dual",
     "ScipyDual": ".scipy_dual",
-    "CvxpyPrimal": ".cvxpy_conic",
-    "CvxpyDual": ".cvxpy_conic",
-    "Answer": ".answer",
+    "SoftBackup": ".soft_backup",
+    "Statewise": ".statewise",
 }
 
 __all__ = [*_ORIGIN]
