@@ -8,12 +8,13 @@ subclass.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import kl_div, logsumexp
+from scipy.special import kl_div
 
 from reps_opt.metrics import Metric
 from reps_opt.validation import FloatArray, read_only
@@ -117,8 +118,11 @@ class KL(Divergence):
 
     def conjugate(self, y: FloatArray) -> Conjugate:
         exponent = self._log_reference + y
-        normaliser = float(logsumexp(exponent))
-        point = np.exp(exponent - normaliser)
+        top = float(exponent.max())
+        point = np.exp(exponent - top)
+        total = float(point.sum())
+        point /= total
+        normaliser = top + math.log(total)
         return Conjugate(normaliser, point, point, normaliser)
 
     def expression(self, cp: Any, x: Any) -> Any:

@@ -16,10 +16,11 @@ Shapes: n coordinates of x; m rows in all, equalities first; ``multipliers`` sta
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -30,9 +31,12 @@ from reps_opt.validation import FloatArray
 
 
 class Block(NamedTuple):
-    """Named linear constraints: ``matrix @ x == rhs`` or ``matrix @ x <= rhs``, matrix (k, n) sparse, rhs (k,)."""
+    """Named linear constraints: ``matrix @ x == rhs`` or ``matrix @ x <= rhs``, matrix (k, n), rhs (k,).
 
-    matrix: sp.csr_array
+    The matrix is sparse, or the transpose of :class:`~reps_opt.rows.Rows`: dense, and maybe larger than memory.
+    """
+
+    matrix: Any
     rhs: FloatArray
 
 
@@ -94,7 +98,7 @@ class DualPoint:
     conjugate : Conjugate
         D* at ``slack / eta``; its ``point`` is the primal candidate x.
     residual : (m,) array
-        ``(b, d) - (A, C) x``, the gradient of g in the multipliers.
+        ``(b, d) - (A, C) x``, plus ``ridge v`` where rows are softened: the gradient of g in the multipliers.
     divergence : float
         D(x); ``epsilon - divergence`` is dg/d eta.
     """
@@ -128,6 +132,9 @@ class Program:
         Rows whose multiplier can be fixed at zero, one for each combination of rows that vanishes identically.
     mass_implied
         Whether some combination of the rows already says ``sum x = 1``.
+    ridge
+        Softens the rows, (m,) or None: the dual gains ``ridge v^2 / 2`` and the primal, instead of ``A x = b``, loses
+        ``(b - A x)^2 / (2 ridge)``.
     linear_limit
         Computes the :class:`LinearLimit` of this program.
     centre
@@ -146,6 +153,7 @@ class Program:
     temperature: float | None = None
     grounds: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     mass_implied: bool = False
+    ridge: FloatArray | None = None
     linear_limit: Callable[[], LinearLimit] | None = None
     centre: Centre | None = None
     variable: str = "occupancy"
@@ -157,15 +165,20 @@ class Program:
         return self.objective.size
 
     @cached_property
-    def matrix(self) -> sp.csr_array:
-        """All rows (m, n): equalities, then inequalities."""
-        blocks = [*self.equalities.values(), *self.inequalities.values()]
-        return sp.vstack([block.matrix for block in blocks], format="csr") if blocks else sp.csr_array((0, self.n))
+    def matrix(self) -> Any:
+        """All rows (m, n): equalities, then inequalities; a single block stays what it is, dense rows included."""
+        matrices = [block.matrix for block in (*self.equalities.values(), *self.inequalities.values())]
+        if not matrices:
+            return sp.csr_array((0, self.n))
+        if len(matrices) == 1 and not sp.issparse(matrices[0]):
+            return matrices[0]
+        dense = [matrix if sp.issparse(matrix) else sp.csr_array(matrix.T.array.T) for matrix in matrices]
+        return sp.vstack(dense, format="csr")
 
     @cached_property
-    def transpose(self) -> sp.csr_array:
+    def transpose(self) -> Any:
         """``matrix.T`` (n, m), in row order."""
-        return self.matrix.T.tocsr()
+        return self.matrix.T.tocsr() if sp.issparse(self.matrix) else self.matrix.T
 
     @cached_property
     def rhs(self) -> FloatArray:
@@ -210,6 +223,7 @@ class Program:
             self,
             objective=self.objective / unit,
             temperature=None if self.temperature is None else self.temperature / unit,
+            ridge=None if self.ridge is None else self.ridge * unit,
             linear_limit=None if limit is None else lambda: _scaled_limit(limit(), unit),
             start=None if self.start is None else self.start / unit,
         )
@@ -230,8 +244,10 @@ class Program:
         return self.objective - self.transpose @ multipliers
 
     def score(self, x: FloatArray) -> float:
-        """Primal objective: ``<c, x>``, less ``temperature * D(x)`` in penalty form."""
+        """Primal objective: ``<c, x>``, less ``temperature * D(x)`` in penalty form and the price of softened rows."""
         value = float(self.objective @ x)
+        if self.ridge is not None:
+            value -= float(np.sum(self.residual(x) ** 2 / self.ridge)) / 2
         return value if self.temperature is None else value - self.temperature * self.divergence.value(x)
 
     def dual(self, eta: float, multipliers: FloatArray) -> DualPoint:
@@ -244,13 +260,25 @@ class Program:
             value += eta * self.epsilon
         shift = conjugate.value if self.divergence.simplex else 0.0  # taken inside <x, y> where x sums to one
         divergence = float(conjugate.point @ (scaled - shift)) - (conjugate.value - shift)
-        return DualPoint(eta, multipliers, value, slack, conjugate, self.residual(conjugate.point), divergence)
+        residual = self.residual(conjugate.point)
+        if self.ridge is not None:
+            value += float(self.ridge @ multipliers**2) / 2
+            residual = residual + self.ridge * multipliers
+        return DualPoint(eta, multipliers, value, slack, conjugate, residual, divergence)
 
     def bound(self, eta: float, multipliers: FloatArray) -> float:
         """Upper bound on the optimum from any ``eta >= 0`` and multipliers of the right sign (weak duality)."""
         if eta > 0:
             return self.dual(eta, multipliers).value
-        return float(self.rhs @ multipliers) + self.divergence.support(self.slack(multipliers))
+        softened = 0.0 if self.ridge is None else float(self.ridge @ multipliers**2) / 2
+        return float(self.rhs @ multipliers) + self.divergence.support(self.slack(multipliers)) + softened
+
+    def least_score(self, eta: float) -> float:
+        """Lower bound on the score of every feasible point, in penalty form with eta for the temperature."""
+        if self.ridge is not None:
+            return -math.inf
+        penalty = 0.0 if self.temperature is None else eta * self.divergence.largest
+        return float(self.objective.min()) - penalty
 
 
 def _scaled_limit(limit: LinearLimit, factor: float) -> LinearLimit:

@@ -12,6 +12,7 @@ _ORIGIN = {
     "Newton": ".newton",
     "PerStepNewton": ".per_step",
     "Quadratic": ".quadratic",
+    "ScalarDual": ".scalar_dual",
     "ScipyDual": ".scipy_dual",
     "SoftBackup": ".soft_backup",
     "Statewise": ".statewise",

@@ -35,11 +35,11 @@ class BlockEquations(NormalEquations):
         ends = np.append(row_starts, program.rhs.size)
         self._layers = [slice(int(a), int(b)) for a, b in pairwise(ends)]
 
-    def update(self, weights: FloatArray, free: BoolArray) -> None:
-        """Set the weights; every row must be free."""
+    def update(self, weights: FloatArray, free: BoolArray, shift: FloatArray | None = None) -> None:
+        """Set the weights; every row must be free and none softened."""
         if not free.all():
             raise ValueError("block equations take no inequality rows")
-        super().update(weights, free)
+        super().update(weights, free, shift)
 
     def _prepare(self) -> None:
         matrix = (self.rows @ (sp.diags_array(self.weights) @ self.columns)).tocsr()

@@ -55,11 +55,17 @@ def pose_primal(program: Program) -> Posed:
     """Maximise ``<c, x>`` over the domain of the divergence with the rows and the ball."""
     simplex = program.divergence.simplex
     x = cp.Variable(program.n, name=program.variable, nonneg=simplex)
-    constraints: dict[str, Any] = {name: b.matrix @ x == b.rhs for name, b in program.equalities.items()}
-    constraints |= {name: b.matrix @ x <= b.rhs for name, b in program.inequalities.items()}
+    objective = program.objective @ x
+    missed: Any = 0.0
+    if program.ridge is not None:
+        missed = cp.Variable(program.rhs.size, name="missed")
+        objective -= cp.sum_squares(cp.multiply(1 / np.sqrt(program.ridge), missed)) / 2
+    constraints: dict[str, Any] = {
+        name: _array(b.matrix) @ x + missed == b.rhs for name, b in program.equalities.items()
+    }
+    constraints |= {name: _array(b.matrix) @ x <= b.rhs for name, b in program.inequalities.items()}
     if simplex:
         constraints["normalisation"] = cp.sum(x) == 1
-    objective = program.objective @ x
     divergence = program.divergence.expression(cp, x)
     if divergence is not None:
         if program.temperature is not None:
@@ -80,8 +86,8 @@ def pose_dual(program: Program) -> Posed:
     bellman = cp.Variable(program.n, name="bellman_error")
     ball = program.epsilon is not None and math.isfinite(program.epsilon)
     eta: Any = cp.Variable(name="kl", nonneg=True) if ball else (program.temperature or 0.0)
-    rows = sum(block.matrix.T @ duals[name] for name, block in blocks.items())
-    slack = program.objective - rows
+    priced = sum(_array(block.matrix).T @ duals[name] for name, block in blocks.items())
+    slack = program.objective - priced
     constraints: dict[str, Any] = {"flow": bellman == (slack - normaliser if program.divergence.simplex else slack)}
     if isinstance(program.divergence, Quadratic):
         constraints |= program.divergence.dual_constraints(cp, bellman, eta, normaliser)
@@ -92,8 +98,16 @@ def pose_dual(program: Program) -> Posed:
     objective = normaliser + sum(block.rhs @ duals[name] for name, block in blocks.items())
     if ball:
         objective = objective + program.epsilon * eta
+    if program.ridge is not None:
+        rows = cp.hstack([duals[name] for name in blocks])
+        objective = objective + cp.sum_squares(cp.multiply(np.sqrt(program.ridge), rows)) / 2
     variables = {**duals, "normalisation": normaliser, **({"kl": eta} if ball else {})}
     return Posed(cp.Problem(cp.Minimize(objective), _labelled(constraints)), variables, constraints)
+
+
+def _array(matrix: Any) -> Any:
+    """The matrix of a block as CVXPY takes it."""
+    return matrix if sp.issparse(matrix) else matrix.T.array.T
 
 
 def _labelled(constraints: Mapping[str, Any]) -> list[Any]:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from reps_opt.divergences import Conjugate
 from reps_opt.program import DualPoint, LinearLimit, Program
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.normal_equations import METHODS, NormalEquations, normal_equations
@@ -40,6 +41,12 @@ NEAR_THE_CURVE = 0.1
 LARGEST_START_SPREAD = 5.0
 """Largest range of slack / eta at the start."""
 
+PROVEN = 1e-6
+"""How far below every feasible score the dual must fall, in reward ranges, to prove that no point is feasible."""
+
+NEGLIGIBLE_ETA = 1e-7
+"""Eta, in reward ranges, below which the linear program is looked at whatever the start."""
+
 SMALLEST_ETA = 1e-10
 """Where the search starts when the multipliers explain the objective completely."""
 
@@ -62,7 +69,7 @@ def quadratic_start(program: Program, equations: NormalEquations) -> DualPoint:
     centre = program.centre
     offset = np.zeros(program.rhs.size) if centre is None else centre.multipliers
     base = program.divergence.conjugate(-(program.transpose @ offset))
-    equations.update(base.weights, ~program.signed)
+    equations.update(base.weights, ~program.signed, _starting_shift(program, base))
     v = np.zeros(program.rhs.size) if program.start is None else program.start
     v = v + equations.solve(program.matrix @ base.hessian(program.slack(v)), 1e-3)
     left = program.slack(v)
@@ -75,6 +82,19 @@ def quadratic_start(program: Program, equations: NormalEquations) -> DualPoint:
     room = program.epsilon - (0.0 if centre is None else centre.divergence)
     eta = max(deviation / math.sqrt(2 * room), gentle, SMALLEST_ETA)
     return program.dual(eta, v + eta * offset)
+
+
+def _starting_shift(program: Program, base: Conjugate) -> FloatArray | None:
+    """What the ridge adds to the curvature at the eta of a start without multipliers."""
+    if program.ridge is None:
+        return None
+    deviation = math.sqrt(max(float(program.objective @ base.hessian(program.objective)), 0.0))
+    return program.ridge * (program.temperature or deviation / math.sqrt(2 * (program.epsilon or 0.5)))
+
+
+def proves_infeasible(program: Program, eta: float, value: float) -> bool:
+    """Whether a dual value at eta lies below what any feasible point would score (weak duality)."""
+    return value < program.least_score(eta) - PROVEN - 1e-12 * eta
 
 
 def free_rows(program: Program, point: DualPoint) -> np.ndarray:
@@ -129,6 +149,8 @@ class Newton:
         Iterations before the best point so far is returned.
     linear_solver
         ``"dense"``, ``"sparse"`` or ``"cg"`` systems; ``"auto"`` chooses by size and structure.
+    slack_suspected
+        Fraction of the starting eta below which the linear program is looked at: small where that program is dear.
     verbose
         Print one line an iteration.
     """
@@ -136,6 +158,7 @@ class Newton:
     tolerance: float = 1e-11
     max_iterations: int = 200
     linear_solver: str = "auto"
+    slack_suspected: float = SLACK_SUSPECTED
     verbose: bool = False
 
     def __post_init__(self) -> None:
@@ -169,7 +192,7 @@ class _Search:
         if self.program.unbounded:
             return linear_answer(self.program)
         point = quadratic_start(self.program, self.equations)
-        suspicion = SLACK_SUSPECTED * point.eta
+        suspicion = max(self.settings.slack_suspected * point.eta, NEGLIGIBLE_ETA)
         message = "iteration limit"
         for _ in range(self.settings.max_iterations):
             free = free_rows(self.program, point)
@@ -177,13 +200,19 @@ class _Search:
             if self._converged(point, free):
                 message = "converged"
                 break
+            if proves_infeasible(self.program, point.eta, point.value):
+                message = "the dual falls below every feasible objective: no point is feasible"
+                break
             if point.eta <= suspicion and point.divergence < (self.program.epsilon or 0.0):
                 suspicion = 0.0
                 if (limit := limit_if_slack(self.program, point)) is not None:
                     return self._answer(0.0, limit.multipliers, limit.point, "the ball is slack")
-            self.equations.update(point.conjugate.weights, free)
+            shift = None if self.program.ridge is None else point.eta * self.program.ridge
+            self.equations.update(point.conjugate.weights, free, shift)
             moved = self._line_search(point, self._direction(point))
             if moved is None:
+                if suspicion > 0 and (limit := limit_if_slack(self.program, point)) is not None:
+                    return self._answer(0.0, limit.multipliers, limit.point, "the ball is slack")
                 message = "no further decrease of the dual"
                 break
             point = moved
@@ -197,7 +226,8 @@ class _Search:
         program, equations = self.program, self.equations
         eta, conjugate = point.eta, point.conjugate
         size = np.abs(point.residual).sum()
-        rtol = min(1e-2, size)
+        # quadratic convergence, but no more than the last step needs (Kelley 1995, equation 6.20)
+        rtol = min(1e-2, max(size, 0.1 * self.settings.tolerance / size)) if size > 0 else 1e-2
         newton = equations.solve(-eta * point.residual, rtol)
         if program.epsilon is None and not self._may_cool(point):
             return Direction(0.0, newton, np.zeros_like(newton), float(point.residual @ newton))

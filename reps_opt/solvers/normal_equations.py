@@ -24,7 +24,7 @@ NEXT_TO_NOTHING = 1e-13
 LARGEST_MAP = 4.5
 """Largest number of products, in units of A's non-zeros, that are worth laying out to assemble ``A diag(w) A'``."""
 
-METHODS = ("auto", "dense", "sparse", "cg")
+METHODS = ("auto", "dense", "sparse", "cg", "sampled")
 
 
 def normal_equations(program: Program, method: str = "auto") -> NormalEquations:
@@ -36,15 +36,46 @@ def normal_equations(program: Program, method: str = "auto") -> NormalEquations:
     flow-consistent mu makes ``gamma P`` a contraction of factor ``sqrt(gamma)`` in the mu-weighted 2-norm. ``sparse``
     LU otherwise: average reward needs it, and so do masses that fall off to nothing far from the start, where
     conjugate gradient's norm no longer looks but the exponential of the Bellman error does.
+
+    Where the rows are a feature matrix rather than sparse, ``sampled`` (:mod:`reps_opt.solvers.sampled_equations`),
+    whatever else is asked for.
     """
+    if program.rhs.size and not sp.issparse(program.matrix):
+        from reps_opt.solvers.sampled_equations import SampledEquations
+
+        return SampledEquations(program)
     if method == "auto":
         method = "dense" if program.rhs.size <= DENSE_LIMIT else _for_many_rows(program)
+    if program.ridge is not None or method == "sampled":
+        raise ValueError("a ridge and sampled equations need dense rows")
     kinds: dict[str, type[NormalEquations]] = {
         "dense": DenseEquations,
         "sparse": SparseEquations,
         "cg": ConjugateGradientEquations,
     }
     return kinds[method](program)
+
+
+def scaled_cholesky(
+    matrix: FloatArray, grounds: np.ndarray | None = None
+) -> tuple[tuple[FloatArray, bool], FloatArray]:
+    """Cholesky factor of a matrix scaled to a unit diagonal, with the least ridge that makes it factor; and the scale.
+
+    A row whose diagonal is zero or lost to rounding is left at its own scale. The matrix is overwritten.
+    """
+    diagonal = np.diag(matrix).copy()
+    scale = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+    matrix *= scale[:, None] * scale[None, :]
+    np.fill_diagonal(matrix, 1.0)
+    if grounds is not None:
+        matrix[grounds, grounds] += 1.0
+    ridge = 1e-15
+    while True:
+        try:
+            return scipy.linalg.cho_factor(matrix, lower=True, check_finite=False), scale
+        except np.linalg.LinAlgError:
+            ridge *= 10
+            np.fill_diagonal(matrix, np.diag(matrix) + ridge)
 
 
 def _for_many_rows(program: Program) -> str:
@@ -66,8 +97,8 @@ class NormalEquations(ABC):
         self.weights = np.zeros(program.n)
         self.stats = {"factorisations": 0, "linear_iterations": 0}
 
-    def update(self, weights: FloatArray, free: np.ndarray) -> None:
-        """Set the weights, and the rows whose multipliers may move."""
+    def update(self, weights: FloatArray, free: np.ndarray, shift: FloatArray | None = None) -> None:
+        """Set the weights, the rows whose multipliers may move, and what a ridge adds to the diagonal (m,)."""
         self.weights = weights
         if not np.array_equal(free, self.free):
             self.free = free
@@ -118,20 +149,8 @@ class DenseEquations(NormalEquations):
     def _prepare(self) -> None:
         weighted = sp.diags_array(self.weights) @ self.columns
         matrix = (self.rows @ weighted).toarray()
-        diagonal = np.diag(matrix).copy()
-        self._scale = self._scaling(diagonal)
-        matrix *= self._scale[:, None] * self._scale[None, :]
-        np.fill_diagonal(matrix, 1.0)
-        matrix[self._grounds, self._grounds] += 1.0
         self.stats["factorisations"] += 1
-        ridge = 1e-15
-        while True:
-            try:
-                self._factor = scipy.linalg.cho_factor(matrix, lower=True, check_finite=False)
-                return
-            except np.linalg.LinAlgError:
-                ridge *= 10
-                np.fill_diagonal(matrix, np.diag(matrix) + ridge)
+        self._factor, self._scale = scaled_cholesky(matrix, self._grounds)
 
     def _apply(self, rhs: FloatArray, rtol: float = 0.0) -> FloatArray:
         return self._scale * scipy.linalg.cho_solve(self._factor, self._scale * rhs, check_finite=False)

@@ -96,8 +96,8 @@ class ScipyDual:
         require_simplex(program, "ScipyDual")
         if program.unbounded:
             return linear_answer(program)
-        if program.signed.any():
-            raise ValueError("ScipyDual takes no inequality rows: use Newton, CvxpyPrimal or CvxpyDual")
+        if program.signed.any() or program.ridge is not None:
+            raise ValueError("ScipyDual takes no inequality rows and no ridge: use Newton, CvxpyPrimal or CvxpyDual")
         if program.epsilon is not None and program.linear_limit is not None:
             limit = program.linear_limit()  # these methods crawl towards eta = 0: look there first
             if limit.divergence <= program.epsilon:
@@ -225,14 +225,19 @@ class _WhitenedDual:
 def _whitening(program: Program, origin: DualPoint) -> Any:
     """Columns T (m, k) with ``T' A H A' T`` the identity at the start: whitened when small, scaled when large."""
     weights = origin.conjugate.weights
-    if program.rhs.size > WHITENED_LIMIT:
+    if program.rhs.size == 0:
+        return np.zeros((0, 0))
+    if program.rhs.size > WHITENED_LIMIT and sp.issparse(program.matrix):
         squared = program.matrix.multiply(program.matrix)
         diagonal = squared @ weights
         return sp.diags_array(1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0)))
-    spread = program.matrix @ sp.diags_array(weights) @ program.transpose
+    if sp.issparse(program.matrix):
+        spread = (program.matrix @ sp.diags_array(weights) @ program.transpose).toarray()
+    else:
+        spread = program.transpose.gram(weights)
     mean = program.matrix @ weights
-    curvature = spread.toarray() - np.outer(mean, mean) / weights.sum()
-    scale = np.diag(spread.toarray()).copy()
+    curvature = spread - np.outer(mean, mean) / weights.sum()
+    scale = np.diag(spread).copy()
     scale = 1.0 / np.sqrt(np.where(scale > 0, scale, 1.0))
     eigenvalues, vectors = scipy.linalg.eigh(curvature * scale[:, None] * scale[None, :])
     kept = eigenvalues > 1e-12 * eigenvalues[-1]

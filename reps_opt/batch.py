@@ -1,0 +1,223 @@
+"""Sampled transitions as frozen arrays: what roll-outs and logs hand to every sample problem.
+
+Shapes: N transitions, E episodes; states (N, ds) and actions (N, da) keep the shape they come in, one row a transition.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from reps_opt.validation import FloatArray, as_float_array, read_only
+
+FORMAT = "reps_opt.Batch/1"
+ROWS = ("states", "actions", "rewards", "next_states", "terminated", "truncated", "episode")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Batch:
+    """Transitions in the order they happened, episode after episode.
+
+    Parameters
+    ----------
+    states, actions, next_states
+        One row a transition: (N,) or (N, k), integers or floats. The three are copied and frozen.
+    rewards
+        (N,).
+    start_states
+        One row an episode (E,) or (E, k). By default the first state of every episode.
+    terminated
+        (N,) whether the process ended there: its next state has no future.
+    truncated
+        (N,) whether only the recording ended there (a time limit): its next state goes on.
+    episode
+        (N,) integers, the same within an episode, never falling. By default a new episode begins after every
+        terminated or truncated transition.
+    info
+        What JSON can hold: where the data came from.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For no transitions, lengths that differ, NaN or infinite numbers, an episode index that falls.
+
+    Examples
+    --------
+    >>> batch = Batch([0, 1, 2], [0, 0, 1], [0.0, 0.0, 1.0], [1, 2, 0], terminated=[False, False, True])
+    >>> batch
+    Batch(3 transitions, 1 episodes, states (1,), actions (1,), mean return 1)
+    >>> batch.returns
+    array([1.])
+    >>> (batch + batch).episode
+    array([0, 0, 0, 1, 1, 1])
+    """
+
+    states: NDArray[Any]
+    actions: NDArray[Any]
+    rewards: FloatArray
+    next_states: NDArray[Any]
+    start_states: NDArray[Any] = None  # type: ignore[assignment]
+    terminated: NDArray[np.bool_] = None  # type: ignore[assignment]
+    truncated: NDArray[np.bool_] = None  # type: ignore[assignment]
+    episode: NDArray[np.int64] = None  # type: ignore[assignment]
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        rewards = as_float_array(self.rewards, "rewards", ("N",))
+        n = rewards.size
+        if n == 0:
+            raise ValueError("rewards is empty: a batch needs at least one transition")
+        states = _as_rows(self.states, "states", n)
+        following = _as_rows(self.next_states, "next_states", n)
+        if following.shape != states.shape:
+            raise ValueError(f"next_states must have the shape of states {states.shape}, got {following.shape}")
+        terminated = _as_flags(self.terminated, "terminated", n)
+        truncated = _as_flags(self.truncated, "truncated", n)
+        episode = _as_episode(self.episode, terminated | truncated)
+        starts = states[_firsts(episode)] if self.start_states is None else _as_rows(self.start_states, "start_states")
+        if starts.shape[1:] != states.shape[1:] or starts.shape[0] == 0:
+            raise ValueError(f"start_states must have rows of shape {states.shape[1:]}, got {starts.shape}")
+        frozen = {
+            "states": states,
+            "actions": _as_rows(self.actions, "actions", n),
+            "rewards": rewards,
+            "next_states": following,
+            "start_states": starts,
+            "terminated": terminated,
+            "truncated": truncated,
+            "episode": episode,
+        }
+        for name, array in frozen.items():
+            object.__setattr__(self, name, read_only(array.copy()))
+        object.__setattr__(self, "info", dict(self.info))
+
+    def __len__(self) -> int:
+        return self.rewards.size
+
+    @property
+    def n_episodes(self) -> int:
+        """Number of episodes, the unfinished ones included."""
+        return int(np.unique(self.episode).size)
+
+    @property
+    def returns(self) -> FloatArray:
+        """Undiscounted sum of rewards of every episode (E,)."""
+        return np.add.reduceat(self.rewards, np.flatnonzero(_firsts(self.episode)))
+
+    def select(self, index: ArrayLike) -> Batch:
+        """The transitions at positions or under a mask, in the order they happened; start states are kept."""
+        chosen = np.asarray(index)
+        if chosen.dtype == bool and chosen.shape != (len(self),):
+            raise ValueError(f"index must be a mask of shape ({len(self)},), got {chosen.shape}")
+        places = np.flatnonzero(chosen) if chosen.dtype == bool else np.sort(chosen)
+        rows = {name: getattr(self, name)[places] for name in ROWS}
+        return Batch(**rows, start_states=self.start_states, info=self.info)
+
+    def select_episodes(self, episodes: ArrayLike) -> Batch:
+        """Whole episodes by position 0...E-1 (negative from the end), with their own start states if one each."""
+        labels = np.unique(self.episode)
+        wanted = labels[np.atleast_1d(episodes)]
+        mask = np.isin(self.episode, wanted)
+        own = self.start_states.shape[0] == labels.size
+        starts = self.start_states[np.isin(labels, wanted)] if own else self.start_states
+        rows = {name: getattr(self, name)[mask] for name in ROWS}
+        return Batch(**rows, start_states=starts, info=self.info)
+
+    @classmethod
+    def concatenate(cls, batches: Iterable[Batch]) -> Batch:
+        """Batches one after the other, their episodes renumbered from zero."""
+        parts = list(batches)
+        if not parts:
+            raise ValueError("batches is empty: at least one is needed")
+        rows = {name: np.concatenate([getattr(part, name) for part in parts]) for name in ROWS if name != "episode"}
+        starts = np.concatenate([part.start_states for part in parts])
+        labels, offset = [], 0
+        for part in parts:
+            labels.append(np.unique(part.episode, return_inverse=True)[1] + offset)
+            offset += part.n_episodes
+        return cls(**rows, start_states=starts, episode=np.concatenate(labels), info=parts[0].info)
+
+    def __add__(self, other: Batch) -> Batch:
+        return Batch.concatenate([self, other])
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write to an ``.npz`` file without pickle, through a temporary file that is synced and renamed over it.
+
+        A process killed at any moment leaves the old file or the new one, never half of one.
+        """
+        target = Path(path)
+        target = target if target.suffix == ".npz" else target.with_name(target.name + ".npz")
+        arrays = {name: getattr(self, name) for name in (*ROWS, "start_states")}
+        header = json.dumps({"format": FORMAT, "info": self.info})
+        handle, temporary = tempfile.mkstemp(dir=target.parent, suffix=".npz.tmp")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                np.savez_compressed(file, header=np.frombuffer(header.encode(), dtype=np.uint8), **arrays)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        return target
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Batch:
+        """Read what :meth:`save` wrote; nothing in the file is executed."""
+        with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as file:
+            header = json.loads(file["header"].tobytes()) if "header" in file else {}
+            if header.get("format") != FORMAT:
+                raise ValueError(f"{path} is not a saved Batch (format {header.get('format')!r}, expected {FORMAT!r})")
+            return cls(**{name: file[name] for name in (*ROWS, "start_states")}, info=header["info"])
+
+    def __repr__(self) -> str:
+        shapes = f"states {self.states.shape[1:] or (1,)}, actions {self.actions.shape[1:] or (1,)}"
+        mean = float(self.returns.mean())
+        return f"Batch({len(self)} transitions, {self.n_episodes} episodes, {shapes}, mean return {mean:g})"
+
+
+def _as_rows(values: ArrayLike, name: str, n: int | None = None) -> NDArray[Any]:
+    """One row a transition, integers kept as integers."""
+    integers = isinstance(values, np.ndarray) and values.dtype.kind in "bui"
+    array = as_float_array(values, name)
+    if array.ndim == 0 or (n is not None and array.shape[0] != n):
+        raise ValueError(f"{name} must have {'some' if n is None else n} rows, got shape {array.shape}")
+    if not integers and np.asarray(values).dtype.kind in "bui":
+        integers = True
+    return np.asarray(values) if integers else array
+
+
+def _as_flags(values: ArrayLike | None, name: str, n: int) -> NDArray[np.bool_]:
+    if values is None:
+        return np.zeros(n, dtype=bool)
+    array = np.asarray(values)
+    if array.shape != (n,):
+        raise ValueError(f"{name} must have shape ({n},), got {array.shape}")
+    if array.dtype != bool and not np.isin(array, (0, 1)).all():
+        raise ValueError(f"{name} must hold booleans, got dtype {array.dtype}")
+    return array.astype(bool)
+
+
+def _as_episode(values: ArrayLike | None, ended: NDArray[np.bool_]) -> NDArray[np.int64]:
+    if values is None:
+        return np.concatenate([[0], np.cumsum(ended[:-1])]).astype(np.int64)
+    array = np.asarray(values)
+    if array.shape != ended.shape or array.dtype.kind not in "ui":
+        raise ValueError(f"episode must be integers of shape {ended.shape}, got {array.dtype} {array.shape}")
+    falls = np.flatnonzero(np.diff(array) < 0)
+    if falls.size:
+        raise ValueError(f"episode[{falls[0] + 1}] falls: the transitions of an episode must lie together, in order")
+    return array.astype(np.int64)
+
+
+def _firsts(episode: NDArray[np.int64]) -> NDArray[np.bool_]:
+    return np.concatenate([[True], np.diff(episode) > 0])

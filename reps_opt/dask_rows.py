@@ -1,0 +1,135 @@
+"""Feature rows in a dask array: every pass is one map-reduce over its blocks, on threads or on a cluster.
+
+The only module that imports dask, an optional extra. Vectors over the samples stay in this process's memory (eight
+bytes a sample each); the matrix is read block by block. A product with the covariance is one map-reduce; the dual
+itself takes two, since its softmax has to know all values first.
+
+Shapes: N samples, d features; the array is X (N, d), chunked along the samples only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+
+from reps_opt.rows import ArrayRows, Rows, Summary
+from reps_opt.validation import FloatArray, check_finite
+
+
+class DaskRows(Rows):
+    """Rows held in a dask array: memory-mapped files, Zarr or HDF5 stores, computations, a cluster's memory.
+
+    The scheduler is whatever dask is set to: threads by default, a ``distributed.Client`` where one is active.
+
+    Parameters
+    ----------
+    array
+        X (N, d). Persist it first if computing it costs more than reading it.
+    validate
+        Check every value in a first pass.
+    """
+
+    def __init__(self, array: Any, validate: bool = True) -> None:
+        super().__init__()
+        self.lazy = array.rechunk({1: -1}).astype(np.float64)
+        self.shape = tuple(array.shape)
+        if any(np.isnan(self.shape)):
+            raise ValueError(f"feature_differences must have a known shape, got {self.shape}: compute its chunk sizes")
+        ends = np.cumsum([0, *self.lazy.chunks[0]])
+        blocks = self.lazy.to_delayed().ravel()
+        self._pieces = [(slice(int(a), int(b)), x) for a, b, x in zip(ends[:-1], ends[1:], blocks, strict=True)]
+        if validate:
+            self._fold(_check, lambda place: (place.start,))
+
+    def _fold(self, work: Callable[..., Any], arguments: Callable[[slice], tuple]) -> list[Any]:
+        """``work(block, *arguments(place))`` for every block, in order: one map over the blocks."""
+        task = dask.delayed(work, pure=False)
+        return list(dask.compute(*[task(block, *arguments(place)) for place, block in self._pieces]))
+
+    def _sum(self, work: Callable[..., Any], arguments: Callable[[slice], tuple]) -> FloatArray:
+        """Sum of ``work(block, *arguments(place))``: one map-reduce, in the order of the blocks."""
+        return np.sum(self._fold(work, arguments), axis=0)
+
+    def fresh(self) -> DaskRows:
+        return DaskRows(self.lazy, validate=False)
+
+    def scaled(self, factors: FloatArray) -> DaskRows:
+        return DaskRows(self.lazy * factors, validate=False)
+
+    def combined(self, directions: FloatArray) -> DaskRows:
+        return DaskRows(self.lazy @ da.from_array(directions, chunks=-1), validate=False)
+
+    def take(self, index: np.ndarray) -> FloatArray:
+        def chosen(place: slice) -> tuple:
+            first, last = np.searchsorted(index, (place.start, place.stop))
+            return (index[first:last] - place.start,)
+
+        return np.concatenate(self._fold(_take, chosen))
+
+    def squared_lengths(self, directions: FloatArray) -> FloatArray:
+        return np.concatenate(self._fold(_squared_lengths, lambda place: (directions,)))
+
+    def summary(self, weights: FloatArray) -> Summary:
+        largest = np.max((self._fold(_largest, lambda place: ())), axis=0)
+        safe = np.where(largest > 0, largest, 1.0)
+        return Summary(safe * np.sqrt(self._sum(_mean_square, lambda place: (safe, weights[place]))), largest)
+
+    def _combine(self, theta: FloatArray) -> FloatArray:
+        return np.concatenate(self._fold(np.matmul, lambda place: (theta,)))
+
+    def _total(self, weights: FloatArray) -> FloatArray:
+        return self._sum(_total, lambda place: (weights[place],))
+
+    def _spread(self, theta: FloatArray, weights: FloatArray, mean: float) -> FloatArray:
+        return self._sum(_spread, lambda place: (theta, weights[place], mean))
+
+    def _gram(self, weights: FloatArray, kept: np.ndarray | None) -> FloatArray:
+        if kept is not None:
+            return ArrayRows(self.take(kept)).gram(weights)
+        return self._sum(_gram, lambda place: (weights[place],))
+
+    def _triangle(self) -> FloatArray:
+        parts = self._fold(_triangle, lambda place: ())
+        return ArrayRows(np.vstack(parts)).triangle()
+
+
+def _check(block: FloatArray, first: int) -> None:
+    if not np.isfinite(block).all():
+        row = int(np.argmax(~np.isfinite(block).all(axis=1)))
+        check_finite(block[row], f"feature_differences[{first + row}]")
+
+
+def _take(block: FloatArray, index: np.ndarray) -> FloatArray:
+    return block[index]
+
+
+def _largest(block: FloatArray) -> FloatArray:
+    return np.abs(block).max(axis=0)
+
+
+def _mean_square(block: FloatArray, safe: FloatArray, weights: FloatArray) -> FloatArray:
+    return weights @ (block / safe) ** 2
+
+
+def _squared_lengths(block: FloatArray, directions: FloatArray) -> FloatArray:
+    return ArrayRows(block).squared_lengths(directions)
+
+
+def _total(block: FloatArray, weights: FloatArray) -> FloatArray:
+    return weights @ block
+
+
+def _spread(block: FloatArray, theta: FloatArray, weights: FloatArray, mean: float) -> FloatArray:
+    return ArrayRows(np.ascontiguousarray(block)).spread(theta, weights, mean)
+
+
+def _gram(block: FloatArray, weights: FloatArray) -> FloatArray:
+    return ArrayRows(np.ascontiguousarray(block)).gram(weights)
+
+
+def _triangle(block: FloatArray) -> FloatArray:
+    return np.asarray(np.linalg.qr(block, mode="r"))

@@ -1,0 +1,58 @@
+"""The eta -> 0 limit of a sample problem: the best weights, whatever their divergence.
+
+Shapes: n samples, m features; weights (n,), multipliers (m,).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from scipy.optimize import linprog
+
+from reps_opt.divergences import KL
+from reps_opt.program import Block, LinearLimit, Program
+from reps_opt.rows import ArrayRows
+from reps_opt.solvers.newton import Newton
+from reps_opt.validation import FloatArray
+
+TIGHT = 1e-9
+"""Reduced cost, in reward ranges, up to which a sample counts as one of the best."""
+
+
+def best_weights(program: Program) -> LinearLimit:
+    """Linear program over the weights that match the features, and the point of its optimal face nearest the base.
+
+    Without features: the tied maxima, weighted as the base weighs them. With features: HiGHS, then a projection.
+    An infeasible linear program gives a divergence of infinity.
+    """
+    c = program.objective
+    unit = float(np.ptp(c)) or 1.0
+    v = np.zeros(program.rhs.size)
+    if v.size:
+        rows = program.transpose.array
+        stacked = np.vstack([rows.T, np.ones(c.size)])
+        result = linprog(-(c - c.max()) / unit, A_eq=stacked, b_eq=np.append(np.zeros(v.size), 1.0), method="highs")
+        if result.x is None:
+            return LinearLimit(program.divergence.reference, v, np.inf)
+        v = -unit * result.eqlin.marginals[:-1]
+    slack = program.slack(v)
+    point = _nearest(program, slack >= slack.max() - TIGHT * unit)
+    return LinearLimit(point, v, program.divergence.value(point))
+
+
+def _nearest(program: Program, tight: np.ndarray) -> FloatArray:
+    """Weights (n,) on the tight samples (n,) only that match the features, nearest to the base."""
+    reference = program.divergence.reference
+    point = np.where(tight, reference, 0.0)
+    point /= point.sum()
+    if program.rhs.size:
+        kept = np.flatnonzero(tight)
+        face = ArrayRows(program.transpose.take(kept))
+        block = Block(face.T, np.zeros(program.rhs.size))
+        blocks = {"features": block}
+        on_face = Program(np.zeros(kept.size), KL(point[kept]), None, blocks, temperature=1.0)
+        answer = Newton().project(replace(on_face, objective=np.zeros(kept.size)))
+        assert answer.point is not None
+        point[kept] = answer.point
+    return point

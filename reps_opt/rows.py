@@ -1,0 +1,244 @@
+"""A feature matrix seen through passes over its rows: the one oracle of the sample dual, in memory or out of core.
+
+Everything a solver asks is a sum over rows, so that one interface serves NumPy arrays and, in
+:mod:`reps_opt.dask_rows`, arrays larger than memory. Vectors over the samples are kept in memory, the matrix need not.
+
+Shapes: N samples, d features; ``matrix`` is X (N, d); coefficients and totals are (d,), values and weights (N,).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from reps_opt.validation import FloatArray
+
+CHUNK_BYTES = 1 << 19
+"""Rows are taken in chunks of about this size, which stay in the cache between a pass's two products."""
+
+PASSES_PER_GRAM = 20
+"""Passes that cost as much as one Gram matrix (measured: 20 to 27 for 50 to 300 features)."""
+
+
+def spending(passes: float, grams: float) -> dict[str, float]:
+    """Passes, Grams, and both in units of one Gram."""
+    spent = grams + passes / PASSES_PER_GRAM
+    return {"passes": math.ceil(passes), "grams": round(grams, 4), "gram_equivalents": round(spent, 4)}
+
+
+class Summary(NamedTuple):
+    """Columns: root mean square under weights that sum to one, and largest magnitude, each (d,)."""
+
+    root_mean_square: FloatArray
+    largest: FloatArray
+
+
+class Rows(ABC):
+    """X (N, d) as an operator that counts: ``rows @ theta``, ``rows.T @ weights``, covariance products and Grams.
+
+    ``passes`` counts passes over the matrix (its two products are one pass, either alone is half of one), ``grams``
+    the Gram matrices, a Gram of some of the rows as that fraction.
+    """
+
+    shape: tuple[int, int]
+
+    def __init__(self) -> None:
+        self.passes = 0.0
+        self.grams = 0.0
+
+    @property
+    def T(self) -> Transposed:  # noqa: N802
+        """The transpose (d, N)."""
+        return Transposed(self)
+
+    def __matmul__(self, theta: FloatArray) -> FloatArray:
+        """X theta (N,)."""
+        self.passes += 0.5
+        return self._combine(theta)
+
+    def total(self, weights: FloatArray) -> FloatArray:
+        """X' weights (d,)."""
+        self.passes += 0.5
+        return self._total(weights)
+
+    def spread(self, theta: FloatArray, weights: FloatArray, mean: float = 0.0) -> FloatArray:
+        """X' diag(weights) (X theta - mean) (d,), in one pass: the covariance times theta."""
+        self.passes += 1.0
+        return self._spread(theta, weights, mean)
+
+    def gram(self, weights: FloatArray, kept: np.ndarray | None = None) -> FloatArray:
+        """X' diag(weights) X (d, d) over the rows at the positions ``kept``, all of them by default."""
+        n = self.shape[0]
+        self.grams += 1.0 if kept is None else kept.size / n
+        return self._gram(weights, kept)
+
+    @property
+    def array(self) -> FloatArray:
+        """All of X in memory."""
+        return self.take(np.arange(self.shape[0]))
+
+    @abstractmethod
+    def fresh(self) -> Rows:
+        """The same rows, with counters of their own."""
+
+    @abstractmethod
+    def take(self, index: np.ndarray) -> FloatArray:
+        """The rows at increasing positions, as an array (k, d)."""
+
+    @abstractmethod
+    def scaled(self, factors: FloatArray) -> Rows:
+        """The rows with every column multiplied by its factor (d,)."""
+
+    @abstractmethod
+    def combined(self, directions: FloatArray) -> Rows:
+        """The rows X directions (N, k) of directions (d, k)."""
+
+    @abstractmethod
+    def squared_lengths(self, directions: FloatArray) -> FloatArray:
+        """Squared length (N,) of every row of X times directions (d, k)."""
+
+    @abstractmethod
+    def summary(self, weights: FloatArray) -> Summary:
+        """Weighted statistics of the columns."""
+
+    @abstractmethod
+    def _combine(self, theta: FloatArray) -> FloatArray: ...
+
+    @abstractmethod
+    def _total(self, weights: FloatArray) -> FloatArray: ...
+
+    @abstractmethod
+    def _spread(self, theta: FloatArray, weights: FloatArray, mean: float) -> FloatArray: ...
+
+    @abstractmethod
+    def _gram(self, weights: FloatArray, kept: np.ndarray | None) -> FloatArray: ...
+
+    def triangle(self) -> FloatArray:
+        """R (d, d) of a QR factorisation of X, for its rank; about two Grams."""
+        self.grams += 2.0
+        return self._triangle()
+
+    @abstractmethod
+    def _triangle(self) -> FloatArray: ...
+
+
+class Transposed:
+    """X' (d, N) of some rows; all it knows is ``@``, ``.T`` and its shape."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.T = rows
+        self.shape = rows.shape[::-1]
+
+    def __matmul__(self, weights: FloatArray) -> FloatArray:
+        return self.T.total(weights)
+
+
+class ArrayRows(Rows):
+    """Rows held in one array in memory.
+
+    Parameters
+    ----------
+    matrix
+        X (N, d), C-contiguous.
+
+    Examples
+    --------
+    >>> rows = ArrayRows(np.array([[1.0, 0.0], [2.0, 1.0]]))
+    >>> rows @ np.array([1.0, 1.0]), rows.T @ np.array([1.0, -1.0])
+    (array([1., 3.]), array([-1., -1.]))
+    >>> rows.spread(np.array([1.0, 1.0]), weights=np.array([1.0, 3.0]))
+    array([19., 9.])
+    >>> rows.passes
+    2.0
+    """
+
+    def __init__(self, matrix: FloatArray) -> None:
+        super().__init__()
+        self.matrix = matrix
+        self.shape = matrix.shape
+
+    def fresh(self) -> ArrayRows:
+        return ArrayRows(self.matrix)
+
+    def take(self, index: np.ndarray) -> FloatArray:
+        return self.matrix[index]
+
+    def chunks(self, n_bytes: int = CHUNK_BYTES) -> list[slice]:
+        """Slices of consecutive rows."""
+        n, d = self.shape
+        step = max(1, n_bytes // (8 * max(d, 1)))
+        return [slice(first, min(first + step, n)) for first in range(0, n, step)]
+
+    def scaled(self, factors: FloatArray) -> ArrayRows:
+        return ArrayRows(self.matrix * factors)
+
+    def combined(self, directions: FloatArray) -> ArrayRows:
+        return ArrayRows(self.matrix @ directions)
+
+    def squared_lengths(self, directions: FloatArray) -> FloatArray:
+        return np.square(self.matrix @ directions).sum(axis=1)
+
+    def summary(self, weights: FloatArray) -> Summary:
+        n_features = self.shape[1]
+        square, largest = np.zeros(n_features), np.zeros(n_features)
+        for place in self.chunks():
+            size = np.abs(self.matrix[place])
+            np.maximum(largest, size.max(axis=0), out=largest)
+        safe = np.where(largest > 0, largest, 1.0)
+        for place in self.chunks():
+            square += weights[place] @ (self.matrix[place] / safe) ** 2
+        return Summary(safe * np.sqrt(square), largest)
+
+    def _combine(self, theta: FloatArray) -> FloatArray:
+        return self.matrix @ theta
+
+    def _total(self, weights: FloatArray) -> FloatArray:
+        return weights @ self.matrix
+
+    def _spread(self, theta: FloatArray, weights: FloatArray, mean: float) -> FloatArray:
+        total = np.zeros(self.shape[1])
+        for place in self.chunks():
+            block = self.matrix[place]
+            total += (weights[place] * (block @ theta - mean)) @ block
+        return total
+
+    def _gram(self, weights: FloatArray, kept: np.ndarray | None) -> FloatArray:
+        if kept is not None:
+            return _gram(self.matrix[kept], weights)
+        total = np.zeros((self.shape[1], self.shape[1]))
+        for place in self.chunks(16 * CHUNK_BYTES):
+            total += _gram(self.matrix[place], weights[place])
+        return total
+
+    def _triangle(self) -> FloatArray:
+        triangle = np.zeros((0, self.shape[1]))
+        for place in self.chunks(64 * CHUNK_BYTES):
+            triangle = np.asarray(np.linalg.qr(np.vstack([triangle, self.matrix[place]]), mode="r"))
+        return triangle
+
+
+def _gram(block: FloatArray, weights: FloatArray) -> FloatArray:
+    scaled = block * np.sqrt(weights)[:, None]
+    return scaled.T @ scaled  # the same array twice: BLAS computes one triangle only
+
+
+def spectrum(triangle: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Singular values (d,), falling, and right singular vectors (d, d), of X with QR factor ``triangle``."""
+    _, singular, vectors = np.linalg.svd(triangle)
+    full = np.zeros(vectors.shape[0])
+    full[: singular.size] = singular
+    return full, vectors.T
+
+
+def as_rows(matrix: Any) -> Rows:
+    """Rows of an array or of a dask array."""
+    if isinstance(matrix, Rows):
+        return matrix
+    if isinstance(matrix, np.ndarray):
+        return ArrayRows(np.ascontiguousarray(matrix))
+    from reps_opt.dask_rows import DaskRows
+
+    return DaskRows(matrix)

@@ -1,0 +1,79 @@
+"""The same oracle over dask arrays, on threads and on a local cluster."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from reps_opt import SampleREPS, Status, solve
+from reps_opt.rows import ArrayRows
+
+da = pytest.importorskip("dask.array")
+from reps_opt.dask_rows import DaskRows  # noqa: E402
+
+
+def draw(n=3000, d=6):
+    rng = np.random.default_rng(0)
+    psi = rng.normal(size=(n, d))
+    return psi[:, 0] + rng.normal(size=n), psi
+
+
+def test_every_pass_equals_the_one_in_memory():
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(100, 3))
+    theta, w, kept = rng.normal(size=3), rng.uniform(size=100), np.array([0, 7, 50, 51, 99])
+    memory, lazy = ArrayRows(x), DaskRows(da.from_array(x, chunks=(33, 2)))
+    for rows in (memory, lazy):
+        rows.passes = rows.grams = 0
+    assert lazy @ theta == pytest.approx(x @ theta)
+    assert lazy.T @ w == pytest.approx(w @ x)
+    assert lazy.spread(theta, w, 0.3) == pytest.approx((w * (x @ theta - 0.3)) @ x)
+    assert lazy.gram(w) == pytest.approx((x.T * w) @ x)
+    assert lazy.gram(w[kept], kept) == pytest.approx((x[kept].T * w[kept]) @ x[kept])
+    assert (lazy.passes, lazy.grams) == (2.0, 1.05)
+    assert lazy.take(kept) == pytest.approx(x[kept])
+    assert lazy.squared_lengths(np.eye(3)) == pytest.approx((x**2).sum(axis=1))
+    assert np.abs(lazy.triangle()) == pytest.approx(np.abs(memory.triangle()))
+    assert lazy.scaled(np.array([1, 2, 3.0])).array == pytest.approx(x * [1, 2, 3])
+    assert lazy.combined(np.ones((3, 1))).array == pytest.approx(x.sum(axis=1, keepdims=True))
+    for one, other in zip(memory.summary(w / w.sum()), lazy.summary(w / w.sum()), strict=True):
+        assert one == pytest.approx(other)
+
+
+@pytest.mark.parametrize("epsilon", [0.5, 2.0])
+def test_out_of_core_is_the_same_answer_for_the_same_passes(epsilon):
+    r, psi = draw()
+    ours = solve(SampleREPS(r, psi, epsilon))
+    lazy = solve(SampleREPS(r, da.from_array(psi, chunks=(700, -1)), epsilon))
+    assert lazy.status == Status.CERTIFIED
+    assert lazy.weights() == pytest.approx(ours.weights(), abs=1e-12)
+    assert lazy.theta == pytest.approx(ours.theta, abs=1e-9)
+    assert lazy.stats["passes"] == ours.stats["passes"]
+    assert lazy.stats["grams"] == ours.stats["grams"]
+
+
+def test_dependent_columns_out_of_core():
+    r, psi = draw(500, 3)
+    twice = np.hstack([psi, psi])
+    lazy = solve(SampleREPS(r, da.from_array(twice, chunks=(200, -1))))
+    assert (lazy.status, lazy.rank) == (Status.CERTIFIED, 3)
+    assert lazy.theta == pytest.approx(solve(SampleREPS(r, twice)).theta, abs=1e-8)
+
+
+def test_bad_values_are_found_with_their_place():
+    r, psi = draw(100, 2)
+    psi[61, 1] = np.nan
+    with pytest.raises(ValueError, match=r"feature_differences\[61\]\[1\] is nan"):
+        SampleREPS(r, da.from_array(psi, chunks=(20, -1)))
+    with pytest.raises(ValueError, match="must have shape"):
+        SampleREPS(r[1:], da.from_array(psi, chunks=(20, -1)))
+
+
+def test_on_a_local_cluster():
+    distributed = pytest.importorskip("distributed")
+    r, psi = draw(800, 4)
+    expected = solve(SampleREPS(r, psi)).weights()
+    quiet = {"dashboard_address": None, "n_workers": 2, "threads_per_worker": 1}
+    with distributed.LocalCluster(host="127.0.0.1", **quiet) as cluster, distributed.Client(cluster):
+        solution = solve(SampleREPS(r, da.from_array(psi, chunks=(200, -1))))
+    assert solution.weights() == pytest.approx(expected, abs=1e-12)

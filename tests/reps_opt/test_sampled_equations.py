@@ -1,0 +1,98 @@
+"""Rows as an operator, and the systems of the sample dual solved by sampled preconditioners."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from reps_opt import SampleREPS, solve
+from reps_opt.divergences import KL
+from reps_opt.program import Block, Program
+from reps_opt.rows import ArrayRows, spectrum
+from reps_opt.solvers import Newton
+from reps_opt.solvers.normal_equations import normal_equations
+from reps_opt.solvers.sampled_equations import SampledEquations
+
+
+def program_of(x, **more):
+    n, d = x.shape
+    return Program(x[:, 0], KL(np.full(n, 1 / n)), 0.5, {"features": Block(ArrayRows(x).T, np.zeros(d))}, **more)
+
+
+@pytest.mark.parametrize("n", [40, 20_000], ids=["all rows", "drawn rows"])
+@pytest.mark.parametrize("ridge", [False, True])
+def test_solves_the_weighted_covariance(n, ridge):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(n, 5)) * [1, 10, 1, 0.1, 1] + 0.3
+    w = rng.gamma(0.3, size=n)
+    w /= w.sum()
+    shift = np.full(5, 0.2) if ridge else None
+    equations = normal_equations(program_of(x))
+    assert isinstance(equations, SampledEquations)
+    equations.update(w, np.ones(5, dtype=bool), shift)
+    covariance = (x.T * w) @ x - np.outer(w @ x, w @ x) + (0.2 * np.eye(5) if ridge else 0)
+    rhs = rng.normal(size=5)
+    exact = np.linalg.solve(covariance, rhs)
+    error = equations.solve(rhs, 1e-6) - exact
+    assert error @ covariance @ error <= 1e-10 * (exact @ covariance @ exact)
+    assert equations.stats["grams"] == pytest.approx(1.0 if n == 40 else 0.0, abs=0.2)
+
+
+def test_a_heavy_row_is_always_drawn():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(50_000, 4))
+    x[123] *= 1e3
+    w = np.full(50_000, 1.0)
+    w[7] = 5e4
+    equations = normal_equations(program_of(x))
+    equations.update(w / w.sum(), np.ones(4, dtype=bool))
+    kept, _ = equations._draw(800)
+    assert {7, 123} <= set(kept)
+    assert 500 < kept.size < 1100
+
+
+def test_grams_and_passes_are_counted():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(5_000, 4))
+    solution = solve(SampleREPS(x[:, 0] + rng.normal(size=5_000), x, 0.5))
+    stats = solution.stats
+    assert stats["gram_equivalents"] == pytest.approx(stats["grams"] + stats["passes"] / 20, abs=0.06)
+    assert 0 < stats["gram_equivalents"] <= 5
+    again = solve(solution.problem)
+    assert again.stats["passes"] == stats["passes"]  # counted anew for every solve
+
+
+def test_the_answer_does_not_depend_on_the_draw():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(20_000, 6))
+    problem = SampleREPS(x[:, 0] + rng.normal(size=20_000), x, 1.0)
+    one, two = solve(problem), solve(problem, Newton(tolerance=1e-9))
+    assert one.theta == pytest.approx(two.theta, abs=1e-7)
+    assert (solve(problem).weights() == one.weights()).all()  # the draw is seeded: bit for bit the same
+
+
+def test_rows_by_chunks():
+    rng = np.random.default_rng(0)
+    x, w, theta = rng.normal(size=(1_000, 7)), rng.uniform(size=1_000), rng.normal(size=7)
+    rows = ArrayRows(x)
+    assert len(rows.chunks(8 * 7 * 300)) == 4
+    assert rows.gram(w) == pytest.approx((x.T * w) @ x)
+    assert rows.spread(theta, w, 0.5) == pytest.approx((w * (x @ theta - 0.5)) @ x)
+    rms, largest = rows.summary(w / w.sum())
+    assert rms == pytest.approx(np.sqrt(w @ x**2 / w.sum()))
+    assert largest == pytest.approx(np.abs(x).max(axis=0))
+    singular, directions = spectrum(rows.triangle())
+    assert singular == pytest.approx(np.linalg.svd(x)[1])
+    assert np.linalg.norm(x @ directions, axis=0) == pytest.approx(singular)
+
+
+def test_the_spectrum_of_few_rows_is_padded():
+    singular, directions = spectrum(ArrayRows(np.ones((1, 3))).triangle())
+    assert singular == pytest.approx([np.sqrt(3), 0, 0], abs=1e-12)
+    assert directions.shape == (3, 3)
+
+
+def test_a_ridge_needs_dense_rows():
+    program = Program(np.ones(3), KL(np.full(3, 1 / 3)), 0.5, ridge=np.zeros(0))
+    with pytest.raises(ValueError, match="need dense rows"):
+        Newton().solve(program)
