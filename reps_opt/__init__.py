@@ -3,7 +3,9 @@
 from reps_opt._lazy import lazy_names
 
 _ORIGIN = {
+    "FiniteHorizonREPS": ".problems.horizon",
     "MDP": ".mdp",
+    "ORePS": ".problems.adversarial",
     "REPS": ".problems.occupancy",
     "LinearProgram": ".problems.occupancy",
     "TrustRegionStep": ".problems.steps",
@@ -17,6 +19,7 @@ _ORIGIN = {
     "Solution": ".solution",
     "Status": ".solution",
     "solve": ".solving",
+    "surrogate_step": ".problems.horizon_surrogate",
 }
 
 __version__ = "0.1.0"

@@ -30,6 +30,11 @@ def solve(problem: Problem, solver: Solver | None = None) -> Solution:
     Solution
         ``certified``, ``uncertified``, ``infeasible`` or ``failed``; it never raises for a solver's troubles.
 
+    Raises
+    ------
+    TypeError
+        For a route that the problem's kind of dual does not fit.
+
     Examples
     --------
     >>> from reps_opt import MDP, REPS, solve
@@ -41,6 +46,9 @@ def solve(problem: Problem, solver: Solver | None = None) -> Solution:
     """
     began = time.perf_counter()
     route = problem.default_solver() if solver is None else solver
+    if problem.routes is not None and not isinstance(route, problem.routes):
+        known = ", ".join(kind.__name__ for kind in problem.routes)
+        raise TypeError(f"solver must be {known} for {problem!r}, whose dual is its own; got {type(route).__name__}")
     if problem.infeasible:
         solution = problem.infeasible_solution()
     else:

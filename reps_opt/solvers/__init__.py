@@ -11,6 +11,8 @@ _ORIGIN = {
     "CvxpyPrimal": ".cvxpy_conic",
     "CvxpyDual": ".cvxpy_conic",
     "Quadratic": ".quadratic",
+    "PerStepNewton": ".per_step",
+    "SoftBackup": ".soft_backup",
     "Answer": ".answer",
 }
 
