@@ -6,14 +6,15 @@ A program whose ball is quadratic has a route of its own, ``Quadratic``: one fac
 from reps_opt._lazy import lazy_names
 
 _ORIGIN = {
-    "Newton": ".newton",
-    "ScipyDual": ".scipy_dual",
-    "CvxpyPrimal": ".cvxpy_conic",
-    "CvxpyDual": ".cvxpy_conic",
-    "Quadratic": ".quadratic",
-    "PerStepNewton": ".per_step",
-    "SoftBackup": ".soft_backup",
     "Answer": ".answer",
+    "CvxpyDual": ".cvxpy_conic",
+    "CvxpyPrimal": ".cvxpy_conic",
+    "Newton": ".newton",
+    "PerStepNewton": ".per_step",
+    "Quadratic": ".quadratic",
+    "ScipyDual": ".scipy_dual",
+    "SoftBackup": ".soft_backup",
+    "Statewise": ".statewise",
 }
 
 __all__ = [*_ORIGIN]
