@@ -214,6 +214,23 @@ def test_gymnasium_tables_from_tiny_to_slack(ball: str) -> None:
             assert np.isnan(solution.value[0]).sum() == (0 if ball == "trajectory" else mdp.n_states - 1)
 
 
+@pytest.mark.parametrize("epsilon", [1.0, 3.0])
+def test_balls_that_are_slack_in_some_steps_lose_no_accuracy_to_rounding(epsilon: float) -> None:
+    mdp = MDP.from_gymnasium("CliffWalking-v1", gamma=1.0)
+    solution = solve(FiniteHorizonREPS(mdp, mdp.uniform_policy(), 20, epsilon, "per_step"))
+    assert (solution.eta < 1e-5).any()
+    assert (solution.eta > 1e-2).any()
+    assert solution.certificate.gap <= 1e-7
+
+
+def test_rewards_are_discounted_from_the_first_step() -> None:
+    mdp = MDP(np.ones((1, 2, 1)), [[1.0, 3.0]], gamma=0.5)
+    uniform, best = (solve(FiniteHorizonREPS(mdp, [[0.5, 0.5]], 3, epsilon)) for epsilon in (0.0, np.inf))
+    assert uniform.objective == pytest.approx(2 * 1.75)
+    assert best.objective == pytest.approx(3 * 1.75)
+    np.testing.assert_allclose(best.value[:, 0], [5.25, 2.25, 0.75])
+
+
 def test_constant_rewards_keep_the_reference() -> None:
     mdp = envs.garnet(4, 2, 2, seed=0, gamma=1.0)
     flat = MDP(mdp.transitions, np.full((4, 2), 3.0), gamma=1.0)
