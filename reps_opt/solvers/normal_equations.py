@@ -71,7 +71,7 @@ class NormalEquations(ABC):
 
         Where the rows imply the mass, the rank-one term moves the solution along the gauge only, and is left out.
         """
-        d = self._apply(rhs[self.free], rtol)
+        d = self._apply(rhs[self.free], rtol if self._spread is None else 0.0)
         if self._spread is not None:
             u, z, left = self._spread
             if left > 1e-13 * self.weights.sum():
@@ -167,6 +167,7 @@ class ConjugateGradientEquations(NormalEquations):
         squared = self.rows.copy()
         squared.data = squared.data**2
         self._inverse_diagonal = self._scaling(squared @ self.weights) ** 2
+        self._inverse_diagonal[self._grounds] = 0.0  # no direction ever moves a ground
 
     def _apply(self, rhs: FloatArray, rtol: float = 0.0) -> FloatArray:
         """Preconditioned conjugate gradient from zero (Nocedal and Wright 2006, algorithm 5.3)."""
