@@ -3,6 +3,8 @@
 Each divergence D is a convex function on the probability simplex {x >= 0, sum x = 1} of its n coordinates. Solvers see
 it through its conjugate there, D*(y) = max_x <x, y> - D(x), whose gradient is the maximiser x and whose Hessian has the
 form ``diag(w) - w w' / sum(w)``: a weighted covariance. A new divergence is one subclass.
+
+Shapes: n coordinates; m groups of them (the states, where the coordinates are state-action pairs).
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.special import kl_div, logsumexp
 
+from reps_opt.graph import IntArray
 from reps_opt.validation import FloatArray, read_only
 
 
@@ -45,10 +48,38 @@ class Conjugate:
         return self.weights * (direction - mean)
 
 
+def group_max(values: FloatArray, group: IntArray, n_groups: int) -> FloatArray:
+    """Largest value (m,) of each group."""
+    top = np.full(n_groups, -np.inf)
+    np.maximum.at(top, group, values)
+    return top
+
+
+def softmax_within(exponent: FloatArray, group: IntArray, n_groups: int) -> tuple[FloatArray, FloatArray]:
+    """Softmax (n,) of the exponents within each group, and the groups' log partition functions (m,)."""
+    top = group_max(exponent, group, n_groups)
+    weight = np.exp(exponent - top[group])
+    total = np.bincount(group, weights=weight, minlength=n_groups)
+    return weight / total[group], top + np.log(total)
+
+
 class Divergence(ABC):
     """A convex function on the simplex, with its minimiser ``reference`` and its conjugate."""
 
     reference: FloatArray
+
+    truncates: bool = False
+    """Whether the maximiser of the conjugate can be exactly zero where the reference is positive."""
+
+    @property
+    def bounded(self) -> bool:
+        """Whether D is finite somewhere, given the mass of the reference that is out of reach."""
+        return True
+
+    @property
+    def finite_at_zero(self) -> bool:
+        """Whether D stays finite where x vanishes and the reference does not."""
+        return True
 
     @abstractmethod
     def value(self, x: FloatArray) -> float:
@@ -57,6 +88,18 @@ class Divergence(ABC):
     @abstractmethod
     def conjugate(self, y: FloatArray) -> Conjugate:
         """D* and its derivatives at y (n,)."""
+
+    def within(self, y: FloatArray, group: IntArray, n_groups: int) -> FloatArray:
+        """Conditionals (n,) of the maximiser at y within each group; the best coordinates of a group without mass."""
+        point = self.conjugate(y).point
+        mass = np.bincount(group, weights=point, minlength=n_groups)[group]
+        best = self.reference * (y >= group_max(y, group, n_groups)[group])
+        best_mass = np.bincount(group, weights=best, minlength=n_groups)[group]
+        return np.where(mass > 0, point / np.where(mass > 0, mass, 1.0), best / best_mass)
+
+    def multipliers(self, y: FloatArray, eta: float) -> dict[str, float]:
+        """Multipliers by name of what the ball stands for, given its own, ``eta``, at the maximiser for y."""
+        return {"kl": eta}
 
     @abstractmethod
     def expression(self, cp: Any, x: Any) -> Any:
@@ -101,6 +144,10 @@ class KL(Divergence):
         normaliser = float(logsumexp(exponent))
         point = np.exp(exponent - normaliser)
         return Conjugate(normaliser, point, point, normaliser)
+
+    def within(self, y: FloatArray, group: IntArray, n_groups: int) -> FloatArray:
+        """Softmax of ``log q + y`` within each group, by log-sum-exp: right where masses underflow."""
+        return softmax_within(self._log_reference + y, group, n_groups)[0]
 
     def expression(self, cp: Any, x: Any) -> Any:
         return cp.sum(cp.rel_entr(x, self.reference))

@@ -14,13 +14,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from reps_opt.divergences import KL, Divergence, NoBall
+from reps_opt.f_divergences import Factory, divergence_factory
 from reps_opt.mdp import MDP
 from reps_opt.problem import Problem
+from reps_opt.problems.budgets import Budgets, Cheapest, as_budgets
 from reps_opt.problems.occupancy_solution import OccupancySolution
 from reps_opt.problems.readback import read_answer, read_infeasible
 from reps_opt.problems.reduction import Reduction, reduce
 from reps_opt.program import Centre, LinearLimit, Program, Scale
 from reps_opt.solvers.answer import Answer
+from reps_opt.solvers.linear import highs_limit
 from reps_opt.solvers.newton import Newton
 from reps_opt.validation import FloatArray, as_float_array, as_scalar, check_nonnegative, read_only
 
@@ -29,8 +32,31 @@ CONSISTENT = 1e-11
 
 TIGHT = 1e-9
 """Bellman error, in units of the largest value, up to which an action counts as optimal in the linear program."""
+
+ROOM = 1e-6
+"""Room to its budgets, in units of each cost's range, that a centre needs to serve as the anchor."""
+
 SINGLE_POINT = 1e-15
 """Radius, beyond the smallest feasible one, up to which the ball counts as a single point."""
+
+
+def as_reference(reference: ArrayLike, mdp: MDP) -> FloatArray:
+    """Validate a reference distribution (S, A), and scale it to sum one."""
+    q = as_float_array(reference, "reference", mdp.rewards.shape)
+    check_nonnegative(q, "reference")
+    total = float(q.sum())
+    if total == 0:
+        raise ValueError("reference sums to zero: it must put mass somewhere")
+    return read_only(q / total)
+
+
+def as_radius(epsilon: float | None, temperature: float | None) -> tuple[float | None, float | None]:
+    """Validate a radius (ball) or a temperature (penalty), of which exactly one must be given."""
+    if (epsilon is None) == (temperature is None):
+        raise ValueError("exactly one of epsilon (ball) and temperature (penalty) must be given")
+    if epsilon is not None:
+        return as_scalar(epsilon, "epsilon", low=0.0, infinite=True), None
+    return None, as_scalar(temperature, "temperature", low=0.0, low_open=True)
 
 
 class OccupancyProblem(Problem):
@@ -43,6 +69,7 @@ class OccupancyProblem(Problem):
     reference: FloatArray | None = None
     epsilon: float | None = math.inf
     temperature: float | None = None
+    budgets: Budgets | None = None
 
     def _allowed(self) -> np.ndarray:
         """Mask (S*A,) of the pairs that may carry mass."""
@@ -72,6 +99,7 @@ class OccupancyProblem(Problem):
             self._divergence(reduction),
             self.epsilon,
             {"flow": reduction.flow()},
+            {} if self.budgets is None else {"budgets": self.budgets.block(reduction.pairs)},
             temperature=self.temperature,
             grounds=reduction.grounds(),
             mass_implied=self.mdp.gamma < 1,
@@ -80,21 +108,68 @@ class OccupancyProblem(Problem):
 
     @cached_property
     def centre(self) -> Centre:
-        """The occupancy closest to the reference: the reference itself where it is flow-consistent."""
+        """The occupancy closest to the reference that keeps the budgets: the reference itself where it does."""
         program = self.program
         reference = program.divergence.reference
-        missed = np.abs(program.residual(reference)).sum() + abs(reference.sum() - 1.0)
+        if not program.divergence.bounded:
+            return Centre(reference, np.zeros(program.rhs.size), math.inf)
+        missed = program.violation(reference) + abs(reference.sum() - 1.0)
         if missed <= CONSISTENT or isinstance(program.divergence, NoBall):
             return Centre(reference, np.zeros(program.rhs.size), 0.0)
-        answer = Newton().project(program)
+        answer = self._projector().project(program)
         assert answer.point is not None
         assert answer.multipliers is not None
         return Centre(answer.point, answer.multipliers, program.divergence.value(answer.point))
 
+    def _projector(self) -> Newton:
+        """What finds the point of a program that is closest to the reference."""
+        return Newton()
+
+    @cached_property
+    def anchor(self) -> FloatArray:
+        """A point (n,) that keeps the ball and the budgets with room to spare, where there is one.
+
+        The centre; where it leaves a budget no room, the centre moved towards the cheapest occupancy as far as the
+        ball has room for.
+        """
+        centre, program = self.centre, self.program
+        rows = program.inequalities.get("budgets")
+        if rows is None or np.all(rows.matrix @ centre.point < rows.rhs - ROOM):
+            return centre.point
+        assert self._cheapest is not None
+        if isinstance(program.divergence, NoBall):
+            return self._cheapest.point
+        epsilon = math.inf if self.epsilon is None else self.epsilon
+        share = 0.5
+        while share > 1e-12:
+            moved = (1 - share) * centre.point + share * self._cheapest.point
+            if program.divergence.value(moved) <= (centre.divergence + epsilon) / 2:
+                return moved
+            share /= 2
+        return centre.point
+
+    @cached_property
+    def _cheapest(self) -> Cheapest | None:
+        if self.budgets is None or self.reduction is None:
+            return None
+        return self.budgets.cheapest(self.reduction)
+
+    @cached_property
+    def violation(self) -> float:
+        """Least amount by which every budget would have to be raised, in units of the costs; zero if they are kept."""
+        if self.budgets is None or self.reduction is None:
+            return 0.0
+        reference = self.program.divergence.reference
+        if self.program.violation(reference) + abs(reference.sum() - 1.0) <= CONSISTENT:
+            return 0.0
+        assert self._cheapest is not None
+        unit = float(self.budgets.span.max())
+        return self._cheapest.excess if self._cheapest.excess > CONSISTENT * unit else 0.0
+
     @property
     def epsilon_min(self) -> float:
         """Smallest radius for which the problem is feasible; infinite when none is."""
-        return math.inf if self.reduction is None else self.centre.divergence
+        return math.inf if self.reduction is None or self.violation > 0 else self.centre.divergence
 
     def __repr__(self) -> str:
         ball = f", epsilon={self.epsilon:g}" if self.epsilon is not None and self.epsilon < math.inf else ""
@@ -109,7 +184,7 @@ class OccupancyProblem(Problem):
     @cached_property
     def infeasible(self) -> bool:
         """Whether the ball is too small, by the dual bound on the smallest divergence."""
-        if self.reduction is None:
+        if self.reduction is None or self.epsilon_min == math.inf:
             return True
         if self.epsilon is None or self.epsilon >= self.centre.divergence:
             return False
@@ -140,10 +215,16 @@ class OccupancyProblem(Problem):
         return read_infeasible(self)
 
     def _linear_limit(self) -> LinearLimit:
-        """Policy iteration for the linear program, then the point of its optimal face closest to the reference."""
+        """Policy iteration for the linear program, then the point of its optimal face closest to the reference.
+
+        With budgets the linear program goes to HiGHS, and the point is a vertex.
+        """
         program, reduction = self.program, self.reduction
         assert reduction is not None
-        optimum = reduction.optimum()
+        if self.budgets is not None:
+            limit = highs_limit(program)
+            return limit or LinearLimit(self.anchor, np.zeros(program.rhs.size), program.divergence.value(self.anchor))
+        optimum, _ = reduction.optimum()
         slack = program.slack(optimum.value)
         unit = max(float(np.ptp(program.objective)), 1e-3 * float(np.abs(optimum.value).max()))
         tight = slack >= slack.max() - TIGHT * unit
@@ -156,7 +237,10 @@ class OccupancyProblem(Problem):
         allowed[reduction.pairs[tight]] = True
         face = reduce(self.mdp, allowed)
         assert face is not None
-        answer = Newton().project(self._pose(face, np.zeros(face.pairs.size)))
+        posed = self._pose(face, np.zeros(face.pairs.size))
+        if not posed.divergence.bounded:  # every point of the face is infinitely far: any will do
+            posed = replace(posed, divergence=KL(posed.divergence.reference))
+        answer = self._projector().project(posed)
         assert answer.point is not None
         point = np.zeros(reduction.pairs.size)
         point[np.searchsorted(reduction.pairs, face.pairs)] = answer.point
@@ -168,7 +252,8 @@ class OccupancyProblem(Problem):
         Parameters
         ----------
         side
-            ``"primal"``: variable ``occupancy`` (n,), constraints labelled ``flow``, ``normalisation`` and ``kl``.
+            ``"primal"``: variable ``occupancy`` (n,), constraints labelled ``flow``, ``budgets``, ``normalisation``
+            and ``kl``.
             ``"dual"``: variables ``flow`` (the values, (m,)), ``normalisation`` and ``kl`` (eta); each constraint has
             the label of what it comes from: ``flow`` defines the Bellman error, and its multiplier is the occupancy;
             ``kl`` and ``normalisation`` bound the partition function.
@@ -180,7 +265,11 @@ class OccupancyProblem(Problem):
         """
         from reps_opt.solvers.cvxpy_conic import pose
 
-        return pose(self.program, side).problem
+        if self.budgets is None:
+            return pose(self.program, side).problem
+        assert self.reduction is not None
+        rows = {"budgets": self.budgets.original(self.reduction.pairs)}
+        return pose(replace(self.program, inequalities=rows), side).problem
 
 
 class REPS(OccupancyProblem):
@@ -209,15 +298,25 @@ class REPS(OccupancyProblem):
         Radius of the ball, in nats: 0 leaves the reference, infinity makes the linear program.
     temperature
         Instead of ``epsilon``: a fixed eta > 0, in reward units a nat (penalty form).
+    costs
+        Further rewards to be bounded (K, S, A), or a list of K arrays (S, A): rows ``<p, c_k> <= d_k`` [nu_k >= 0].
+    budgets
+        d (K,), one for each cost, on the scale of the mean reward ``<p, r>``.
+    divergence
+        What takes the place of KL in the ball: ``"kl"``, ``"chi2"``, ``"reverse_kl"``, ``("alpha", a)``, or a callable
+        that makes a :class:`~reps_opt.divergences.Divergence` from its reference;
+        see :mod:`reps_opt.f_divergences`.
 
     Raises
     ------
     TypeError, ValueError
         For a reference of the wrong shape or dtype, with NaN, negative entries or sum zero; a negative or NaN
-        epsilon; epsilon and temperature both given, or neither.
+        epsilon; epsilon and temperature both given, or neither; costs and budgets that do not fit.
 
     References
     ----------
+    Altman (1999), *Constrained Markov decision processes*, chapter 3 (budgets).
+    Belousov, Peters (2017), *f-Divergence constrained policy improvement*, equation 9.
     Peters, Muelling, Altun (2010), *Relative entropy policy search*, equations 1-6 (the dual is their equation 8,
     for average reward).
 
@@ -234,20 +333,20 @@ class REPS(OccupancyProblem):
     """
 
     def __init__(
-        self, mdp: MDP, reference: ArrayLike, epsilon: float | None = None, temperature: float | None = None
+        self,
+        mdp: MDP,
+        reference: ArrayLike,
+        epsilon: float | None = None,
+        costs: ArrayLike | None = None,
+        budgets: ArrayLike | None = None,
+        temperature: float | None = None,
+        divergence: str | tuple[str, float] | Factory = "kl",
     ) -> None:
         self.mdp = mdp
-        q = as_float_array(reference, "reference", mdp.rewards.shape)
-        check_nonnegative(q, "reference")
-        total = float(q.sum())
-        if total == 0:
-            raise ValueError("reference sums to zero: it must put mass somewhere")
-        self.reference = read_only(q / total)
-        if (epsilon is None) == (temperature is None):
-            raise ValueError("exactly one of epsilon (ball) and temperature (penalty) must be given")
-        self.epsilon = None if epsilon is None else as_scalar(epsilon, "epsilon", low=0.0, infinite=True)
-        if temperature is not None:
-            self.temperature = as_scalar(temperature, "temperature", low=0.0, low_open=True)
+        self.reference = as_reference(reference, mdp)
+        self.epsilon, self.temperature = as_radius(epsilon, temperature)
+        self.budgets = as_budgets(costs, budgets, mdp.rewards.shape)
+        self._factory = divergence_factory(divergence)
 
     def _allowed(self) -> np.ndarray:
         assert self.reference is not None
@@ -255,7 +354,7 @@ class REPS(OccupancyProblem):
 
     def _divergence(self, reduction: Reduction) -> Divergence:
         assert self.reference is not None
-        return KL(self.reference.ravel()[reduction.pairs])
+        return self._factory(self.reference.ravel()[reduction.pairs])
 
 
 class LinearProgram(OccupancyProblem):
@@ -271,6 +370,9 @@ class LinearProgram(OccupancyProblem):
     ----------
     mdp
         The :class:`~reps_opt.MDP`. With ``gamma == 1`` the stationary distribution may choose its end component.
+    costs, budgets
+        Rows ``<p, c_k> <= d_k`` [nu_k >= 0], as in :class:`REPS`. A policy that keeps them may have to randomise, in
+        at most as many states as there are budgets; HiGHS finds it.
 
     References
     ----------
@@ -285,8 +387,9 @@ class LinearProgram(OccupancyProblem):
     True
     """
 
-    def __init__(self, mdp: MDP) -> None:
+    def __init__(self, mdp: MDP, costs: ArrayLike | None = None, budgets: ArrayLike | None = None) -> None:
         self.mdp = mdp
+        self.budgets = as_budgets(costs, budgets, mdp.rewards.shape)
 
     def _allowed(self) -> np.ndarray:
         return np.ones(self.mdp.rewards.size, dtype=bool)

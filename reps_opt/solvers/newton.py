@@ -34,6 +34,12 @@ LARGEST_TRAVEL = 1.0
 LARGEST_START_SPREAD = 5.0
 """Largest range of slack / eta at the start."""
 
+DAMPING = 0.1
+"""Curvature added, in units of the reference and of the error, where a divergence has exact zeros."""
+
+COOL_WHEN = 0.3
+"""1-norm of the residual up to which eta is lowered towards a fixed temperature."""
+
 SMALLEST_ETA = 1e-10
 """Where the search starts when the multipliers explain the objective completely."""
 
@@ -52,6 +58,7 @@ def quadratic_start(program: Program, equations: NormalEquations) -> DualPoint:
 
     The multipliers explain as much of the objective's variance as they can, and eta follows from what is left:
     KL is about ``variance / (2 eta^2)``. A reference that misses the constraints counts with ``eta v0`` of its centre.
+    A fixed temperature is approached from an eta at which the model holds.
     """
     centre = program.centre
     offset = np.zeros(program.rhs.size) if centre is None else centre.multipliers
@@ -60,7 +67,8 @@ def quadratic_start(program: Program, equations: NormalEquations) -> DualPoint:
     v = equations.solve(program.matrix @ base.hessian(program.objective), 1e-3)
     if program.epsilon is None:
         assert program.temperature is not None
-        return program.dual(program.temperature, v + program.temperature * offset)
+        eta = max(program.temperature, float(np.ptp(program.slack(v))) / LARGEST_START_SPREAD)
+        return program.dual(eta, v + eta * offset)
     left = program.slack(v)
     deviation = math.sqrt(max(float(left @ base.hessian(left)), 0.0))
     room = program.epsilon - (0.0 if centre is None else centre.divergence)
@@ -147,7 +155,10 @@ class _Search:
                 suspicion = 0.0
                 if (limit := limit_if_slack(self.program, point)) is not None:
                     return self._answer(0.0, limit.multipliers, limit.point, "the ball is slack")
-            self.equations.update(point.conjugate.weights, free)
+            self.equations.update(self._curvature(point), free)
+            if self._cooling(point) and self._error(point) <= COOL_WHEN:
+                point = self._cool(point)
+                continue
             moved = self._line_search(point, self._direction(point))
             if moved is None:
                 message = "no further decrease of the dual"
@@ -155,14 +166,44 @@ class _Search:
             point = moved
         return self._answer(point.eta, point.multipliers, point.conjugate.point, message)
 
+    def _curvature(self, point: DualPoint) -> FloatArray:
+        """Weights of the systems: those of the conjugate, damped where they vanish and would leave a system singular.
+
+        The damping falls with the error, so that the last steps are Newton's (Li, Fukushima, Qi, Yamashita 2004).
+        """
+        weights, divergence = point.conjugate.weights, self.program.divergence
+        if not divergence.truncates:
+            return weights
+        return weights + DAMPING * min(1.0, self._error(point)) * divergence.reference
+
     def _free(self, point: DualPoint) -> np.ndarray:
         held = self.program.signed & (point.multipliers <= 0) & (point.residual >= 0)
         return ~held
 
     def _converged(self, point: DualPoint, free: np.ndarray) -> bool:
+        if self._cooling(point):
+            return False
         tolerance = self.settings.tolerance
         off_ball = 0.0 if self.program.epsilon is None else abs(point.divergence - self.program.epsilon)
         return np.abs(point.residual[free]).sum() <= tolerance and off_ball <= tolerance
+
+    def _cooling(self, point: DualPoint) -> bool:
+        return self.program.temperature is not None and point.eta > self.program.temperature
+
+    def _cool(self, point: DualPoint) -> DualPoint:
+        """Lower eta towards the fixed temperature, along the curve of minimising multipliers."""
+        program, target = self.program, self.program.temperature
+        assert target is not None
+        along = -self.equations.solve(program.matrix @ point.conjugate.hessian(point.slack / point.eta), 1e-2)
+        log_step = min(1.0, math.log(point.eta / target))
+        while True:
+            eta = max(point.eta * math.exp(-log_step), target)
+            v = point.multipliers + (eta - point.eta) * along
+            v[program.signed] = np.maximum(v[program.signed], 0.0)
+            trial = program.dual(eta, v)
+            if self._travelled(point, trial) <= LARGEST_TRAVEL or log_step < 1e-6:
+                return trial
+            log_step /= 2
 
     def _direction(self, point: DualPoint) -> Direction:
         program, equations = self.program, self.equations

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
-from scipy.optimize import minimize
+from scipy.optimize import OptimizeResult, minimize
 
-from reps_opt.program import DualPoint, Program
+from reps_opt.graph import BoolArray
+from reps_opt.program import Block, DualPoint, Program
 from reps_opt.solvers.answer import Answer
-from reps_opt.solvers.newton import limit_if_slack, linear_answer, quadratic_start
+from reps_opt.solvers.newton import DAMPING, limit_if_slack, linear_answer, quadratic_start
 from reps_opt.solvers.normal_equations import normal_equations
 from reps_opt.validation import FloatArray, as_count, as_scalar
 
@@ -37,6 +38,9 @@ WHITENED_LIMIT = 1_000
 
 LARGEST_LOG = 50.0
 """Largest |log(eta / eta0)| that is evaluated."""
+
+VIOLATED = 1e-11
+"""Excess over an inequality row, in its own units, from which it joins the active set."""
 
 SMALL_ETA = 0.2
 """Fraction of the starting eta below which the ball may be slack."""
@@ -80,12 +84,47 @@ class ScipyDual:
             raise ValueError(f"method must take a gradient, one of {known}, got {self.method!r}")
 
     def solve(self, program: Program) -> Answer:
-        """Minimise the dual of a program whose objective is normalised to range one."""
+        """Minimise the dual of a program whose objective is normalised to range one.
+
+        Inequality rows are met by an active set around the method, which need not know of bounds: a violated row joins
+        as an equality, and one whose multiplier turns out negative leaves.
+        """
         if program.epsilon == np.inf:
             return linear_answer(program)
-        if program.signed.any():
-            raise ValueError("ScipyDual takes no inequality rows: use Newton, CvxpyPrimal or CvxpyDual")
-        dual = _WhitenedDual(program)
+        active = np.zeros_like(program.signed)
+        if program.centre is not None:
+            active = program.signed & (program.centre.multipliers > 0)
+        spent = {"iterations": 0, "evaluations": 0}
+        for _ in range(1 + 4 * int(program.signed.sum())):
+            answer = self._minimise(program, ~program.signed | active)
+            spent = {name: count + answer.stats[name] for name, count in spent.items()}
+            answer = replace(answer, stats={**answer.stats, **spent})
+            if answer.eta == 0:
+                break
+            assert answer.point is not None
+            assert answer.multipliers is not None
+            negative = active & (answer.multipliers < 0)
+            violated = program.signed & ~active & (program.residual(answer.point) < -VIOLATED)
+            if not negative.any() and not violated.any():
+                break
+            active = (active & ~negative) | violated
+        assert answer.multipliers is not None
+        v = answer.multipliers
+        return replace(answer, multipliers=np.where(program.signed, np.maximum(v, 0.0), v))
+
+    def _minimise(self, program: Program, kept: BoolArray) -> Answer:
+        """Answer to the program with the rows kept as equalities, and without the others."""
+        dual = _WhitenedDual(_with_rows(program, kept) if program.signed.any() else program)
+        result = self._run(dual)
+        point = dual.at(result.x)
+        stats = {"method": self.method, "iterations": int(result.get("nit", 0)), "evaluations": int(result.nfev)}
+        if point.eta < SMALL_ETA * dual.origin.eta and (limit := limit_if_slack(program, point)) is not None:
+            return Answer(0.0, limit.multipliers, limit.point, "the ball is slack", stats)
+        multipliers = np.zeros(program.rhs.size)
+        multipliers[kept] = point.multipliers
+        return Answer(point.eta, multipliers, point.conjugate.point, str(result.message), stats)
+
+    def _run(self, dual: _WhitenedDual) -> OptimizeResult:
         method = self.method.lower()
         derivatives: dict[str, Any] = {}
         if method in WITH_HESSIAN:
@@ -97,7 +136,7 @@ class ScipyDual:
             options["maxfun"] = options.pop("maxiter")
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")  # a method that gives up warns; here the certificate says so
-            result = minimize(
+            return minimize(
                 dual.value,
                 dual.start,
                 jac=dual.gradient,
@@ -106,11 +145,15 @@ class ScipyDual:
                 options=options,
                 **derivatives,
             )
-        point = dual.at(result.x)
-        stats = {"method": self.method, "iterations": int(result.get("nit", 0)), "evaluations": int(result.nfev)}
-        if point.eta < SMALL_ETA * dual.origin.eta and (limit := limit_if_slack(program, point)) is not None:
-            return Answer(0.0, limit.multipliers, limit.point, "the ball is slack", stats)
-        return Answer(point.eta, point.multipliers, point.conjugate.point, str(result.message), stats)
+
+
+def _with_rows(program: Program, kept: BoolArray) -> Program:
+    """The program with the rows kept as equalities, and without the others."""
+    rows = Block(program.matrix[np.flatnonzero(kept)], program.rhs[kept])
+    centre = program.centre
+    if centre is not None:
+        centre = replace(centre, multipliers=centre.multipliers[kept])
+    return replace(program, equalities={"kept": rows}, inequalities={}, centre=centre)
 
 
 class _WhitenedDual:
@@ -120,6 +163,8 @@ class _WhitenedDual:
         self.program = program
         self.origin = quadratic_start(program, normal_equations(program))
         self.columns = _whitening(program, self.origin)
+        if program.temperature is not None:
+            self.origin = program.dual(program.temperature, self.origin.multipliers)
         self.fixed = program.epsilon is None
         self.start = np.zeros(self.columns.shape[1] + (not self.fixed))
         self._last: tuple[FloatArray, DualPoint] | None = None
@@ -173,6 +218,8 @@ class _WhitenedDual:
 def _whitening(program: Program, origin: DualPoint) -> Any:
     """Columns T (m, k) with ``T' A H A' T`` the identity at the start: whitened when small, scaled when large."""
     weights = origin.conjugate.weights
+    if program.divergence.truncates:
+        weights = weights + DAMPING * program.divergence.reference
     if program.rhs.size > WHITENED_LIMIT:
         squared = program.matrix.multiply(program.matrix)
         diagonal = squared @ weights
