@@ -5,6 +5,7 @@ from reps_opt._lazy import lazy_names
 _ORIGIN = {
     "MDP": ".mdp",
     "REPS": ".problems.occupancy",
+    "ConditionalREPS": ".problems.conditional",
     "LinearProgram": ".problems.occupancy",
     "Solution": ".solution",
     "Status": ".solution",

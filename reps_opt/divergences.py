@@ -9,6 +9,7 @@ Shapes: n coordinates; m groups of them (the states, where the coordinates are s
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
@@ -71,6 +72,9 @@ class Divergence(ABC):
     truncates: bool = False
     """Whether the maximiser of the conjugate can be exactly zero where the reference is positive."""
 
+    smooth: bool = True
+    """Whether the conjugate is differentiable, as methods that descend the dual need."""
+
     @property
     def bounded(self) -> bool:
         """Whether D is finite somewhere, given the mass of the reference that is out of reach."""
@@ -100,6 +104,10 @@ class Divergence(ABC):
     def multipliers(self, y: FloatArray, eta: float) -> dict[str, float]:
         """Multipliers by name of what the ball stands for, given its own, ``eta``, at the maximiser for y."""
         return {"kl": eta}
+
+    def reach(self, slack: FloatArray, room: float) -> float:
+        """Bound on ``<x - reference, slack>`` over the points x with D(x) <= room; infinite where none is known."""
+        return math.inf
 
     @abstractmethod
     def expression(self, cp: Any, x: Any) -> Any:
@@ -144,6 +152,10 @@ class KL(Divergence):
         normaliser = float(logsumexp(exponent))
         point = np.exp(exponent - normaliser)
         return Conjugate(normaliser, point, point, normaliser)
+
+    def reach(self, slack: FloatArray, room: float) -> float:
+        """Pinsker's inequality, which holds around any centre too: ``KL(x || centre) <= D(x) - D(centre)``."""
+        return math.sqrt(room / 2) * float(np.ptp(slack))
 
     def within(self, y: FloatArray, group: IntArray, n_groups: int) -> FloatArray:
         """Softmax of ``log q + y`` within each group, by log-sum-exp: right where masses underflow."""

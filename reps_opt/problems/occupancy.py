@@ -22,7 +22,7 @@ from reps_opt.problems.occupancy_solution import OccupancySolution
 from reps_opt.problems.readback import read_answer, read_infeasible
 from reps_opt.problems.reduction import Reduction, reduce
 from reps_opt.program import Centre, LinearLimit, Program, Scale
-from reps_opt.solvers.answer import Answer
+from reps_opt.solvers.answer import Answer, Projector
 from reps_opt.solvers.linear import highs_limit
 from reps_opt.solvers.newton import Newton
 from reps_opt.validation import FloatArray, as_float_array, as_scalar, check_nonnegative, read_only
@@ -121,7 +121,7 @@ class OccupancyProblem(Problem):
         assert answer.multipliers is not None
         return Centre(answer.point, answer.multipliers, program.divergence.value(answer.point))
 
-    def _projector(self) -> Newton:
+    def _projector(self) -> Projector:
         """What finds the point of a program that is closest to the reference."""
         return Newton()
 
@@ -175,6 +175,14 @@ class OccupancyProblem(Problem):
         ball = f", epsilon={self.epsilon:g}" if self.epsilon is not None and self.epsilon < math.inf else ""
         ball += f", temperature={self.temperature:g}" if self.temperature is not None else ""
         return f"{type(self).__name__}({self.mdp!r}{ball})"
+
+    @property
+    def reference_policy(self) -> FloatArray | None:
+        """Conditionals (S, A) of the reference, rows of zeros where it has no mass; None without a reference."""
+        if self.reference is None:
+            return None
+        mass = self.reference.sum(axis=1, keepdims=True)
+        return self.reference / np.where(mass > 0, mass, 1.0)
 
     @property
     def reference_return(self) -> float:

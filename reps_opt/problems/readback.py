@@ -15,7 +15,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 from reps_opt.certificate import Certificate
-from reps_opt.divergences import KL, group_max
+from reps_opt.divergences import group_max
 from reps_opt.problems.occupancy_solution import OccupancySolution
 from reps_opt.program import Program, Scale
 from reps_opt.solution import Status
@@ -187,18 +187,16 @@ def _best_bound(problem: OccupancyProblem, program: Program, answer: Answer, poi
 
 
 def _single_point_bound(problem: OccupancyProblem, program: Program, multipliers: FloatArray) -> float:
-    """Bound for a ball that barely holds its centre, from a large eta; for KL also by Pinsker's inequality.
+    """Bound for a ball that barely holds its centre: from a large eta, or by an inequality of the divergence.
 
-    Around its centre the dual is ``eta (epsilon - D(centre)) + variance / (2 eta)`` above the centre's objective. For
-    KL, ``KL(p || centre) <= epsilon - epsilon_min``, whence a bound on the 1-norm of what can still move.
+    Around its centre the dual is ``eta (epsilon - D(centre)) + variance / (2 eta)`` above the centre's objective.
     """
     centre = problem.centre
     bounds = [program.bound(eta, multipliers + eta * centre.multipliers) for eta in LARGE_ETAS]
-    if isinstance(program.divergence, KL) and program.epsilon is not None:
-        room = max(program.epsilon - centre.divergence, 0.0)
-        reach = math.sqrt(room / 2) * float(np.ptp(program.objective))
-        bounds.append(float(program.objective @ centre.point) + reach)
-    return min(bounds)
+    assert program.epsilon is not None
+    room = max(program.epsilon - centre.divergence, 0.0)
+    reach = program.divergence.reach(program.slack(multipliers), room)
+    return min([*bounds, float(program.objective @ centre.point) + reach])
 
 
 def _certify(
@@ -272,9 +270,10 @@ def _export(problem: OccupancyProblem, occupancy: FloatArray, elsewhere: FloatAr
     """Policy (S, A): the conditional of the occupancy; without mass the softmax's, the reference's, else uniform."""
     reduction = _reduction(problem)
     policy = problem.mdp.uniform_policy()
-    if problem.reference is not None:
-        known = problem.reference.sum(axis=1) > 0
-        policy[known] = problem.reference[known] / problem.reference[known].sum(axis=1, keepdims=True)
+    reference = problem.reference_policy
+    if reference is not None:
+        known = reference.sum(axis=1) > 0
+        policy[known] = reference[known]
     policy[reduction.states] = reduction.spread_pairs(elsewhere)[reduction.states]
     mass = occupancy.sum(axis=1, keepdims=True)
     return np.where(mass > 1e-290, occupancy / np.where(mass > 0, mass, 1.0), policy)

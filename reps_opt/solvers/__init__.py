@@ -4,6 +4,7 @@ from reps_opt._lazy import lazy_names
 
 _ORIGIN = {
     "Newton": ".newton",
+    "SoftBellman": ".soft_bellman",
     "ScipyDual": ".scipy_dual",
     "CvxpyPrimal": ".cvxpy_conic",
     "CvxpyDual": ".cvxpy_conic",

@@ -76,9 +76,15 @@ def quadratic_start(program: Program, equations: NormalEquations) -> DualPoint:
     return program.dual(eta, v + eta * offset)
 
 
-def limit_if_slack(program: Program, point: DualPoint) -> LinearLimit | None:
-    """The linear program's answer when it lies inside the ball of a program at a small eta, else None."""
-    if program.epsilon is None or program.linear_limit is None or point.divergence >= program.epsilon:
+def check_smooth(program: Program) -> None:
+    """Raise ValueError where the dual cannot be descended by its gradient."""
+    if not program.divergence.smooth:
+        raise ValueError("the dual is not smooth in the multipliers: use SoftBellman, CvxpyPrimal or CvxpyDual")
+
+
+def limit_if_slack(program: Program, reached: float) -> LinearLimit | None:
+    """The linear program's answer when it lies inside the ball, of which ``reached`` is used at a small eta."""
+    if program.epsilon is None or program.linear_limit is None or reached >= program.epsilon:
         return None
     limit = program.linear_limit()
     return limit if limit.divergence <= program.epsilon else None
@@ -142,6 +148,7 @@ class _Search:
         """Iterate to the tolerance, or to where no step improves the dual any more."""
         if self.program.epsilon == math.inf:
             return linear_answer(self.program)
+        check_smooth(self.program)
         point = quadratic_start(self.program, self.equations)
         suspicion = SLACK_SUSPECTED * point.eta
         message = "iteration limit"
@@ -153,7 +160,7 @@ class _Search:
                 break
             if point.eta <= suspicion and point.divergence < (self.program.epsilon or 0.0):
                 suspicion = 0.0
-                if (limit := limit_if_slack(self.program, point)) is not None:
+                if (limit := limit_if_slack(self.program, point.divergence)) is not None:
                     return self._answer(0.0, limit.multipliers, limit.point, "the ball is slack")
             self.equations.update(self._curvature(point), free)
             if self._cooling(point) and self._error(point) <= COOL_WHEN:

@@ -18,7 +18,7 @@ from scipy.optimize import OptimizeResult, minimize
 from reps_opt.graph import BoolArray
 from reps_opt.program import Block, DualPoint, Program
 from reps_opt.solvers.answer import Answer
-from reps_opt.solvers.newton import DAMPING, limit_if_slack, linear_answer, quadratic_start
+from reps_opt.solvers.newton import DAMPING, check_smooth, limit_if_slack, linear_answer, quadratic_start
 from reps_opt.solvers.normal_equations import normal_equations
 from reps_opt.validation import FloatArray, as_count, as_scalar
 
@@ -91,6 +91,7 @@ class ScipyDual:
         """
         if program.epsilon == np.inf:
             return linear_answer(program)
+        check_smooth(program)
         active = np.zeros_like(program.signed)
         if program.centre is not None:
             active = program.signed & (program.centre.multipliers > 0)
@@ -118,7 +119,7 @@ class ScipyDual:
         result = self._run(dual)
         point = dual.at(result.x)
         stats = {"method": self.method, "iterations": int(result.get("nit", 0)), "evaluations": int(result.nfev)}
-        if point.eta < SMALL_ETA * dual.origin.eta and (limit := limit_if_slack(program, point)) is not None:
+        if point.eta < SMALL_ETA * dual.origin.eta and (limit := limit_if_slack(program, point.divergence)) is not None:
             return Answer(0.0, limit.multipliers, limit.point, "the ball is slack", stats)
         multipliers = np.zeros(program.rhs.size)
         multipliers[kept] = point.multipliers
