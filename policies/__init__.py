@@ -1,1 +1,26 @@
-"""Stochastic controllers fitted to weighted samples, as scikit-learn estimators."""
+"""Stochastic controllers fitted to weighted samples, as scikit-learn estimators.
+
+A policy is fitted with ``fit(states, actions, sample_weight)`` and then knows its mean (``predict``), its samples,
+its log-density and its divergence from another policy. Weights are powers of the likelihood: a weight of two is a
+sample seen twice, a weight of zero one never seen. Names are loaded on first use; importing the package imports
+neither torch nor scikit-learn.
+"""
+
+from reps_opt._lazy import lazy_names
+
+_ORIGIN = {
+    "TabularPolicy": ".tabular",
+    "LinearGaussianPolicy": ".linear",
+    "RBFPolicy": ".rbf",
+    "GaussianProcessPolicy": ".gp",
+    "NeuralPolicy": ".neural",
+    "NeuralCategoricalPolicy": ".neural",
+    "SquaredExponential": ".kernels",
+    "RBFFeatures": ".features",
+    "FourierFeatures": ".features",
+    "load": ".storage",
+    "save": ".storage",
+}
+
+__all__ = [*_ORIGIN]
+__getattr__, __dir__ = lazy_names(__name__, _ORIGIN)

@@ -13,5 +13,5 @@ _ORIGIN = {
 }
 
 __version__ = "0.1.0"
-__all__ = [*_ORIGIN, "__version__"]
+__all__ = [*_ORIGIN]
 __getattr__, __dir__ = lazy_names(__name__, _ORIGIN)

@@ -46,13 +46,14 @@ class Certificate:
     lower: float
 
     def ok(self, tol: float = GAP_TOLERANCE) -> bool:
-        """Whether the gap is at most ``tol`` and the point feasible: flow 1e-8, mass 1e-9, divergence 1e-7."""
+        r"""Whether \|gap\| is at most ``tol`` and the point feasible: flow 1e-8, mass 1e-9, divergence 1e-7."""
         return not self.reasons(tol)
 
     def reasons(self, tol: float = GAP_TOLERANCE) -> list[str]:
         """What is wrong, one sentence a check that fails; empty for a certified answer."""
         checks = [
             ("duality gap", self.gap, tol),
+            ("duality gap below zero (the bound is lost in rounding) by", -self.gap, tol),
             ("constraint residual", self.flow, FLOW_TOLERANCE),
             ("total mass off one by", self.mass, MASS_TOLERANCE),
             ("divergence beyond the ball by", self._excess(), DIVERGENCE_TOLERANCE),

@@ -85,6 +85,11 @@ class Divergence(ABC):
         """Whether D stays finite where x vanishes and the reference does not."""
         return True
 
+    @property
+    def largest(self) -> float:
+        """An upper bound on D over the simplex: a ball of that radius never binds."""
+        return float("inf")
+
     @abstractmethod
     def value(self, x: FloatArray) -> float:
         """D(x) for x on the simplex; infinite outside the domain."""
@@ -143,6 +148,10 @@ class KL(Divergence):
         self.reference = read_only(reference)
         with np.errstate(divide="ignore"):
             self._log_reference = np.log(reference)
+
+    @property
+    def largest(self) -> float:
+        return -float(self._log_reference.min())
 
     def value(self, x: FloatArray) -> float:
         return float(kl_div(x, self.reference).sum() + (x.sum() - self.reference.sum()))

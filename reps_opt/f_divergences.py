@@ -85,6 +85,14 @@ class Alpha(Divergence):
             terms = q * (x / q) ** alpha - q - alpha * (x - q)
         return float(terms.sum()) / (alpha * (alpha - 1)) + self._offset
 
+    def reach(self, slack: FloatArray, room: float) -> float:
+        """Pinsker's inequality for the family: the 1-norm is at most ``sqrt(2 D)`` for alpha in [-1, 2].
+
+        Below, D_alpha(x || q) = D_(1-alpha)(q || x), and Lyapunov's inequality gives ``sqrt((1 - alpha) D)``
+        (Gilardoni 2010, *On Pinsker's and Vajda's type inequalities for Csiszar's f-divergences*).
+        """
+        return math.sqrt(max(2.0, 1 - self.alpha) * room) / 2 * float(np.ptp(slack))
+
     def conjugate(self, y: FloatArray) -> Conjugate:
         best = int(np.argmax(y))
         top = float(y[best])

@@ -18,6 +18,14 @@ DIRECT_LIMIT = 2_000
 """Largest number of states for which a sparse factorisation is taken without trying an iteration first."""
 
 
+DENSE_LIMIT = 300
+"""Largest recurrent class whose stationary distribution is found by dense elimination."""
+
+
+NEXT_TO_NOTHING = 1e-13
+"""Mass below which an iterative solution has few digits left."""
+
+
 class ChainStructure(NamedTuple):
     """Recurrent class of each state (-1 transient), and each state's probability under its class's stationary law."""
 
@@ -62,11 +70,25 @@ def _refined_bicgstab(matrix: sp.csr_array, rhs: FloatArray, x: FloatArray) -> F
 
 
 def discounted_occupancy(
-    chain: sp.csr_array, gamma: float, mu0: FloatArray, guess: FloatArray | None = None
+    chain: sp.csr_array, gamma: float, mu0: FloatArray, guess: FloatArray | None = None, graded: bool = False
 ) -> FloatArray:
-    """State distribution ``mu = (1 - gamma) mu0 + gamma P' mu``, non-negative, summing to one."""
+    """State distribution ``mu = (1 - gamma) mu0 + gamma P' mu``, non-negative, summing to one.
+
+    Parameters
+    ----------
+    guess
+        Where an iterative solution starts.
+    graded
+        Whether states with next to no mass need it right in relative terms too, as a reference distribution does. A
+        factorisation without pivoting gives that: the matrix is a column diagonally dominant M-matrix.
+    """
     start = (1 - gamma) * mu0
     mu = np.maximum(discounted_solve(chain, gamma, start, transposed=True, guess=guess), 0.0)
+    if graded and mu.min() < NEXT_TO_NOTHING:
+        matrix = (sp.eye_array(chain.shape[0], format="csr") - gamma * chain).T.tocsc()
+        options = {"SymmetricMode": True}
+        factor = spla.splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options)
+        mu = np.maximum(factor.solve(start), 0.0)
     backward = chain.T.tocsr()
     for _ in range(2):  # the fixed-point map keeps signs, and restores what clipping moved
         mu = start + gamma * (backward @ mu)
@@ -76,21 +98,41 @@ def discounted_occupancy(
 def chain_structure(chain: sp.csr_array) -> ChainStructure:
     """Recurrent classes of a chain and the stationary distribution within each, periodic classes included."""
     component = recurrent_classes(chain)
-    inside = np.flatnonzero(component >= 0)
-    label = component[inside]
-    sub = chain[inside][:, inside]
-    _, pinned = np.unique(label, return_index=True)
-    free = np.setdiff1d(np.arange(inside.size), pinned)
-    weight = np.ones(inside.size)
-    if free.size:
-        balance = (sp.eye_array(inside.size, format="csr") - sub).T.tocsr()
-        inflow = -np.asarray(balance[free][:, pinned].sum(axis=1)).ravel()
-        weight[free] = spla.splu(balance[free][:, free].tocsc()).solve(inflow)
-    weight = np.maximum(weight, 0.0)
-    weight /= np.bincount(label, weights=weight)[label]
     stationary = np.zeros(chain.shape[0])
-    stationary[inside] = weight
+    order = np.argsort(component, kind="stable")
+    sizes = np.bincount(component[component >= 0], minlength=1)
+    ends = np.cumsum(sizes) + np.count_nonzero(component < 0)
+    for size, end in zip(sizes, ends, strict=True):
+        members = order[end - size : end]
+        inner = chain[members][:, members]
+        stationary[members] = _stationary_dense(inner) if size <= DENSE_LIMIT else _stationary_sparse(inner)
     return ChainStructure(component, stationary)
+
+
+def _stationary_dense(chain: sp.csr_array) -> FloatArray:
+    """Stationary distribution of an irreducible chain without subtractions: accurate in every entry.
+
+    Nearly decomposable chains need that. Grassmann, Taksar and Heyman (1985), algorithm of section 2.
+    """
+    P = chain.toarray()
+    n = P.shape[0]
+    for k in range(n - 1, 0, -1):
+        P[:k, k] /= P[k, :k].sum()
+        P[:k, :k] += np.outer(P[:k, k], P[k, :k])
+    mu = np.zeros(n)
+    mu[0] = 1.0
+    for k in range(1, n):
+        mu[k] = mu[:k] @ P[:k, k]
+    return mu / mu.sum()
+
+
+def _stationary_sparse(chain: sp.csr_array) -> FloatArray:
+    """Stationary distribution of an irreducible chain by one sparse factorisation, the first state pinned."""
+    balance = (sp.eye_array(chain.shape[0], format="csr") - chain).T.tocsr()
+    inflow = -balance[1:][:, [0]].toarray().ravel()
+    rest = spla.splu(balance[1:][:, 1:].tocsc()).solve(inflow)
+    mu = np.maximum(np.concatenate([[1.0], rest]), 0.0)
+    return mu / mu.sum()
 
 
 def absorption(chain: sp.csr_array, structure: ChainStructure, mu0: FloatArray) -> FloatArray:

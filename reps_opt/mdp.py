@@ -221,7 +221,7 @@ class MDP:
         inner = chain[reached][:, reached]
         mu = np.zeros(self.n_states)
         if self.gamma < 1:
-            mu[reached] = markov.discounted_occupancy(inner, self.gamma, self.mu0[reached])
+            mu[reached] = markov.discounted_occupancy(inner, self.gamma, self.mu0[reached], graded=True)
         else:
             mu[reached] = markov.average_occupancy(inner, self.mu0[reached])
         return mu

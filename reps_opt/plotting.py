@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from reps_opt.graph import BoolArray
 from reps_opt.validation import FloatArray
 
 if TYPE_CHECKING:
@@ -39,11 +40,11 @@ def action_moves(mdp: MDP) -> FloatArray:
     return np.where((np.abs(moves) == largest) & (largest > 0), np.sign(moves), 0.0)
 
 
-def _absorbing(mdp: MDP) -> np.ndarray:
+def _absorbing(mdp: MDP) -> BoolArray:
     """States (S,) that no action leaves."""
     index = np.arange(mdp.n_states)
     stay = mdp.transitions[np.arange(mdp.n_states * mdp.n_actions), np.repeat(index, mdp.n_actions)]
-    return (np.asarray(stay).reshape(mdp.rewards.shape) >= 1.0).all(axis=1)
+    return np.all(np.asarray(stay).reshape(mdp.rewards.shape) >= 1.0, axis=1)
 
 
 def text_map(solution: OccupancySolution, digits: int = 3) -> str:
@@ -145,5 +146,5 @@ def _draw_duals(axis: matplotlib.axes.Axes, solution: OccupancySolution) -> None
         ("epsilon", f"{check.epsilon:g}"),
         ("flow residual", f"{check.flow:.1e}"),
     ]
-    text = "\n".join(f"{label:<24}{value}" for label, value in lines)
+    text = "\n".join(f"{label:<26}{value}" for label, value in lines)
     axis.text(0.02, 0.95, text, family="monospace", va="top", transform=axis.transAxes)

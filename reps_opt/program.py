@@ -130,6 +130,8 @@ class Program:
         Computes the :class:`LinearLimit` of this program.
     centre
         The :class:`Centre`; None when the reference satisfies the constraints.
+    start
+        Multipliers (m,) to start from, sensible in rows without mass too: for a flow, the reference policy's value.
     """
 
     objective: FloatArray
@@ -142,6 +144,7 @@ class Program:
     mass_implied: bool = False
     linear_limit: Callable[[], LinearLimit] | None = None
     centre: Centre | None = None
+    start: FloatArray | None = None
 
     @property
     def n(self) -> int:
@@ -171,6 +174,11 @@ class Program:
         n_equal = sum(block.rhs.size for block in self.equalities.values())
         return np.arange(self.rhs.size) >= n_equal
 
+    @property
+    def unbounded(self) -> bool:
+        """Whether the ball holds the whole simplex, so that only the linear program is left."""
+        return self.epsilon is not None and self.epsilon >= self.divergence.largest
+
     def by_name(self, multipliers: FloatArray) -> dict[str, FloatArray]:
         """Split stacked multipliers (m,) into one array a block."""
         blocks = {**self.equalities, **self.inequalities}
@@ -195,6 +203,7 @@ class Program:
             objective=self.objective / unit,
             temperature=None if self.temperature is None else self.temperature / unit,
             linear_limit=None if limit is None else lambda: _scaled_limit(limit(), unit),
+            start=None if self.start is None else self.start / unit,
         )
         return self._with_rows(scaled)
 
@@ -230,7 +239,7 @@ class Program:
         value = float(self.rhs @ multipliers + eta * conjugate.value)
         if self.epsilon is not None:
             value += eta * self.epsilon
-        divergence = float(conjugate.point @ scaled - conjugate.value)
+        divergence = float(conjugate.point @ (scaled - conjugate.value))  # <x, y> - D*(y), since x sums to one
         return DualPoint(eta, multipliers, value, slack, conjugate, self.residual(conjugate.point), divergence)
 
     def bound(self, eta: float, multipliers: FloatArray) -> float:

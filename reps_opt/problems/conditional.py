@@ -101,7 +101,7 @@ class ConditionalREPS(OccupancyProblem):
         if np.abs(reduction.state_sums(policy) - 1).max() <= CONSISTENT:
             point = reduction.occupancy(policy, self.reference.sum(axis=1)[reduction.states] + 1e-300)
             return Centre(point, np.zeros(program.rhs.size), 0.0)
-        answer = self._projector().project(program)
+        answer = self._project(reduction)
         assert answer.point is not None
         assert answer.multipliers is not None
         return Centre(answer.point, answer.multipliers, program.divergence.value(answer.point))
@@ -114,8 +114,8 @@ class ConditionalREPS(OccupancyProblem):
             return Answer(np.inf, value, self.centre.point, "the ball holds a single policy")
         return super().closed_form(program)
 
-    def _projector(self) -> SoftBellman:
-        return SoftBellman()
+    def _project(self, reduction: Reduction) -> Answer:
+        return SoftBellman().project(self._pose(reduction, np.zeros(reduction.pairs.size)))
 
     def default_solver(self) -> Solver:
         return SoftBellman()

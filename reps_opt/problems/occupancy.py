@@ -20,15 +20,12 @@ from reps_opt.problem import Problem
 from reps_opt.problems.budgets import Budgets, Cheapest, as_budgets
 from reps_opt.problems.occupancy_solution import OccupancySolution
 from reps_opt.problems.readback import read_answer, read_infeasible
-from reps_opt.problems.reduction import Reduction, reduce
+from reps_opt.problems.reduction import CONSISTENT, Reduction, reduce, refill_underflow
 from reps_opt.program import Centre, LinearLimit, Program, Scale
-from reps_opt.solvers.answer import Answer, Projector
+from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.linear import highs_limit
 from reps_opt.solvers.newton import Newton
 from reps_opt.validation import FloatArray, as_float_array, as_scalar, check_nonnegative, read_only
-
-CONSISTENT = 1e-11
-"""Largest 1-norm of the flow residual for which a reference counts as feasible itself."""
 
 TIGHT = 1e-9
 """Bellman error, in units of the largest value, up to which an action counts as optimal in the linear program."""
@@ -116,14 +113,11 @@ class OccupancyProblem(Problem):
         missed = program.violation(reference) + abs(reference.sum() - 1.0)
         if missed <= CONSISTENT or isinstance(program.divergence, NoBall):
             return Centre(reference, np.zeros(program.rhs.size), 0.0)
-        answer = self._projector().project(program)
+        assert self.reduction is not None
+        answer = self._project(self.reduction)
         assert answer.point is not None
         assert answer.multipliers is not None
         return Centre(answer.point, answer.multipliers, program.divergence.value(answer.point))
-
-    def _projector(self) -> Projector:
-        """What finds the point of a program that is closest to the reference."""
-        return Newton()
 
     @cached_property
     def anchor(self) -> FloatArray:
@@ -205,7 +199,12 @@ class OccupancyProblem(Problem):
         """The program with rewards of range one, its centre found, and how to undo the scaling."""
         program = self.program
         moved = self.centre if self.centre.multipliers.any() else None
-        return replace(program, centre=moved).normalised()
+        assert self.reduction is not None
+        start = None
+        if self.mdp.gamma < 1:
+            value = self.reduction.value(program.divergence.reference)
+            start = np.append(value, np.zeros(program.rhs.size - value.size))
+        return replace(program, centre=moved, start=start).normalised()
 
     def closed_form(self, program: Program) -> Answer | None:
         """Answer that needs no solver: a ball that holds one point, or rewards that are all the same."""
@@ -245,14 +244,32 @@ class OccupancyProblem(Problem):
         allowed[reduction.pairs[tight]] = True
         face = reduce(self.mdp, allowed)
         assert face is not None
-        posed = self._pose(face, np.zeros(face.pairs.size))
-        if not posed.divergence.bounded:  # every point of the face is infinitely far: any will do
-            posed = replace(posed, divergence=KL(posed.divergence.reference))
-        answer = self._projector().project(posed)
+        answer = self._project(face)
         assert answer.point is not None
         point = np.zeros(reduction.pairs.size)
         point[np.searchsorted(reduction.pairs, face.pairs)] = answer.point
         return point
+
+    def _project(self, reduction: Reduction) -> Answer:
+        """Occupancy over the pairs of a reduction that is closest to the reference, with its multipliers.
+
+        ``KL(p || q) = KL(p || p0) - <p, log(q / p0)>``: penalised REPS at temperature one from any feasible p0, which
+        Newton can cool down to, however far q is from feasible. Where every point is infinitely far, KL decides.
+        """
+        posed = self._pose(reduction, np.zeros(reduction.pairs.size))
+        if posed.divergence.bounded and not isinstance(posed.divergence, KL):
+            return Newton().project(posed)
+        q = posed.divergence.reference
+        start = reduction.interior()
+        penalised = replace(
+            posed,
+            objective=np.log(q) - np.log(start),
+            divergence=KL(start),
+            epsilon=None,
+            temperature=1.0,
+            linear_limit=None,
+        )
+        return Newton().solve(penalised)
 
     def to_cvxpy(self, side: str = "primal") -> Any:
         """The problem as a ``cvxpy.Problem`` to inspect, in reward units, over the pairs that can carry mass.
@@ -301,7 +318,8 @@ class REPS(OccupancyProblem):
         The :class:`~reps_opt.MDP`.
     reference
         q (S, A): where the data come from, for instance ``mdp.occupancy(policy)``. Non-negative, of any positive sum
-        (visit counts are fine): it is scaled to sum one. Pairs where it is zero stay at zero.
+        (visit counts are fine): it is scaled to sum one. Pairs where it is zero stay at zero, except that states which
+        a flow-consistent reference leads to, and whose mass has underflowed, count with mass 1e-300.
     epsilon
         Radius of the ball, in nats: 0 leaves the reference, infinity makes the linear program.
     temperature
@@ -356,13 +374,17 @@ class REPS(OccupancyProblem):
         self.budgets = as_budgets(costs, budgets, mdp.rewards.shape)
         self._factory = divergence_factory(divergence)
 
-    def _allowed(self) -> np.ndarray:
+    @cached_property
+    def _weights(self) -> FloatArray:
+        """The reference (S*A,) with the states that it lost to underflow given the least mass there is."""
         assert self.reference is not None
-        return self.reference.ravel() > 0
+        return refill_underflow(self.mdp, self.reference).ravel()
+
+    def _allowed(self) -> np.ndarray:
+        return self._weights > 0
 
     def _divergence(self, reduction: Reduction) -> Divergence:
-        assert self.reference is not None
-        return self._factory(self.reference.ravel()[reduction.pairs])
+        return self._factory(self._weights[reduction.pairs])
 
 
 class LinearProgram(OccupancyProblem):

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 from reps_opt.certificate import Certificate
-from reps_opt.divergences import group_max
+from reps_opt.divergences import KL, group_max
 from reps_opt.problems.occupancy_solution import OccupancySolution
 from reps_opt.program import Program, Scale
 from reps_opt.solution import Status
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from reps_opt.problems.occupancy import OccupancyProblem
     from reps_opt.problems.reduction import Reduction
 
-LARGE_ETAS = (1e5, 1e6, 1e7, 1e8, 1e9)
+LARGE_ETAS = (1e5, 1e6, 1e7)
 """Where the dual bound of a ball of a single point is taken, in units of the reward range a nat."""
 
 SLACK_MARGIN = 1e-9
@@ -131,8 +131,6 @@ def _policies(problem: OccupancyProblem, program: Program, answer: Answer) -> It
         yield policy
         if own is None or conditional is None:
             return
-        if reduction.state_sums(own)[reduction.pair_state] @ np.abs(policy - conditional) <= 1e-9:
-            return
     assert conditional is not None
     yield conditional
 
@@ -154,7 +152,8 @@ def _within(problem: OccupancyProblem, program: Program, point: FloatArray) -> F
 
     def excess(share: float) -> float:
         x = point if share == 0 else (1 - share) * point + share * anchor
-        beyond = -math.inf if program.epsilon is None else program.divergence.value(x) - program.epsilon
+        bounded = program.epsilon is not None and program.epsilon < math.inf
+        beyond = program.divergence.value(x) - program.epsilon if bounded else -math.inf
         rows = [np.max(block.matrix @ x - block.rhs) for block in program.inequalities.values()]
         return float(max([beyond, *rows]))
 
@@ -178,8 +177,9 @@ def _best_bound(problem: OccupancyProblem, program: Program, answer: Answer, poi
     if answer.eta == math.inf:
         return Bound(_single_point_bound(problem, program, v), math.inf, v)
     bounds = []
-    if answer.eta > 0:
-        bounds.append(Bound(program.bound(answer.eta, v), answer.eta, v))
+    eta = answer.eta if program.temperature is None else program.temperature
+    if eta > 0:
+        bounds.append(Bound(program.bound(eta, v), eta, v))
     inside = program.epsilon is not None and program.divergence.value(point) <= program.epsilon - SLACK_MARGIN
     if answer.eta == 0 or inside:
         bounds.insert(0, Bound(program.bound(0.0, v), 0.0, v))
@@ -187,16 +187,21 @@ def _best_bound(problem: OccupancyProblem, program: Program, answer: Answer, poi
 
 
 def _single_point_bound(problem: OccupancyProblem, program: Program, multipliers: FloatArray) -> float:
-    """Bound for a ball that barely holds its centre: from a large eta, or by an inequality of the divergence.
+    """Bound for a ball that barely holds its centre: by the divergence's own inequality, or from a large eta.
 
-    Around its centre the dual is ``eta (epsilon - D(centre)) + variance / (2 eta)`` above the centre's objective.
+    Around its centre the dual is ``eta (epsilon - D(centre)) + variance / (2 eta)`` above the centre's objective; what
+    falls below that objective is rounding.
     """
-    centre = problem.centre
-    bounds = [program.bound(eta, multipliers + eta * centre.multipliers) for eta in LARGE_ETAS]
+    centre, divergence = problem.centre, program.divergence
     assert program.epsilon is not None
-    room = max(program.epsilon - centre.divergence, 0.0)
-    reach = program.divergence.reach(program.slack(multipliers), room)
-    return min([*bounds, float(program.objective @ centre.point) + reach])
+    objective = float(program.objective @ centre.point)
+    reach = math.inf
+    if centre.divergence == 0 or isinstance(divergence, KL):
+        room = max(program.epsilon - centre.divergence, 0.0)
+        reach = divergence.reach(program.slack(multipliers), room)
+    if reach < math.inf:
+        return objective + reach
+    return max(objective, min(program.bound(eta, multipliers + eta * centre.multipliers) for eta in LARGE_ETAS))
 
 
 def _certify(

@@ -21,6 +21,12 @@ from reps_opt.validation import FloatArray
 if TYPE_CHECKING:
     from reps_opt.dynamic_programming import OptimalPolicy
 
+CONSISTENT = 1e-11
+"""Largest 1-norm of the flow residual for which a reference counts as feasible itself."""
+
+LEAST_MASS = 1e-300
+"""Mass of a pair that has underflowed."""
+
 
 @dataclass(frozen=True)
 class Reduction:
@@ -87,15 +93,12 @@ class Reduction:
         ``near`` (m,) is a state distribution: where an iteration starts, and with average reward what says how much
         mass each recurrent class has.
         """
-        state, m = self.pair_state, self.states.size
-        arriving = self.mdp.transitions[self.pairs][:, self.states]
-        choose = sp.csr_array((policy, (state, np.arange(policy.size))), shape=(m, policy.size))
-        chain = (choose @ arriving).tocsr()
+        chain = self.chain(policy)
         if self.mdp.gamma < 1:
             mu = markov.discounted_occupancy(chain, self.mdp.gamma, self.mdp.mu0[self.states], near)
         else:
             mu = _stationary(chain, near)
-        return mu[state] * policy
+        return mu[self.pair_state] * policy
 
     def conditional(self, point: FloatArray) -> FloatArray:
         """pi(a|s) = p(s, a) / sum_a p(s, a) (n,); uniform over the kept actions of a state without mass."""
@@ -106,6 +109,32 @@ class Reduction:
     def state_sums(self, values: FloatArray) -> FloatArray:
         """Sums (m,) of values (n,) over the actions of each kept state."""
         return np.bincount(self.pair_state, weights=values, minlength=self.states.size).astype(np.float64)
+
+    def chain(self, policy: FloatArray) -> sp.csr_array:
+        """Transition matrix (m, m) of a policy (n,) over the kept pairs."""
+        n, m = self.pairs.size, self.states.size
+        choose = sp.csr_array((policy, (self.pair_state, np.arange(n))), shape=(m, n))
+        return (choose @ self.mdp.transitions[self.pairs][:, self.states]).tocsr()
+
+    def interior(self) -> FloatArray:
+        """Occupancy (n,) of the policy that takes every kept action equally often: positive on all kept pairs."""
+        policy = 1.0 / self.state_sums(np.ones(self.pairs.size))[self.pair_state]
+        chain = self.chain(policy)
+        if self.mdp.gamma < 1:
+            mu = markov.discounted_occupancy(chain, self.mdp.gamma, self.mdp.mu0[self.states])
+        else:
+            mu = markov.average_occupancy(chain, np.full(self.states.size, 1.0 / self.states.size))
+        return mu[self.pair_state] * policy
+
+    def value(self, weights: FloatArray) -> FloatArray:
+        """Discounted value (m,) of the policy that chooses in proportion to the weights (n,), shifted to mean zero.
+
+        The shift is free: a constant added to the value changes nothing in the dual.
+        """
+        policy = weights / self.state_sums(weights)[self.pair_state]
+        reward = self.state_sums(policy * self.mdp.rewards.ravel()[self.pairs])
+        value = markov.discounted_solve(self.chain(policy), self.mdp.gamma, reward)
+        return value - value.mean()
 
     def spread_pairs(self, values: FloatArray, fill: float = 0.0) -> FloatArray:
         """Values (n,) of the kept pairs as an (S, A) array, ``fill`` elsewhere."""
@@ -132,6 +161,24 @@ def _stationary(chain: sp.csr_array, near: FloatArray | None) -> FloatArray:
     mu = np.zeros(chain.shape[0])
     mu[inside] = (mass / mass.sum())[label] * structure.stationary[inside]
     return mu
+
+
+def refill_underflow(mdp: MDP, reference: FloatArray) -> FloatArray:
+    """Give the least mass there is to states that a flow-consistent reference leads to but has no mass in.
+
+    In exact arithmetic such a state would have mass: in a large MDP it is a product of too many probabilities to be
+    represented. Without it every pair on the way there would have to be ruled out.
+    """
+    silent: BoolArray = np.all(reference == 0, axis=1)
+    inflow = mdp.transitions.T @ reference.ravel()
+    missing = reference.sum(axis=1) - (1 - mdp.gamma) * mdp.mu0 - mdp.gamma * inflow
+    if not silent.any() or np.abs(missing).sum() > CONSISTENT:
+        return reference
+    pairs = (reference > 0) | silent[:, None]
+    led_to = reachable_states(state_graph(mdp.transitions, pairs.ravel()), ~silent)
+    filled = reference.copy()
+    filled[silent & led_to] = LEAST_MASS
+    return filled
 
 
 def reduce(mdp: MDP, allowed: BoolArray) -> Reduction | None:

@@ -40,14 +40,6 @@ class Answer:
         return replace(self, eta=self.eta * unit, multipliers=None if v is None else v * unit)
 
 
-class Projector(Protocol):
-    """What finds the point of a program's constraints that is closest to its reference."""
-
-    def project(self, program: Program) -> Answer:
-        """Smallest-divergence point, the objective and the ball ignored."""
-        ...
-
-
 class Solver(Protocol):
     """Settings, and a ``solve`` that keeps nothing between calls."""
 

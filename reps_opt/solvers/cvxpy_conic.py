@@ -24,6 +24,9 @@ from reps_opt.validation import FloatArray
 
 SIDES = ("primal", "dual")
 
+NOISE = 1e-9
+"""Mass below which an entry of a conic solver's primal point says nothing."""
+
 UNITS = (1.0, 10.0)
 """Units of the objective that a solver is offered, in multiples of the starting eta; then the reward range itself."""
 
@@ -173,7 +176,7 @@ class CvxpyPrimal(_Conic):
         multipliers = None
         if all(dual is not None and np.isfinite(dual).all() for dual in duals):
             multipliers = _signed(program, np.concatenate([np.ravel(dual) for dual in duals]))
-        return Answer(eta, multipliers, point, message, stats), says
+        return Answer(eta, multipliers, _without_noise(point), message, stats), says
 
 
 @dataclass(frozen=True)
@@ -191,8 +194,12 @@ class CvxpyDual(_Conic):
             eta = _positive(posed.variables["kl"].value)
         point = posed.constraints["flow"].dual_value
         # the sign of an equality's multiplier follows the sense of the problem; an occupancy is non-negative
-        point = None if point is None else np.abs(point)
+        point = None if point is None else _without_noise(np.abs(point))
         return Answer(eta, _signed(program, np.concatenate(values)), point, message, stats), says
+
+
+def _without_noise(point: FloatArray) -> FloatArray:
+    return np.where(point < NOISE, 0.0, point)
 
 
 def _bound(program: Program, answer: Answer) -> float:

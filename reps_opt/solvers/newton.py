@@ -31,14 +31,17 @@ SLACK_SUSPECTED = 0.2
 LARGEST_TRAVEL = 1.0
 """Largest KL(new || old) between the primal points of two iterations: the Hessian stays comparable within it."""
 
+ALONG_RTOL = 1e-3
+"""Relative residual of the iterative solve for dv/d eta, which only steers: its error is multiplied by eta's step."""
+
+NEAR_THE_CURVE = 0.1
+"""1-norm of the residual below which, in penalty form, eta goes on towards the temperature."""
+
 LARGEST_START_SPREAD = 5.0
 """Largest range of slack / eta at the start."""
 
 DAMPING = 0.1
 """Curvature added, in units of the reference and of the error, where a divergence has exact zeros."""
-
-COOL_WHEN = 0.3
-"""1-norm of the residual up to which eta is lowered towards a fixed temperature."""
 
 SMALLEST_ETA = 1e-10
 """Where the search starts when the multipliers explain the objective completely."""
@@ -58,22 +61,41 @@ def quadratic_start(program: Program, equations: NormalEquations) -> DualPoint:
 
     The multipliers explain as much of the objective's variance as they can, and eta follows from what is left:
     KL is about ``variance / (2 eta^2)``. A reference that misses the constraints counts with ``eta v0`` of its centre.
-    A fixed temperature is approached from an eta at which the model holds.
     """
     centre = program.centre
     offset = np.zeros(program.rhs.size) if centre is None else centre.multipliers
     base = program.divergence.conjugate(-(program.transpose @ offset))
     equations.update(base.weights, ~program.signed)
-    v = equations.solve(program.matrix @ base.hessian(program.objective), 1e-3)
+    v = np.zeros(program.rhs.size) if program.start is None else program.start
+    v = v + equations.solve(program.matrix @ base.hessian(program.slack(v)), 1e-3)
+    left = program.slack(v)
+    gentle = float(np.ptp(left)) / LARGEST_START_SPREAD
     if program.epsilon is None:
         assert program.temperature is not None
-        eta = max(program.temperature, float(np.ptp(program.slack(v))) / LARGEST_START_SPREAD)
+        eta = max(program.temperature, gentle)
         return program.dual(eta, v + eta * offset)
-    left = program.slack(v)
     deviation = math.sqrt(max(float(left @ base.hessian(left)), 0.0))
     room = program.epsilon - (0.0 if centre is None else centre.divergence)
-    eta = max(deviation / math.sqrt(2 * room), float(np.ptp(left)) / LARGEST_START_SPREAD, SMALLEST_ETA)
+    eta = max(deviation / math.sqrt(2 * room), gentle, SMALLEST_ETA)
     return program.dual(eta, v + eta * offset)
+
+
+def free_rows(program: Program, point: DualPoint) -> np.ndarray:
+    """Rows (m,) whose multiplier may move: all but inequalities held at zero by a positive residual."""
+    return ~(program.signed & (point.multipliers <= 0) & (point.residual >= 0))
+
+
+def off_ball(program: Program, point: DualPoint) -> float:
+    """How far D(x) is from epsilon; in penalty form, eta from the temperature (as a logarithm)."""
+    if program.epsilon is None:
+        assert program.temperature is not None
+        return abs(math.log(point.eta / program.temperature))
+    return abs(point.divergence - program.epsilon)
+
+
+def dual_error(program: Program, point: DualPoint) -> float:
+    """How far a point is from stationary: 1-norm of the residual of the free rows, plus the distance to the sphere."""
+    return float(np.abs(point.residual[free_rows(program, point)]).sum()) + off_ball(program, point)
 
 
 def check_smooth(program: Program) -> None:
@@ -114,7 +136,7 @@ class Newton:
         Print one line an iteration.
     """
 
-    tolerance: float = 1e-12
+    tolerance: float = 1e-11
     max_iterations: int = 200
     linear_solver: str = "auto"
     verbose: bool = False
@@ -146,14 +168,14 @@ class _Search:
 
     def run(self) -> Answer:
         """Iterate to the tolerance, or to where no step improves the dual any more."""
-        if self.program.epsilon == math.inf:
+        if self.program.unbounded:
             return linear_answer(self.program)
         check_smooth(self.program)
         point = quadratic_start(self.program, self.equations)
         suspicion = SLACK_SUSPECTED * point.eta
         message = "iteration limit"
         for _ in range(self.settings.max_iterations):
-            free = self._free(point)
+            free = free_rows(self.program, point)
             self._log(point, free)
             if self._converged(point, free):
                 message = "converged"
@@ -163,9 +185,6 @@ class _Search:
                 if (limit := limit_if_slack(self.program, point.divergence)) is not None:
                     return self._answer(0.0, limit.multipliers, limit.point, "the ball is slack")
             self.equations.update(self._curvature(point), free)
-            if self._cooling(point) and self._error(point) <= COOL_WHEN:
-                point = self._cool(point)
-                continue
             moved = self._line_search(point, self._direction(point))
             if moved is None:
                 message = "no further decrease of the dual"
@@ -181,36 +200,11 @@ class _Search:
         weights, divergence = point.conjugate.weights, self.program.divergence
         if not divergence.truncates:
             return weights
-        return weights + DAMPING * min(1.0, self._error(point)) * divergence.reference
-
-    def _free(self, point: DualPoint) -> np.ndarray:
-        held = self.program.signed & (point.multipliers <= 0) & (point.residual >= 0)
-        return ~held
+        return weights + DAMPING * min(1.0, dual_error(self.program, point)) * divergence.reference
 
     def _converged(self, point: DualPoint, free: np.ndarray) -> bool:
-        if self._cooling(point):
-            return False
         tolerance = self.settings.tolerance
-        off_ball = 0.0 if self.program.epsilon is None else abs(point.divergence - self.program.epsilon)
-        return np.abs(point.residual[free]).sum() <= tolerance and off_ball <= tolerance
-
-    def _cooling(self, point: DualPoint) -> bool:
-        return self.program.temperature is not None and point.eta > self.program.temperature
-
-    def _cool(self, point: DualPoint) -> DualPoint:
-        """Lower eta towards the fixed temperature, along the curve of minimising multipliers."""
-        program, target = self.program, self.program.temperature
-        assert target is not None
-        along = -self.equations.solve(program.matrix @ point.conjugate.hessian(point.slack / point.eta), 1e-2)
-        log_step = min(1.0, math.log(point.eta / target))
-        while True:
-            eta = max(point.eta * math.exp(-log_step), target)
-            v = point.multipliers + (eta - point.eta) * along
-            v[program.signed] = np.maximum(v[program.signed], 0.0)
-            trial = program.dual(eta, v)
-            if self._travelled(point, trial) <= LARGEST_TRAVEL or log_step < 1e-6:
-                return trial
-            log_step /= 2
+        return np.abs(point.residual[free]).sum() <= tolerance and off_ball(self.program, point) <= tolerance
 
     def _direction(self, point: DualPoint) -> Direction:
         program, equations = self.program, self.equations
@@ -218,17 +212,26 @@ class _Search:
         size = np.abs(point.residual).sum()
         rtol = min(1e-2, size)
         newton = equations.solve(-eta * point.residual, rtol)
-        if program.epsilon is None:
+        if program.epsilon is None and not self._may_cool(point):
             return Direction(0.0, newton, np.zeros_like(newton), float(point.residual @ newton))
         scaled = point.slack / eta
         spread = conjugate.hessian(scaled)
         coupling = program.matrix @ spread
-        along = -equations.solve(coupling, rtol)
+        along = -equations.solve(coupling, ALONG_RTOL)
+        if program.epsilon is None:
+            assert program.temperature is not None
+            return Direction(math.log(program.temperature / eta), newton, along, math.nan)
         curvature = max(float(scaled @ spread + coupling @ along), 1e-300)  # eta d2g/d eta2 on the curve
         predicted = point.divergence - float(coupling @ newton) / eta  # D after the step at fixed eta
         log_step = self._log_step(predicted, curvature)
         decrease = float(point.residual @ newton) + (program.epsilon - predicted) * eta * log_step
         return Direction(log_step, newton, along, decrease)
+
+    def _may_cool(self, point: DualPoint) -> bool:
+        """In penalty form: whether eta is above the temperature and the point near enough to the curve to go on."""
+        assert self.program.temperature is not None
+        free = free_rows(self.program, point)
+        return point.eta > self.program.temperature and np.abs(point.residual[free]).sum() < NEAR_THE_CURVE
 
     def _log_step(self, divergence: float, curvature: float) -> float:
         """Newton step of log D = log epsilon in log eta, along the curve of minimising multipliers."""
@@ -242,24 +245,29 @@ class _Search:
 
     def _line_search(self, point: DualPoint, direction: Direction) -> DualPoint | None:
         """Halve the step until the dual falls; at rounding level, until the residual does."""
-        noise = 8 * np.finfo(float).eps * (abs(point.value) + point.eta)
-        error = self._error(point)
+        terms = np.abs(self.program.rhs) @ np.abs(point.multipliers) + point.eta * abs(point.conjugate.value)
+        noise = 8 * np.finfo(float).eps * float(terms + point.eta)
+        error = dual_error(self.program, point)
         alpha = 1.0
         while alpha > 1e-10:
             trial = self._move(point, direction, alpha)
             if self._travelled(point, trial) > LARGEST_TRAVEL:
                 alpha *= 0.5
                 continue
+            if math.isnan(direction.decrease):  # eta itself is on its way to the temperature: nothing to compare
+                return trial
             wanted = SUFFICIENT_DECREASE * alpha * min(direction.decrease, 0.0)
             if trial.value <= point.value + wanted and -wanted > noise:
                 return trial
-            if -wanted <= noise and trial.value <= point.value + 10 * noise and self._error(trial) < error:
+            if -wanted <= noise and trial.value <= point.value + 10 * noise and dual_error(self.program, trial) < error:
                 return trial
             alpha *= 0.5
         return None
 
     def _move(self, point: DualPoint, direction: Direction, alpha: float) -> DualPoint:
         eta = point.eta * math.exp(alpha * direction.log_eta)
+        if self.program.temperature is not None and alpha == 1.0 and direction.log_eta != 0:
+            eta = self.program.temperature
         v = point.multipliers + alpha * direction.newton + (eta - point.eta) * direction.along
         signed = self.program.signed
         v[signed] = np.maximum(v[signed], 0.0)
@@ -269,10 +277,6 @@ class _Search:
         """Bregman divergence of D* between the two points: for a KL ball, KL(x_trial || x_point)."""
         moved = trial.slack / trial.eta - point.slack / point.eta
         return float(trial.conjugate.point @ moved - trial.conjugate.value + point.conjugate.value)
-
-    def _error(self, point: DualPoint) -> float:
-        off_ball = 0.0 if self.program.epsilon is None else abs(point.divergence - self.program.epsilon)
-        return float(np.abs(point.residual[self._free(point)]).sum()) + off_ball
 
     def _log(self, point: DualPoint, free: np.ndarray) -> None:
         row = {

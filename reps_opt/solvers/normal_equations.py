@@ -18,6 +18,12 @@ from reps_opt.validation import FloatArray
 DENSE_LIMIT = 400
 """Rows up to which a dense Cholesky factorisation is the fastest."""
 
+NEXT_TO_NOTHING = 1e-13
+"""Mass of a row, under the reference, below which conjugate gradient is not trusted."""
+
+LARGEST_MAP = 4.5
+"""Largest number of products, in units of A's non-zeros, that are worth laying out to assemble ``A diag(w) A'``."""
+
 METHODS = ("auto", "dense", "sparse", "cg")
 
 
@@ -28,17 +34,25 @@ def normal_equations(program: Program, method: str = "auto") -> NormalEquations:
     flow is discounted: scaled by the state masses the system's condition number is at most
     ``((1 + sqrt(gamma)) / (1 - sqrt(gamma)))**2`` at every feasible point, however unequal the masses, because a
     flow-consistent mu makes ``gamma P`` a contraction of factor ``sqrt(gamma)`` in the mu-weighted 2-norm. ``sparse``
-    LU otherwise, as average reward needs.
+    LU otherwise: average reward needs it, and so do masses that fall off to nothing far from the start, where
+    conjugate gradient's norm no longer looks but the exponential of the Bellman error does.
     """
     if method == "auto":
-        large = "cg" if program.mass_implied else "sparse"
-        method = "dense" if program.rhs.size <= DENSE_LIMIT else large
+        method = "dense" if program.rhs.size <= DENSE_LIMIT else _for_many_rows(program)
     kinds: dict[str, type[NormalEquations]] = {
         "dense": DenseEquations,
         "sparse": SparseEquations,
         "cg": ConjugateGradientEquations,
     }
     return kinds[method](program)
+
+
+def _for_many_rows(program: Program) -> str:
+    squared = sp.csr_array(
+        (program.matrix.data**2, program.matrix.indices, program.matrix.indptr), shape=program.matrix.shape
+    )
+    masses = squared @ program.divergence.reference
+    return "cg" if program.mass_implied and masses.min() > NEXT_TO_NOTHING else "sparse"
 
 
 class NormalEquations(ABC):
@@ -158,20 +172,37 @@ class SparseEquations(NormalEquations):
 
 
 class ConjugateGradientEquations(NormalEquations):
-    """Conjugate gradient on the operator, preconditioned by its diagonal: no ordering, no fill, memory linear in A."""
+    """Conjugate gradient preconditioned by the diagonal: no ordering, no fill, memory linear in the rows' non-zeros."""
 
     LEAST_RTOL = 1e-10
     MAX_ITERATIONS = 5000
+    RIDGE = 1e-30
+    """Added to the diagonal, in units of the total weight: keeps multipliers of rows without mass from running away."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__(program)
+        self._assembly: Assembly | None = None
 
     def _prepare(self) -> None:
-        squared = self.rows.copy()
-        squared.data = squared.data**2
-        self._inverse_diagonal = self._scaling(squared @ self.weights) ** 2
+        if self._assembly is None or self._assembly.rows is not self.rows:
+            self._assembly = Assembly(self.rows, self.columns)
+        self._matrix = self._assembly.matrix(self.weights)
+        ridge = self.RIDGE * self.weights.sum()
+        self._ridge = ridge
+        self._inverse_diagonal = 1.0 / (self._assembly.diagonal(self.weights) + ridge)
         self._inverse_diagonal[self._grounds] = 0.0  # no direction ever moves a ground
+
+    def _curved(self, direction: FloatArray) -> FloatArray:
+        if self._matrix is not None:
+            curved = self._matrix @ direction
+        else:
+            curved = self.rows @ (self.weights * (self.columns @ direction))
+        curved += self._ridge * direction
+        return curved
 
     def _apply(self, rhs: FloatArray, rtol: float = 0.0) -> FloatArray:
         """Preconditioned conjugate gradient from zero (Nocedal and Wright 2006, algorithm 5.3)."""
-        inverse, weights = self._inverse_diagonal, self.weights
+        inverse = self._inverse_diagonal
         x = np.zeros_like(rhs)
         residual = rhs.copy()
         z = inverse * residual
@@ -181,7 +212,7 @@ class ConjugateGradientEquations(NormalEquations):
         for _ in range(self.MAX_ITERATIONS):
             if rho <= target:
                 break
-            curved = self.rows @ (weights * (self.columns @ direction))
+            curved = self._curved(direction)
             curvature = direction @ curved
             if curvature <= 0:
                 break
@@ -189,8 +220,58 @@ class ConjugateGradientEquations(NormalEquations):
             step = rho / curvature
             x += step * direction
             residual -= step * curved
-            z = inverse * residual
+            np.multiply(inverse, residual, out=z)
             previous, rho = rho, residual @ z
             direction *= rho / previous
             direction += z
         return x
+
+
+class Assembly:
+    """``A diag(w) A'`` for many w: its pattern, and the sparse map from w to its entries, found once.
+
+    Worth it where states have few next states in common (a grid: 13 entries a row). Elsewhere, as for a random graph,
+    the product would hold more entries than A twice over, and :meth:`matrix` returns None.
+    """
+
+    def __init__(self, rows: sp.csr_array, columns: sp.csr_array) -> None:
+        self.rows = rows
+        self._squared = sp.csr_array((rows.data**2, rows.indices, rows.indptr), shape=rows.shape)
+        width = np.diff(columns.indptr)
+        m = rows.shape[0]
+        self._map: sp.csr_array | None = None
+        if int((width.astype(np.int64) ** 2).sum()) > LARGEST_MAP * rows.nnz:
+            return
+        pattern, entry = self._entries(columns, width, m)
+        if pattern.size > rows.nnz:
+            return
+        self._indices = (pattern % m).astype(np.int32)
+        self._indptr = np.searchsorted(pattern // m, np.arange(m + 1)).astype(np.int32)
+        self._map = entry
+
+    @staticmethod
+    def _entries(columns: sp.csr_array, width: np.ndarray, m: int) -> tuple[np.ndarray, sp.csr_array]:
+        """Keys ``row * m + column`` of the entries, sorted, and the map (entries, n) that gives their values."""
+        blocks = []
+        for k in np.unique(width):  # coordinates with k rows contribute k * k entries each
+            which = np.flatnonzero(width == k)
+            place = columns.indptr[which][:, None] + np.arange(k)
+            index, value = columns.indices[place].astype(np.int64), columns.data[place]
+            key = (index[:, :, None] * m + index[:, None, :]).reshape(which.size, -1)
+            product = (value[:, :, None] * value[:, None, :]).reshape(which.size, -1)
+            blocks.append((key.ravel(), product.ravel(), np.repeat(which, k * k)))
+        key, product, coordinate = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+        pattern, entry = np.unique(key, return_inverse=True)
+        shape = (pattern.size, columns.shape[0])
+        return pattern, sp.coo_array((product, (entry, coordinate)), shape=shape).tocsr()
+
+    def matrix(self, weights: FloatArray) -> sp.csr_array | None:
+        """The product (m, m), or None where applying A twice is cheaper."""
+        if self._map is None:
+            return None
+        m = self.rows.shape[0]
+        return sp.csr_array((self._map @ weights, self._indices, self._indptr), shape=(m, m))
+
+    def diagonal(self, weights: FloatArray) -> FloatArray:
+        """The product's diagonal (m,)."""
+        return self._squared @ weights

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
-from scipy.optimize import OptimizeResult, minimize
+from scipy.optimize import minimize
 
 from reps_opt.graph import BoolArray
 from reps_opt.program import Block, DualPoint, Program
 from reps_opt.solvers.answer import Answer
-from reps_opt.solvers.newton import DAMPING, check_smooth, limit_if_slack, linear_answer, quadratic_start
+from reps_opt.solvers.newton import DAMPING, check_smooth, dual_error, linear_answer, quadratic_start
 from reps_opt.solvers.normal_equations import normal_equations
 from reps_opt.validation import FloatArray, as_count, as_scalar
 
@@ -42,8 +42,20 @@ LARGEST_LOG = 50.0
 VIOLATED = 1e-11
 """Excess over an inequality row, in its own units, from which it joins the active set."""
 
-SMALL_ETA = 0.2
-"""Fraction of the starting eta below which the ball may be slack."""
+MAX_ROUNDS = 25
+"""Largest number of times the coordinates are whitened anew at the point reached."""
+
+ROUND_ITERATIONS = 250
+"""Iterations of a first-order method before its coordinates are whitened anew, which does more for it than going on."""
+
+ROUNDING = 1e-12
+"""Decrease of the dual, in units of eta, that a round must bring where the error does not fall."""
+
+COOLING = 3.0
+"""Factor between the temperatures of two rounds in penalty form."""
+
+ENOUGH = 1e-9
+"""|D(x) - epsilon| plus 1-norm of the residual at which no further round is started."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +70,7 @@ class ScipyDual:
     tolerance
         ``tol`` of ``minimize``, on the dual in units of its starting eta.
     max_iterations
-        ``maxiter`` of the method.
+        ``maxiter`` of the method, in each of several rounds; first-order methods take shorter ones.
     options
         Further options of the method.
 
@@ -84,60 +96,92 @@ class ScipyDual:
             raise ValueError(f"method must take a gradient, one of {known}, got {self.method!r}")
 
     def solve(self, program: Program) -> Answer:
-        """Minimise the dual of a program whose objective is normalised to range one.
-
-        Inequality rows are met by an active set around the method, which need not know of bounds: a violated row joins
-        as an equality, and one whose multiplier turns out negative leaves.
-        """
-        if program.epsilon == np.inf:
+        """Minimise the dual of a program whose objective is normalised to range one."""
+        if program.unbounded:
             return linear_answer(program)
         check_smooth(program)
+        if program.epsilon is not None and program.linear_limit is not None:
+            limit = program.linear_limit()  # these methods crawl towards eta = 0: look there first
+            if limit.divergence <= program.epsilon:
+                return Answer(0.0, limit.multipliers, limit.point, "the ball is slack", {"method": self.method})
+        return self._with_active_set(program) if program.signed.any() else self._minimise(program)
+
+    def _with_active_set(self, program: Program) -> Answer:
+        """Inequality rows by an active set around the method, which need not know of bounds.
+
+        A violated row joins as an equality, and one whose multiplier turns out negative leaves.
+        """
         active = np.zeros_like(program.signed)
         if program.centre is not None:
             active = program.signed & (program.centre.multipliers > 0)
-        spent = {"iterations": 0, "evaluations": 0}
+        v = np.zeros(program.rhs.size)
         for _ in range(1 + 4 * int(program.signed.sum())):
-            answer = self._minimise(program, ~program.signed | active)
-            spent = {name: count + answer.stats[name] for name, count in spent.items()}
-            answer = replace(answer, stats={**answer.stats, **spent})
-            if answer.eta == 0:
-                break
+            kept = ~program.signed | active
+            answer = self._minimise(_with_rows(program, kept))
             assert answer.point is not None
-            assert answer.multipliers is not None
-            negative = active & (answer.multipliers < 0)
+            v = np.zeros(program.rhs.size)
+            v[kept] = answer.multipliers
+            negative = active & (v < 0)
             violated = program.signed & ~active & (program.residual(answer.point) < -VIOLATED)
             if not negative.any() and not violated.any():
                 break
             active = (active & ~negative) | violated
-        assert answer.multipliers is not None
-        v = answer.multipliers
         return replace(answer, multipliers=np.where(program.signed, np.maximum(v, 0.0), v))
 
-    def _minimise(self, program: Program, kept: BoolArray) -> Answer:
-        """Answer to the program with the rows kept as equalities, and without the others."""
-        dual = _WhitenedDual(_with_rows(program, kept) if program.signed.any() else program)
-        result = self._run(dual)
-        point = dual.at(result.x)
-        stats = {"method": self.method, "iterations": int(result.get("nit", 0)), "evaluations": int(result.nfev)}
-        if point.eta < SMALL_ETA * dual.origin.eta and (limit := limit_if_slack(program, point.divergence)) is not None:
-            return Answer(0.0, limit.multipliers, limit.point, "the ball is slack", stats)
-        multipliers = np.zeros(program.rhs.size)
-        multipliers[kept] = point.multipliers
-        return Answer(point.eta, multipliers, point.conjugate.point, str(result.message), stats)
+    def _minimise(self, program: Program) -> Answer:
+        """Answer to a program of equality rows whose ball is not slack."""
+        point = quadratic_start(program, normal_equations(program))
+        if program.temperature is not None and point.eta > program.temperature:
+            return self._cool(program, point)
+        return self._refine(program, point)
 
-    def _run(self, dual: _WhitenedDual) -> OptimizeResult:
+    def _cool(self, program: Program, point: DualPoint) -> Answer:
+        """Penalty form with a small temperature: reach it from a gentle one in steps of :data:`COOLING`."""
+        assert program.temperature is not None
+        answer = Answer(point.eta, point.multipliers, point.conjugate.point)
+        eta = point.eta
+        while eta > program.temperature:
+            eta = max(eta / COOLING, program.temperature)
+            cooler = replace(program, temperature=eta)
+            assert answer.multipliers is not None
+            answer = self._refine(cooler, cooler.dual(eta, answer.multipliers))
+        return answer
+
+    def _refine(self, program: Program, point: DualPoint) -> Answer:
+        """Rounds of ``minimize`` until the point is stationary, or gets no better."""
+        stats: dict[str, Any] = {"method": self.method, "iterations": 0, "evaluations": 0, "rounds": 0}
+        message = ""
+        while stats["rounds"] < MAX_ROUNDS and (error := dual_error(program, point)) > ENOUGH:
+            stats["rounds"] += 1
+            try:
+                result, moved = self._round(program, point)
+            except (ValueError, ArithmeticError, np.linalg.LinAlgError) as failure:
+                message = f"{self.method}: {failure}"
+                break
+            message = str(result.message)
+            stats["iterations"] += int(result.get("nit", 0))
+            stats["evaluations"] += int(result.nfev)
+            if not (dual_error(program, moved) < error or moved.value < point.value - ROUNDING * point.eta):
+                break
+            point = moved
+        return Answer(point.eta, point.multipliers, point.conjugate.point, message, stats)
+
+    def _round(self, program: Program, origin: DualPoint) -> tuple[Any, DualPoint]:
+        """One call of ``minimize``, in coordinates whitened at the point it starts from."""
+        dual = _WhitenedDual(program, origin)
         method = self.method.lower()
         derivatives: dict[str, Any] = {}
         if method in WITH_HESSIAN:
             derivatives["hess"] = dual.hessian
         elif method in WITH_PRODUCTS:
             derivatives["hessp"] = dual.hessian_product
-        options = {"maxiter": self.max_iterations, **FULL_ACCURACY.get(method, {}), **self.options}
+        limit = ROUND_ITERATIONS if method in WITH_GRADIENT else self.max_iterations
+        options = {"maxiter": min(limit, self.max_iterations), **FULL_ACCURACY.get(method, {}), **self.options}
         if method == "tnc":
             options["maxfun"] = options.pop("maxiter")
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")  # a method that gives up warns; here the certificate says so
-            return minimize(
+            result = minimize(
                 dual.value,
                 dual.start,
                 jac=dual.gradient,
@@ -146,26 +190,27 @@ class ScipyDual:
                 options=options,
                 **derivatives,
             )
+        return result, dual.at(result.x)
 
 
 def _with_rows(program: Program, kept: BoolArray) -> Program:
     """The program with the rows kept as equalities, and without the others."""
     rows = Block(program.matrix[np.flatnonzero(kept)], program.rhs[kept])
-    centre = program.centre
+    centre, start = program.centre, program.start
     if centre is not None:
         centre = replace(centre, multipliers=centre.multipliers[kept])
-    return replace(program, equalities={"kept": rows}, inequalities={}, centre=centre)
+    if start is not None:
+        start = start[kept]
+    return replace(program, equalities={"kept": rows}, inequalities={}, centre=centre, start=start, linear_limit=None)
 
 
 class _WhitenedDual:
     """The dual over z, its curvature in y near the identity at the start, its gauge directions removed."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, origin: DualPoint) -> None:
         self.program = program
-        self.origin = quadratic_start(program, normal_equations(program))
+        self.origin = origin
         self.columns = _whitening(program, self.origin)
-        if program.temperature is not None:
-            self.origin = program.dual(program.temperature, self.origin.multipliers)
         self.fixed = program.epsilon is None
         self.start = np.zeros(self.columns.shape[1] + (not self.fixed))
         self._last: tuple[FloatArray, DualPoint] | None = None

@@ -66,7 +66,7 @@ class SoftBellman:
 
     def solve(self, program: Program) -> Answer:
         """Minimise the dual of a program whose objective is normalised to range one."""
-        if program.epsilon == math.inf:
+        if program.unbounded:
             return linear_answer(program)
         if not isinstance(program.divergence, ConditionalKL) or program.signed.any():
             raise ValueError("SoftBellman solves conditional KL without budgets: use Newton, CvxpyPrimal or CvxpyDual")

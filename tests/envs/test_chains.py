@@ -58,7 +58,7 @@ def test_entering_the_second_chain_is_free():
 
 def test_lecture_chain_has_the_geometric_stationary_distribution():
     mdp = envs.lecture_chain()
-    for p in (0.3, 0.48, 0.5, 0.51):
+    for p in (0.1, 0.3, 0.5, 0.51, 0.6, 0.9):
         ratio = (p / (1 - p)) ** np.arange(101)
         mu = mdp.state_distribution(np.tile([1 - p, p], (101, 1)))
         np.testing.assert_allclose(mu, ratio / ratio.sum(), rtol=1e-9)

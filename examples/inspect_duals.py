@@ -1,0 +1,66 @@
+"""Temperature, value and policy of FrozenLake's REPS update as the ball grows from almost nothing until it is slack.
+
+python examples/inspect_duals.py --plot duals.png
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+
+from reps_opt import MDP, REPS, solve
+from reps_opt.problems.occupancy_solution import OccupancySolution
+
+GAMMA = 0.99
+EPSILONS = np.geomspace(1e-3, 10.0, 41)
+
+
+def main(epsilons: np.ndarray = EPSILONS, plot: str | None = None) -> list[OccupancySolution]:
+    """Solve for every radius, print a table, and draw eta, the objective and the start state's policy."""
+    mdp = MDP.from_gymnasium("FrozenLake-v1", gamma=GAMMA)
+    q = mdp.occupancy(mdp.uniform_policy())
+    solutions = [solve(REPS(mdp, reference=q, epsilon=float(epsilon))) for epsilon in epsilons]
+    start = int(mdp.mu0.argmax())
+    print(" epsilon        eta         KL  objective    V(start)      gap  policy at the start (left, down, right, up)")
+    for epsilon, s in list(zip(epsilons, solutions, strict=True))[:: max(1, len(solutions) // 14)]:
+        policy = " ".join(f"{p:.3f}" for p in s.policy[start])
+        print(
+            f"{epsilon:8.3g} {s.eta:10.4g} {s.kl:10.4g} {s.objective:10.6f} {s.value[start]:11.5f} "
+            f"{s.certificate.gap:8.0e}  {policy}"
+        )
+    print(f"beyond epsilon = {solutions[-1].kl:.4f} the ball is slack: eta = 0 and the answer is the linear program's")
+    if plot:
+        _draw(epsilons, solutions, start).savefig(plot, dpi=120)
+        print(f"figure written to {plot}")
+    return solutions
+
+
+def _draw(epsilons: np.ndarray, solutions: list[OccupancySolution], start: int):  # type: ignore[no-untyped-def]
+    import matplotlib.pyplot as plt
+
+    figure, ((top_left, top_right), (low_left, low_right)) = plt.subplots(2, 2, figsize=(11, 8), layout="constrained")
+    eta = np.array([s.eta for s in solutions])
+    top_left.loglog(epsilons[eta > 0], eta[eta > 0], ".-")
+    top_left.set(ylabel="eta", title="temperature: reward that one more nat buys")
+    top_right.semilogx(epsilons, [s.objective for s in solutions], ".-")
+    top_right.set(ylabel="mean reward", title="objective")
+    values = np.array([s.value for s in solutions])
+    low_left.semilogx(epsilons, np.delete(values, start, axis=1), color="grey", linewidth=0.7)
+    low_left.semilogx(epsilons, values[:, start], linewidth=2, label="start state")
+    low_left.set(ylabel="V", title="value of every state")
+    policies = np.array([s.policy[start] for s in solutions])
+    for action, (name, line) in enumerate((("left", "-"), ("down", "-"), ("right", "--"), ("up", "-"))):
+        low_right.semilogx(epsilons, policies[:, action], line, label=name)
+    low_right.set(ylabel="probability", title="policy at the start state")
+    for axis in figure.axes:
+        axis.set_xlabel("epsilon (nats)")
+        axis.axvline(solutions[-1].kl, color="grey", linestyle=":", label="slack from here on")
+        axis.legend()
+    return figure
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--plot", metavar="FILE", help="write a figure")
+    main(**vars(parser.parse_args()))

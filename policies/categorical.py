@@ -1,0 +1,62 @@
+"""Categorical action distributions: log-probability, divergence and samples.
+
+Shapes: N states, A actions; `log_p` (N, A), each row the logarithm of probabilities that sum to one. Nats throughout.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log_softmax
+
+from reps_opt.validation import FloatArray
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """One categorical distribution over action indices per state.
+
+    Examples
+    --------
+    >>> p = Categorical.from_logits(np.zeros((1, 2)))
+    >>> p.log_prob(np.array([1]))
+    array([-0.693])
+    >>> p.kl(p)
+    array([0.])
+    """
+
+    log_p: FloatArray
+
+    @classmethod
+    def from_logits(cls, logits: FloatArray) -> Categorical:
+        """Softmax of each row of logits (N, A)."""
+        return cls(log_softmax(logits, axis=1))
+
+    @property
+    def probabilities(self) -> FloatArray:
+        """Probabilities, shape (N, A)."""
+        return np.exp(self.log_p)
+
+    def log_prob(self, indices: NDArray[np.intp]) -> FloatArray:
+        """Log-probability of one action index per state, shape (N,); minus infinity for an impossible action."""
+        return self.log_p[np.arange(len(self.log_p)), indices]
+
+    def sample(self, rng: np.random.Generator) -> NDArray[np.intp]:
+        """One action index per state by inversion, shape (N,)."""
+        cumulative = np.cumsum(self.probabilities, axis=1)
+        level = rng.random((len(cumulative), 1)) * cumulative[:, -1:]
+        return np.argmax(cumulative > level, axis=1)
+
+    def fisher_root(self) -> FloatArray:
+        """R (N, A, A) with ``R'R = diag(p) - p p'``, the Fisher information in the logits: rows ``sqrt(p_a) (e_a -
+        p)'``."""
+        p = self.probabilities
+        return np.sqrt(p)[:, :, None] * (np.eye(p.shape[1]) - p[:, None, :])
+
+    def kl(self, other: Categorical) -> FloatArray:
+        """KL(self ‖ other) per state in nats, shape (N,); infinite where ``other`` forbids what ``self`` does."""
+        possible = self.log_p > -np.inf
+        difference = np.subtract(self.log_p, other.log_p, out=np.zeros_like(self.log_p), where=possible)
+        return np.maximum(np.sum(self.probabilities * difference, axis=1), 0.0)

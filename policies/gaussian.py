@@ -1,0 +1,158 @@
+"""Gaussian action distributions: density, divergence, samples, and the covariance of weighted residuals.
+
+Shapes: N states, k action dimensions; `mean` (N, k); `scale` (N, k, k) or (1, k, k), lower triangular, covariance
+``scale @ scale.T``. Log-densities and divergences are in nats.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from reps_opt.validation import FloatArray
+
+LOG_2PI = float(np.log(2 * np.pi))
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """One Gaussian per state, N(mean, scale scale').
+
+    Parameters
+    ----------
+    mean
+        Means, shape (N, k).
+    scale
+        Lower-triangular factors of the covariances, shape (N, k, k), or (1, k, k) when all states share one.
+
+    Examples
+    --------
+    >>> p = Gaussian.diagonal(np.zeros((1, 2)), np.ones(2))
+    >>> q = Gaussian.diagonal(np.ones((1, 2)), np.ones(2))
+    >>> p.kl(q)
+    array([1.])
+    """
+
+    mean: FloatArray
+    scale: FloatArray
+
+    @classmethod
+    def diagonal(cls, mean: FloatArray, std: FloatArray) -> Gaussian:
+        """Independent action dimensions with standard deviations ``std``, shape (k,) or (N, k)."""
+        std = np.atleast_2d(std)
+        return cls(mean, std[:, :, None] * np.eye(std.shape[1]))
+
+    @property
+    def std(self) -> FloatArray:
+        """Marginal standard deviations, shape (N, k)."""
+        return np.broadcast_to(np.linalg.norm(self.scale, axis=2), self.mean.shape)
+
+    def log_prob(self, actions: FloatArray) -> FloatArray:
+        """Log-density ``-|scale^-1 (a - mean)|^2/2 - log|scale| - k/2 log 2 pi`` in nats, shape (N,)."""
+        whitened = whiten(self.scale, actions - self.mean)
+        k = self.mean.shape[1]
+        return -0.5 * np.sum(whitened**2, axis=1) - log_determinant(self.scale) - 0.5 * k * LOG_2PI
+
+    def sample(self, rng: np.random.Generator) -> FloatArray:
+        """One action per state, shape (N, k)."""
+        noise = rng.standard_normal(self.mean.shape)
+        return self.mean + np.einsum(
+            "nij,nj->ni", np.broadcast_to(self.scale, (*self.mean.shape, noise.shape[1])), noise
+        )
+
+    def kl(self, other: Gaussian) -> FloatArray:
+        """KL(self ‖ other) per state in nats, shape (N,).
+
+        With M = other.scale^-1 self.scale and z = other.scale^-1 (self.mean - other.mean):
+        ``(|M|_F^2 + |z|^2 - k) / 2 - log|M|``.
+        """
+        k = self.mean.shape[1]
+        ratio = [whiten(other.scale, self.scale[:, :, j]) for j in range(k)]
+        frobenius = sum(np.sum(column**2, axis=1) for column in ratio)
+        distance = np.sum(whiten(other.scale, self.mean - other.mean) ** 2, axis=1)
+        log_ratio = log_determinant(other.scale) - log_determinant(self.scale)
+        return np.maximum(0.5 * (frobenius + distance - k) + log_ratio, 0.0)
+
+
+def whiten(scale: FloatArray, residuals: FloatArray) -> FloatArray:
+    """Solve ``scale z = residuals`` state by state by forward substitution; shapes (N or 1, k, k) and (N or 1, k)."""
+    n = max(len(scale), len(residuals))
+    z = np.empty((n, residuals.shape[1]))
+    for i in range(residuals.shape[1]):
+        known = np.sum(scale[:, i, :i] * z[:, :i], axis=1)
+        z[:, i] = (residuals[:, i] - known) / scale[:, i, i]
+    return z
+
+
+def log_determinant(scale: FloatArray) -> FloatArray:
+    """Log-determinant of each lower-triangular factor, shape (N or 1,)."""
+    return np.sum(np.log(np.diagonal(scale, axis1=1, axis2=2)), axis=1)
+
+
+def residual_scale(
+    residuals: FloatArray, weights: FloatArray, annihilated: FloatArray, floor: FloatArray, full: bool
+) -> FloatArray:
+    """Triangular factor of the trace-corrected covariance of weighted residuals.
+
+    A linear smoother H fitted to the weights W leaves residuals e = (I - H) y, and noise of covariance C gives
+    ``E[e' W e] = C tr(W (I - H)(I - H)')``. So C is estimated by ``e' W e`` over that trace, not over sum w:
+    unbiased for any weights when the mean lies in the features' span.
+
+    Parameters
+    ----------
+    residuals
+        e, shape (N, k).
+    weights
+        w >= 0, shape (N,).
+    annihilated
+        Diagonal of (I - H~)^2, with H~ = W^1/2 H W^-1/2 the symmetric smoother, shape (N,); its product with w sums to
+        the trace above, and needs no division by w.
+    floor
+        Smallest standard deviation of each action dimension, shape (k,).
+    full
+        Whether to keep the correlations between action dimensions.
+
+    Returns
+    -------
+    ndarray
+        Lower-triangular scale, shape (k, k). Where nothing is left to estimate from (as many features as samples, one
+        sample, an exact fit) it is the floor.
+
+    References
+    ----------
+    math.md of this project, "Weighted policy fitting"; Hastie, Tibshirani, Friedman (2009), equation 5.16 for H.
+
+    Examples
+    --------
+    Unweighted with a fitted mean, it is the unbiased sample variance.
+
+    >>> e, w = np.array([[-1.0], [0.0], [1.0]]), np.ones(3)
+    >>> residual_scale(e, w, np.full(3, 2 / 3), floor=np.zeros(1), full=False)
+    array([[1.]])
+    """
+    k = residuals.shape[1]
+    trace = float(np.sum(weights * annihilated))
+    if trace <= 1e-12 * float(np.sum(weights)):
+        return np.diag(floor)
+    root = np.sqrt(weights / trace)[:, None] * residuals
+    if not full or k == 1:
+        return np.diag(np.maximum(np.sqrt(np.sum(root**2, axis=0)), floor))
+    # QR of the stacked residuals and floor: a Cholesky factor of C + diag(floor^2) that never forms C.
+    upper = np.linalg.qr(np.vstack([root, np.diag(floor)]), mode="r")
+    signs = np.where(np.diagonal(upper) < 0, -1.0, 1.0)
+    return (signs[:, None] * upper).T
+
+
+def action_floor(actions: FloatArray, weights: FloatArray, fraction: float) -> FloatArray:
+    """Smallest standard deviation per action dimension, shape (k,).
+
+    ``fraction`` of the actions' weighted standard deviation; of their root mean square where they do not vary, and of
+    one where they are all zero.
+    """
+    total = np.sum(weights)
+    mean = weights @ actions / total
+    std = np.sqrt(weights @ (actions - mean) ** 2 / total)
+    rms = np.sqrt(weights @ actions**2 / total)
+    varies = std > 1e-12 * rms
+    return fraction * np.where(varies, std, np.where(rms > 0, rms, 1.0))

@@ -1,0 +1,344 @@
+"""Neural policies, trained in torch and run in NumPy: Gaussian and categorical actions over a tanh network.
+
+Shapes: N samples, d state dimensions, k action dimensions, A actions, P parameters. float64 throughout; `device` is
+where torch trains. torch is imported when ``fit`` runs: a loaded or fitted policy needs none.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils.validation import check_is_fitted
+
+from policies.actors import Act, CategoricalActor, GaussianActor, check_bounds
+from policies.base import CategoricalPolicy, GaussianPolicy, ParametricMixin, Policy, merge_repeats, random_source
+from policies.categorical import Categorical
+from policies.features import weighted_spread
+from policies.gaussian import Gaussian, action_floor
+from policies.network import Network
+from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar
+
+MIN_STD = 1e-6  # unit of an action that does not vary, as a fraction of its size
+
+
+class _NetworkPolicy(ParametricMixin, Policy):
+    """What the two share: standardised inputs, the flat parameter vector, training by L-BFGS on the full batch."""
+
+    def __init__(
+        self,
+        hidden: Sequence[int] = (64, 64),
+        alpha: float = 0.1,
+        max_iter: int = 200,
+        device: str = "cpu",
+        random_state: Any = None,
+    ) -> None:
+        self.hidden = hidden
+        self.alpha = alpha
+        self.max_iter = max_iter
+        self.device = device
+        self.random_state = random_state
+
+    def _check_options(self) -> None:
+        for i, width in enumerate(self.hidden):
+            as_count(width, f"hidden[{i}]")
+        as_scalar(self.alpha, "alpha", low=0, low_open=True)
+        as_count(self.max_iter, "max_iter")
+
+    def _train(self, states: FloatArray, targets: Any, weights: FloatArray, n_outputs: int, n_extra: int) -> None:
+        """Fit the parameters; the last `n_extra` of them are not the network's."""
+        share = weights / weights.sum()
+        self.centre_, self.spread_ = share @ states, weighted_spread(states, weights)
+        self.network_ = Network((states.shape[1], *(int(h) for h in self.hidden), n_outputs))
+        start = np.append(self.network_.initial(random_source(self.random_state)), np.zeros(n_extra))
+        data = (self._inputs(states), targets, weights)
+        options = (float(self.alpha), int(self.max_iter), self.device)
+        self.params_, self.n_iter_ = train(self.network_, start, self._torch_loss(), data, *options)
+
+    @abstractmethod
+    def _torch_loss(self) -> Callable[..., Any]:
+        """``loss(extra, outputs, targets)``: the negative log-likelihood of each sample, in torch, up to a constant."""
+
+    def _inputs(self, states: FloatArray) -> FloatArray:
+        return (states - self.centre_) / self.spread_
+
+    def _outputs(self, states: FloatArray) -> FloatArray:
+        return self.network_.output(self.params_, self._inputs(states))
+
+    def _pullback(self, states: FloatArray, seeds: FloatArray) -> FloatArray:
+        return self.network_.pullback(self.params_, self._inputs(states), seeds)
+
+    @property
+    def params(self) -> FloatArray:
+        """A copy of the flat parameters, shape (P,): the network's, layer by layer, then the log standard
+        deviations."""
+        check_is_fitted(self)
+        return self.params_.copy()
+
+    def with_params(self, params: ArrayLike) -> Self:
+        """A copy of the policy with these parameters."""
+        check_is_fitted(self)
+        policy = copy.copy(self)
+        policy.params_ = as_float_array(params, "params", self.params_.shape).copy()
+        return policy
+
+
+class NeuralPolicy(_NetworkPolicy, GaussianPolicy):
+    """Gaussian policy whose mean is a tanh network and whose standard deviations are parameters of their own.
+
+    Minimises ``-sum_i w_i log pi(a_i|s_i) + alpha |params|^2 / 2`` on standardised states and actions: the posterior
+    mode under a Gaussian prior, weights as powers of the likelihood.
+
+    Parameters
+    ----------
+    hidden
+        Widths of the hidden layers.
+    alpha
+        Precision of the prior on the parameters, > 0.
+    max_iter
+        Iterations of L-BFGS (full batch, strong Wolfe line search; deterministic given `random_state`).
+    device
+        Where torch trains. The fitted policy holds NumPy float64 arrays, whatever the device.
+    random_state
+        Seed of the initial parameters.
+
+    Attributes
+    ----------
+    params_
+        Flat parameters (P,); the last k are log standard deviations in units of the actions' spread.
+
+    References
+    ----------
+    Schulman et al. (2015), Trust region policy optimization, appendix D, for the parametrisation.
+
+    Examples
+    --------
+    >>> s = np.linspace(-2, 2, 50)[:, None]
+    >>> policy = NeuralPolicy(hidden=(8,), random_state=0).fit(s, np.tanh(s[:, 0]))
+    >>> bool(abs(policy.predict([[1.0]])[0] - np.tanh(1.0)) < 0.05)
+    True
+    """
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Train on states (N, d), actions (N,) or (N, k), weights (N,).
+
+        Raises
+        ------
+        ValueError
+            For non-finite values, mismatched lengths, or negative or all-zero weights.
+        """
+        self._check_options()
+        states, actions, weights = self._check_fit(X, y, sample_weight)
+        first, weights = merge_repeats(np.hstack([states, actions]), weights)
+        states, actions = states[first], actions[first]
+        share = weights / weights.sum()
+        self.offset_ = share @ actions
+        floor = action_floor(actions, weights, MIN_STD)
+        self.unit_ = np.maximum(np.sqrt(share @ (actions - self.offset_) ** 2), floor)
+        k = actions.shape[1]
+        self._train(states, (actions - self.offset_) / self.unit_, weights, k, n_extra=k)
+        return self
+
+    def _torch_loss(self) -> Callable[..., Any]:
+        def loss(extra: Any, outputs: Any, targets: Any) -> Any:
+            return (0.5 * ((targets - outputs) / extra.exp()) ** 2 + extra).sum(dim=1)
+
+        return loss
+
+    @property
+    def _std(self) -> FloatArray:
+        return self.unit_ * np.exp(self.params_[self.network_.n_params :])
+
+    def _distribution(self, states: FloatArray) -> Gaussian:
+        return Gaussian.diagonal(self.offset_ + self.unit_ * self._outputs(states), self._std)
+
+    def score_function(self, states: ArrayLike, actions: ArrayLike) -> FloatArray:
+        """Gradient of log pi(a|s) in the parameters, shape (N, P)."""
+        check_is_fitted(self)
+        checked = self._check_states(states)
+        distribution = self._distribution(checked)
+        z = (self._check_actions(actions, len(checked)) - distribution.mean) / self._std
+        mean = self._pullback(checked, (z * self.unit_ / self._std)[:, None, :])[:, 0]
+        return np.hstack([mean, z**2 - 1])
+
+    def fisher_factor(self, states: ArrayLike) -> FloatArray:
+        """J with ``J'J / len(J)`` the mean Fisher information; shape (N k + k, P).
+
+        ``d mean / std`` at each state and output; and sqrt(2) for each log standard deviation, the same at every state.
+        """
+        check_is_fitted(self)
+        checked = self._check_states(states)
+        n, k, p = len(checked), len(self._std), self.network_.n_params
+        scale = np.sqrt((n * k + k) / n)
+        J = np.zeros((n * k + k, p + k))
+        J[: n * k, :p] = self._pullback(checked, scale * self._mean_seeds(n)).reshape(n * k, p)
+        J[n * k :, p:] = scale * np.sqrt(2 * n) * np.eye(k)
+        return J
+
+    def fisher_product(self, states: ArrayLike) -> Callable[[FloatArray], FloatArray]:
+        """``v -> F v``, F the mean Fisher information, without forming any Jacobian: for conjugate gradients."""
+        check_is_fitted(self)
+        checked = self._check_states(states)
+        n, p = len(checked), self.network_.n_params
+        mean = self.network_.fisher_product(self.params_, self._inputs(checked), self._mean_seeds(n))
+        return lambda v: np.append(mean(v[:p]) / n, 2 * v[p:])
+
+    def _mean_seeds(self, n: int) -> FloatArray:
+        """Derivative of ``mean / std`` in the network's outputs, for every state, shape (n, k, k)."""
+        return np.broadcast_to(np.diag(self.unit_ / self._std), (n, len(self._std), len(self._std)))
+
+    def compile(self, low: ArrayLike | None = None, high: ArrayLike | None = None) -> Act:
+        """``act(state, rng)`` in plain NumPy, actions clipped to [low, high] (scalars or the action's shape)."""
+        check_is_fitted(self)
+        mean = _NetworkOutput(self.network_, self.params_, self.centre_, self.spread_, self.offset_, self.unit_)
+        return GaussianActor(mean, np.diag(self._std), *check_bounds(low, high, self.action_shape_))
+
+
+class NeuralCategoricalPolicy(_NetworkPolicy, CategoricalPolicy):
+    """Softmax policy whose logits are a tanh network of the state; parameters and training as in :class:`NeuralPolicy`.
+
+    Parameters
+    ----------
+    hidden, alpha, max_iter, device, random_state
+        As in :class:`NeuralPolicy`.
+
+    Attributes
+    ----------
+    params_, classes_
+        Flat parameters (P,) and action labels (A,).
+
+    Examples
+    --------
+    >>> s = np.linspace(-2, 2, 50)[:, None]
+    >>> policy = NeuralCategoricalPolicy(hidden=(8,), random_state=0).fit(s, s[:, 0] > 0)
+    >>> policy.predict([[-1.0], [1.0]])
+    array([False,  True])
+    """
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Train on states (N, d), action labels (N,), weights (N,).
+
+        Raises
+        ------
+        ValueError
+            For non-finite values, mismatched lengths, or negative or all-zero weights.
+        """
+        self._check_options()
+        states, labels, weights = self._check_fit(X, y, sample_weight)
+        self.classes_ = np.unique(labels)
+        indices = self._check_actions(labels, len(states))
+        kept = weights > 0
+        first, weights = merge_repeats(np.column_stack([states, indices])[kept], weights[kept])
+        self._train(states[kept][first], indices[kept][first], weights, len(self.classes_), n_extra=0)
+        return self
+
+    def _torch_loss(self) -> Callable[..., Any]:
+        def loss(extra: Any, outputs: Any, targets: Any) -> Any:
+            return outputs.logsumexp(dim=1) - outputs.gather(1, targets[:, None])[:, 0]
+
+        return loss
+
+    def _distribution(self, states: FloatArray) -> Categorical:
+        return Categorical.from_logits(self._outputs(states))
+
+    def score_function(self, states: ArrayLike, actions: ArrayLike) -> FloatArray:
+        """Gradient of log pi(a|s) in the parameters, ``(e_a - pi)'d logits``, shape (N, P)."""
+        check_is_fitted(self)
+        checked = self._check_states(states)
+        residual = -self._distribution(checked).probabilities
+        residual[np.arange(len(checked)), self._check_actions(actions, len(checked))] += 1
+        return self._pullback(checked, residual[:, None, :])[:, 0]
+
+    def fisher_factor(self, states: ArrayLike) -> FloatArray:
+        """J with ``J'J / len(J)`` the mean Fisher information; shape (N A, P)."""
+        check_is_fitted(self)
+        checked = self._check_states(states)
+        n_actions = len(self.classes_)
+        seeds = np.sqrt(n_actions) * self._distribution(checked).fisher_root()
+        return self._pullback(checked, seeds).reshape(len(checked) * n_actions, -1)
+
+    def fisher_product(self, states: ArrayLike) -> Callable[[FloatArray], FloatArray]:
+        """``v -> F v``, F the mean Fisher information, without forming any Jacobian: for conjugate gradients."""
+        check_is_fitted(self)
+        checked = self._check_states(states)
+        seeds = self._distribution(checked).fisher_root()
+        product = self.network_.fisher_product(self.params_, self._inputs(checked), seeds)
+        return lambda v: product(v) / len(checked)
+
+    def compile(self, low: ArrayLike | None = None, high: ArrayLike | None = None) -> Act:
+        """``act(state, rng)`` returning an action label; labels take no bounds."""
+        check_is_fitted(self)
+        if low is not None or high is not None:
+            raise ValueError("low and high bound continuous actions: a categorical policy has labels")
+        zero, one = np.zeros(len(self.classes_)), np.ones(len(self.classes_))
+        logits = _NetworkOutput(self.network_, self.params_, self.centre_, self.spread_, zero, one)
+        return CategoricalActor(_Softmax(logits), self.classes_)
+
+
+@dataclass(frozen=True)
+class _NetworkOutput:
+    """``offset + unit network((state - centre) / spread)`` for one state."""
+
+    network: Network
+    params: FloatArray
+    centre: FloatArray
+    spread: FloatArray
+    offset: FloatArray
+    unit: FloatArray
+
+    def __call__(self, state: FloatArray) -> FloatArray:
+        return self.offset + self.unit * self.network.output(self.params, (state - self.centre) / self.spread)
+
+
+@dataclass(frozen=True)
+class _Softmax:
+    logits: _NetworkOutput
+
+    def __call__(self, state: FloatArray) -> FloatArray:
+        logits = self.logits(state)
+        p = np.exp(logits - np.max(logits))
+        return p / p.sum()
+
+
+def train(
+    network: Network,
+    start: FloatArray,
+    loss: Callable[..., Any],
+    data: tuple[FloatArray, Any, FloatArray],
+    alpha: float,
+    max_iter: int,
+    device: str,
+) -> tuple[FloatArray, int]:
+    """Minimise ``sum_i w_i loss_i + alpha |params|^2 / 2`` by torch's L-BFGS in float64; returns parameters,
+    iterations.
+
+    `data` holds inputs (N, d), targets and weights (N,). ``loss(extra, outputs, targets)`` gets the parameters beyond
+    the network's, and returns one value per sample.
+    """
+    import torch
+
+    inputs, targets, weights = data
+    total = float(weights.sum()) + alpha  # divided by it, the objective is of order one for weights of any scale
+    X, T, w = (torch.as_tensor(part, device=device) for part in (inputs, targets, weights / total))
+    params = torch.tensor(start, dtype=torch.float64, device=device, requires_grad=True)
+    optimiser = torch.optim.LBFGS(
+        [params], max_iter=max_iter, tolerance_grad=1e-7, tolerance_change=1e-12, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> Any:
+        optimiser.zero_grad()
+        outputs = X
+        for W, b in (layers := network.layers(params)):
+            outputs = outputs @ W + b
+            outputs = outputs if W is layers[-1][0] else outputs.tanh()
+        value = (w * loss(params[network.n_params :], outputs, T)).sum() + 0.5 * alpha / total * (params**2).sum()
+        value.backward()
+        return value
+
+    optimiser.step(closure)
+    return params.detach().cpu().numpy().copy(), int(optimiser.state[params]["n_iter"])

@@ -1,0 +1,162 @@
+"""Saving and loading fitted policies without pickle: one npz file of plain arrays, and a JSON description.
+
+The description is a tree; arrays in it are references into the file. Only classes on the list below are rebuilt, and
+only by setting attributes: loading a file from a stranger runs none of its code. Predictions of a loaded policy are
+bit-identical.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FORMAT = 1
+DESCRIPTION = "description.json"
+
+CLASSES = {
+    name: module
+    for module, names in {
+        "policies.tabular": "TabularPolicy",
+        "policies.linear": "LinearGaussianPolicy",
+        "policies.rbf": "RBFPolicy",
+        "policies.gp": "GaussianProcessPolicy",
+        "policies.neural": "NeuralPolicy NeuralCategoricalPolicy",
+        "policies.network": "Network",
+        "policies.features": "RBFFeatures FourierFeatures",
+        "policies.kernels": "SquaredExponential",
+        "policies.gp_posterior": "Posterior KernelBasis FourierFunctions",
+        "sklearn.gaussian_process.kernels": "RBF Matern RationalQuadratic ExpSineSquared DotProduct ConstantKernel "
+        "WhiteKernel Sum Product Exponentiation",
+        "sklearn.preprocessing": "StandardScaler MinMaxScaler PolynomialFeatures",
+        "sklearn.decomposition": "PCA",
+        "sklearn.pipeline": "Pipeline",
+        "sklearn.kernel_approximation": "RBFSampler Nystroem",
+    }.items()
+    for name in names.split()
+}
+
+
+def save(policy: Any, path: str | Path) -> None:
+    """Write a fitted policy to one file.
+
+    The file is written beside its destination, synced and renamed: a process killed at any moment leaves the old one
+    whole.
+
+    Parameters
+    ----------
+    policy
+        Any policy of this package; its features and kernels must be this package's, or of the scikit-learn classes
+        listed in ``policies.storage.CLASSES``.
+    path
+        Destination; written as named, with no suffix added.
+
+    Notes
+    -----
+    scikit-learn objects inside are stored by their attributes, and so want the scikit-learn version that fitted them.
+
+    Raises
+    ------
+    TypeError
+        If the policy holds an object that is not on the list (a gpytorch kernel, a random generator); the message
+        says where.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from policies import LinearGaussianPolicy
+    >>> policy = LinearGaussianPolicy().fit([[0.0], [1.0], [2.0]], [0.0, 1.0, 3.0])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(policy, pathlib.Path(folder) / "policy.npz")
+    ...     again = load(pathlib.Path(folder) / "policy.npz")
+    >>> bool(again.predict([[0.3]]) == policy.predict([[0.3]]))
+    True
+    """
+    path = Path(path)
+    arrays: dict[str, NDArray[Any]] = {}
+    tree = {"format": FORMAT, "policy": _encode(policy, arrays, type(policy).__name__)}
+    arrays[DESCRIPTION] = np.frombuffer(json.dumps(tree).encode(), dtype=np.uint8)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def load(path: str | Path) -> Any:
+    """Read a policy that :func:`save` wrote.
+
+    Raises
+    ------
+    ValueError
+        If the file is not such a file, is of a newer format, or names a class that is not on the list.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        tree = json.loads(arrays.pop(DESCRIPTION).tobytes())
+    except (KeyError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is not a saved policy: {error}") from None
+    if tree.get("format") != FORMAT:
+        raise ValueError(f"{path} has format {tree.get('format')}: this version reads format {FORMAT}")
+    return _decode(tree["policy"], arrays)
+
+
+def _encode(value: Any, arrays: dict[str, NDArray[Any]], where: str) -> Any:
+    """JSON tree of a value; its arrays go to `arrays` under the path `where`."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return {"float": value.hex()}
+    if isinstance(value, np.generic):
+        return {"scalar": _encode(np.asarray(value), arrays, where)}
+    if isinstance(value, np.ndarray):
+        if value.dtype.hasobject:
+            value = np.array(value.tolist())
+        if value.dtype.hasobject:
+            raise TypeError(f"{where} is an array of objects: it cannot be saved")
+        arrays[where] = value
+        return {"array": where}
+    if isinstance(value, list | tuple):
+        kind = "list" if isinstance(value, list) else "tuple"
+        return {kind: [_encode(item, arrays, f"{where}.{i}") for i, item in enumerate(value)]}
+    name = type(value).__name__
+    if CLASSES.get(name) and type(value) is _class(name):
+        return {"class": name, "state": {k: _encode(v, arrays, f"{where}.{k}") for k, v in vars(value).items()}}
+    raise TypeError(f"{where} is a {type(value).__module__}.{name}: it cannot be saved (see policies.storage.CLASSES)")
+
+
+def _decode(tree: Any, arrays: dict[str, NDArray[Any]]) -> Any:
+    if not isinstance(tree, dict):
+        return tree
+    if "float" in tree:
+        return float.fromhex(tree["float"])
+    if "array" in tree:
+        return arrays[tree["array"]]
+    if "scalar" in tree:
+        return _decode(tree["scalar"], arrays)[()]
+    for kind in (list, tuple):
+        if kind.__name__ in tree:
+            return kind(_decode(item, arrays) for item in tree[kind.__name__])
+    value: Any = object.__new__(_class(tree["class"]))
+    value.__dict__.update({k: _decode(v, arrays) for k, v in tree["state"].items()})
+    return value
+
+
+def _class(name: str) -> type:
+    """The listed class of this name; ValueError for any other, so that a file cannot choose what is built."""
+    if name not in CLASSES:
+        raise ValueError(f"class {name!r} is not among those that can be loaded: {sorted(CLASSES)}")
+    found = importlib.import_module(CLASSES[name])
+    return getattr(found, name)

@@ -1,0 +1,96 @@
+"""Steps a second: our swing-up, one state or many at once, beside Gymnasium's Pendulum stepped singly.
+
+Run it as a script, on one thread: ``OMP_NUM_THREADS=1 python tests/benchmarks/env_steps.py``. Rates are medians over
+repetitions, in CPU time. "agrees" is the largest difference between the batched steps and the same steps taken singly.
+"""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable
+
+import gymnasium
+import numpy as np
+
+import envs
+
+BATCHES = (10, 100, 1000, 10_000)
+REPEATS = 7
+SECONDS = 0.2  # of CPU, for each repetition
+
+
+def rate(advance: Callable[[], int], seconds: float, repeats: int) -> float:
+    """Steps per CPU second: the median over repetitions, after one call to warm up."""
+    advance()
+    rates = []
+    for _ in range(repeats):
+        steps, started = 0, time.process_time()
+        while (elapsed := time.process_time() - started) < seconds or steps == 0:
+            steps += advance()
+        rates.append(steps / max(elapsed, 1e-9))
+    return statistics.median(rates)
+
+
+def single(env: gymnasium.Env) -> Callable[[], int]:
+    """Advance a Gymnasium environment by one step, starting again when an episode ends."""
+    env.reset(seed=0)
+    action = np.array([1.0])
+
+    def advance() -> int:
+        _, _, terminated, truncated, _ = env.step(action)
+        if terminated or truncated:
+            env.reset()
+        return 1
+
+    return advance
+
+
+def batched(env: envs.BatchedEnv, n: int) -> Callable[[], int]:
+    """Advance n states at once, as a roll-out does: step, observe, draw cuts, start again where an episode was cut."""
+    rng = np.random.default_rng(0)
+    states, actions = env.sample_starts(n, rng), np.ones((n, 1))
+
+    def advance() -> int:
+        nonlocal states
+        states = env.step_batch(states, actions, rng).next_states
+        env.observe(states)
+        cut = env.sample_cuts(n, rng)
+        states[cut] = env.sample_starts(int(cut.sum()), rng)
+        return n
+
+    return advance
+
+
+def disagreement(env: envs.BatchedEnv, n: int) -> float:
+    """Largest difference between one batched step of n states and the same steps taken one by one."""
+    rng = np.random.default_rng(1)
+    states, actions = env.sample_starts(n, rng), rng.uniform(-30, 30, (n, 1))
+    together = env.step_batch(states, actions, rng).next_states
+    alone = [env.step_batch(states[i : i + 1], actions[i : i + 1], rng).next_states[0] for i in range(n)]
+    return float(np.abs(together - np.array(alone)).max())
+
+
+def main(seconds: float = SECONDS, repeats: int = REPEATS, batches: tuple[int, ...] = BATCHES) -> None:
+    """Print the table."""
+    envs.register()
+    print(f"Python {platform.python_version()}, NumPy {np.__version__}, Gymnasium {gymnasium.__version__}")
+    peer = rate(single(gymnasium.make("Pendulum-v1")), seconds, repeats)
+    print(f"{'case':44}{'steps/s':>12}{'ratio':>9}  agrees")
+    rows: list[tuple[str, Callable[[], int], str]] = [
+        ("Pendulum-v1, unwrapped, one at a time", single(gymnasium.make("Pendulum-v1").unwrapped), ""),
+        ("SwingUp-v0, gymnasium.make, one at a time", single(gymnasium.make("reps_opt/SwingUp-v0")), ""),
+        ("SwingUp-v0, unwrapped, one at a time", single(envs.SwingUp()), ""),
+    ]
+    for env in (envs.SwingUp(), envs.SwingUp(integrator="rk4"), envs.PixelSwingUp()):
+        kind = type(env).__name__ + (", rk4" if "rk4" in env.integrator else "")
+        rows += [(f"{kind}, {n} at once", batched(env, n), f"{disagreement(env, min(n, 1000)):g}") for n in batches]
+    print(f"{'Pendulum-v1, gymnasium.make, one at a time':44}{peer:12.3g}{1.0:9.2f}")
+    for case, advance, agrees in rows:
+        steps = rate(advance, seconds, repeats)
+        print(f"{case:44}{steps:12.3g}{steps / peer:9.2f}  {agrees}")
+
+
+if __name__ == "__main__":
+    main()

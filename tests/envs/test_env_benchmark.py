@@ -1,0 +1,14 @@
+"""The speed comparison runs, and its batched steps agree with single ones exactly."""
+
+import runpy
+from pathlib import Path
+
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "env_steps.py"
+
+
+def test_the_table_is_printed_and_agrees(capsys):
+    runpy.run_path(str(SCRIPT))["main"](seconds=0.0, repeats=1, batches=(5,))
+    lines = capsys.readouterr().out.splitlines()
+    batched = [line for line in lines if "at once" in line]
+    assert len(batched) == 3
+    assert all(line.split()[-1] == "0" for line in batched)

@@ -1,0 +1,65 @@
+"""The NumPy network against torch, and what training reaches."""
+
+import numpy as np
+import pytest
+
+from policies import LinearGaussianPolicy, NeuralCategoricalPolicy, NeuralPolicy
+from policies.network import Network
+
+
+def test_outputs_and_jacobian_are_torchs():
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    network = Network((3, 5, 4, 2))
+    params, X = rng.normal(size=network.n_params), rng.normal(size=(6, 3))
+
+    def forward(theta, x):
+        for W, b in (layers := network.layers(theta)):
+            x = x @ W + b
+            x = x if W is layers[-1][0] else torch.tanh(x)
+        return x
+
+    theta = torch.tensor(params)
+    np.testing.assert_allclose(network.output(params, X), forward(theta, torch.tensor(X)), rtol=1e-12)
+    jacobian = torch.func.vmap(torch.func.jacrev(forward), in_dims=(None, 0))(theta, torch.tensor(X))
+    identity = np.broadcast_to(np.eye(2), (6, 2, 2))
+    np.testing.assert_allclose(network.pullback(params, X, identity), jacobian, rtol=1e-10, atol=1e-14)
+
+
+def test_training_reaches_a_stationary_point_of_the_weighted_posterior():
+    rng = np.random.default_rng(1)
+    X = rng.uniform(-2, 2, size=(200, 1))
+    y, w = np.sin(2 * X[:, 0]) + 0.2 * rng.normal(size=200), rng.exponential(size=200)
+    policy = NeuralPolicy(hidden=(10,), max_iter=2000, random_state=0).fit(X, y, w)
+    gradient = w @ policy.score_function(X, y) - policy.alpha * policy.params
+    assert np.abs(gradient).max() < 1e-3 * w.sum()
+    grid = np.linspace(-1.8, 1.8, 30)[:, None]
+    mean, std = policy.predict(grid, return_std=True)
+    assert np.abs(mean - np.sin(2 * grid[:, 0])).max() < 0.15
+    assert std[0] == pytest.approx(0.2, rel=0.15)
+    assert policy.score(X, y) > LinearGaussianPolicy().fit(X, y, w).score(X, y)
+
+
+def test_without_hidden_layers_it_is_the_linear_policy():
+    rng = np.random.default_rng(2)
+    X = rng.normal(size=(500, 2))
+    y = X @ [1.0, -2.0] + 0.3 * rng.normal(size=500)
+    neural = NeuralPolicy(hidden=(), alpha=1e-6).fit(X, y)
+    linear = LinearGaussianPolicy(ridge=0.0).fit(X, y)
+    np.testing.assert_allclose(neural.predict(X), linear.predict(X), atol=1e-4)
+    assert linear.kl_divergence(neural, X).max() < 1e-4
+
+
+def test_categorical_learns_probabilities():
+    rng = np.random.default_rng(3)
+    X = rng.uniform(-2, 2, size=(3000, 1))
+    p = 1 / (1 + np.exp(-2 * X[:, 0]))
+    policy = NeuralCategoricalPolicy(hidden=(8,), random_state=0).fit(X, rng.random(3000) < p)
+    np.testing.assert_allclose(policy.predict_proba(X)[:, 1], p, atol=0.06)
+
+
+def test_bad_options_are_named():
+    with pytest.raises(ValueError, match=r"hidden\[1\] must be >= 1"):
+        NeuralPolicy(hidden=(3, 0)).fit([[0.0]], [0.0])
+    with pytest.raises(ValueError, match="alpha must be > 0"):
+        NeuralPolicy(alpha=0).fit([[0.0]], [0.0])

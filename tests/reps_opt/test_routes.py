@@ -1,0 +1,161 @@
+"""Every route, on every instance, finds the same optimum and can prove it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from reps_opt import MDP, REPS, LinearProgram, solve
+from reps_opt.solution import Status
+from reps_opt.solvers import CvxpyDual, CvxpyPrimal, Newton, ScipyDual
+from tests.reps_opt.instances import GAMMAS, INSTANCES, instance
+
+SHARES = ("1e-3", "0.03", "0.3", "1.0", "just binding", "just slack", "slack")
+OTHER_ROUTES = {
+    "trust-exact": ScipyDual(),
+    "l-bfgs-b": ScipyDual("L-BFGS-B"),
+    "cvxpy-primal": CvxpyPrimal(),
+    "cvxpy-dual": CvxpyDual(),
+}
+
+
+def reps(name: str, gamma: float, epsilon: float | str) -> REPS:
+    """REPS from the uniform policy; the radius a number, or a word for where it lies beside the slack threshold."""
+    mdp = instance(name, gamma)
+    q = mdp.occupancy(mdp.uniform_policy())
+    shares = {"just binding": 0.999, "just slack": 1.001, "slack": 1.5}
+    if epsilon in shares:
+        limit = REPS(mdp, q, math.inf).program.linear_limit
+        assert limit is not None
+        return REPS(mdp, q, shares[str(epsilon)] * limit().divergence + 1e-6 * (epsilon != "just binding"))
+    return REPS(mdp, q, float(epsilon))
+
+
+def reward_range(problem: REPS) -> float:
+    return max(float(np.ptp(problem.program.objective)), 1e-300)
+
+
+@pytest.mark.parametrize("epsilon", SHARES)
+@pytest.mark.parametrize("gamma", GAMMAS)
+@pytest.mark.parametrize("name", INSTANCES)
+def test_newton_is_certified_far_below_the_tolerance(name: str, gamma: float, epsilon: str) -> None:
+    problem = reps(name, gamma, epsilon)
+    solution = solve(problem)
+    assert solution.status is Status.CERTIFIED
+    assert abs(solution.certificate.gap) <= 1e-8
+    if solution.eta > 0:
+        assert abs(solution.kl - problem.epsilon) <= 1e-9
+    else:
+        assert solution.kl <= problem.epsilon
+    assert (solution.eta == 0) or "slack" not in epsilon
+    again = problem.mdp.occupancy(solution.policy) if gamma < 1 else solution.occupancy
+    np.testing.assert_allclose(solution.occupancy, again, atol=1e-12)
+
+
+@pytest.mark.parametrize("route", OTHER_ROUTES)
+@pytest.mark.parametrize("epsilon", SHARES)
+@pytest.mark.parametrize("gamma", GAMMAS)
+@pytest.mark.parametrize("name", INSTANCES)
+def test_routes_agree(name: str, gamma: float, epsilon: str, route: str) -> None:
+    problem = reps(name, gamma, epsilon)
+    expected, solution = solve(problem), solve(problem, OTHER_ROUTES[route])
+    assert solution.kl <= problem.epsilon + 1e-7
+    if solution.status is Status.UNCERTIFIED:
+        # a first-order method meets its rounding where eta is a ten-thousandth of the rewards, and has to say so
+        assert (route, epsilon) == ("l-bfgs-b", "just binding")
+        assert 1e-6 < solution.certificate.gap < 1e-5
+        return
+    assert solution.status is Status.CERTIFIED, solution
+    assert abs(solution.objective - expected.objective) <= 1e-6 * reward_range(problem)
+
+
+@pytest.mark.parametrize(
+    "method", ["trust-ncg", "trust-krylov", "Newton-CG", "trust-constr", "BFGS", "CG", "TNC", "SLSQP"]
+)
+def test_every_gradient_method_of_scipy_serves(method: str) -> None:
+    problem = reps("frozenlake-4x4", 0.95, 0.5)
+    solution = solve(problem, ScipyDual(method))
+    assert solution.status is Status.CERTIFIED, solution
+    assert abs(solution.objective - solve(problem).objective) <= 1e-6 * reward_range(problem)
+
+
+@pytest.mark.parametrize("route", [Newton(), CvxpyPrimal("HIGHS"), CvxpyDual("HIGHS"), ScipyDual()], ids=repr)
+@pytest.mark.parametrize("gamma", GAMMAS)
+@pytest.mark.parametrize("name", ["frozenlake-8x8", "cliff", "riverswim", "garnet-60"])
+def test_linear_program_is_the_optimal_policy(name: str, gamma: float, route: object) -> None:
+    mdp = instance(name, gamma)
+    solution = solve(LinearProgram(mdp), route)  # type: ignore[arg-type]
+    optimum = mdp.solve_optimal()
+    best = mdp.mu0 @ optimum.gain if gamma < 1 else optimum.gain.max()
+    assert solution.status is Status.CERTIFIED, solution
+    assert solution.eta == 0
+    np.testing.assert_allclose(solution.objective, best, atol=1e-7 * np.ptp(mdp.rewards))
+
+
+@pytest.mark.parametrize(
+    ("linear_solver", "gamma"),
+    [("dense", 0.95), ("dense", 1.0), ("sparse", 0.95), ("sparse", 1.0), ("cg", 0.95), ("cg", 0.99)],
+)
+@pytest.mark.parametrize("name", ["frozenlake-8x8", "garnet-60", "taxi"])
+def test_linear_solvers_give_the_same_answer(name: str, linear_solver: str, gamma: float) -> None:
+    problem = reps(name, gamma, 0.3)
+    solution = solve(problem, Newton(linear_solver=linear_solver))
+    assert solution.status is Status.CERTIFIED, solution
+    assert abs(solution.certificate.gap) <= 1e-8
+    assert abs(solution.kl - 0.3) <= 1e-9
+    np.testing.assert_allclose(solution.objective, solve(problem).objective, atol=1e-9 * reward_range(problem))
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("epsilon", [0.3, 1.0])
+@pytest.mark.parametrize("name", ["frozenlake-8x8", "riverswim"])
+def test_hard_cases_for_damped_newton(name: str, epsilon: float, seed: int) -> None:
+    """Random reference policies, on which a damped Newton in (eta, V) breaks."""
+    mdp = instance(name, 0.95)
+    policy = np.random.default_rng(seed).dirichlet(np.ones(mdp.n_actions), mdp.n_states)
+    solution = solve(REPS(mdp, mdp.occupancy(policy), epsilon))
+    assert solution.status is Status.CERTIFIED
+    assert abs(solution.certificate.gap) <= 1e-8
+
+
+@pytest.mark.parametrize("route", [CvxpyPrimal(), CvxpyDual()], ids=repr)
+def test_a_conic_route_is_never_wrong_without_saying_so(route: object) -> None:
+    """Taxi from random policies has reference masses over many decades: certified and right, or not certified."""
+    mdp = instance("taxi", 1.0)
+    for seed in range(3):
+        policy = np.random.default_rng(seed).dirichlet(np.ones(mdp.n_actions), mdp.n_states)
+        problem = REPS(mdp, mdp.occupancy(policy), 1.0)
+        solution, expected = solve(problem, route), solve(problem)  # type: ignore[arg-type]
+        assert expected.status is Status.CERTIFIED
+        if solution.status is Status.CERTIFIED:
+            assert abs(solution.objective - expected.objective) <= 1e-6 * reward_range(problem)
+        elif solution.status is Status.UNCERTIFIED:
+            assert solution.certificate.gap > 1e-6
+            assert "gap" in solution.message
+        else:
+            assert solution.message
+
+
+def test_solver_settings_are_checked() -> None:
+    with pytest.raises(ValueError, match="method must take a gradient"):
+        ScipyDual("Nelder-Mead")
+    with pytest.raises(ValueError, match="linear_solver"):
+        Newton(linear_solver="qr")
+    with pytest.raises(ValueError, match="tolerance"):
+        Newton(tolerance=0.0)
+
+
+def test_newton_traces_its_iterations(capsys: pytest.CaptureFixture[str]) -> None:
+    solution = solve(reps("two-state", 0.95, 0.1), Newton(verbose=True))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == solution.stats["iterations"] + 2
+    assert "divergence" in lines[0]
+
+
+def test_a_solver_that_finds_nothing_is_failed() -> None:
+    mdp: MDP = instance("frozenlake-4x4", 0.95)
+    solution = solve(REPS(mdp, mdp.occupancy(mdp.uniform_policy()), 0.5), CvxpyPrimal("OSQP"))
+    assert solution.status is Status.FAILED
+    assert "OSQP" in solution.message

@@ -1,0 +1,36 @@
+"""Every example runs, on a budget that a test can afford, and says what it promises."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def example(name: str) -> Any:
+    """The ``main`` of an example."""
+    return runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"]
+
+
+def test_solve_frozenlake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    solution = example("solve_frozenlake")(plot=str(tmp_path / "lake.png"))
+    printed = capsys.readouterr().out
+    assert solution.certificate.ok(1e-8)
+    for word in ("eta", "gap", "dual objective", "S←", "explicitly in CVXPY: certified"):
+        assert word in printed
+    assert (tmp_path / "lake.png").stat().st_size > 10_000
+
+
+def test_inspect_duals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    solutions = example("inspect_duals")(epsilons=np.geomspace(1e-3, 10, 7), plot=str(tmp_path / "duals.png"))
+    etas = [solution.eta for solution in solutions]
+    assert etas == sorted(etas, reverse=True)
+    assert etas[-1] == 0.0
+    assert all(solution.certificate.ok(1e-8) for solution in solutions)
+    assert "the ball is slack" in capsys.readouterr().out
+    assert (tmp_path / "duals.png").stat().st_size > 10_000
