@@ -34,3 +34,17 @@ def test_inspect_duals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert all(solution.certificate.ok(1e-8) for solution in solutions)
     assert "the ball is slack" in capsys.readouterr().out
     assert (tmp_path / "duals.png").stat().st_size > 10_000
+
+
+def test_constrained_mdp(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "budgets.png"
+    budgets, answers = example("constrained_mdp")(size=4, n_budgets=5, path=path)
+    for solutions in answers.values():
+        assert all(solution.certificate.ok(1e-8) for solution in solutions)
+        prices = [solution.nu[0] for solution in solutions]
+        assert np.all(np.diff(prices) <= 1e-9)  # the optimum is concave in the budget
+        assert prices[0] > 0
+        assert prices[-1] == 0
+        assert all(s.expected_costs[0] <= d + 1e-9 for s, d in zip(solutions, budgets, strict=True))
+    assert "must be allowed" in capsys.readouterr().out
+    assert path.stat().st_size > 10_000

@@ -128,11 +128,13 @@ class OccupancyProblem(Problem):
         """
         centre, program = self.centre, self.program
         rows = program.inequalities.get("budgets")
-        if rows is None or np.all(rows.matrix @ centre.point < rows.rhs - ROOM):
+        if rows is None:
             return centre.point
         assert self._cheapest is not None
         if isinstance(program.divergence, NoBall):
             return self._cheapest.point
+        if np.all(rows.matrix @ centre.point < rows.rhs - ROOM):
+            return centre.point
         epsilon = math.inf if self.epsilon is None else self.epsilon
         share = 0.5
         while share > 1e-12:

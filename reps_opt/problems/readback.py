@@ -152,8 +152,8 @@ def _within(problem: OccupancyProblem, program: Program, point: FloatArray) -> F
 
     def excess(share: float) -> float:
         x = point if share == 0 else (1 - share) * point + share * anchor
-        bounded = program.epsilon is not None and program.epsilon < math.inf
-        beyond = program.divergence.value(x) - program.epsilon if bounded else -math.inf
+        radius = math.inf if program.epsilon is None else program.epsilon
+        beyond = program.divergence.value(x) - radius if radius < math.inf else -math.inf
         rows = [np.max(block.matrix @ x - block.rhs) for block in program.inequalities.values()]
         return float(max([beyond, *rows]))
 

@@ -250,7 +250,9 @@ class _SoftSearch:
             low, high = self.bracket
             self.bracket = (self.eta, high) if self.reached > epsilon else (low, self.eta)
         low, high = self.bracket
-        return moved if low < moved < high else math.sqrt(low * high) if low > 0 else high / 2
+        if low < moved < high:
+            return moved
+        return 2 * low if high == math.inf else math.sqrt(low * high) if low > 0 else high / 2
 
     def _pinched(self) -> bool:
         """Whether two components take turns in being the best: the answer mixes them."""
