@@ -39,7 +39,6 @@ def draw(answers, budgets):
     top.set_ylabel("mean reward")
     bottom.set_ylabel("price nu: reward a unit of budget")
     bottom.set_yscale("symlog", linthresh=1e-3)
-    bottom.set_xscale("log")
     bottom.set_xlabel("budget d: mean cost allowed")
     top.legend()
     return figure

@@ -35,18 +35,22 @@ class Conjugate:
         Curvature w >= 0: the Hessian is ``diag(w) - w w' / sum(w)``.
     normaliser : float
         Multiplier of ``sum x = 1`` in that maximisation.
+    tilt : (n,) array or None
+        A further direction t without curvature: the Hessian is then ``diag(w) - w w' / sum(w) - t t'``.
     """
 
     value: float
     point: FloatArray
     weights: FloatArray
     normaliser: float
+    tilt: FloatArray | None = None
 
     def hessian(self, direction: FloatArray) -> FloatArray:
         """Hessian of D* times a direction (n,)."""
         total = self.weights.sum()
         mean = self.weights @ direction / total if total > 0 else 0.0
-        return self.weights * (direction - mean)
+        product = self.weights * (direction - mean)
+        return product if self.tilt is None else product - self.tilt * (self.tilt @ direction)
 
 
 def group_max(values: FloatArray, group: IntArray, n_groups: int) -> FloatArray:
@@ -71,6 +75,9 @@ class Divergence(ABC):
 
     truncates: bool = False
     """Whether the maximiser of the conjugate can be exactly zero where the reference is positive."""
+
+    centred: bool = True
+    """Whether the reference minimises D, with D = 0."""
 
     smooth: bool = True
     """Whether the conjugate is differentiable, as methods that descend the dual need."""

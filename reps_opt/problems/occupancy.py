@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from reps_opt.divergences import KL, Divergence, NoBall
+from reps_opt.entropy_bound import EntropyBoundedKL
 from reps_opt.f_divergences import Factory, divergence_factory
 from reps_opt.mdp import MDP
 from reps_opt.problem import Problem
@@ -67,6 +68,7 @@ class OccupancyProblem(Problem):
     epsilon: float | None = math.inf
     temperature: float | None = None
     budgets: Budgets | None = None
+    entropy: float | None = None
 
     def _allowed(self) -> np.ndarray:
         """Mask (S*A,) of the pairs that may carry mass."""
@@ -111,7 +113,7 @@ class OccupancyProblem(Problem):
         if not program.divergence.bounded:
             return Centre(reference, np.zeros(program.rhs.size), math.inf)
         missed = program.violation(reference) + abs(reference.sum() - 1.0)
-        if missed <= CONSISTENT or isinstance(program.divergence, NoBall):
+        if (missed <= CONSISTENT and program.divergence.centred) or isinstance(program.divergence, NoBall):
             return Centre(reference, np.zeros(program.rhs.size), 0.0)
         assert self.reduction is not None
         answer = self._project(self.reduction)
@@ -164,8 +166,10 @@ class OccupancyProblem(Problem):
 
     @property
     def epsilon_min(self) -> float:
-        """Smallest radius for which the problem is feasible; infinite when none is."""
-        return math.inf if self.reduction is None or self.violation > 0 else self.centre.divergence
+        """Smallest radius for which the problem is feasible; infinite when none is, NaN beside an entropy bound."""
+        if self.reduction is None or self.violation > 0:
+            return math.inf
+        return self.centre.divergence if self.entropy is None else math.nan
 
     def __repr__(self) -> str:
         ball = f", epsilon={self.epsilon:g}" if self.epsilon is not None and self.epsilon < math.inf else ""
@@ -334,6 +338,10 @@ class REPS(OccupancyProblem):
         What takes the place of KL in the ball: ``"kl"``, ``"chi2"``, ``"reverse_kl"``, ``("alpha", a)``, or a callable
         that makes a :class:`~reps_opt.divergences.Divergence` from its reference;
         see :mod:`reps_opt.f_divergences`.
+    entropy
+        Least entropy of the new state-action distribution, in nats: a second ball, around the uniform distribution.
+        ``duals["entropy"]`` is its price, what a nat of it costs; ``certificate.kl`` is then the larger of KL and
+        ``entropy + epsilon - H(p)``, see :mod:`reps_opt.entropy_bound`.
 
     Raises
     ------
@@ -369,12 +377,17 @@ class REPS(OccupancyProblem):
         budgets: ArrayLike | None = None,
         temperature: float | None = None,
         divergence: str | tuple[str, float] | Factory = "kl",
+        entropy: float | None = None,
     ) -> None:
         self.mdp = mdp
         self.reference = as_reference(reference, mdp)
         self.epsilon, self.temperature = as_radius(epsilon, temperature)
         self.budgets = as_budgets(costs, budgets, mdp.rewards.shape)
         self._factory = divergence_factory(divergence)
+        if entropy is not None:
+            self.entropy = as_scalar(entropy, "entropy")
+            if self.epsilon is None or self.epsilon == math.inf or self._factory is not KL:
+                raise ValueError("entropy bounds a KL ball: it needs a finite epsilon and no other divergence")
 
     @cached_property
     def _weights(self) -> FloatArray:
@@ -386,6 +399,9 @@ class REPS(OccupancyProblem):
         return self._weights > 0
 
     def _divergence(self, reduction: Reduction) -> Divergence:
+        if self.entropy is not None:
+            assert self.epsilon is not None
+            return EntropyBoundedKL(self._weights[reduction.pairs], self.entropy, self.epsilon)
         return self._factory(self._weights[reduction.pairs])
 
 

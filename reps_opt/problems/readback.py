@@ -91,6 +91,12 @@ def _why_infeasible(problem: OccupancyProblem) -> str:
         )
     if problem.epsilon_min == math.inf:
         return "the divergence is infinite: part of the reference's mass cannot be reached by any occupancy"
+    if problem.entropy is not None and problem.epsilon is not None:
+        missed = problem.centre.divergence - problem.epsilon
+        return (
+            f"no occupancy has both KL <= {problem.epsilon:g} and entropy >= {problem.entropy:g}: one of the two "
+            f"misses by at least {missed:.9g}"
+        )
     return (
         f"no occupancy lies within epsilon = {problem.epsilon:g} of the reference: "
         f"it takes at least {problem.epsilon_min:.9g}"

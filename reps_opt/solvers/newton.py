@@ -184,7 +184,7 @@ class _Search:
                 suspicion = 0.0
                 if (limit := limit_if_slack(self.program, point.divergence)) is not None:
                     return self._answer(0.0, limit.multipliers, limit.point, "the ball is slack")
-            self.equations.update(self._curvature(point), free)
+            self.equations.update(self._curvature(point), free, point.conjugate.tilt)
             moved = self._line_search(point, self._direction(point))
             if moved is None:
                 message = "no further decrease of the dual"

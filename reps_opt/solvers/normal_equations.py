@@ -66,8 +66,8 @@ class NormalEquations(ABC):
         self.weights = np.zeros(program.n)
         self.stats = {"factorisations": 0, "linear_iterations": 0}
 
-    def update(self, weights: FloatArray, free: np.ndarray) -> None:
-        """Set the weights, and the rows whose multipliers may move."""
+    def update(self, weights: FloatArray, free: np.ndarray, tilt: FloatArray | None = None) -> None:
+        """Set the weights, the rows whose multipliers may move, and a tilt t: then ``- A t t' A'`` is added."""
         self.weights = weights
         if not np.array_equal(free, self.free):
             self.free = free
@@ -79,20 +79,34 @@ class NormalEquations(ABC):
             u = self.rows @ weights
             z = self._apply(u)
             self._spread = (u, z, float(weights.sum() - u @ z))
+        self._tilt = None
+        if tilt is not None:
+            t = self.rows @ tilt
+            z = self._untilted(t)
+            self._tilt = (t, z, 1.0 - float(t @ z))
 
     def solve(self, rhs: FloatArray, rtol: float = 0.0) -> FloatArray:
         """Solution (m,), zero in the rows that may not move; an iterative method may stop at the relative residual.
 
         Where the rows imply the mass, the rank-one term moves the solution along the gauge only, and is left out.
         """
-        d = self._apply(rhs[self.free], rtol if self._spread is None else 0.0)
+        d = self._untilted(rhs[self.free], rtol if self._tilt is None else 0.0)
+        if self._tilt is not None:
+            t, z, left = self._tilt
+            if left > 1e-13:
+                d = d + z * ((t @ d) / left)
+        full = np.zeros(self.free.size)
+        full[self.free] = d
+        return full
+
+    def _untilted(self, rhs: FloatArray, rtol: float = 0.0) -> FloatArray:
+        """Solution over the free rows, but for the tilt."""
+        d = self._apply(rhs, rtol if self._spread is None else 0.0)
         if self._spread is not None:
             u, z, left = self._spread
             if left > 1e-13 * self.weights.sum():
                 d = d + z * ((u @ d) / left)
-        full = np.zeros(self.free.size)
-        full[self.free] = d
-        return full
+        return d
 
     @property
     def _grounds(self) -> np.ndarray:
