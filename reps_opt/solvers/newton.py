@@ -43,6 +43,9 @@ LARGEST_START_SPREAD = 5.0
 DAMPING = 0.1
 """Curvature added, in units of the reference and of the error, where a divergence has exact zeros."""
 
+LARGEST_COOLING = 0.7
+"""Largest change of log eta in one step towards a fixed temperature: further on, the curve's tangent says little."""
+
 SMALLEST_ETA = 1e-10
 """Where the search starts when the multipliers explain the objective completely."""
 
@@ -220,7 +223,8 @@ class _Search:
         along = -equations.solve(coupling, ALONG_RTOL)
         if program.epsilon is None:
             assert program.temperature is not None
-            return Direction(math.log(program.temperature / eta), newton, along, math.nan)
+            log_step = max(math.log(program.temperature / eta), -LARGEST_COOLING)
+            return Direction(log_step, newton, along, math.nan)
         curvature = max(float(scaled @ spread + coupling @ along), 1e-300)  # eta d2g/d eta2 on the curve
         predicted = point.divergence - float(coupling @ newton) / eta  # D after the step at fixed eta
         log_step = self._log_step(predicted, curvature)
@@ -266,8 +270,9 @@ class _Search:
 
     def _move(self, point: DualPoint, direction: Direction, alpha: float) -> DualPoint:
         eta = point.eta * math.exp(alpha * direction.log_eta)
-        if self.program.temperature is not None and alpha == 1.0 and direction.log_eta != 0:
-            eta = self.program.temperature
+        temperature = self.program.temperature
+        if temperature is not None and direction.log_eta != 0 and eta <= temperature * (1 + 1e-12):
+            eta = temperature
         v = point.multipliers + alpha * direction.newton + (eta - point.eta) * direction.along
         signed = self.program.signed
         v[signed] = np.maximum(v[signed], 0.0)
