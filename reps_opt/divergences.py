@@ -1,8 +1,9 @@
 """Divergences: what "close to the data" means, as value, conjugate and CVXPY expression.
 
-Each divergence D is a convex function on the probability simplex {x >= 0, sum x = 1} of its n coordinates. Solvers see
-it through its conjugate there, D*(y) = max_x <x, y> - D(x), whose gradient is the maximiser x and whose Hessian has the
-form ``diag(w) - w w' / sum(w)``: a weighted covariance. A new divergence is one subclass.
+Each divergence D is a convex function of n coordinates on its domain: the probability simplex {x >= 0, sum x = 1}, or
+all of R^n. Solvers see it through its conjugate there, D*(y) = max_x <x, y> - D(x), whose gradient is the maximiser x.
+On the simplex its Hessian has the form ``diag(w) - w w' / sum(w)``: a weighted covariance. A new divergence is one
+subclass.
 
 Shapes: n coordinates; m groups of them (the states, where the coordinates are state-action pairs).
 """
@@ -18,6 +19,7 @@ import numpy as np
 from scipy.special import kl_div, logsumexp
 
 from reps_opt.graph import IntArray
+from reps_opt.metrics import Metric
 from reps_opt.validation import FloatArray, read_only
 
 
@@ -35,22 +37,23 @@ class Conjugate:
         Curvature w >= 0: the Hessian is ``diag(w) - w w' / sum(w)``.
     normaliser : float
         Multiplier of ``sum x = 1`` in that maximisation.
-    tilt : (n,) array or None
-        A further direction t without curvature: the Hessian is then ``diag(w) - w w' / sum(w) - t t'``.
     """
 
     value: float
     point: FloatArray
     weights: FloatArray
     normaliser: float
-    tilt: FloatArray | None = None
+
+    @property
+    def tilt(self) -> FloatArray | None:
+        """A further direction t (n,) without curvature: the Hessian is then ``diag(w) - w w' / sum(w) - t t'``."""
+        return None
 
     def hessian(self, direction: FloatArray) -> FloatArray:
         """Hessian of D* times a direction (n,)."""
         total = self.weights.sum()
         mean = self.weights @ direction / total if total > 0 else 0.0
-        product = self.weights * (direction - mean)
-        return product if self.tilt is None else product - self.tilt * (self.tilt @ direction)
+        return self.weights * (direction - mean)
 
 
 def group_max(values: FloatArray, group: IntArray, n_groups: int) -> FloatArray:
@@ -69,9 +72,13 @@ def softmax_within(exponent: FloatArray, group: IntArray, n_groups: int) -> tupl
 
 
 class Divergence(ABC):
-    """A convex function on the simplex, with its minimiser ``reference`` and its conjugate."""
+    """A convex function on its domain, with its minimiser ``reference`` and its conjugate.
+
+    ``simplex`` says whether the domain is the simplex or all of R^n.
+    """
 
     reference: FloatArray
+    simplex: bool = True
 
     truncates: bool = False
     """Whether the maximiser of the conjugate can be exactly zero where the reference is positive."""
@@ -99,7 +106,7 @@ class Divergence(ABC):
 
     @abstractmethod
     def value(self, x: FloatArray) -> float:
-        """D(x) for x on the simplex; infinite outside the domain."""
+        """D(x); infinite outside the domain."""
 
     @abstractmethod
     def conjugate(self, y: FloatArray) -> Conjugate:
@@ -120,6 +127,10 @@ class Divergence(ABC):
     def reach(self, slack: FloatArray, room: float) -> float:
         """Bound on ``<x - reference, slack>`` over the points x with D(x) <= room; infinite where none is known."""
         return math.inf
+
+    def support(self, y: FloatArray) -> float:
+        """Largest <x, y> over the domain: what ``eta D*(y / eta)`` tends to as eta vanishes."""
+        return float(y.max())
 
     @abstractmethod
     def expression(self, cp: Any, x: Any) -> Any:
@@ -207,3 +218,63 @@ class NoBall(Divergence):
 
     def dual_constraints(self, cp: Any, slack: Any, eta: Any) -> dict[str, Any]:
         return {"normalisation": slack <= 0}
+
+
+@dataclass(frozen=True)
+class QuadraticConjugate(Conjugate):
+    """Conjugate of a quadratic: no normaliser and no weights, its Hessian is the inverse of the metric."""
+
+    metric: Metric
+
+    def hessian(self, direction: FloatArray) -> FloatArray:
+        return self.metric.solve(direction)
+
+
+class Quadratic(Divergence):
+    r"""Half a squared length, :math:`D(x) = \tfrac12 x'Fx` on all of :math:`R^n`, in nats where F is a Fisher matrix.
+
+    :math:`D^*(y) = \tfrac12 y'F^{-1}y` with the maximiser :math:`x = F^{-1}y`. It is the second-order model of a KL
+    divergence in the parameters of a policy.
+
+    Parameters
+    ----------
+    metric
+        F, as a :class:`~reps_opt.metrics.Metric`. Where it is applied by products only, ``conjugate`` gives an upper
+        bound on D*, so that weak duality holds all the same.
+    size
+        n.
+
+    Examples
+    --------
+    >>> from reps_opt.metrics import Dense
+    >>> ball = Quadratic(Dense([[2.0, 0.0], [0.0, 8.0]]), 2)
+    >>> ball.conjugate(np.array([2.0, 4.0])).point
+    array([1. , 0.5])
+    >>> ball.value(np.array([1.0, 0.5]))
+    2.0
+    """
+
+    simplex = False
+
+    def __init__(self, metric: Metric, size: int) -> None:
+        self.metric = metric
+        self.reference = read_only(np.zeros(size))
+
+    def value(self, x: FloatArray) -> float:
+        return self.metric.half_square(x)
+
+    def conjugate(self, y: FloatArray) -> QuadraticConjugate:
+        point = self.metric.solve(y)
+        return QuadraticConjugate(self.metric.conjugate_bound(y, point), point, np.zeros(0), 0.0, self.metric)
+
+    def support(self, y: FloatArray) -> float:
+        return float("inf") if np.any(y) else 0.0
+
+    def expression(self, cp: Any, x: Any) -> Any:
+        return 0.5 * cp.sum_squares(self.metric.root(self.reference.size).T @ x)
+
+    def dual_constraints(self, cp: Any, slack: Any, eta: Any, height: Any = 0.0) -> dict[str, Any]:
+        """``|y|^2 / (2 eta) <= height`` with ``R y = slack`` for the root R of the metric, F = R R'."""
+        root = self.metric.root(self.reference.size)
+        whitened = cp.Variable(root.shape[1], name="whitened")
+        return {"whitening": root @ whitened == slack, "ball": 0.5 * cp.quad_over_lin(whitened, eta) <= height}

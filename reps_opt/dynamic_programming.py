@@ -15,8 +15,14 @@ from reps_opt.validation import FloatArray
 if TYPE_CHECKING:
     from reps_opt.mdp import MDP
 
-EVALUATION_SWEEPS = 30
-"""Applications of P_pi between two greedy improvements in modified policy iteration (Puterman 1994, section 6.5)."""
+SETTLED_SWEEPS, MOVING_SWEEPS = 30, 4
+"""Applications of P_pi between two greedy improvements in modified policy iteration (Puterman 1994, section 6.5).
+
+News of a distant reward travels one state an improvement: while the greedy policy still moves, few sweeps pay.
+"""
+
+MOVING = 1e-3
+"""Share of states whose greedy action changed above which the policy counts as moving."""
 
 
 class OptimalPolicy(NamedTuple):
@@ -86,14 +92,16 @@ def _modified_policy_iteration(mdp: MDP, value: FloatArray) -> FloatArray:
     """Value near the optimum, to start policy iteration from: each greedy policy is evaluated by a few sweeps."""
     one_hot = np.eye(mdp.n_actions)
     scale = max(float(np.ptp(mdp.rewards)), np.finfo(float).tiny)
+    actions = np.zeros(mdp.n_states, dtype=np.int64)
     while True:
         error = mdp.bellman_error(value)
-        actions = error.argmax(axis=1)
+        before, actions = actions, error.argmax(axis=1)
+        moving = np.count_nonzero(actions != before) > MOVING * mdp.n_states
         step = error[np.arange(mdp.n_states), actions]
         if np.ptp(step) <= 1e-9 * scale:
             return value + step.mean() / (1 - mdp.gamma)
         chain = mdp._chain(one_hot[actions])
-        for _ in range(EVALUATION_SWEEPS):
+        for _ in range(MOVING_SWEEPS if moving else SETTLED_SWEEPS):
             value = value + step
             step = mdp.gamma * (chain @ step)
 

@@ -14,6 +14,7 @@ Shapes: n coordinates.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,20 @@ from reps_opt.validation import FloatArray
 
 MAX_ITERATIONS = 100
 """Safeguarded Newton steps for tau; bisection alone would need 52."""
+
+
+@dataclass(frozen=True)
+class TiltedConjugate(Conjugate):
+    """Conjugate where both balls bind: tau adjusts itself, and takes the curvature of one direction away."""
+
+    without_curvature: FloatArray
+
+    @property
+    def tilt(self) -> FloatArray:
+        return self.without_curvature
+
+    def hessian(self, direction: FloatArray) -> FloatArray:
+        return super().hessian(direction) - self.tilt * (self.tilt @ direction)
 
 
 class EntropyBoundedKL(Divergence):
@@ -64,11 +79,10 @@ class EntropyBoundedKL(Divergence):
         exponent = y + self._log_reference + tau * self._contrast
         normaliser = float(logsumexp(exponent))
         point = np.exp(exponent - normaliser)
-        tilt = None
-        if 0 < tau < 1:
-            centred = point * (self._contrast - point @ self._contrast)
-            tilt = centred / np.sqrt(centred @ self._contrast)
-        return Conjugate(normaliser, point, point, normaliser, tilt)
+        if not 0 < tau < 1:
+            return Conjugate(normaliser, point, point, normaliser)
+        centred = point * (self._contrast - point @ self._contrast)
+        return TiltedConjugate(normaliser, point, point, normaliser, centred / np.sqrt(centred @ self._contrast))
 
     def _share(self, y: FloatArray) -> float:
         """tau: root in [0, 1] of the mean contrast, which increases in tau, by Newton's method within a bracket."""

@@ -156,6 +156,12 @@ def average_occupancy(chain: sp.csr_array, mu0: FloatArray) -> FloatArray:
     return mu * structure.stationary
 
 
+def _leaving_rates(chain: sp.csr_array) -> sp.csr_array:
+    """``I - P`` (S, S), its diagonal summed from the other entries: exact where a state is hardly ever left."""
+    others = chain - sp.diags_array(chain.diagonal())
+    return (sp.diags_array(others.sum(axis=1)) - others).tocsr()
+
+
 def gain_and_bias(chain: sp.csr_array, reward: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Gain g (S,) and bias h (S,): ``g = P g``, ``h = reward - g + P h``, h of stationary mean zero in every class.
 
@@ -163,21 +169,22 @@ def gain_and_bias(chain: sp.csr_array, reward: FloatArray) -> tuple[FloatArray, 
     ----------
     Puterman (1994), *Markov decision processes*, theorem 8.2.6 and section 9.2.
     """
-    structure = chain_structure(chain)
+    structure, rates = chain_structure(chain), _leaving_rates(chain)
     component, stationary = structure
     inside = np.flatnonzero(component >= 0)
     outside = np.flatnonzero(component < 0)
     label = component[inside]
     gain, bias = np.zeros_like(reward), np.zeros_like(reward)
     gain[inside] = np.bincount(label, weights=stationary[inside] * reward[inside])[label]
-    _, pinned = np.unique(label, return_index=True)
+    order = np.lexsort((-stationary[inside], label))  # pin each class's likeliest state: the best conditioned
+    pinned = order[np.unique(label[order], return_index=True)[1]]
     free = np.setdiff1d(np.arange(inside.size), pinned)
     if free.size:
-        poisson = (sp.eye_array(inside.size, format="csr") - chain[inside][:, inside]).tocsr()
+        poisson = rates[inside][:, inside]
         bias[inside[free]] = spla.splu(poisson[free][:, free].tocsc()).solve((reward - gain)[inside[free]])
     bias[inside] -= np.bincount(label, weights=stationary[inside] * bias[inside])[label]
     if outside.size:
-        leaving = spla.splu((sp.eye_array(outside.size) - chain[outside][:, outside]).tocsc())
+        leaving = spla.splu(rates[outside][:, outside].tocsc())
         gain[outside] = leaving.solve(chain[outside][:, inside] @ gain[inside])
         bias[outside] = leaving.solve(reward[outside] - gain[outside] + chain[outside][:, inside] @ bias[inside])
     return gain, bias

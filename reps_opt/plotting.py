@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import matplotlib.figure
 
     from reps_opt.mdp import MDP
+    from reps_opt.problems.horizon_solution import FiniteHorizonSolution
     from reps_opt.problems.occupancy_solution import OccupancySolution
 
 DIRECTIONS = {(-1, 0): "←", (0, 1): "↓", (1, 0): "→", (0, -1): "↑", (0, 0): "·"}
@@ -148,3 +149,28 @@ def _draw_duals(axis: matplotlib.axes.Axes, solution: OccupancySolution) -> None
     ]
     text = "\n".join(f"{label:<26}{value}" for label, value in lines)
     axis.text(0.02, 0.95, text, family="monospace", va="top", transform=axis.transAxes)
+
+
+def plot_time_indexed(solution: FiniteHorizonSolution) -> matplotlib.figure.Figure:
+    """Values and new state distribution over time, and what each step's ball reached and costs."""
+    import matplotlib.pyplot as plt
+    from scipy.special import rel_entr
+
+    problem = solution.problem
+    figure, axes = plt.subplots(1, 3, figsize=(12, 3.5), layout="constrained")
+    tables = {"value V_t(s)": solution.value, "new state distribution": solution.occupancy.sum(axis=2)}
+    for axis, (title, table) in zip(axes, tables.items(), strict=False):
+        image = axis.imshow(np.ma.masked_invalid(table).T, aspect="auto", origin="lower")
+        figure.colorbar(image, ax=axis)
+        axis.set(title=title, xlabel="step t", ylabel="state")
+    steps = np.arange(problem.horizon)
+    joint = rel_entr(solution.occupancy, problem.reference).sum(axis=(1, 2))
+    axes[2].bar(steps, joint, color="C0", label="KL(p_t || q_t)")
+    if np.ndim(solution.eta):
+        axes[2].plot(steps, problem.epsilon_array, "k_", label="epsilon_t")
+        axes[2].twinx().plot(steps, solution.eta, "C1o-")
+    axes[2].set(title="divergence of each step, in nats" + ("; eta (right)" if np.ndim(solution.eta) else ""))
+    axes[2].set_xlabel("step t")
+    axes[2].legend(fontsize="small")
+    figure.suptitle(solution.title)
+    return figure

@@ -19,6 +19,11 @@ class Problem(ABC):
         return False
 
     @property
+    def routes(self) -> tuple[type, ...] | None:
+        """Solvers that take this problem's program; None where any of them does."""
+        return None
+
+    @property
     @abstractmethod
     def normalised(self) -> tuple[Program, Scale]:
         """The program with its objective scaled to range one, and how to undo that."""

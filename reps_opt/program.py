@@ -5,6 +5,8 @@ r"""One convex program for every update, and its dual.
     A x = b \;[v], \quad C x \le d \;[\nu \ge 0], \quad D(x) \le \epsilon \;[\eta \ge 0],
     \quad x \ge 0,\; \mathbf 1'x = 1 \;[\lambda]
 
+(the last two where the divergence lives on the simplex; otherwise x is any vector)
+
 .. math::
     \text{minimise}\quad g(\eta, v, \nu) = \eta\epsilon + b'v + d'\nu + \eta D^*\!\big((c - A'v - C'\nu)/\eta\big),
     \qquad x = \nabla D^*\!\big((c - A'v - C'\nu)/\eta\big)
@@ -130,6 +132,8 @@ class Program:
         Computes the :class:`LinearLimit` of this program.
     centre
         The :class:`Centre`; None when the reference satisfies the constraints.
+    variable
+        What x is called where a reader sees it.
     start
         Multipliers (m,) to start from, sensible in rows without mass too: for a flow, the reference policy's value.
     """
@@ -144,6 +148,7 @@ class Program:
     mass_implied: bool = False
     linear_limit: Callable[[], LinearLimit] | None = None
     centre: Centre | None = None
+    variable: str = "occupancy"
     start: FloatArray | None = None
 
     @property
@@ -188,9 +193,12 @@ class Program:
     def normalised(self) -> tuple[Program, Scale]:
         """The same program with its objective shifted and scaled to range one, and how to undo that.
 
-        A constant shift of the objective is a constant on the simplex, and eta, v, nu scale with the objective.
+        A constant shift of the objective is a constant on the simplex, and eta, v, nu scale with the objective. Off
+        the simplex nothing is shifted, and the largest coefficient becomes one.
         """
         low, high = float(self.objective.min()), float(self.objective.max())
+        if not self.divergence.simplex:
+            low, high = 0.0, max(-low, high)
         factor = high - low if high > low else 1.0
         shifted = replace(self, objective=self.objective - low)
         return self._with_rows(shifted).in_units_of(factor), Scale(low, factor)
@@ -239,14 +247,15 @@ class Program:
         value = float(self.rhs @ multipliers + eta * conjugate.value)
         if self.epsilon is not None:
             value += eta * self.epsilon
-        divergence = float(conjugate.point @ (scaled - conjugate.value))  # <x, y> - D*(y), since x sums to one
+        shift = conjugate.value if self.divergence.simplex else 0.0  # taken inside <x, y> where x sums to one
+        divergence = float(conjugate.point @ (scaled - shift)) - (conjugate.value - shift)
         return DualPoint(eta, multipliers, value, slack, conjugate, self.residual(conjugate.point), divergence)
 
     def bound(self, eta: float, multipliers: FloatArray) -> float:
         """Upper bound on the optimum from any ``eta >= 0`` and multipliers of the right sign (weak duality)."""
         if eta > 0:
             return self.dual(eta, multipliers).value
-        return float(self.rhs @ multipliers + self.slack(multipliers).max())
+        return float(self.rhs @ multipliers) + self.divergence.support(self.slack(multipliers))
 
 
 def _scaled_limit(limit: LinearLimit, factor: float) -> LinearLimit:

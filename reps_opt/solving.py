@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 
+import numpy as np
+
 from reps_opt.problem import Problem
+from reps_opt.program import Program
 from reps_opt.solution import Solution
-from reps_opt.solvers.answer import Solver
+from reps_opt.solvers.answer import Answer, Solver
 
 
 def solve(problem: Problem, solver: Solver | None = None) -> Solution:
@@ -26,6 +30,11 @@ def solve(problem: Problem, solver: Solver | None = None) -> Solution:
     Solution
         ``certified``, ``uncertified``, ``infeasible`` or ``failed``; it never raises for a solver's troubles.
 
+    Raises
+    ------
+    TypeError
+        For a route that the problem's kind of dual does not fit.
+
     Examples
     --------
     >>> from reps_opt import MDP, REPS, solve
@@ -37,11 +46,22 @@ def solve(problem: Problem, solver: Solver | None = None) -> Solution:
     """
     began = time.perf_counter()
     route = problem.default_solver() if solver is None else solver
+    if problem.routes is not None and not isinstance(route, problem.routes):
+        known = ", ".join(kind.__name__ for kind in problem.routes)
+        raise TypeError(f"solver must be {known} for {problem!r}, whose dual is its own; got {type(route).__name__}")
     if problem.infeasible:
         solution = problem.infeasible_solution()
     else:
         program = problem.normalised[0]
-        answer = problem.closed_form(program) or route.solve(program)
+        answer = problem.closed_form(program) or _attempt(route, program)
         solution = problem.solution(program, answer)
     stats = {"route": type(route).__name__, **solution.stats, "seconds": time.perf_counter() - began}
     return replace(solution, stats=stats)
+
+
+def _attempt(route: Solver, program: Program) -> Answer:
+    """The route's answer, or an answer without a point that keeps what the numerical library said."""
+    try:
+        return route.solve(program)
+    except (ArithmeticError, RuntimeError, np.linalg.LinAlgError) as error:
+        return Answer(math.nan, None, None, f"{type(route).__name__}: {error}")

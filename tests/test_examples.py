@@ -50,3 +50,32 @@ def test_constrained_mdp(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         assert all(s.expected_costs[0] <= d + 1e-9 for s, d in zip(solutions, budgets, strict=True) if s.has_point)
     assert "must be allowed" in capsys.readouterr().out
     assert path.stat().st_size > 10_000
+
+
+def test_covariant_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = example("covariant_steps")(n_seeds=4, n_steps=20, plot=str(tmp_path / "steps.png"))
+    np.testing.assert_allclose(found["natural"], found["natural"][0], rtol=1e-6)
+    assert found["Euclidean"].max() > 1.5 * found["Euclidean"].min()
+    assert np.all(found["angles"][:, 0] >= found["angles"][:, 1] * (1 - 1e-6))
+    np.testing.assert_allclose(found["natural, logits"], found["natural, first logit x 30"], rtol=1e-6)
+    assert not np.allclose(found["Euclidean, logits"], found["Euclidean, first logit x 30"][:21], atol=0.1)
+    assert "lower bound" in capsys.readouterr().out
+    assert (tmp_path / "steps.png").stat().st_size > 10_000
+
+
+def test_nac_lqr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    curves = example("nac_lqr")(n_seeds=2, n_epochs=6, plot=str(tmp_path / "lqr.png"))
+    assert np.all(curves["eNAC"][:, -1] > -1.40)  # the optimum is -1.3141
+    assert np.all(curves["eNAC"][:, -1] > curves["GPOMDP"][:, -1])
+    assert np.all(curves["eNAC"] <= -1.3141 + 1e-3)
+    assert "optimum -1.3141" in capsys.readouterr().out
+    assert (tmp_path / "lqr.png").stat().st_size > 10_000
+
+
+def test_trpo_cartpole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    curves = example("trpo_cartpole")(n_seeds=1, n_steps=10_000, plot=str(tmp_path / "pole.png"))
+    assert curves[0, -1, 1] > 83  # mature TRPO at as many steps
+    printed = capsys.readouterr().out
+    assert "mature TRPO" in printed
+    assert "kl 0.0" in printed
+    assert (tmp_path / "pole.png").stat().st_size > 10_000

@@ -70,6 +70,11 @@ class OccupancySolution(Solution):
         return self.occupancy.sum(axis=1)
 
     @property
+    def predicted_improvement(self) -> float:
+        """Gain in mean reward over the reference; exact, whatever epsilon, where the reference is an occupancy."""
+        return float(np.sum(self.occupancy * self.problem.mdp.rewards)) - self.problem.reference_return
+
+    @property
     def bellman_error(self) -> FloatArray:
         """Bellman error (S, A) under ``value``; NaN where the state or a next state has no value."""
         mdp = self.problem.mdp

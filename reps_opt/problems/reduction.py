@@ -121,10 +121,10 @@ class Reduction:
         policy = 1.0 / self.state_sums(np.ones(self.pairs.size))[self.pair_state]
         chain = self.chain(policy)
         if self.mdp.gamma < 1:
-            mu = markov.discounted_occupancy(chain, self.mdp.gamma, self.mdp.mu0[self.states])
+            mu = markov.discounted_occupancy(chain, self.mdp.gamma, self.mdp.mu0[self.states], graded=True)
         else:
             mu = markov.average_occupancy(chain, np.full(self.states.size, 1.0 / self.states.size))
-        return mu[self.pair_state] * policy
+        return np.maximum(mu[self.pair_state] * policy, LEAST_MASS)
 
     def value(self, weights: FloatArray) -> FloatArray:
         """Discounted value (m,) of the policy that chooses in proportion to the weights (n,), shifted to mean zero.

@@ -1,14 +1,21 @@
-"""Routes to the same answer: Newton and SciPy on the dual, CVXPY on the explicit primal and the explicit dual."""
+"""Routes to the same answer: Newton and SciPy on the dual, CVXPY on the explicit primal and the explicit dual.
+
+A program whose ball is quadratic has a route of its own, ``Quadratic``: one factorisation, or conjugate gradient.
+"""
 
 from reps_opt._lazy import lazy_names
 
 _ORIGIN = {
-    "Newton": ".newton",
-    "SoftBellman": ".soft_bellman",
-    "ScipyDual": ".scipy_dual",
-    "CvxpyPrimal": ".cvxpy_conic",
-    "CvxpyDual": ".cvxpy_conic",
     "Answer": ".answer",
+    "CvxpyDual": ".cvxpy_conic",
+    "CvxpyPrimal": ".cvxpy_conic",
+    "Newton": ".newton",
+    "PerStepNewton": ".per_step",
+    "Quadratic": ".quadratic",
+    "ScipyDual": ".scipy_dual",
+    "SoftBackup": ".soft_backup",
+    "SoftBellman": ".soft_bellman",
+    "Statewise": ".statewise",
 }
 
 __all__ = [*_ORIGIN]

@@ -15,8 +15,12 @@ from typing import Any
 
 import cvxpy as cp
 import numpy as np
+import scipy.linalg
+import scipy.sparse as sp
 
-from reps_opt.program import Program
+from reps_opt.divergences import Quadratic
+from reps_opt.metrics import Identity
+from reps_opt.program import Block, Program
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.newton import quadratic_start
 from reps_opt.solvers.normal_equations import normal_equations
@@ -48,11 +52,13 @@ def pose(program: Program, side: str) -> Posed:
 
 
 def pose_primal(program: Program) -> Posed:
-    """Maximise ``<c, x>`` over x >= 0 with the rows, the normalisation and the ball."""
-    x = cp.Variable(program.n, name="occupancy", nonneg=True)
+    """Maximise ``<c, x>`` over the domain of the divergence with the rows and the ball."""
+    simplex = program.divergence.simplex
+    x = cp.Variable(program.n, name=program.variable, nonneg=simplex)
     constraints: dict[str, Any] = {name: b.matrix @ x == b.rhs for name, b in program.equalities.items()}
     constraints |= {name: b.matrix @ x <= b.rhs for name, b in program.inequalities.items()}
-    constraints["normalisation"] = cp.sum(x) == 1
+    if simplex:
+        constraints["normalisation"] = cp.sum(x) == 1
     objective = program.objective @ x
     divergence = program.divergence.expression(cp, x)
     if divergence is not None:
@@ -60,11 +66,11 @@ def pose_primal(program: Program) -> Posed:
             objective -= program.temperature * divergence
         elif program.epsilon is not None and math.isfinite(program.epsilon):
             constraints["kl"] = divergence <= program.epsilon
-    return Posed(cp.Problem(cp.Maximize(objective), _labelled(constraints)), {"occupancy": x}, constraints)
+    return Posed(cp.Problem(cp.Maximize(objective), _labelled(constraints)), {program.variable: x}, constraints)
 
 
 def pose_dual(program: Program) -> Posed:
-    """Minimise the dual over eta, the rows' multipliers and the normaliser."""
+    """Minimise the dual over eta, the rows' multipliers and the normaliser; off the simplex that is ``eta D*``."""
     blocks = {**program.equalities, **program.inequalities}
     duals = {
         name: cp.Variable(block.rhs.size, name=name, nonneg=name in program.inequalities)
@@ -75,8 +81,11 @@ def pose_dual(program: Program) -> Posed:
     ball = program.epsilon is not None and math.isfinite(program.epsilon)
     eta: Any = cp.Variable(name="kl", nonneg=True) if ball else (program.temperature or 0.0)
     rows = sum(block.matrix.T @ duals[name] for name, block in blocks.items())
-    constraints: dict[str, Any] = {"flow": bellman == program.objective - rows - normaliser}
-    if ball or program.temperature is not None:
+    slack = program.objective - rows
+    constraints: dict[str, Any] = {"flow": bellman == (slack - normaliser if program.divergence.simplex else slack)}
+    if isinstance(program.divergence, Quadratic):
+        constraints |= program.divergence.dual_constraints(cp, bellman, eta, normaliser)
+    elif ball or program.temperature is not None:
         constraints |= program.divergence.dual_constraints(cp, bellman, eta)
     else:
         constraints["normalisation"] = bellman <= 0
@@ -120,6 +129,9 @@ class _Conic:
     def _units(program: Program) -> list[float]:
         if program.epsilon is None or not math.isfinite(program.epsilon):
             return [1.0]
+        if not program.divergence.simplex:  # in units of the gain without rows
+            gain = math.sqrt(4 * program.epsilon * program.divergence.conjugate(program.objective).value)
+            return [gain, 1.0] if 0 < gain < math.inf else [1.0]
         eta = quadratic_start(program, normal_equations(program)).eta
         return [eta * factor for factor in UNITS] + [1.0]
 
@@ -151,6 +163,8 @@ class CvxpyPrimal(_Conic):
         Name of a solver with exponential cones: ``"CLARABEL"`` or ``"SCS"``.
     options
         Passed to ``cvxpy.Problem.solve``.
+    whiten
+        Pose a quadratic ball as the round one ``|y| <= sqrt(2 epsilon)`` with ``y = L's``, F = L L'.
 
     Examples
     --------
@@ -162,10 +176,14 @@ class CvxpyPrimal(_Conic):
     True
     """
 
+    whiten: bool = False
+
     def _attempt(self, program: Program) -> tuple[Answer, str]:
+        if self.whiten:
+            return _attempt_whitened(self, program)
         posed = pose_primal(program)
         says, message, stats = self._run(posed)
-        point = posed.variables["occupancy"].value
+        point = posed.variables[program.variable].value
         if point is None:
             return Answer(math.nan, None, None, message, stats), says
         eta = program.temperature or 0.0
@@ -175,8 +193,9 @@ class CvxpyPrimal(_Conic):
         duals = [posed.constraints[name].dual_value for name in names]
         multipliers = None
         if all(dual is not None and np.isfinite(dual).all() for dual in duals):
-            multipliers = _signed(program, np.concatenate([np.ravel(dual) for dual in duals]))
-        return Answer(eta, multipliers, _without_noise(point), message, stats), says
+            multipliers = _signed(program, duals)
+        point = _without_noise(point) if program.divergence.simplex else point
+        return Answer(eta, multipliers, point, message, stats), says
 
 
 @dataclass(frozen=True)
@@ -194,8 +213,41 @@ class CvxpyDual(_Conic):
             eta = _positive(posed.variables["kl"].value)
         point = posed.constraints["flow"].dual_value
         # the sign of an equality's multiplier follows the sense of the problem; an occupancy is non-negative
-        point = None if point is None else _without_noise(np.abs(point))
-        return Answer(eta, _signed(program, np.concatenate(values)), point, message, stats), says
+        if point is not None:
+            point = _without_noise(np.abs(point)) if program.divergence.simplex else _oriented(program, point)
+        return Answer(eta, _signed(program, values), point, message, stats), says
+
+
+def _attempt_whitened(route: CvxpyPrimal, program: Program) -> tuple[Answer, str]:
+    """Solve in ``y = L's / sqrt(2 epsilon)``, where the ball is the unit ball and the objective has length one."""
+    divergence = program.divergence
+    if not isinstance(divergence, Quadratic) or not program.epsilon:
+        raise ValueError("only a program with a quadratic ball of positive radius can be whitened")
+    triangle = divergence.metric.triangle(program.n)
+    radius = math.sqrt(2 * program.epsilon)
+
+    def turned(vectors: FloatArray, transposed: int) -> FloatArray:
+        return radius * scipy.linalg.solve_triangular(
+            triangle, vectors, trans=transposed, lower=True, check_finite=False
+        )
+
+    objective = turned(program.objective, 0)
+    unit = float(np.linalg.norm(objective)) or 1.0
+    rows = {
+        name: Block(sp.csr_array(turned(block.matrix.toarray().T, 0).T), block.rhs)
+        for name, block in program.inequalities.items()
+    }
+    ball = Quadratic(Identity(), program.n)
+    unit_ball = replace(program, objective=objective / unit, epsilon=0.5, inequalities=rows, divergence=ball)
+    answer, says = replace(route, whiten=False)._attempt(unit_ball)
+    point = None if answer.point is None else turned(answer.point, 1)
+    answer = answer.unscaled(unit)
+    return replace(answer, eta=answer.eta / radius**2, point=point), says
+
+
+def _oriented(program: Program, point: FloatArray) -> FloatArray:
+    """A step, of whichever sign improves the objective."""
+    return point if program.objective @ point >= 0 else -point
 
 
 def _without_noise(point: FloatArray) -> FloatArray:
@@ -207,7 +259,9 @@ def _bound(program: Program, answer: Answer) -> float:
     return program.bound(answer.eta, answer.multipliers)
 
 
-def _signed(program: Program, multipliers: FloatArray) -> FloatArray:
+def _signed(program: Program, parts: list[Any]) -> FloatArray:
+    """Multipliers (m,) of the blocks, those of inequalities cut at zero."""
+    multipliers = np.concatenate([np.ravel(part) for part in parts]) if parts else np.zeros(0)
     return np.where(program.signed, np.maximum(multipliers, 0.0), multipliers)
 
 

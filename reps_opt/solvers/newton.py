@@ -115,6 +115,12 @@ def limit_if_slack(program: Program, reached: float) -> LinearLimit | None:
     return limit if limit.divergence <= program.epsilon else None
 
 
+def require_simplex(program: Program, route: str) -> None:
+    """Raise ValueError for a program whose divergence lives elsewhere."""
+    if not program.divergence.simplex:
+        raise ValueError(f"{route} works on the simplex: use Quadratic, CvxpyPrimal or CvxpyDual for steps")
+
+
 def linear_answer(program: Program) -> Answer:
     """Answer of a program without a ball, by the method its problem has for it."""
     if program.linear_limit is None:
@@ -152,6 +158,7 @@ class Newton:
 
     def solve(self, program: Program) -> Answer:
         """Minimise the dual of a program whose objective is normalised to range one."""
+        require_simplex(program, "Newton")
         return _Search(self, program).run()
 
     def project(self, program: Program) -> Answer:
@@ -187,7 +194,8 @@ class _Search:
                 suspicion = 0.0
                 if (limit := limit_if_slack(self.program, point.divergence)) is not None:
                     return self._answer(0.0, limit.multipliers, limit.point, "the ball is slack")
-            self.equations.update(self._curvature(point), free, point.conjugate.tilt)
+            self.equations.update(self._curvature(point), free)
+            self.equations.take_away(point.conjugate.tilt)
             moved = self._line_search(point, self._direction(point))
             if moved is None:
                 message = "no further decrease of the dual"

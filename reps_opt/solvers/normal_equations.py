@@ -66,8 +66,8 @@ class NormalEquations(ABC):
         self.weights = np.zeros(program.n)
         self.stats = {"factorisations": 0, "linear_iterations": 0}
 
-    def update(self, weights: FloatArray, free: np.ndarray, tilt: FloatArray | None = None) -> None:
-        """Set the weights, the rows whose multipliers may move, and a tilt t: then ``- A t t' A'`` is added."""
+    def update(self, weights: FloatArray, free: np.ndarray) -> None:
+        """Set the weights, and the rows whose multipliers may move."""
         self.weights = weights
         if not np.array_equal(free, self.free):
             self.free = free
@@ -79,7 +79,10 @@ class NormalEquations(ABC):
             u = self.rows @ weights
             z = self._apply(u)
             self._spread = (u, z, float(weights.sum() - u @ z))
-        self._tilt = None
+        self._tilt: tuple[FloatArray, FloatArray, float] | None = None
+
+    def take_away(self, tilt: FloatArray | None) -> None:
+        """Subtract ``A t t' A'`` for a tilt t (n,), until the next update."""
         if tilt is not None:
             t = self.rows @ tilt
             z = self._untilted(t)

@@ -18,7 +18,14 @@ from scipy.optimize import minimize
 from reps_opt.graph import BoolArray
 from reps_opt.program import Block, DualPoint, Program
 from reps_opt.solvers.answer import Answer
-from reps_opt.solvers.newton import DAMPING, check_smooth, dual_error, linear_answer, quadratic_start
+from reps_opt.solvers.newton import (
+    DAMPING,
+    check_smooth,
+    dual_error,
+    linear_answer,
+    quadratic_start,
+    require_simplex,
+)
 from reps_opt.solvers.normal_equations import normal_equations
 from reps_opt.validation import FloatArray, as_count, as_scalar
 
@@ -97,6 +104,7 @@ class ScipyDual:
 
     def solve(self, program: Program) -> Answer:
         """Minimise the dual of a program whose objective is normalised to range one."""
+        require_simplex(program, "ScipyDual")
         if program.unbounded:
             return linear_answer(program)
         check_smooth(program)

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+import envs
 from reps_opt import MDP, REPS, LinearProgram, solve
 from reps_opt.solution import Status
 from reps_opt.solvers import CvxpyDual, CvxpyPrimal, Newton, ScipyDual
@@ -136,6 +137,46 @@ def test_a_conic_route_is_never_wrong_without_saying_so(route: object) -> None:
             assert "gap" in solution.message
         else:
             assert solution.message
+
+
+LARGE = {
+    "grid": lambda: envs.gridworld((100, 100), slip=0.2, gamma=0.95),
+    "grid-from-a-corner": lambda: envs.gridworld(
+        ["S" + "F" * 59] + ["F" * 60] * 58 + ["F" * 59 + "G"], slip=0.2, gamma=0.9
+    ),
+    "garnet": lambda: envs.garnet(10_000, 4, 5, seed=0, gamma=0.95),
+    "garnet-average": lambda: envs.garnet(500, 4, 5, seed=0, gamma=1.0),
+}
+
+
+@pytest.mark.parametrize("epsilon", [0.01, 0.5])
+@pytest.mark.parametrize("name", LARGE)
+def test_large_mdps(name: str, epsilon: float) -> None:
+    """Sparse systems: by conjugate gradient, and by factorisation where masses fall off to 1e-60 or nothing."""
+    mdp = LARGE[name]()
+    rewards = np.random.default_rng(0).uniform(size=mdp.n_states)[:, None].repeat(mdp.n_actions, axis=1)
+    mdp = MDP(mdp.transitions, rewards, mdp.gamma, mdp.mu0)
+    q = mdp.occupancy(mdp.uniform_policy())
+    solution = solve(REPS(mdp, q, epsilon))
+    assert solution.status is Status.CERTIFIED, solution
+    assert abs(solution.certificate.gap) <= 1e-8
+    assert abs(solution.kl - epsilon) <= 1e-9
+    if name == "grid-from-a-corner":
+        assert q.min() < 1e-20
+
+
+def test_masses_that_underflow_do_not_rule_out_the_way_there() -> None:
+    """At 800 states in a row with gamma .3 the far end's mass is not representable."""
+    n = 800
+    P = np.zeros((n, 2, n))
+    P[np.arange(n), 0, np.minimum(np.arange(n) + 1, n - 1)] = 1.0
+    P[:, 1, 0] = 1.0
+    mdp = MDP(P, np.column_stack([np.linspace(0, 1, n), np.full(n, 0.1)]), gamma=0.3, mu0=np.eye(n)[0])
+    q = mdp.occupancy(mdp.uniform_policy())
+    assert (q.sum(axis=1) == 0).any()
+    solution = solve(REPS(mdp, q, 0.1))
+    assert solution.status is Status.CERTIFIED, solution
+    assert abs(solution.kl - 0.1) <= 1e-9
 
 
 def test_solver_settings_are_checked() -> None:

@@ -1,0 +1,89 @@
+"""Joint bounds against a TRPO-style bound over a finite horizon, exactly.
+
+REPS bounds the new state-action distribution against the old one (in the mean of all steps, or in each, as Lioutikov et
+al. 2014 do), or the policy under the new states (the trajectory's KL); its predicted gain is the gain. A TRPO-style
+step keeps the old states and old advantages and bounds the policy only: its gain is a surrogate's.
+
+python examples/bounds_exact.py --plot bounds.png
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import matplotlib.pyplot as plt
+import numpy as np
+from scipy.special import rel_entr
+
+import envs
+from reps_opt import MDP, FiniteHorizonREPS, solve, surrogate_step
+from reps_opt.time_indexed import occupancy_of
+
+CASES = {
+    "single chain": (envs.single_chain(), 20),
+    "river swim": (envs.riverswim(), 20),
+    "garnet": (envs.garnet(20, 3, 4, seed=1), 10),
+}
+EPSILONS = (0.01, 0.1, 0.5)  # nats a step
+N_UPDATES = 25
+BOUNDS = ("shared", "per_step", "trajectory", "trpo")
+
+
+def update(mdp: MDP, policy: np.ndarray, horizon: int, epsilon: float, bound: str) -> tuple[np.ndarray, float, float]:
+    """New policy (T, S, A), predicted gain, and duality gap, of one update."""
+    if bound == "trpo":
+        step = surrogate_step(FiniteHorizonREPS(mdp, policy, horizon, epsilon))
+        return step.policy, step.predicted_gain, step.gap
+    radius = epsilon * horizon if bound == "trajectory" else epsilon
+    solution = solve(FiniteHorizonREPS(mdp, policy, horizon, radius, bound))
+    return solution.policy, solution.objective - solution.problem.reference_return, solution.certificate.gap
+
+
+def curve(mdp: MDP, horizon: int, epsilon: float, bound: str, n_updates: int) -> np.ndarray:
+    """Share of the possible gain (n_updates + 1,) after repeated updates from uniform; prints the first of them."""
+    reference = policy = np.broadcast_to(mdp.uniform_policy(), (horizon, *mdp.rewards.shape))
+    best = FiniteHorizonREPS(mdp, reference, horizon, np.inf)
+    q = best.reference
+    returns, gaps = [best.reference_return], []
+    for k in range(n_updates):
+        policy, predicted, gap = update(mdp, policy, horizon, epsilon, bound)
+        p = occupancy_of(mdp, policy)
+        returns.append(float(np.sum(p * best.rewards)))
+        gaps.append(gap)
+        if k == 0:  # mean KL a step: joint, and of the policy under the old states
+            joint, conditional = rel_entr(p, q).sum(), rel_entr(q.sum(axis=2, keepdims=True) * policy, q).sum()
+            first = (
+                f"{predicted:9.4f} {returns[1] - returns[0]:9.4f} {joint / horizon:8.4f} {conditional / horizon:9.4f}"
+            )
+    share = (np.array(returns) - returns[0]) / (solve(best).objective - returns[0])
+    needed = next((str(k) for k, x in enumerate(share) if x >= 0.95), f"> {n_updates}")
+    print(f"{epsilon:7g} {bound:>11} {first} {needed:>6} {share[-1]:7.3f} {max(gaps):8.1e}")
+    return share
+
+
+def main(epsilons: tuple[float, ...] = EPSILONS, n_updates: int = N_UPDATES, plot: str | None = None) -> dict:
+    """Print the table, draw the learning curves, return them by case, epsilon and bound."""
+    curves = {}
+    figure, axes = plt.subplots(len(CASES), len(epsilons), figsize=(10, 7), sharex=True, sharey=True, squeeze=False)
+    for row, (name, (mdp, horizon)) in zip(axes, CASES.items(), strict=True):
+        print(f"\n{name}, T = {horizon}: first update, then updates to 95 % of what can be gained")
+        print("epsilon       bound predicted    actual joint KL policy KL   95 %    last      gap")
+        for axis, epsilon in zip(row, epsilons, strict=True):
+            for bound in BOUNDS:
+                curves[name, epsilon, bound] = curve(mdp, horizon, epsilon, bound, n_updates)
+                axis.plot(curves[name, epsilon, bound], label=bound, ls="--" if bound == "trpo" else "-")
+            axis.set_title(f"{name}, epsilon {epsilon:g}", fontsize="small")
+    axes[0, 0].legend(fontsize="small")
+    figure.supxlabel("updates")
+    figure.supylabel("share of the possible gain")
+    if plot:
+        figure.savefig(plot, dpi=110, bbox_inches="tight")
+    plt.close(figure)
+    return curves
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--updates", type=int, default=N_UPDATES, dest="n_updates")
+    parser.add_argument("--plot", metavar="FILE", help="write a figure")
+    main(**vars(parser.parse_args()))

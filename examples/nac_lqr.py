@@ -1,0 +1,103 @@
+"""Episodic natural actor-critic on a three-dimensional LQR whose optimum is known, beside the plain gradient.
+
+python examples/nac_lqr.py --plot lqr.png
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+
+from envs import LQR
+from policies import LinearGaussianPolicy
+from reps_opt import Factor, Identity, TrustRegionStep, solve
+from reps_opt.gradients import enac, gpomdp
+
+EPISODES_A_FIT = 25
+FITS_AN_EPOCH = 4
+EPSILON = 0.03  # nats a state and update, of the natural step
+LENGTH = 0.05  # Euclidean length of the plain gradient's step
+START_STD = 0.3
+
+
+def roll_out(env, policy, n_episodes, rng):  # type: ignore[no-untyped-def]
+    """States and actions (E*H, 3), rewards and flags of the last step (E*H,), episode after episode."""
+    states, actions, rewards = [env.sample_starts(n_episodes, rng)], [], []
+    for _ in range(env.horizon):
+        actions.append(policy.sample(states[-1], rng))
+        moved = env.step_batch(states[-1], actions[-1], rng)
+        rewards.append(moved.rewards)
+        states.append(moved.next_states)
+    last = np.tile(np.arange(env.horizon) == env.horizon - 1, n_episodes)
+    rows = [np.stack(part, axis=1) for part in (states[:-1], actions, rewards)]
+    return rows[0].reshape(-1, 3), rows[1].reshape(-1, 3), rows[2].ravel(), last
+
+
+def step(policy, method, env, rng):  # type: ignore[no-untyped-def]
+    """One fit and one step; natural steps are measured by the Fisher metric, plain ones by the identity."""
+    states, actions, rewards, last = roll_out(env, policy, EPISODES_A_FIT, rng)
+    data = policy.score_function(states, actions), rewards, np.zeros_like(last), last, env.gamma
+    if method == "eNAC":
+        natural = enac(*data, ridge=1e-6, discounted_scores=True)  # F^-1 g by regression: no F is formed
+        length = Factor(policy.fisher_factor(states)).half_square(natural)
+        return policy.with_params(policy.params + np.sqrt(EPSILON / length) * natural)
+    solution = solve(TrustRegionStep(gpomdp(*data), Identity(), 0.5 * LENGTH**2))
+    return policy.with_params(policy.params + solution.step)
+
+
+def evaluate(env, policy) -> float:  # type: ignore[no-untyped-def]
+    """Discounted return of the mean action."""
+    state, total = env.sample_starts(1, np.random.default_rng(0)), 0.0
+    for t in range(env.horizon):
+        moved = env.step_batch(state, policy.predict(state), np.random.default_rng(0))
+        state, total = moved.next_states, total + env.gamma**t * moved.rewards[0]
+    return total
+
+
+def main(n_seeds: int = 30, n_epochs: int = 30, plot: str | None = None) -> dict[str, np.ndarray]:
+    """Learn from zero gains over several seeds, print a table, and draw the learning curves."""
+    env = LQR()
+    curves = {}
+    for method in ("eNAC", "GPOMDP"):
+        runs = np.zeros((n_seeds, n_epochs))
+        for seed in range(n_seeds):
+            rng = np.random.default_rng(seed)
+            policy = LinearGaussianPolicy(ridge=0.0).fit(rng.normal(size=(20, 3)), rng.normal(size=(20, 3)))
+            policy = policy.with_params(np.r_[np.zeros(12), np.full(3, np.log(START_STD))])
+            for epoch in range(n_epochs):
+                for _ in range(FITS_AN_EPOCH):
+                    policy = step(policy, method, env, rng)
+                runs[seed, epoch] = evaluate(env, policy)
+        curves[method] = runs
+    print(f"return of the mean action, {n_seeds} seeds, {EPISODES_A_FIT * FITS_AN_EPOCH} episodes an epoch; ", end="")
+    print(f"optimum {env.optimal_return():.4f}")
+    print("epoch " + "".join(f"{method + ': mean':>15} (worst)" for method in curves))
+    for epoch in sorted({1, *range(5, n_epochs + 1, 5), n_epochs}):
+        cells = [f"{runs[:, epoch - 1].mean():15.4f} ({runs[:, epoch - 1].min():.3f})" for runs in curves.values()]
+        print(f"{epoch:5d} " + "".join(cells))
+    if plot:
+        _draw(env, curves).savefig(plot, dpi=120)
+        print(f"figure written to {plot}")
+    return curves
+
+
+def _draw(env, curves):  # type: ignore[no-untyped-def]
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    for method, runs in curves.items():
+        short = np.maximum(env.optimal_return() - runs, 1e-6)
+        epochs = np.arange(1, runs.shape[1] + 1)
+        axis.semilogy(epochs, np.median(short, axis=0), label=method)
+        axis.fill_between(epochs, *np.quantile(short, (0.1, 0.9), axis=0), alpha=0.25)
+    axis.set(xlabel="epoch of 100 episodes", ylabel="optimal less reached return (median, 10-90 %)", title="LQR 3-D")
+    axis.legend()
+    return figure
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=30, dest="n_seeds")
+    parser.add_argument("--plot", metavar="FILE", help="write a figure")
+    main(**vars(parser.parse_args()))

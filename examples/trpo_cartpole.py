@@ -1,0 +1,98 @@
+"""TRPO with a 64 x 64 network on Gymnasium's CartPole-v1: every step a certified trust-region problem.
+
+python examples/trpo_cartpole.py --seeds 5 --plot cartpole.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from types import SimpleNamespace
+
+import gymnasium
+import numpy as np
+from sklearn.kernel_approximation import RBFSampler
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from policies import NeuralCategoricalPolicy
+from reps_opt import TRPO
+
+BATCH = 1024
+EPSILON = 0.01  # nats
+GAMMA, TRACE = 0.99, 0.98
+TYPICAL = (1.0, 1.0, 0.1, 1.0)  # size of position, velocity, angle and its velocity, to scale the inputs by
+REPORTED = {10_000: 83, 25_000: 389, 50_000: 500}  # mature TRPO: steps, mean of the last 20 episodes
+
+
+def start_policy(seed: int) -> NeuralCategoricalPolicy:
+    """A network that is all but indifferent between its two actions."""
+    rng = np.random.default_rng(seed)
+    states = rng.normal(size=(256, 4)) * TYPICAL
+    return NeuralCategoricalPolicy(max_iter=1, random_state=seed).fit(states, np.arange(256) % 2)
+
+
+def collect(env, policy, state, n, rng):  # type: ignore[no-untyped-def]
+    """n transitions, continuing from ``state``; the returns of the episodes that ended, and the state reached."""
+    act, rows, returns = policy.compile(), [], []
+    for _ in range(n):
+        action = act(state, rng)
+        following, reward, terminated, truncated, info = env.step(int(action))
+        rows.append((state, action, reward, following, terminated, truncated))
+        state = following
+        if terminated or truncated:
+            returns.append(info["episode"]["r"])
+            state = env.reset()[0]
+    names = ("states", "actions", "rewards", "next_states", "terminated", "truncated")
+    return SimpleNamespace(**dict(zip(names, map(np.array, zip(*rows, strict=True)), strict=True))), returns, state
+
+
+def learn(seed: int, n_steps: int, verbose: bool = False) -> np.ndarray:
+    """Steps and mean return of the last 20 episodes after each update (updates, 2)."""
+    env = gymnasium.wrappers.RecordEpisodeStatistics(gymnasium.make("CartPole-v1"))
+    state, rng, policy = env.reset(seed=seed)[0], np.random.default_rng(seed), start_policy(seed)
+    values = make_pipeline(StandardScaler(), RBFSampler(gamma=0.1, n_components=200, random_state=0), Ridge(0.1))
+    update = TRPO(epsilon=EPSILON, gamma=GAMMA, trace=TRACE, value_model=values, damping=1e-2, exact_fisher=True)
+    returns, curve = [], []
+    while not curve or curve[-1][0] < n_steps:
+        batch, ended, state = collect(env, policy, state, BATCH, rng)
+        returns += ended
+        began = time.perf_counter()
+        result = update(policy, batch)
+        policy = result.policy
+        curve.append((len(curve) * BATCH + BATCH, np.mean(returns[-20:])))
+        if verbose and len(curve) % 10 == 1:
+            print(f"{curve[-1][0]:6d} steps, return {curve[-1][1]:6.1f}, kl {result.kl:.4f}, ", end="")
+            print(f"eta {result.solution.eta:7.3f}, {result.trials} trials, {time.perf_counter() - began:.2f} s")
+    env.close()
+    return np.array(curve)
+
+
+def main(n_seeds: int = 5, n_steps: int = 50_000, plot: str | None = None) -> np.ndarray:
+    """Learn over several seeds, and print the table beside the mature figures."""
+    curves = np.array([learn(seed, n_steps, verbose=seed == 0) for seed in range(n_seeds)])
+    print("steps    " + "".join(f"seed {seed:<4d}" for seed in range(n_seeds)) + "mean    mature TRPO")
+    for steps, reported in REPORTED.items():
+        if steps <= curves[0, -1, 0]:
+            now = curves[:, np.searchsorted(curves[0, :, 0], steps, side="right") - 1, 1]
+            print(f"{steps:6d} " + "".join(f"{value:9.1f}" for value in now) + f"{now.mean():9.1f}{reported:9d}")
+    if plot:
+        import matplotlib.pyplot as plt
+
+        figure, axis = plt.subplots(figsize=(7, 4.5), layout="constrained")
+        axis.plot(curves[0, :, 0], curves[:, :, 1].T, color="C0", linewidth=0.7)
+        axis.plot(curves[0, :, 0], curves[:, :, 1].mean(axis=0), color="C0", linewidth=2, label="mean of the seeds")
+        axis.plot(list(REPORTED), list(REPORTED.values()), "kx", label="mature TRPO")
+        axis.set(xlabel="environment steps", ylabel="return, last 20 episodes", title="TRPO on CartPole-v1")
+        axis.legend()
+        figure.savefig(plot, dpi=120)
+        print(f"figure written to {plot}")
+    return curves
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=5, dest="n_seeds")
+    parser.add_argument("--plot", metavar="FILE", help="write a figure")
+    main(**vars(parser.parse_args()))

@@ -1,0 +1,418 @@
+r"""Policy gradients from samples: advantages, likelihood-ratio gradients, Fisher metrics and natural gradients.
+
+Everything is a function of arrays, and of a policy known by the protocol :class:`ParametricPolicy` alone.
+
+Shapes: N transitions in time order, episode after episode; E episodes; P parameters; d value features. Rewards,
+advantages and flags are (N,); ``scores`` = grad log pi(a|s) are (N, P). An episode ends where ``terminated`` (the task
+is over: nothing follows) or ``truncated`` (the clock ran out: the value of the next state follows).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol, Self
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import ArrayLike, NDArray
+
+from reps_opt.metrics import Factor
+from reps_opt.validation import FloatArray, as_float_array, as_scalar, check_nonnegative, check_shape
+
+BASELINES = ("optimal", "mean", "none")
+
+
+class ParametricPolicy(Protocol):
+    """What gradients ask of a policy; ``fisher_factor(states)`` is used where it exists."""
+
+    @property
+    def params(self) -> FloatArray:
+        """Flat parameters (P,)."""
+        ...
+
+    def with_params(self, params: FloatArray) -> Self:
+        """A copy with other parameters."""
+        ...
+
+    def log_prob(self, states: Any, actions: Any) -> FloatArray:
+        """log pi(a|s) (N,), in nats."""
+        ...
+
+    def score_function(self, states: Any, actions: Any) -> FloatArray:
+        """grad log pi(a|s) (N, P)."""
+        ...
+
+    def kl_divergence(self, other: Any, states: Any) -> FloatArray:
+        """KL(self || other) at each state (N,), in nats."""
+        ...
+
+
+class Episodes(NamedTuple):
+    """Where episodes end (N,), the episode of each row (N,), and its time within it (N,)."""
+
+    ends: NDArray[np.bool_]
+    number: NDArray[np.int64]
+    time: NDArray[np.int64]
+
+    @property
+    def n_episodes(self) -> int:
+        """E."""
+        return int(self.number[-1]) + 1
+
+
+def episodes(terminated: ArrayLike, truncated: ArrayLike) -> Episodes:
+    """Split rows into episodes; the last row ends one whether it is flagged or not.
+
+    Examples
+    --------
+    >>> episodes([0, 1, 0, 0], [0, 0, 0, 1]).time
+    array([0, 1, 0, 1])
+    """
+    over = np.asarray(terminated, dtype=bool)
+    cut = np.asarray(truncated, dtype=bool)
+    if over.ndim != 1 or over.shape != cut.shape or over.size == 0:
+        raise ValueError(f"terminated and truncated must have one shape (N,), N >= 1, got {over.shape}, {cut.shape}")
+    ends = over | cut
+    ends[-1] = True
+    index = np.concatenate([[0], np.cumsum(ends[:-1])])
+    starts = np.concatenate([[0], np.flatnonzero(ends)[:-1] + 1])
+    return Episodes(ends, index, np.arange(over.size) - starts[index])
+
+
+def backward_sums(values: FloatArray, ends: NDArray[np.bool_], decay: float) -> FloatArray:
+    """``y_t = x_t + decay y_{t+1}`` within each episode (N,)."""
+    sums = np.empty_like(values)
+    carried = 0.0
+    for i in range(values.size - 1, -1, -1):
+        carried = values[i] + (0.0 if ends[i] else decay * carried)
+        sums[i] = carried
+    return sums
+
+
+def bootstrapped_rewards(
+    rewards: ArrayLike, terminated: ArrayLike, truncated: ArrayLike, next_values: ArrayLike, gamma: float
+) -> FloatArray:
+    """Rewards (N,) plus ``gamma V(s')`` where an episode is cut off without being over.
+
+    With them in place of the rewards, sums to the end of an episode stand for the whole future.
+
+    Examples
+    --------
+    >>> bootstrapped_rewards([1.0, 1.0, 1.0], [0, 1, 0], [0, 0, 1], [10.0, 10.0, 10.0], 0.5)
+    array([1., 1., 6.])
+    """
+    parts = episodes(terminated, truncated)
+    shape = parts.ends.shape
+    r, v = as_float_array(rewards, "rewards", shape), as_float_array(next_values, "next_values", shape)
+    cut = parts.ends & ~np.asarray(terminated, dtype=bool)
+    return r + as_scalar(gamma, "gamma", low=0.0, high=1.0) * np.where(cut, v, 0.0)
+
+
+def returns_to_go(
+    rewards: ArrayLike,
+    terminated: ArrayLike,
+    truncated: ArrayLike,
+    gamma: float,
+    next_values: ArrayLike | None = None,
+) -> FloatArray:
+    """Discounted rewards from each row to the end of its episode (N,): Monte Carlo estimates of Q(s, a).
+
+    Parameters
+    ----------
+    next_values
+        V(s') (N,), added where an episode is cut off; without it what comes after the cut counts as zero.
+    """
+    parts = episodes(terminated, truncated)
+    r = as_float_array(rewards, "rewards", parts.ends.shape)
+    if next_values is not None:
+        r = bootstrapped_rewards(r, terminated, truncated, next_values, gamma)
+    return backward_sums(r, parts.ends, as_scalar(gamma, "gamma", low=0.0, high=1.0))
+
+
+def generalised_advantages(
+    rewards: ArrayLike,
+    values: ArrayLike,
+    next_values: ArrayLike,
+    terminated: ArrayLike,
+    truncated: ArrayLike,
+    gamma: float,
+    trace: float = 0.95,
+) -> FloatArray:
+    r"""Generalised advantage estimates (N,).
+
+    .. math:: \hat A_t = \sum_{l\ge 0} (\gamma\lambda)^l \delta_{t+l}, \qquad
+              \delta_t = r_t + \gamma (1 - \text{terminated}_t) V(s_{t+1}) - V(s_t)
+
+    The sum stops at the end of the episode, and a truncated one still counts the value of its next state.
+
+    Parameters
+    ----------
+    values, next_values
+        V(s) and V(s') (N,); what is said of V(s') after termination is ignored.
+    trace
+        lambda in [0, 1]: 0 trusts the values, 1 the returns.
+
+    References
+    ----------
+    Schulman et al. (2016), *High-dimensional continuous control using generalized advantage estimation*, equation 16.
+
+    Examples
+    --------
+    >>> generalised_advantages([1.0, 1.0], [0.0, 0.0], [0.0, 4.0], [0, 0], [0, 1], gamma=0.5, trace=1.0)
+    array([2.5, 3. ])
+    >>> generalised_advantages([1.0, 1.0], [0.0, 0.0], [0.0, 4.0], [0, 1], [0, 0], gamma=0.5, trace=1.0)
+    array([1.5, 1. ])
+    """
+    parts = episodes(terminated, truncated)
+    shape = parts.ends.shape
+    r, v = as_float_array(rewards, "rewards", shape), as_float_array(values, "values", shape)
+    ahead = as_float_array(next_values, "next_values", shape)
+    discount = as_scalar(gamma, "gamma", low=0.0, high=1.0)
+    decay = discount * as_scalar(trace, "trace", low=0.0, high=1.0)
+    delta = r + discount * np.where(np.asarray(terminated, dtype=bool), 0.0, ahead) - v
+    return backward_sums(delta, parts.ends, decay)
+
+
+def reinforce(
+    scores: ArrayLike,
+    rewards: ArrayLike,
+    terminated: ArrayLike,
+    truncated: ArrayLike,
+    gamma: float = 1.0,
+    baseline: str = "optimal",
+) -> FloatArray:
+    r"""REINFORCE: gradient (P,) of the expected discounted return of an episode.
+
+    .. math:: \hat g = \frac1E \sum_e \psi_e (R_e - b), \qquad \psi_e = \sum_t \nabla\log\pi(a_t|s_t)
+
+    Parameters
+    ----------
+    baseline
+        ``"optimal"``: for each parameter the b of least variance, ``E[psi^2 R] / E[psi^2]``; ``"mean"``: the mean
+        return; ``"none"``. A baseline fitted to the same episodes biases the gradient by a term of order 1/E.
+
+    References
+    ----------
+    Williams (1992); Peters and Schaal (2008), *Reinforcement learning of motor skills with policy gradients*, table 1.
+    """
+    rows, r, parts = _likelihood_data(scores, rewards, terminated, truncated)
+    totals = _by_episode(rows, parts)
+    returns = _returns(r, parts, gamma)
+    return np.asarray(np.mean(totals * (returns[:, None] - _baseline(totals, returns[:, None], baseline)), axis=0))
+
+
+def gpomdp(
+    scores: ArrayLike,
+    rewards: ArrayLike,
+    terminated: ArrayLike,
+    truncated: ArrayLike,
+    gamma: float = 1.0,
+    baseline: str = "optimal",
+) -> FloatArray:
+    r"""GPOMDP: the same gradient as :func:`reinforce` with less variance, since no reward is credited to later actions.
+
+    .. math:: \hat g = \frac1E \sum_e \sum_t \Big(\sum_{k\le t}\nabla\log\pi(a_k|s_k)\Big)(\gamma^t r_t - b_t)
+
+    Parameters
+    ----------
+    baseline
+        As for :func:`reinforce`, at each time step.
+
+    References
+    ----------
+    Baxter and Bartlett (2001); Peters and Schaal (2008), *Reinforcement learning of motor skills with policy
+    gradients*, table 2.
+    """
+    rows, r, parts = _likelihood_data(scores, rewards, terminated, truncated)
+    discounted = gamma**parts.time * r
+    cumulative = np.empty_like(rows)
+    running = np.zeros(rows.shape[1])
+    for i in range(len(rows)):
+        running = rows[i] if parts.time[i] == 0 else running + rows[i]
+        cumulative[i] = running
+    gradient = np.zeros(rows.shape[1])
+    for t in range(int(parts.time.max()) + 1):
+        now = parts.time == t
+        paid = discounted[now][:, None]
+        gradient += np.sum(cumulative[now] * (paid - _baseline(cumulative[now], paid, baseline)), axis=0)
+    return gradient / parts.n_episodes
+
+
+def enac(
+    scores: ArrayLike,
+    rewards: ArrayLike,
+    terminated: ArrayLike,
+    truncated: ArrayLike,
+    gamma: float = 1.0,
+    ridge: float = 0.0,
+    discounted_scores: bool = False,
+) -> FloatArray:
+    r"""Episodic natural actor-critic: the natural gradient (P,) by one regression, with no Fisher matrix.
+
+    .. math:: \min_{w, b} \sum_e \big(R_e - \psi_e'w - b\big)^2, \qquad \psi_e = \sum_t \nabla\log\pi(a_t|s_t)
+
+    The normal equations are ``F w = g`` with the episodes' covariance of psi as F and the covariance of psi with the
+    return as g, so that F cancels: w is ``F^-1 g``, the shortest one where there are fewer episodes than parameters.
+
+    Parameters
+    ----------
+    ridge
+        Added to F, in units of its largest diagonal entry.
+    discounted_scores
+        Whether psi weights the scores by ``gamma^t``. Then ``psi'w + b`` is the sum of discounted advantages along the
+        episode, if these are linear in the scores, and w their weights: less noise from actions that hardly matter.
+
+    References
+    ----------
+    Peters and Schaal (2008), *Natural actor-critic*, table 3 (with discounted scores).
+    """
+    rows, r, parts = _likelihood_data(scores, rewards, terminated, truncated)
+    totals = _by_episode(rows * gamma ** parts.time[:, None] if discounted_scores else rows, parts)
+    returns = _returns(r, parts, gamma)
+    spread, centred = totals - totals.mean(axis=0), returns - returns.mean()
+    if ridge > 0:
+        level = ridge * float(np.max(np.sum(spread**2, axis=0)))
+        spread = np.vstack([spread, np.sqrt(level) * np.eye(spread.shape[1])])
+        centred = np.concatenate([centred, np.zeros(spread.shape[1])])
+    return np.asarray(scipy.linalg.lstsq(spread, centred, check_finite=False)[0])
+
+
+class ActorCritic(NamedTuple):
+    """Natural gradient (P,) and weights (d,) of the value features."""
+
+    natural_gradient: FloatArray
+    value_weights: FloatArray
+
+
+def natural_actor_critic(
+    scores: ArrayLike,
+    features: ArrayLike,
+    next_features: ArrayLike,
+    rewards: ArrayLike,
+    terminated: ArrayLike,
+    truncated: ArrayLike,
+    gamma: float,
+    trace: float = 0.0,
+) -> ActorCritic:
+    r"""Natural actor-critic with compatible features, by LSTD-Q(lambda).
+
+    .. math:: Q(s, a) = \nabla\log\pi(a|s)'w + \phi(s)'v, \qquad
+              \textstyle\sum_t z_t (x_t - \gamma \tilde x_t)' (w, v) = \sum_t z_t r_t
+
+    with ``x_t = (score_t, phi(s_t))``, ``x~_t = (0, phi(s_{t+1}))``, zero after termination but not after truncation,
+    and the trace ``z_t = x_t + gamma lambda z_{t-1}``, cut at the end of every episode. w is the natural gradient of
+    ``(1 - gamma)`` times the discounted return, exactly so where phi can hold the value function.
+
+    Parameters
+    ----------
+    features, next_features
+        phi(s), phi(s') (N, d); include a constant.
+
+    References
+    ----------
+    Peters and Schaal (2008), *Natural actor-critic*, table 2; Sutton et al. (2000), theorem 2.
+    """
+    rows, r, parts = _likelihood_data(scores, rewards, terminated, truncated)
+    phi = as_float_array(features, "features", (len(rows), "d"))
+    ahead = as_float_array(next_features, "next_features", phi.shape)
+    decay = as_scalar(gamma, "gamma", low=0.0, high=1.0) * as_scalar(trace, "trace", low=0.0, high=1.0)
+    x = np.hstack([rows, phi])
+    follows = np.where(np.asarray(terminated, dtype=bool)[:, None], 0.0, ahead)
+    moved = x - gamma * np.hstack([np.zeros_like(rows), follows])
+    z = x
+    if decay > 0:
+        z = x.copy()
+        for i in range(1, len(z)):
+            if parts.time[i] > 0:
+                z[i] += decay * z[i - 1]
+    solution = scipy.linalg.lstsq(z.T @ moved, z.T @ r, check_finite=False)[0]
+    return ActorCritic(solution[: rows.shape[1]], solution[rows.shape[1] :])
+
+
+def fisher(policy: ParametricPolicy, states: Any, actions: Any = None, weights: ArrayLike | None = None) -> Factor:
+    """Fisher metric of a policy averaged over states, by factors: one vectorised pass, no double backpropagation.
+
+    Parameters
+    ----------
+    actions
+        Where given, the scores of these actions are the factors (the empirical Fisher matrix). Where not, the
+        policy's ``fisher_factor(states)`` is used, the exact expectation over actions.
+    weights
+        Weights (N,) of the rows; they need ``actions``.
+    """
+    if actions is None:
+        if weights is not None:
+            raise ValueError("weights belong to rows of scores: give the actions too")
+        return Factor(policy.fisher_factor(states))  # type: ignore[attr-defined]
+    scores = as_float_array(policy.score_function(states, actions), "score_function", ("N", policy.params.size))
+    if weights is None:
+        return Factor(scores)
+    w = as_float_array(weights, "weights", (len(scores),))
+    check_nonnegative(w, "weights")
+    return Factor(scores, w / w.sum())
+
+
+def surrogate(
+    policy: ParametricPolicy, states: Any, actions: Any, advantages: ArrayLike, old_log_prob: ArrayLike
+) -> float:
+    """Importance-weighted mean advantage ``mean pi(a|s) / pi_old(a|s) A``: what a new policy gains to first order."""
+    ratio = _ratio(policy, states, actions, old_log_prob)
+    return float(np.mean(ratio * as_float_array(advantages, "advantages", ratio.shape)))
+
+
+def surrogate_gradient(
+    policy: ParametricPolicy,
+    states: Any,
+    actions: Any,
+    advantages: ArrayLike,
+    old_log_prob: ArrayLike | None = None,
+) -> FloatArray:
+    """Gradient (P,) of :func:`surrogate`; without ``old_log_prob`` at the old policy itself, where ratios are one."""
+    scores = policy.score_function(states, actions)
+    ratio = np.ones(len(scores)) if old_log_prob is None else _ratio(policy, states, actions, old_log_prob)
+    return (ratio * as_float_array(advantages, "advantages", ratio.shape)) @ scores / len(scores)
+
+
+def mean_kl(old: ParametricPolicy, new: ParametricPolicy, states: Any, direction: str = "old-new") -> float:
+    """Mean over states of KL(old || new), TRPO's direction, or with ``"new-old"`` of KL(new || old), REPS's; nats."""
+    if direction not in ("old-new", "new-old"):
+        raise ValueError(f"direction must be 'old-new' or 'new-old', got {direction!r}")
+    first, second = (old, new) if direction == "old-new" else (new, old)
+    return float(np.mean(first.kl_divergence(second, states)))
+
+
+def _ratio(policy: ParametricPolicy, states: Any, actions: Any, old_log_prob: ArrayLike) -> FloatArray:
+    new = policy.log_prob(states, actions)
+    return np.exp(new - as_float_array(old_log_prob, "old_log_prob", new.shape))
+
+
+def _likelihood_data(
+    scores: ArrayLike, rewards: ArrayLike, terminated: ArrayLike, truncated: ArrayLike
+) -> tuple[FloatArray, FloatArray, Episodes]:
+    parts = episodes(terminated, truncated)
+    rows = as_float_array(scores, "scores", (parts.ends.size, "P"))
+    r = as_float_array(rewards, "rewards")
+    check_shape(r, "rewards", parts.ends.shape)
+    return rows, r, parts
+
+
+def _by_episode(rows: FloatArray, parts: Episodes) -> FloatArray:
+    """Sums (E, P) of rows (N, P) over episodes."""
+    return np.add.reduceat(rows, np.flatnonzero(parts.time == 0), axis=0)
+
+
+def _returns(rewards: FloatArray, parts: Episodes, gamma: float) -> FloatArray:
+    """Discounted return (E,) of each episode."""
+    return np.add.reduceat(gamma**parts.time * rewards, np.flatnonzero(parts.time == 0))
+
+
+def _baseline(psi: FloatArray, paid: FloatArray, kind: str) -> FloatArray | float:
+    """Baseline (P,), or one number, for the products of psi (E, P) with what was paid (E, 1)."""
+    if kind not in BASELINES:
+        raise ValueError(f"baseline must be one of {BASELINES}, got {kind!r}")
+    if kind == "none":
+        return 0.0
+    if kind == "mean":
+        return float(paid.mean())
+    squares = psi**2
+    total = squares.sum(axis=0)
+    return np.sum(squares * paid, axis=0) / np.where(total > 0, total, 1.0)

@@ -1,0 +1,384 @@
+"""Metrics: a positive semidefinite F (P, P) as data, whatever form it comes in, with products, solves and bounds.
+
+A metric measures a step s by ``s'Fs / 2``: for a Fisher matrix the KL divergence to second order, in nats. It may be
+the identity, a dense array, the Jacobian factors of one, or no more than a function that multiplies by it.
+
+Shapes: P parameters, N samples; steps and gradients are (P,), or (P, k) for k right-hand sides at once.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse as sp
+from numpy.typing import ArrayLike
+
+from reps_opt.conjugate_gradient import conjugate_gradient
+from reps_opt.validation import FloatArray, as_float_array, as_scalar, check_nonnegative, check_shape, read_only
+
+RANK_TOLERANCE = 1e-13
+"""Pivot, relative to its diagonal entry, below which a Cholesky factor says that F is singular."""
+
+SYMMETRY_TOLERANCE = 1e-8
+"""Largest asymmetry of a dense F, relative to its largest entry."""
+
+
+class Metric(ABC):
+    """A positive semidefinite matrix F, ``damping`` times the identity included."""
+
+    damping: float = 0.0
+    size: int | None = None
+
+    @abstractmethod
+    def product(self, s: FloatArray) -> FloatArray:
+        """F s, for s (P,) or (P, k)."""
+
+    @abstractmethod
+    def solve(self, y: FloatArray) -> FloatArray:
+        """F^-1 y, for y (P,) or (P, k); where F is singular, a pseudo-inverse."""
+
+    @abstractmethod
+    def damped(self, damping: float) -> Metric:
+        """The metric F + damping I."""
+
+    @abstractmethod
+    def root(self, size: int) -> Any:
+        """A matrix R (P, r) with F = R R', dense or sparse, for those who pose cones."""
+
+    def triangle(self, size: int) -> FloatArray:
+        """Lower-triangular L (P, P) with F = L L', for those who whiten them."""
+        raise ValueError(f"metric {self!r} has no triangular factor: use the Quadratic solver")
+
+    def half_square(self, s: FloatArray) -> float:
+        """``s'Fs / 2``."""
+        return 0.5 * float(s @ self.product(s))
+
+    def inverse_squares(self, columns: FloatArray) -> FloatArray:
+        """``y'F^-1 y`` of every column y of (P, k)."""
+        return np.einsum("pi,pi->i", columns, self.solve(columns))
+
+    def conjugate_bound(self, y: FloatArray, x: FloatArray) -> float:
+        r"""Upper bound on :math:`\tfrac12 y'F^{-1}y` from any approximation x of ``F^-1 y``, exact when x is.
+
+        With the residual rho = y - F x it is ``y.x - x'Fx/2 + rho'F^-1 rho / 2``.
+        """
+        product = self.product(x)
+        residual = y - product
+        return float(y @ x - 0.5 * (x @ product)) + self._residual_bound(residual, float(np.abs(y).max(initial=0.0)))
+
+    def _residual_bound(self, residual: FloatArray, scale: float) -> float:
+        """Upper bound on ``rho'F^-1 rho / 2``; infinite where F does not see all of rho."""
+        size = float(np.abs(residual).max(initial=0.0))
+        if size == 0:
+            return 0.0
+        x = self.solve(residual)
+        missed = float(np.abs(residual - self.product(x)).max())
+        if missed > 0.5 * size and size > 1e-9 * scale:
+            return math.inf
+        return 0.5 * max(float(residual @ x), 0.0)
+
+
+class Identity(Metric):
+    """The Euclidean metric, F = I: vanilla gradient steps.
+
+    Examples
+    --------
+    >>> Identity().half_square(np.array([3.0, 4.0]))
+    12.5
+    """
+
+    def __init__(self) -> None:
+        self._scale = 1.0
+
+    def product(self, s: FloatArray) -> FloatArray:
+        return self._scale * s
+
+    def solve(self, y: FloatArray) -> FloatArray:
+        return y / self._scale
+
+    def damped(self, damping: float) -> Identity:
+        other = Identity()
+        other._scale, other.damping = self._scale + damping, self.damping + damping
+        return other
+
+    def root(self, size: int) -> Any:
+        return math.sqrt(self._scale) * sp.eye_array(size)
+
+    def triangle(self, size: int) -> FloatArray:
+        return self.root(size).toarray()
+
+    def __repr__(self) -> str:
+        return "Identity()"
+
+
+class Factorised(Metric):
+    """What metrics share whose matrix can be formed: one Cholesky factorisation, kept.
+
+    A pivot that vanishes makes F singular: then the factor is an eigendecomposition of F scaled to a unit diagonal, and
+    ``solve`` gives the shortest solution in those units, a pseudo-inverse.
+    """
+
+    factorisations: int = 0
+
+    @property
+    @abstractmethod
+    def matrix(self) -> FloatArray:
+        """F (P, P), damping included."""
+
+    @cached_property
+    def _lower(self) -> FloatArray | None:
+        """L with F = L L', column-major; None when F is singular."""
+        self.factorisations += 1
+        lower, info = scipy.linalg.lapack.dpotrf(self.matrix, lower=True, clean=True)
+        if info != 0:
+            return None
+        pivots, diagonal = np.diag(lower) ** 2, np.diag(self.matrix)
+        return lower if np.all(pivots > RANK_TOLERANCE * diagonal) else None
+
+    @cached_property
+    def _spectrum(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Scale d, positive eigenvalues and their vectors of ``diag(d) F diag(d)``, whose diagonal is one."""
+        diagonal = np.diag(self.matrix)
+        scale = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+        values, vectors = np.linalg.eigh(self.matrix * scale[:, None] * scale)
+        if values[0] < -1e-8 * max(values[-1], 0.0):
+            raise ValueError(f"metric has a negative eigenvalue ({values[0]:.2g} at unit diagonal): add damping")
+        kept = values > 1e-12 * max(values[-1], 0.0)
+        return scale, values[kept], vectors[:, kept]
+
+    @property
+    def rank(self) -> int:
+        """Rank of F, to rounding."""
+        return len(self.matrix) if self._lower is not None else self._spectrum[1].size
+
+    def product(self, s: FloatArray) -> FloatArray:
+        return self.matrix @ s
+
+    def solve(self, y: FloatArray) -> FloatArray:
+        if self._lower is not None:
+            return scipy.linalg.cho_solve((self._lower, True), y, check_finite=False)
+        scale, values, vectors = self._spectrum
+        whitened = (vectors.T @ (scale * y.T).T).T / values
+        return (scale * (vectors @ whitened.T).T).T
+
+    def inverse_squares(self, columns: FloatArray) -> FloatArray:
+        if self._lower is None:
+            return super().inverse_squares(columns)
+        whitened = scipy.linalg.solve_triangular(self._lower, columns, lower=True, check_finite=False)
+        return np.einsum("pi,pi->i", whitened, whitened)
+
+    def _residual_bound(self, residual: FloatArray, scale: float) -> float:
+        if self._lower is None:
+            return super()._residual_bound(residual, scale)
+        whitened = scipy.linalg.solve_triangular(self._lower, residual, lower=True, check_finite=False)
+        return 0.5 * float(whitened @ whitened)
+
+    def root(self, size: int) -> Any:
+        if self._lower is not None:
+            return self._lower
+        scale, values, vectors = self._spectrum
+        return (vectors * np.sqrt(values)) / scale[:, None]
+
+    def triangle(self, size: int) -> FloatArray:
+        if self._lower is None:
+            raise ValueError(f"metric is singular, of rank {self.rank} for {len(self.matrix)} parameters: add damping")
+        return self._lower
+
+
+class Dense(Factorised):
+    """A metric given as an array.
+
+    Parameters
+    ----------
+    F
+        Symmetric positive semidefinite (P, P).
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an array that is not square, not finite, or not symmetric (to 1e-8 of its largest entry), or with a
+        negative diagonal entry.
+    """
+
+    def __init__(self, F: ArrayLike) -> None:
+        matrix = as_float_array(F, "metric", ("P", "P"))
+        if matrix.shape[0] != matrix.shape[1]:
+            raise ValueError(f"metric must have shape (P, P), got {matrix.shape}")
+        self.size = len(matrix)
+        _check_symmetric(matrix)
+        self._matrix = read_only(matrix)
+
+    @property
+    def matrix(self) -> FloatArray:
+        return self._matrix
+
+    def damped(self, damping: float) -> Dense:
+        other = Dense.__new__(Dense)
+        other.size, other.damping = self.size, self.damping + damping
+        other._matrix = read_only(self._matrix + damping * np.eye(len(self._matrix)))
+        return other
+
+    def __repr__(self) -> str:
+        return f"Dense({self.size} parameters)"
+
+
+class Factor(Factorised):
+    r"""A metric given by factors: :math:`F = \sum_i w_i J_i J_i'`, by default the mean of the rows' outer products.
+
+    Parameters
+    ----------
+    J
+        (N, P): the scores ``policy.score_function(states, actions)``, or the exact ``policy.fisher_factor(states)``.
+    weights
+        w (N,) >= 0; 1/N by default.
+
+    Notes
+    -----
+    With fewer rows than parameters and some damping, F is never formed: the systems are solved with the N x N matrix
+    ``W^1/2 J J' W^1/2 + damping I`` (Woodbury).
+
+    Examples
+    --------
+    >>> Factor([[1.0, 0.0], [1.0, 2.0]]).matrix
+    array([[1., 1.],
+           [1., 2.]])
+    """
+
+    def __init__(self, J: ArrayLike, weights: ArrayLike | None = None) -> None:
+        rows = as_float_array(J, "J", ("N", "P"))
+        n, self.size = rows.shape
+        if n == 0:
+            raise ValueError("J has no rows: a metric needs at least one sample")
+        w = np.full(n, 1.0 / n) if weights is None else as_float_array(weights, "weights", (n,))
+        check_nonnegative(w, "weights")
+        self._rows = read_only(rows * np.sqrt(w)[:, None])
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether systems are solved in sample space: fewer rows than parameters, and damped."""
+        return self.damping > 0 and len(self._rows) < self._rows.shape[1]
+
+    @cached_property
+    def matrix(self) -> FloatArray:
+        """F (P, P), damping included."""
+        matrix = self._rows.T @ self._rows
+        matrix[np.diag_indices_from(matrix)] += self.damping
+        return matrix
+
+    @cached_property
+    def _gram(self) -> FloatArray:
+        """Cholesky factor (N, N) of the damped Gram matrix of the rows."""
+        self.factorisations += 1
+        gram = self._rows @ self._rows.T
+        gram[np.diag_indices_from(gram)] += self.damping
+        return scipy.linalg.cholesky(gram, lower=True, overwrite_a=True, check_finite=False)
+
+    def product(self, s: FloatArray) -> FloatArray:
+        return self._rows.T @ (self._rows @ s) + self.damping * s
+
+    def solve(self, y: FloatArray) -> FloatArray:
+        if not self.is_wide:
+            return super().solve(y)
+        inner = scipy.linalg.cho_solve((self._gram, True), self._rows @ y, check_finite=False)
+        return (y - self._rows.T @ inner) / self.damping
+
+    def inverse_squares(self, columns: FloatArray) -> FloatArray:
+        return Metric.inverse_squares(self, columns) if self.is_wide else super().inverse_squares(columns)
+
+    def _residual_bound(self, residual: FloatArray, scale: float) -> float:
+        if not self.is_wide:
+            return super()._residual_bound(residual, scale)
+        return 0.5 * float(residual @ residual) / self.damping
+
+    def root(self, size: int) -> Any:
+        if self.damping == 0:
+            return self._rows.T
+        return np.hstack([self._rows.T, math.sqrt(self.damping) * np.eye(size)])
+
+    def damped(self, damping: float) -> Factor:
+        other = Factor.__new__(Factor)
+        other.size, other.damping, other._rows = self.size, self.damping + damping, self._rows
+        return other
+
+    def __repr__(self) -> str:
+        return f"Factor({len(self._rows)} rows, {self.size} parameters)"
+
+
+class Product(Metric):
+    """A metric known only by its products, solved by conjugate gradient.
+
+    Parameters
+    ----------
+    fn
+        Returns F v for v (P,), for instance a Fisher-vector product.
+    smallest
+        A known lower bound >= 0 on the eigenvalues of F. Damping adds to it; as long as the sum is zero there is no
+        bound on D*, and no solution can be certified.
+    """
+
+    def __init__(self, fn: Callable[[FloatArray], ArrayLike], smallest: float = 0.0) -> None:
+        if not callable(fn):
+            raise TypeError(f"fn must be a function of a vector, got {type(fn).__name__}")
+        self.fn = fn
+        self.smallest = as_scalar(smallest, "smallest", low=0.0)
+
+    def product(self, s: FloatArray) -> FloatArray:
+        if s.ndim == 2:
+            return np.column_stack([self.product(column) for column in s.T])
+        moved = as_float_array(self.fn(s), "fn(v)")
+        check_shape(moved, "fn(v)", s.shape)
+        return moved + self.damping * s
+
+    def solve(self, y: FloatArray) -> FloatArray:
+        if y.ndim == 2:
+            return np.column_stack([self.solve(column) for column in y.T])
+        return conjugate_gradient(self.product, y).solution
+
+    def damped(self, damping: float) -> Product:
+        other = Product(self.fn, self.smallest)
+        other.damping = self.damping + damping
+        return other
+
+    def root(self, size: int) -> Any:
+        raise ValueError("metric is known by its products only: no cone can be posed, use the Quadratic solver")
+
+    def _residual_bound(self, residual: FloatArray, scale: float) -> float:
+        least = self.smallest + self.damping
+        squared = float(residual @ residual)
+        if squared == 0:
+            return 0.0
+        return 0.5 * squared / least if least > 0 else math.inf
+
+    def __repr__(self) -> str:
+        return "Product()"
+
+
+def as_metric(metric: Metric | ArrayLike, size: int) -> Metric:
+    """A metric for ``size`` parameters: given as one, or as a dense array."""
+    found = metric if isinstance(metric, Metric) else Dense(metric)
+    if found.size is not None and found.size != size:
+        raise ValueError(f"metric must have {size} parameters, as the gradient has, got {found.size}")
+    return found
+
+
+def _check_symmetric(matrix: FloatArray) -> None:
+    """Compare F v with F'v for one v first: a pass over F, where the entries would take several."""
+    n = len(matrix)
+    probe = np.cos(np.arange(1.0, n + 1))
+    largest = max(float(matrix.max(initial=0.0)), -float(matrix.min(initial=0.0)))
+    diagonal = np.diag(matrix)
+    if np.any(diagonal < 0):
+        i = int(np.argmax(diagonal < 0))
+        raise ValueError(f"metric[{i}, {i}] is {diagonal[i]:g}: a positive semidefinite matrix has none below zero")
+    if np.abs(matrix @ probe - probe @ matrix).max(initial=0.0) <= SYMMETRY_TOLERANCE * largest:
+        return
+    asymmetry = np.abs(matrix - matrix.T)
+    i, j = divmod(int(asymmetry.argmax()), n)
+    if asymmetry[i, j] > SYMMETRY_TOLERANCE * largest:
+        raise ValueError(f"metric must be symmetric: [{i}, {j}] is {matrix[i, j]:g}, [{j}, {i}] is {matrix[j, i]:g}")

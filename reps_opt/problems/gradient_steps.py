@@ -1,0 +1,295 @@
+r"""Gradient steps of a softmax policy on a finite MDP, exact: plain and natural, in the logits or in shared features.
+
+Shapes: S states, A actions; n = S A pairs; k features. ``scores`` J (n, k) are the rows
+:math:`\sqrt{d(s)\pi(a|s)}\,\nabla\log\pi(a|s)'` and ``pull`` the same weights times the advantage (n,), so that the
+Fisher matrix is :math:`F = J'J` and the gradient of the mean reward :math:`g = J' \text{pull}`.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import softmax
+
+from reps_opt.certificate import Certificate
+from reps_opt.divergences import Quadratic
+from reps_opt.mdp import MDP
+from reps_opt.metrics import Identity
+from reps_opt.problems.policy_solution import PolicySolution, kept_apart_from_zero
+from reps_opt.problems.policy_steps import SINGLE_POINT, PolicyStep
+from reps_opt.program import Program, Scale
+from reps_opt.solution import Status
+from reps_opt.solvers.answer import Answer
+from reps_opt.validation import FloatArray, as_float_array, as_scalar, read_only
+
+RANK_TOLERANCE = 1e-12
+"""Singular value of the scores, relative to the largest, up to which a direction changes no policy."""
+
+
+class GradientStep(PolicyStep):
+    r"""What gradient steps share: a linear gain ``g's`` in a ball ``s'Fs / 2 <= epsilon``, whitened to ``|z|^2 / 2``.
+
+    Subclasses give the whitened gradient and the way from z back to the parameters. The answer is in closed form:
+    ``z = y / eta`` for the whitened gradient y, with ``eta = |y| / sqrt(2 epsilon)``, or eta given.
+    """
+
+    def __init__(
+        self, mdp: MDP, policy: ArrayLike, step_size: float | None, epsilon: float | None, features: ArrayLike | None
+    ) -> None:
+        if (epsilon is None) == (step_size is None):
+            raise ValueError("exactly one of step_size (fixed) and epsilon (ball) must be given")
+        self.step_size = None if step_size is None else as_scalar(step_size, "step_size", low=0.0, low_open=True)
+        horizon = 1 / (1 - mdp.gamma) if mdp.gamma < 1 else 1.0
+        super().__init__(mdp, policy, epsilon, None if self.step_size is None else 1 / (self.step_size * horizon))
+        if self.epsilon == math.inf:
+            raise ValueError("epsilon must be finite: a linear gain has no maximum without a ball")
+        shape = mdp.rewards.shape
+        self.features = None if features is None else read_only(as_float_array(features, "features", (*shape, "k")))
+
+    @cached_property
+    def root_mass(self) -> FloatArray:
+        r"""Weights (S, A): :math:`\sqrt{d(s)\pi(a|s)}`."""
+        return np.sqrt(self.state_distribution[:, None] * self.policy)
+
+    @cached_property
+    def scores(self) -> FloatArray:
+        """J (n, k): weighted score of the features' softmax, each row ``phi(s, a) - E_pi phi(s, .)`` times its root."""
+        assert self.features is not None
+        centred = self.features - np.einsum("sa,sak->sk", self.policy, self.features)[:, None, :]
+        return (self.root_mass[:, :, None] * centred).reshape(-1, self.features.shape[2])
+
+    @cached_property
+    def gradient(self) -> FloatArray:
+        r"""Gradient g of the mean reward in the parameters, (S, A) or (k,): for the table :math:`d(s)\pi(a|s)A(s,a)`.
+
+        The policy gradient theorem; times :math:`1/(1-\gamma)` it is that of the unnormalised return.
+        """
+        pull = self.root_mass * self.advantage
+        return self.root_mass * pull if self.features is None else self.scores.T @ pull.ravel()
+
+    def whitened_gradient(self) -> FloatArray:
+        """The gradient in coordinates z where the metric is the identity."""
+        raise NotImplementedError
+
+    def parameter_step(self, z: FloatArray, eta: float) -> FloatArray:
+        """Change of the parameters, (S, A) or (k,), from the whitened step z at a given eta."""
+        raise NotImplementedError
+
+    def length(self, step: FloatArray) -> float:
+        """The divergence's model, ``s'Fs / 2``, of a parameter step."""
+        raise NotImplementedError
+
+    @cached_property
+    def program(self) -> Program:
+        """The :class:`~reps_opt.program.Program` over the whitened step, in mean reward a step."""
+        y = self.whitened_gradient()
+        return Program(y, Quadratic(Identity(), y.size), self.epsilon, temperature=self.temperature)
+
+    @cached_property
+    def normalised(self) -> tuple[Program, Scale]:
+        """The program in units of its longest gain; a linear gain on all of R^n is not shifted."""
+        factor = float(np.linalg.norm(self.program.objective)) or 1.0
+        return self.program.in_units_of(factor), Scale(0.0, factor)
+
+    def closed_form(self, program: Program) -> Answer:
+        y = program.objective
+        if program.epsilon is None:
+            eta = program.temperature or math.nan
+        elif program.epsilon <= SINGLE_POINT:
+            eta = math.inf
+        else:
+            eta = float(np.linalg.norm(y)) / math.sqrt(2 * program.epsilon)
+        z = y / eta if eta > 0 else np.zeros_like(y)
+        return Answer(eta, np.zeros(0), z, "closed form", {"route": "closed form", "iterations": 0})
+
+    def solution(self, program: Program, answer: Answer) -> PolicySolution:
+        assert answer.point is not None
+        factor = self.normalised[1].factor
+        eta = answer.eta * factor
+        step = self.parameter_step(answer.point, eta)
+        certificate = self._certify(program, answer, step, factor)
+        ok = certificate.ok()
+        return PolicySolution(
+            problem=self,
+            status=Status.CERTIFIED if ok else Status.UNCERTIFIED,
+            eta=eta,
+            policy=self._moved(step),
+            predicted_improvement=float(np.sum(self.gradient * step)),
+            objective=certificate.lower,
+            dual_objective=certificate.upper,
+            duals={"kl": eta},
+            certificate=certificate,
+            message=answer.message if ok else "; ".join(certificate.reasons()),
+            step=step,
+            stats=dict(answer.stats),
+        )
+
+    def _certify(self, program: Program, answer: Answer, step: FloatArray, factor: float) -> Certificate:
+        """Gain, length and their bound from gradient and metric alone; gap in units of the whitened gradient."""
+        length = self.length(step)
+        lower = float(np.sum(self.gradient * step)) / factor
+        if program.temperature is not None:
+            lower -= program.temperature * length
+        if answer.eta == math.inf:
+            upper = math.sqrt(2 * (program.epsilon or 0.0)) * float(np.linalg.norm(program.objective))
+        else:
+            upper = program.bound(answer.eta, np.zeros(0)) if answer.eta > 0 else 0.0
+        epsilon = math.inf if program.epsilon is None else program.epsilon
+        return Certificate(upper - lower, 0.0, 0.0, length, epsilon, factor * upper, factor * lower)
+
+    def _moved(self, step: FloatArray) -> FloatArray:
+        """The softmax policy (S, A) after a step of its parameters; actions never taken stay at zero."""
+        change = step if self.features is None else self.features @ step
+        with np.errstate(divide="ignore"):
+            policy = softmax(np.log(self.policy) + change, axis=1)
+        return kept_apart_from_zero(policy, self.policy)
+
+
+class ExactNaturalGradient(GradientStep):
+    r"""Natural policy gradient of a softmax policy: the steepest ascent where length is the Fisher metric's.
+
+    .. math::
+        \max_s\; g's \quad\text{s.t.}\quad \tfrac12 s'Fs \le \epsilon\;[\eta], \qquad
+        \min_\eta\; \eta\epsilon + \frac{g'F^{+}g}{2\eta}, \qquad s = F^{+}g/\eta
+
+    With a logit for each state and action, :math:`F^{+}g` is the advantage and
+
+    .. math:: \pi_{new} \propto \pi\, e^{A/\eta} = \pi\, e^{\alpha A/(1-\gamma)}, \qquad
+              \eta = \sqrt{\mathbb E_{d,\pi}[A^2] / (2\epsilon)} = (1-\gamma)/\alpha.
+
+    With features it is the least-squares fit of the advantage by the scores (compatible approximation).
+
+    Parameters
+    ----------
+    mdp
+        The :class:`~reps_opt.MDP`; with ``gamma == 1``, average reward, of unichain policies.
+    policy
+        The old policy (S, A), or (S,) integers. Actions it never takes stay at zero.
+    step_size
+        alpha > 0: the parameters move by alpha times the natural gradient of the unnormalised return (of the mean
+        reward where ``gamma == 1``).
+    epsilon
+        Instead: the radius, in nats, of the ball in the second-order model of the KL divergence.
+    features
+        phi (S, A, k) for :math:`\pi \propto \pi_{old}\, e^{\phi's}`; None for a logit a pair.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a policy that is none, a step size that is not positive, an epsilon that is negative, NaN or infinite, or
+        features of the wrong shape.
+
+    Notes
+    -----
+    ``objective`` is the linear gain in mean reward; ``kl`` is the model s'Fs/2, and ``comparison`` holds the real
+    divergences. F is singular along logits shared by a state's actions: the step has mean zero there under pi.
+
+    References
+    ----------
+    Kakade (2002), *A natural policy gradient*, theorem 1 and section 3; Agarwal, Kakade, Lee, Mahajan (2021), *On the
+    theory of policy gradient methods*, lemma 15.
+
+    Examples
+    --------
+    >>> from reps_opt import ExactNaturalGradient, solve
+    >>> import envs
+    >>> mdp = envs.single_chain()
+    >>> solution = solve(ExactNaturalGradient(mdp, mdp.uniform_policy(), epsilon=0.01))
+    >>> print(solution.status, round(solution.kl, 9), round(solution.comparison.kl_old_new, 4))
+    certified 0.01 0.0096
+    """
+
+    def __init__(
+        self,
+        mdp: MDP,
+        policy: ArrayLike,
+        step_size: float | None = None,
+        epsilon: float | None = None,
+        features: ArrayLike | None = None,
+    ) -> None:
+        super().__init__(mdp, policy, step_size, epsilon, features)
+
+    @cached_property
+    def _fit(self) -> FloatArray:
+        """``F^+ g`` (k,): least squares of the weighted advantage on the scores."""
+        pull = (self.root_mass * self.advantage).ravel()
+        return np.asarray(np.linalg.lstsq(self.scores, pull, rcond=RANK_TOLERANCE)[0], dtype=np.float64)
+
+    def whitened_gradient(self) -> FloatArray:
+        if self.features is None:
+            return (self.root_mass * self.advantage).ravel()
+        return self.scores @ self._fit
+
+    def parameter_step(self, z: FloatArray, eta: float) -> FloatArray:
+        if self.features is None:
+            return self.advantage / eta if eta > 0 else np.zeros_like(self.advantage)
+        return self._fit / eta if eta > 0 else np.zeros_like(self._fit)
+
+    def length(self, step: FloatArray) -> float:
+        if self.features is not None:
+            return 0.5 * float(np.sum((self.scores @ step) ** 2))
+        centred = step - np.sum(self.policy * step, axis=1, keepdims=True)
+        return 0.5 * float(np.sum((self.root_mass * centred) ** 2))
+
+
+class ExactPolicyGradient(GradientStep):
+    r"""Plain policy gradient of a softmax policy: the steepest ascent where length is that of the parameters.
+
+    .. math::
+        \max_s\; g's \quad\text{s.t.}\quad \tfrac12 |s|^2 \le \epsilon\;[\eta], \qquad
+        \min_\eta\; \eta\epsilon + \frac{|g|^2}{2\eta}, \qquad s = g/\eta
+
+    With a logit for each state and action, :math:`g = d(s)\pi(a|s)A(s,a)`: a state hardly visited, or an action hardly
+    taken, hardly moves. The step depends on the parametrisation, which ``features`` may change.
+
+    Parameters
+    ----------
+    mdp, policy, features
+        As for :class:`ExactNaturalGradient`.
+    step_size
+        alpha > 0: the parameters move by alpha times the gradient of the unnormalised return (of the mean reward
+        where ``gamma == 1``).
+    epsilon
+        Instead: the radius of the ball, half the squared length of the parameter step.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for :class:`ExactNaturalGradient`.
+
+    References
+    ----------
+    Sutton, McAllester, Singh, Mansour (2000), *Policy gradient methods for reinforcement learning with function
+    approximation*, theorem 1.
+
+    Examples
+    --------
+    >>> from reps_opt import ExactPolicyGradient, solve
+    >>> import envs
+    >>> mdp = envs.single_chain()
+    >>> solution = solve(ExactPolicyGradient(mdp, mdp.uniform_policy(), step_size=0.1))
+    >>> bool(0 < solution.actual_improvement < 2 * solution.predicted_improvement)
+    True
+    """
+
+    def __init__(
+        self,
+        mdp: MDP,
+        policy: ArrayLike,
+        step_size: float | None = None,
+        epsilon: float | None = None,
+        features: ArrayLike | None = None,
+    ) -> None:
+        super().__init__(mdp, policy, step_size, epsilon, features)
+
+    def whitened_gradient(self) -> FloatArray:
+        return self.gradient.ravel()
+
+    def parameter_step(self, z: FloatArray, eta: float) -> FloatArray:
+        return z.reshape(self.gradient.shape)
+
+    def length(self, step: FloatArray) -> float:
+        return 0.5 * float(np.sum(step**2))

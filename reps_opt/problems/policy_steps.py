@@ -1,0 +1,231 @@
+"""The exact TRPO step on a finite MDP: the best policy near the old one, at the old states and the old advantages.
+
+Shapes: S states, A actions; n pairs with mass (state visited, action taken) and m states visited by the old policy.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import ArrayLike
+
+from reps_opt.graph import IntArray
+from reps_opt.mdp import MDP
+from reps_opt.policy_divergences import NewOldKL, OldNewKL, PolicyDivergence
+from reps_opt.problem import Problem
+from reps_opt.problems.policy_readback import read_failed, read_policy
+from reps_opt.problems.policy_solution import PolicySolution
+from reps_opt.program import Block, LinearLimit, Program, Scale
+from reps_opt.solvers.answer import Answer, Solver
+from reps_opt.solvers.statewise import Statewise
+from reps_opt.validation import FloatArray, as_scalar, read_only
+
+SINGLE_POINT = 1e-15
+"""Radius, in nats, up to which the ball counts as the old policy alone."""
+
+TIGHT = 1e-12
+"""Advantage below the best, in units of the largest, up to which an action counts as one of the best."""
+
+FLAT = 1e-13
+"""Differences between advantages, in units of the largest value there can be, that are rounding."""
+
+DIRECTIONS: dict[str, type[PolicyDivergence]] = {"old||new": OldNewKL, "new||old": NewOldKL}
+
+
+class PolicyStep(Problem):
+    """What steps from an old policy share: the MDP, the policy, and how far the step may go.
+
+    ``epsilon`` is the radius of a ball in nats, ``temperature`` a fixed price of the divergence; exactly one is given.
+    """
+
+    def __init__(self, mdp: MDP, policy: ArrayLike, epsilon: float | None, temperature: float | None) -> None:
+        self.mdp = mdp
+        self.policy: FloatArray = read_only(mdp.as_policy(policy))
+        self.epsilon = None if epsilon is None else as_scalar(epsilon, "epsilon", low=0.0, infinite=True)
+        self.temperature = (
+            None if temperature is None else as_scalar(temperature, "temperature", low=0.0, low_open=True)
+        )
+
+    @cached_property
+    def state_distribution(self) -> FloatArray:
+        """State distribution (S,) d of the old policy."""
+        return self.mdp.state_distribution(self.policy)
+
+    @cached_property
+    def advantage(self) -> FloatArray:
+        """Exact advantage (S, A) of the old policy."""
+        return self.mdp.advantage(self.policy)
+
+    @property
+    def rounding(self) -> float:
+        """Differences between advantages up to here are noise: a fraction of the largest value there can be."""
+        horizon = 1 / (1 - self.mdp.gamma) if self.mdp.gamma < 1 else float(self.mdp.n_states)
+        return FLAT * horizon * float(np.abs(self.mdp.rewards).max())
+
+    def __repr__(self) -> str:
+        size = f"epsilon={self.epsilon:g}" if self.epsilon is not None else f"temperature={self.temperature:g}"
+        return f"{type(self).__name__}({self.mdp!r}, {size})"
+
+
+class ExactTRPO(PolicyStep):
+    r"""Trust-region policy step on a finite MDP, exact: old states, old advantages, a ball around the old policy.
+
+    .. math::
+        \max_\pi\; \sum_s d_q(s) \sum_a \pi(a|s) A(s,a) \quad\text{s.t.}\quad
+        \textstyle\sum_a \pi(a|s) = 1\;[v_s],\quad
+        \sum_s d_q(s)\, KL(\pi_q\|\pi) \le \epsilon\;[\eta]
+
+    or, with ``direction="new||old"``, :math:`KL(\pi\|\pi_q)`. It is :class:`~reps_opt.REPS` with the advantage for a
+    reward and the state distribution held at the old one: x(s, a) = d_q(s) pi(a|s), :math:`KL(x\|q)`, and in place of
+    the flow the rows :math:`\sum_a x(s,a) = d_q(s)`. Given eta each state solves itself,
+
+    .. math::
+        \pi = \frac{\eta\,\pi_q}{v_s - A} \quad(\text{old}\|\text{new}), \qquad
+        \pi = \pi_q\, e^{(A - v_s)/\eta} \quad(\text{new}\|\text{old}),
+
+    .. math::
+        \min_\eta\; g = \eta\epsilon + \textstyle\sum_s d_q(s) v_s(\eta) \;(\text{new}\|\text{old}), \qquad
+        g = \eta\epsilon + \sum_s d_q(s)\Big[v_s(\eta) - \eta
+        - \eta\textstyle\sum_a \pi_q \log\frac{v_s(\eta) - A}{\eta}\Big] \;(\text{old}\|\text{new}),
+
+    with :math:`v_s(\eta)` from :math:`\sum_a \pi = 1`. The second is the natural gradient step of the softmax table
+    with step size :math:`(1-\gamma)/\eta`.
+
+    Parameters
+    ----------
+    mdp
+        The :class:`~reps_opt.MDP`; with ``gamma == 1``, average reward, of unichain policies.
+    policy
+        The old policy (S, A), or (S,) integers. Actions it never takes stay at zero.
+    epsilon
+        Radius of the ball, in nats: 0 leaves the old policy, infinity takes the best actions.
+    direction
+        ``"old||new"``, TRPO's own, or ``"new||old"``.
+    temperature
+        Instead of ``epsilon``: a fixed eta > 0, in mean reward a nat (penalty form).
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a policy that is none, a negative or NaN epsilon, an unknown direction; epsilon and temperature both
+        given, or neither.
+
+    Notes
+    -----
+    The multipliers ``duals["policy"]`` are in the gauge where that of ``sum x = 1``, which the rows imply, is zero: the
+    derivative of the optimum in the old states' masses is a difference between two of them.
+
+    The objective is the surrogate's gain in mean reward a step: (1 - gamma) times that of unnormalised returns. A
+    temperature on the scale of unnormalised returns is to be multiplied by 1 - gamma.
+
+    References
+    ----------
+    Schulman, Levine, Abbeel, Jordan, Moritz (2015), *Trust region policy optimization*, equations 12 and 14;
+    Kakade (2002), *A natural policy gradient*, section 3.
+
+    Examples
+    --------
+    >>> from reps_opt import ExactTRPO, solve
+    >>> import envs
+    >>> mdp = envs.single_chain()
+    >>> solution = solve(ExactTRPO(mdp, mdp.uniform_policy(), epsilon=0.1))
+    >>> print(solution.status, round(solution.kl, 9), solution.certificate.gap < 1e-8)
+    certified 0.1 True
+    >>> print(round(solution.predicted_improvement, 3), round(solution.actual_improvement, 3))
+    0.682 2.517
+    """
+
+    def __init__(
+        self,
+        mdp: MDP,
+        policy: ArrayLike,
+        epsilon: float | None = None,
+        direction: str = "old||new",
+        temperature: float | None = None,
+    ) -> None:
+        if (epsilon is None) == (temperature is None):
+            raise ValueError("exactly one of epsilon (ball) and temperature (penalty) must be given")
+        if direction not in DIRECTIONS:
+            raise ValueError(f"direction must be one of {tuple(DIRECTIONS)}, got {direction!r}")
+        super().__init__(mdp, policy, epsilon, temperature)
+        self.direction = direction
+
+    @cached_property
+    def pairs(self) -> IntArray:
+        """Flat indices (n,) of the pairs with mass: actions the old policy takes in states it visits."""
+        return np.flatnonzero((self.state_distribution[:, None] * self.policy > 0).ravel())
+
+    @cached_property
+    def states(self) -> IntArray:
+        """States (m,) that the old policy visits."""
+        return np.unique(self.pairs // self.mdp.n_actions)
+
+    @cached_property
+    def program(self) -> Program:
+        """The :class:`~reps_opt.program.Program` over x(s, a) = d(s) pi(a|s), in mean reward a step."""
+        block = np.searchsorted(self.states, self.pairs // self.mdp.n_actions)
+        reference = (self.state_distribution[:, None] * self.policy).ravel()[self.pairs]
+        divergence = DIRECTIONS[self.direction](reference, block)
+        sums = sp.csr_array((np.ones(block.size), (block, np.arange(block.size))), shape=(self.states.size, block.size))
+        objective = self.advantage.ravel()[self.pairs]
+        below = divergence.state_max(objective)[block] - objective
+        return Program(
+            objective if below.max() > self.rounding else np.zeros_like(objective),
+            divergence,
+            self.epsilon,
+            {"policy": Block(sums, divergence.mass)},
+            temperature=self.temperature,
+            mass_implied=True,
+            linear_limit=self._linear_limit,
+        )
+
+    def _linear_limit(self) -> LinearLimit:
+        """The best actions of every state, in the old policy's proportions: the closest of the best policies."""
+        ball, advantage = self.program.divergence, self.program.objective
+        assert isinstance(ball, PolicyDivergence)
+        top = ball.state_max(advantage)
+        near = max(TIGHT * float(np.abs(advantage).max()), self.rounding)
+        best = advantage >= top[ball.block] - near
+        share = np.where(best, ball.conditional, 0.0)
+        point = ball.mass[ball.block] * share / ball.state_sums(share)[ball.block]
+        return LinearLimit(point, top, ball.value(point))
+
+    @cached_property
+    def normalised(self) -> tuple[Program, Scale]:
+        return self.program.normalised()
+
+    def closed_form(self, program: Program) -> Answer | None:
+        """Answer that needs no solver: a ball that holds the old policy alone, or advantages all equal in a state."""
+        ball = program.divergence
+        assert isinstance(ball, PolicyDivergence)
+        top = ball.state_max(program.objective)
+        if self.epsilon is not None and self.epsilon <= SINGLE_POINT:
+            return Answer(math.inf, top, ball.reference, "the ball holds the old policy alone", {"iterations": 0})
+        if np.all(program.objective == top[ball.block]) and self.temperature is None:
+            return Answer(0.0, top, ball.reference, "the old policy is the best on its support", {"iterations": 0})
+        return None
+
+    def solution(self, program: Program, answer: Answer) -> PolicySolution:
+        if answer.point is None and not 0 < answer.eta < math.inf:
+            return read_failed(self, answer)
+        return read_policy(self, program, answer)
+
+    def default_solver(self) -> Solver:
+        return Statewise()
+
+    def to_cvxpy(self, side: str = "primal") -> Any:
+        """The problem as a ``cvxpy.Problem`` to inspect, over x(s, a) = d(s) pi(a|s) with mass.
+
+        Parameters
+        ----------
+        side
+            ``"primal"``: constraints labelled ``policy``, ``normalisation`` and ``kl``; ``"dual"``: variables
+            ``policy`` (the multipliers v_s, (m,)), ``normalisation`` and ``kl`` (eta).
+        """
+        from reps_opt.solvers.cvxpy_conic import pose
+
+        return pose(self.program, side).problem

@@ -1,0 +1,227 @@
+"""The answer to a step problem, read back and certified from its data.
+
+Shapes: P parameters, k cost rows.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from reps_opt.certificate import GAP_TOLERANCE, Certificate
+from reps_opt.program import Program
+from reps_opt.solution import Solution, Status
+from reps_opt.solvers.answer import Answer
+from reps_opt.validation import FloatArray
+
+if TYPE_CHECKING:
+    from reps_opt.problems.steps import TrustRegionStep
+
+
+@dataclass(frozen=True)
+class StepCertificate(Certificate):
+    r"""What was checked of a step, in units that do not change with the parametrisation.
+
+    Attributes
+    ----------
+    gap : float
+        (dual bound - objective) / the gain of the ball without rows; where conjugate gradient was used, it holds its
+        error by the bound on :math:`D^*`.
+    flow : float
+        Largest violation of a row, relative to what the ball can change in it.
+    mass : float
+        Zero: a step has no mass.
+    kl, epsilon : float
+        ``s'(F + damping I)s / 2`` of the problem solved, and what it is allowed.
+    stationarity : float
+        \|g - B'nu - eta (F + damping I) s\| / \|g\|, largest entries: for the reader, since the gap already bounds
+        its consequences.
+    complementarity : float
+        Largest ``nu_i |c_i + b_i.s|`` / the gain of the ball without rows.
+    """
+
+    stationarity: float = 0.0
+    complementarity: float = 0.0
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class StepSolution(Solution):
+    """Answer to a :class:`~reps_opt.TrustRegionStep`; see :class:`~reps_opt.Solution` for what every answer has.
+
+    Attributes
+    ----------
+    step : (P,) array
+        The step to take: the solved one times ``lengthening``. Where the problem is infeasible, the recovery step.
+    nu : (k,) array
+        Prices of the cost rows.
+    predicted_improvement : float
+        ``g.step``.
+    predicted_kl : float
+        ``step'F step / 2`` without damping, in nats where F is a Fisher matrix.
+    lengthening : float
+        Factor >= 1 from the step of the damped problem, which ``certificate`` and ``objective`` are about.
+    epsilon_min : float
+        Smallest radius for which the rows can be met.
+    """
+
+    step: FloatArray
+    nu: FloatArray
+    predicted_improvement: float
+    predicted_kl: float
+    lengthening: float = 1.0
+    epsilon_min: float = 0.0
+
+    def rows(self) -> list[tuple[str, str]]:
+        lines = super().rows()
+        lines.insert(1, ("predicted gain", f"{self.predicted_improvement:.9g}"))
+        lines.insert(2, ("predicted kl", f"{self.predicted_kl:.9g}"))
+        if self.nu.size:
+            lines.insert(3, ("nu", np.array2string(self.nu, precision=6)))
+        if self.status is Status.INFEASIBLE:
+            lines.insert(1, ("epsilon_min", f"{self.epsilon_min:.9g}"))
+        return lines
+
+
+def read_step(problem: TrustRegionStep, program: Program, answer: Answer) -> StepSolution:
+    """Certified solution from an answer to the normalised program."""
+    if answer.point is None or not np.isfinite(answer.point).all():
+        return _failed(problem, answer)
+    unit = problem.normalised[1].factor
+    point, divergence = _into_ball(problem, answer.point)
+    eta, nu = answer.eta * unit, np.zeros_like(problem.levels)
+    if answer.multipliers is not None:
+        nu = np.maximum(answer.multipliers * unit, 0.0)
+    certificate = _certify(problem, point, divergence, eta, nu)
+    ok = certificate.ok()
+    advice = [*certificate.reasons(), answer.message, _advice(problem, certificate)]
+    step, lengthening = _lengthened(problem, point)
+    return StepSolution(
+        problem=problem,
+        status=Status.CERTIFIED if ok else Status.UNCERTIFIED,
+        eta=eta,
+        objective=certificate.lower,
+        dual_objective=certificate.upper,
+        duals={"kl": eta, "costs": nu},
+        certificate=certificate,
+        message=answer.message if ok else "; ".join(advice),
+        stats=dict(answer.stats),
+        step=step,
+        nu=nu,
+        predicted_improvement=float(problem.gradient @ step),
+        predicted_kl=problem.metric.half_square(step) if problem.damping > 0 else divergence,
+        lengthening=lengthening,
+        epsilon_min=problem.epsilon_min,
+    )
+
+
+def read_infeasible(problem: TrustRegionStep) -> StepSolution:
+    """The solution of a problem whose ball misses the rows, with the recovery step."""
+    step = problem.recovery_step()
+    least = problem.epsilon_min
+    text = f"no step within epsilon = {problem.epsilon:g} meets the cost rows"
+    text += "; they contradict each other" if least == math.inf else f": it takes at least {least:.9g}"
+    return _without_duals(problem, Status.INFEASIBLE, step, text, {})
+
+
+def _failed(problem: TrustRegionStep, answer: Answer) -> StepSolution:
+    return _without_duals(
+        problem, Status.FAILED, np.full_like(problem.gradient, np.nan), answer.message, dict(answer.stats)
+    )
+
+
+def _without_duals(
+    problem: TrustRegionStep, status: Status, step: FloatArray, message: str, stats: dict
+) -> StepSolution:
+    nan, nothing = math.nan, np.full_like(problem.levels, math.nan)
+    known = bool(np.isfinite(step).all())
+    return StepSolution(
+        problem=problem,
+        status=status,
+        eta=nan,
+        objective=nan,
+        dual_objective=nan,
+        duals={"kl": nan, "costs": nothing},
+        certificate=StepCertificate(nan, nan, 0.0, nan, problem.epsilon, nan, nan),
+        message=message,
+        stats=stats,
+        step=step,
+        nu=nothing,
+        predicted_improvement=float(problem.gradient @ step),
+        predicted_kl=problem.metric.half_square(step) if known else nan,
+        epsilon_min=problem.epsilon_min,
+    )
+
+
+def _into_ball(problem: TrustRegionStep, point: FloatArray) -> tuple[FloatArray, float]:
+    """The point, shortened where a conic solver left the ball by its tolerance, and its divergence."""
+    divergence = problem.damped_metric.half_square(point)
+    if divergence <= problem.epsilon:
+        return point, divergence
+    return point * math.sqrt(problem.epsilon / divergence), problem.epsilon
+
+
+def _certify(
+    problem: TrustRegionStep, point: FloatArray, divergence: float, eta: float, nu: FloatArray
+) -> StepCertificate:
+    """Gap by weak duality, residuals of the rows and of the KKT conditions, all from the problem's data."""
+    g = problem.gradient
+    pulled = g - nu @ problem.slopes
+    lower = float(g @ point)
+    upper, stationarity = _upper(problem, pulled, point, eta, nu)
+    level = problem.levels + problem.slopes @ point
+    reach = np.sqrt(np.maximum(2 * problem.epsilon * problem.row_squares, 0.0)) + np.abs(problem.levels)
+    gain = max(lower, 0.0)
+    if problem.levels.size:  # the gain without rows
+        gain = max(gain, math.sqrt(2 * problem.epsilon * problem.gradient_square))
+    gain = gain if gain > 0 else 1.0
+    return StepCertificate(
+        gap=max((upper - lower) / gain, 0.0),
+        flow=float(np.max(level / np.where(reach > 0, reach, 1.0), initial=0.0)),
+        mass=0.0,
+        kl=divergence,
+        epsilon=problem.epsilon,
+        upper=upper,
+        lower=lower,
+        stationarity=stationarity,
+        complementarity=float(np.max(nu * np.abs(level), initial=0.0)) / gain,
+    )
+
+
+def _upper(
+    problem: TrustRegionStep, pulled: FloatArray, point: FloatArray, eta: float, nu: FloatArray
+) -> tuple[float, float]:
+    """Dual bound at (eta, nu), exact D* bounded through the step itself; and the stationarity residual."""
+    metric, scale = problem.damped_metric, float(np.abs(problem.gradient).max()) or 1.0
+    rows = -float(problem.levels @ nu)
+    if eta == math.inf:  # the ball holds one point
+        finite = metric.conjugate_bound(pulled, metric.solve(pulled)) < math.inf
+        return (rows if finite else math.inf), 0.0
+    if eta == 0:
+        residual = float(np.abs(pulled).max()) / scale
+        reach = math.sqrt(2 * problem.epsilon * 2 * metric.conjugate_bound(pulled, metric.solve(pulled)))
+        return rows + reach, residual
+    x = eta * point
+    residual = float(np.abs(pulled - metric.product(x)).max()) / scale
+    return eta * problem.epsilon + rows + metric.conjugate_bound(pulled, x) / eta, residual
+
+
+def _lengthened(problem: TrustRegionStep, point: FloatArray) -> tuple[FloatArray, float]:
+    """The step of the damped problem, lengthened until the undamped quadratic or a row stops it."""
+    length = problem.metric.half_square(point) if problem.damping > 0 else 0.0
+    if length <= 0:
+        return point, 1.0
+    factor = math.sqrt(problem.epsilon / length)
+    change = problem.slopes @ point
+    rising = change > 0
+    factor = min([factor, *(-problem.levels[rising] / change[rising])])
+    factor = max(factor, 1.0)
+    return point * factor, factor
+
+
+def _advice(problem: TrustRegionStep, certificate: StepCertificate) -> str:
+    if certificate.upper == math.inf:
+        return "the metric is singular or has no known lower bound: add damping"
+    return f"try another solver or a smaller rtol (the gap is certified to {GAP_TOLERANCE:.0e})"

@@ -1,0 +1,256 @@
+r"""Programs with a quadratic ball, reduced to as many dimensions as there are vectors in them.
+
+The solution lies in the span of ``F^-1 g`` and the ``F^-1 b_i``: after one factorisation of F, or conjugate gradient,
+what is left is a problem in 1 + k coordinates with a round ball,
+
+.. math:: \max_z\; h'z \quad\text{s.t.}\quad Nz \le d\;[\nu \ge 0], \quad \tfrac12|z|^2 \le \epsilon\;[\eta \ge 0].
+
+Shapes: P parameters, k cost rows; r <= 1 + k reduced coordinates z; N is (k, r), d is (k,).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.optimize import brentq, nnls
+
+from reps_opt import divergences
+from reps_opt.conjugate_gradient import conjugate_gradient
+from reps_opt.metrics import Factorised, Metric, Product
+from reps_opt.program import Program
+from reps_opt.solvers.answer import Answer
+from reps_opt.validation import FloatArray, as_count, as_scalar
+
+METHODS = ("auto", "cholesky", "cg")
+
+FLAT = 1e-13
+"""Part of the objective outside the active rows' span, relative to all of it, below which the ball is slack."""
+
+LEAST_ROOM = 1e-14
+"""Share of the squared radius that counts as room left by the active rows."""
+
+TOLERANCE = 1e-12
+"""Violation of a row, relative to the radius and its length, that rounding explains."""
+
+
+class FacePoint(NamedTuple):
+    """Optimum over the ball with some rows held as equalities."""
+
+    z: FloatArray
+    eta: float
+    nu: FloatArray
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """The problem in 1 + k coordinates; ``basis @ z`` is the step.
+
+    Attributes
+    ----------
+    basis : (P, r) array
+        F-orthonormal columns: ``basis' F basis = I``.
+    objective : (r,) array
+        h.
+    rows : (k, r) array
+        N.
+    rhs : (k,) array
+        d.
+    """
+
+    basis: FloatArray
+    objective: FloatArray
+    rows: FloatArray
+    rhs: FloatArray
+
+    def nearest(self) -> tuple[FloatArray, FloatArray]:
+        """Point (r,) of the rows closest to zero, and its multipliers (k,) >= 0 with ``z = -N'u``.
+
+        Where no point satisfies the rows, the point is NaN and the multipliers prove it: ``N'u = 0``, ``d.u < 0``.
+
+        References
+        ----------
+        Lawson and Hanson (1974), *Solving least squares problems*, chapter 23 (least distance programming).
+        """
+        return self._project(np.zeros_like(self.objective))
+
+    def _project(self, target: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Point of the rows closest to a target (r,): ``z = target - N'u``."""
+        missing = self.rows @ target - self.rhs
+        lengths = np.linalg.norm(self.rows, axis=1)
+        unit = float(np.max(missing / np.where(lengths > 0, lengths, 1.0), initial=0.0))  # distances become about one
+        if unit == 0:
+            return target, np.zeros_like(missing)
+        matrix = np.vstack([-self.rows.T, missing[None, :] / unit])
+        aim = np.zeros(len(matrix))
+        aim[-1] = 1.0
+        u, distance = nnls(matrix, aim)
+        left = aim - matrix @ u
+        if distance <= 1e-12 or left[-1] <= 1e-14:
+            return np.full_like(target, np.nan), u
+        u *= unit / left[-1]
+        return target - self.rows.T @ u, u
+
+    def on_face(self, active: FloatArray, epsilon: float) -> FacePoint | None:
+        r"""Closed form with the rows of ``active`` (k,) held as equalities; None where they miss the ball.
+
+        With one row :math:`c + b's = 0`, and q, r, S the products of g and b in the metric :math:`F^{-1}`, it is
+        :math:`\eta = \sqrt{(q - r^2/S)/(2\epsilon - c^2/S)}`, :math:`\nu = (r + \eta c)/S`.
+        """
+        held = np.flatnonzero(active)
+        pseudo = np.linalg.pinv(self.rows[held])
+        nearest = pseudo @ self.rhs[held]
+        explained = pseudo.T @ self.objective
+        left = self.objective - self.rows[held].T @ explained
+        room = 2 * epsilon - float(nearest @ nearest)
+        if room < -LEAST_ROOM * 2 * epsilon:
+            return None
+        nu = np.zeros(len(self.rows))
+        size = float(np.linalg.norm(left))
+        if size <= FLAT * float(np.linalg.norm(self.objective)):
+            nu[held] = explained
+            return FacePoint(nearest, 0.0, nu)
+        length = math.sqrt(max(room, LEAST_ROOM * 2 * epsilon))
+        eta = size / length
+        nu[held] = explained - eta * (pseudo.T @ nearest)
+        return FacePoint(nearest + (math.sqrt(max(room, 0.0)) / size) * left, eta, nu)
+
+    def solve(self, epsilon: float) -> FacePoint:
+        """Optimum: of no row, of the one row, or of the rows that are active at the right eta."""
+        k = len(self.rhs)
+        free = self.on_face(np.zeros(k), epsilon)
+        assert free is not None
+        if self._holds(free, epsilon):
+            return free
+        active = np.ones(1) if k == 1 else self._active(epsilon)
+        face = self.on_face(active, epsilon)
+        if face is not None and (k == 1 or self._holds(face, epsilon)):
+            return FacePoint(face.z, face.eta, np.maximum(face.nu, 0.0))
+        return self.from_nearest(epsilon)
+
+    def _holds(self, point: FacePoint, epsilon: float) -> bool:
+        reach = math.sqrt(2 * epsilon) * np.linalg.norm(self.rows, axis=1) + np.abs(self.rhs)
+        inside = bool(np.all(self.rows @ point.z - self.rhs <= TOLERANCE * reach))
+        return inside and bool(np.all(point.nu >= -TOLERANCE * max(1.0, float(np.abs(point.nu).max(initial=0.0)))))
+
+    def _active(self, epsilon: float) -> FloatArray:
+        """Rows (k,) with positive multiplier at the eta where the projection of ``h / eta`` has the ball's radius."""
+        if not self.objective.any():
+            return (self.nearest()[1] > 0).astype(float)
+
+        def excess(log_eta: float) -> float:
+            z = self._project(self.objective * math.exp(-log_eta))[0]
+            return float(z @ z) - 2 * epsilon
+
+        start = math.log(float(np.linalg.norm(self.objective)) / math.sqrt(2 * epsilon))
+        low, high = start - 30.0, start + 30.0
+        if excess(low) <= 0:
+            log_eta = low
+        elif excess(high) >= 0:
+            log_eta = high
+        else:
+            log_eta = brentq(excess, low, high, xtol=1e-14, rtol=1e-14)
+        u = self._project(self.objective * math.exp(-log_eta))[1]
+        return (u > 1e-12 * u.max(initial=0.0)).astype(float)
+
+    def from_nearest(self, epsilon: float) -> FacePoint:
+        """Where the rows miss the ball: the way to their nearest point, as far as the ball goes."""
+        z, u = self.nearest()
+        if np.isnan(z).any():  # the rows contradict each other: descend the squared violation
+            z = -(self.rows.T @ np.maximum(-self.rhs, 0.0))
+        size = float(np.linalg.norm(z))
+        reach = math.sqrt(2 * epsilon)
+        return FacePoint(z * (reach / size if size > 0 else 0.0), math.inf, u)
+
+
+def reduce_program(program: Program, images: FloatArray | None = None) -> Reduced:
+    """Reduce a program to the span of ``images`` (P, 1 + k): those of the objective and the rows under ``F^-1``."""
+    if program.equalities:
+        raise ValueError("the Quadratic solver takes inequality rows only: use CvxpyPrimal")
+    columns = _columns(program)
+    metric = _metric(program)
+    moved = metric.solve(columns) if images is None else images
+    curved = metric.product(moved)
+    squares = np.einsum("pi,pi->i", moved, curved)
+    scale = 1.0 / np.sqrt(np.where(squares > 0, squares, 1.0))
+    moved, curved = moved * scale, curved * scale
+    values, vectors = np.linalg.eigh((moved.T @ curved + curved.T @ moved) / 2)
+    kept = values > 1e-15 * max(float(values[-1]), 1e-300)
+    basis = moved @ (vectors[:, kept] / np.sqrt(values[kept]))
+    reduced = columns.T @ basis
+    return Reduced(basis, reduced[0], reduced[1:], program.rhs)
+
+
+def _columns(program: Program) -> FloatArray:
+    """Objective and rows side by side (P, 1 + k)."""
+    return np.column_stack([program.objective, program.matrix.toarray().T])
+
+
+def _metric(program: Program) -> Metric:
+    divergence = program.divergence
+    if not isinstance(divergence, divergences.Quadratic):
+        raise ValueError("the Quadratic solver needs a quadratic ball: use Newton, CvxpyPrimal or CvxpyDual")
+    return divergence.metric
+
+
+@dataclass(frozen=True)
+class Quadratic:
+    """Programs over a quadratic ball, in closed form after one factorisation or by conjugate gradient.
+
+    Without cost rows and with one, the closed form is explicit; with more, the active rows are found by a search in
+    eta alone, and the closed form over them follows.
+
+    Parameters
+    ----------
+    method
+        ``"cholesky"``, ``"cg"``, or ``"auto"``: conjugate gradient where only products are known.
+    rtol
+        Relative residual at which conjugate gradient stops.
+    max_iterations
+        Products a right-hand side that conjugate gradient may take; ``2 P`` by default.
+
+    Examples
+    --------
+    >>> from reps_opt import TrustRegionStep, solve
+    >>> problem = TrustRegionStep([1.0, 2.0], [[1.0, 0.0], [0.0, 4.0]], epsilon=0.5)
+    >>> solve(problem, Quadratic("cg")).step
+    array([0.70710678, 0.35355339])
+    """
+
+    method: str = "auto"
+    rtol: float = 1e-10
+    max_iterations: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ValueError(f"method must be one of {METHODS}, got {self.method!r}")
+        as_scalar(self.rtol, "rtol", low=0.0, high=1.0)
+        if self.max_iterations is not None:
+            as_count(self.max_iterations, "max_iterations")
+
+    def solve(self, program: Program) -> Answer:
+        """Maximise over the ball and the rows; the point is feasible even where conjugate gradient stops early."""
+        metric = _metric(program)
+        if program.epsilon is None or not 0 < program.epsilon < math.inf:
+            raise ValueError("the Quadratic solver needs a finite ball of positive radius")
+        images, stats = self._images(metric, _columns(program))
+        reduced = reduce_program(program, images)
+        point = reduced.solve(program.epsilon)
+        message = "no point of the ball satisfies the rows" if point.eta == math.inf else "closed form"
+        return Answer(point.eta, point.nu, reduced.basis @ point.z, message, stats)
+
+    def _images(self, metric: Metric, columns: FloatArray) -> tuple[FloatArray, dict[str, Any]]:
+        """``F^-1`` times columns (P, 1 + k), and what it took."""
+        by_products = self.method == "cg" or (self.method == "auto" and isinstance(metric, Product))
+        if not by_products:
+            if isinstance(metric, Product):
+                raise ValueError("metric is known by its products only: it takes method='cg'")
+            images = metric.solve(columns)
+            spent = {"factorisations": metric.factorisations} if isinstance(metric, Factorised) else {}
+            return images, {"method": "cholesky", **spent}
+        runs = [conjugate_gradient(metric.product, column, self.rtol, self.max_iterations) for column in columns.T]
+        stats = {"method": "cg", "products": sum(run.products for run in runs)}
+        stats["relative_residual"] = max(run.relative_residual for run in runs)
+        return np.column_stack([run.solution for run in runs]), stats

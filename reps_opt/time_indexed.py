@@ -1,0 +1,211 @@
+"""Finite horizons: occupancies indexed by time, the flow between them, and dynamic programming backwards.
+
+Time makes every MDP loop-free: step t is a layer, and transitions lead from layer t to t+1, and out after the last.
+
+Shapes: T steps, S states, A actions; policies, rewards and occupancies are (T, S, A), values (T, S); n pairs (t, s, a)
+and m nodes (t, s) that can carry mass, both in order of time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import ArrayLike
+
+from reps_opt.graph import BoolArray, IntArray
+from reps_opt.mdp import MDP, SUM_TOLERANCE
+from reps_opt.program import Block
+from reps_opt.validation import FloatArray, as_float_array, check_nonnegative, first_index
+
+
+def as_time_indexed_policy(mdp: MDP, policy: ArrayLike, horizon: int, name: str = "policy") -> FloatArray:
+    """Validate a policy, one for all steps ((S, A), or (S,) integers) or one a step (T, S, A); return (T, S, A)."""
+    shape = mdp.rewards.shape
+    if np.ndim(policy) == 1:
+        return np.broadcast_to(mdp.as_policy(policy), (horizon, *shape))
+    wanted = shape if np.ndim(policy) == 2 else (horizon, *shape)
+    table = as_float_array(policy, name, wanted)
+    check_nonnegative(table, name)
+    total = table.sum(axis=-1)
+    if (np.abs(total - 1) > SUM_TOLERANCE).any():
+        index = first_index(np.abs(total - 1) > SUM_TOLERANCE)
+        raise ValueError(f"{name}{list(index)} must sum to one over the actions, got {total[index]:.12g}")
+    return np.broadcast_to(table / total[..., None], (horizon, *shape))
+
+
+def occupancy_of(mdp: MDP, policy: FloatArray) -> FloatArray:
+    """Occupancy (T, S, A) of a time-indexed policy: ``p_t(s, a)`` is the probability of (s, a) at step t."""
+    backward = mdp.transitions.T.tocsr()
+    occupancy = np.empty_like(policy)
+    mu = mdp.mu0
+    for t, table in enumerate(policy):
+        occupancy[t] = mu[:, None] * table
+        mu = backward @ occupancy[t].ravel()
+    return occupancy
+
+
+def flow_residual(mdp: MDP, occupancy: FloatArray) -> FloatArray:
+    """Residual (T, S) of the flow: ``sum_a p_t - sum p_{t-1} P``, and ``sum_a p_0 - mu0``."""
+    inflow = np.empty(occupancy.shape[:2])
+    inflow[0] = mdp.mu0
+    for t in range(1, occupancy.shape[0]):
+        inflow[t] = mdp.transitions.T @ occupancy[t - 1].ravel()
+    return occupancy.sum(axis=2) - inflow
+
+
+def backward_induction(mdp: MDP, rewards: FloatArray, best: Callable[[int, FloatArray], FloatArray]) -> FloatArray:
+    """Values (T, S) with ``V_t = best(t, r_t + P V_{t+1})`` and nothing after the last step.
+
+    Parameters
+    ----------
+    mdp
+        Its transitions are used, not its rewards.
+    rewards
+        (T, S, A).
+    best
+        From a step t and action values (S, A) to values (S,): a maximum, an expectation, a log-sum-exp.
+    """
+    values = np.empty(rewards.shape[:2])
+    ahead = np.zeros(rewards.shape[1])
+    for t in reversed(range(rewards.shape[0])):
+        ahead = values[t] = best(t, rewards[t] + (mdp.transitions @ ahead).reshape(rewards.shape[1:]))
+    return values
+
+
+def bellman_error(mdp: MDP, rewards: FloatArray, values: FloatArray) -> FloatArray:
+    """Bellman error (T, S, A) of any values (T, S): ``r_t + P V_{t+1} - V_t``, with ``V_T = 0``."""
+    ahead = np.vstack([values[1:], np.zeros(values.shape[1])])
+    return rewards + (mdp.transitions @ ahead.T).T.reshape(rewards.shape) - values[:, :, None]
+
+
+def evaluate(mdp: MDP, rewards: FloatArray, policy: FloatArray) -> FloatArray:
+    """Exact values (T, S) of a policy (T, S, A): the expected sum of what is still to come."""
+    return backward_induction(mdp, rewards, lambda t, action_values: (policy[t] * action_values).sum(axis=1))
+
+
+def optimal_values(mdp: MDP, rewards: FloatArray, allowed: BoolArray) -> FloatArray:
+    """Best values (T, S) among policies on the allowed pairs (T, S, A); zero in nodes that have none."""
+
+    def best(t: int, action_values: FloatArray) -> FloatArray:
+        top = np.where(allowed[t], action_values, -np.inf).max(axis=1)
+        return np.where(allowed[t].any(axis=1), top, 0.0)
+
+    return backward_induction(mdp, rewards, best)
+
+
+@dataclass(frozen=True)
+class TimeIndexedFlow:
+    """The pairs (t, s, a) that can carry mass, and the flow rows over them.
+
+    Parameters
+    ----------
+    mdp
+        Its transitions and start distribution.
+    kept
+        Mask (T, S, A), closed under the transitions: whatever a kept pair leads to has a kept pair itself.
+    """
+
+    mdp: MDP
+    kept: BoolArray
+
+    @property
+    def horizon(self) -> int:
+        """Number of steps T."""
+        return self.kept.shape[0]
+
+    @cached_property
+    def pairs(self) -> IntArray:
+        """Flat indices (n,) of the kept pairs in (T, S, A)."""
+        return np.flatnonzero(self.kept)
+
+    @cached_property
+    def nodes(self) -> IntArray:
+        """Flat indices (m,) of the kept nodes in (T, S)."""
+        return np.flatnonzero(self.kept.any(axis=2))
+
+    @cached_property
+    def pair_node(self) -> IntArray:
+        """Position in ``nodes`` of the node of each pair (n,)."""
+        return np.searchsorted(self.nodes, self.pairs // self.mdp.n_actions)
+
+    @cached_property
+    def layer(self) -> IntArray:
+        """Step t of each pair (n,)."""
+        return self.pairs // (self.mdp.n_states * self.mdp.n_actions)
+
+    @cached_property
+    def layer_starts(self) -> IntArray:
+        """First pair (T,) of each step."""
+        return np.searchsorted(self.layer, np.arange(self.horizon))
+
+    @cached_property
+    def node_starts(self) -> IntArray:
+        """First node (T,) of each step."""
+        return np.searchsorted(self.nodes, np.arange(self.horizon) * self.mdp.n_states)
+
+    @cached_property
+    def leaving(self) -> sp.csr_array:
+        """Indicator (n, m) of the node that a pair belongs to."""
+        n = self.pairs.size
+        return sp.csr_array((np.ones(n), (np.arange(n), self.pair_node)), shape=(n, self.nodes.size))
+
+    @cached_property
+    def arriving(self) -> sp.csr_array:
+        """Transition probabilities (n, m) from pairs to nodes of the next step; zero rows in the last."""
+        n_states = self.mdp.n_states
+        position = np.full((self.horizon + 1) * n_states, -1)
+        position[self.nodes] = np.arange(self.nodes.size)
+        ahead = self.mdp.transitions[self.pairs % self.mdp.rewards.size].tocoo()
+        column = position[(self.layer[ahead.row] + 1) * n_states + ahead.col]
+        inside = column >= 0
+        shape = (self.pairs.size, self.nodes.size)
+        return sp.csr_array((ahead.data[inside], (ahead.row[inside], column[inside])), shape=shape)
+
+    @cached_property
+    def block(self) -> Block:
+        """Rows ``sum_a p_t(s, a) - sum p_{t-1} P = mu0 at t = 0, else 0``: the mass of every step is one by them."""
+        rhs = np.zeros(self.nodes.size)
+        first = self.nodes < self.mdp.n_states
+        rhs[first] = self.mdp.mu0[self.nodes[first]]
+        return Block((self.leaving - self.arriving).T.tocsr(), rhs)
+
+    def pick(self, table: FloatArray) -> FloatArray:
+        """Values (n,) of the kept pairs of a table (T, S, A)."""
+        return table.ravel()[self.pairs]
+
+    def spread(self, values: FloatArray) -> FloatArray:
+        """Values (n,) of the kept pairs as a table (T, S, A), zero elsewhere."""
+        full = np.zeros(self.kept.size)
+        full[self.pairs] = values
+        return full.reshape(self.kept.shape)
+
+    def spread_nodes(self, values: FloatArray, fill: float = np.nan) -> FloatArray:
+        """Values (m,) of the kept nodes as a table (T, S), ``fill`` elsewhere."""
+        full = np.full(self.kept.shape[:2], fill)
+        full.ravel()[self.nodes] = values
+        return full
+
+    def conditional(self, weights: FloatArray, otherwise: FloatArray) -> FloatArray:
+        """Policy (T, S, A) proportional to weights (n,) in each node; the other policy (T, S, A) where they vanish."""
+        table = self.spread(np.maximum(weights, 0.0))
+        mass = table.sum(axis=2, keepdims=True)
+        return np.where(mass > 0, table / np.where(mass > 0, mass, 1.0), otherwise)
+
+    def softmax(self, exponent: FloatArray, otherwise: FloatArray) -> FloatArray:
+        """Policy (T, S, A) proportional to ``exp(exponent)`` (n,) in each node, by log-sum-exp."""
+        top = np.full(self.nodes.size, -np.inf)
+        np.maximum.at(top, self.pair_node, exponent)
+        return self.conditional(np.exp(exponent - top[self.pair_node]), otherwise)
+
+    def reached(self, allowed: BoolArray) -> TimeIndexedFlow:
+        """The part of the flow that allowed pairs (T, S, A), closed under the transitions, reach from ``mu0``."""
+        kept = np.zeros_like(self.kept)
+        here = self.mdp.mu0 > 0
+        for t in range(self.horizon):
+            kept[t] = allowed[t] & here[:, None]
+            here = (self.mdp.transitions.T @ kept[t].ravel().astype(float)) > 0
+        return TimeIndexedFlow(self.mdp, kept)

@@ -1,0 +1,228 @@
+"""O-REPS: each projection against two independent answers, its dual, the sampler, hindsight and the bounds."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+
+import cvxpy as cp
+import numpy as np
+import pytest
+
+import envs
+from reps_opt import MDP, REPS, ORePS, solve
+from reps_opt.problems.adversarial import _Sampler
+from reps_opt.solution import Status
+from reps_opt.time_indexed import flow_residual, occupancy_of
+
+
+def learner(seed: int, layers: tuple[int, ...] = (1, 3, 3, 3), n_actions: int = 2, **options: object) -> ORePS:
+    problem = envs.layered(layers, n_actions, seed=seed)
+    return ORePS(problem.mdp, problem.n_layers, **{"n_episodes": 100, **options})
+
+
+def random_occupancy(problem: ORePS, rng: np.random.Generator) -> np.ndarray:
+    """Occupancy (n,) of a random policy."""
+    shape = problem.flow.kept.shape
+    return problem.flow.pick(occupancy_of(problem.mdp, rng.dirichlet(np.ones(shape[2]), size=shape[:2])))
+
+
+@pytest.mark.parametrize("first", range(0, 100, 25))
+def test_projections_agree_with_cvxpy(first: int) -> None:
+    for seed in range(first, first + 25):
+        rng = np.random.default_rng(seed)
+        problem = learner(seed, (1, *rng.integers(1, 4, size=rng.integers(1, 4))), int(rng.integers(2, 4)))
+        q, tilt = random_occupancy(problem, rng), -3.0 * rng.random(problem.n_pairs)
+        step = problem.projection.project(np.log(q), tilt)
+        x = np.exp(step.log_occupancy)
+        p = cp.Variable(q.size, nonneg=True)
+        rows = problem.flow.block
+        objective = cp.Maximize(p @ tilt - cp.sum(cp.rel_entr(p, q)))
+        posed = cp.Problem(objective, [rows.matrix @ p == rows.rhs])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            posed.solve(solver="CLARABEL", tol_gap_abs=1e-11, tol_gap_rel=1e-11, tol_feas=1e-11)
+        assert x @ tilt - x @ (step.log_occupancy - np.log(q)) == pytest.approx(posed.value, abs=1e-8)
+        np.testing.assert_allclose(x, p.value, atol=1e-4)
+        assert abs(step.gap) <= 1e-12
+        assert np.abs(flow_residual(problem.mdp, problem.flow.spread(x))).sum() <= 1e-13
+
+
+def test_a_step_is_reps_in_penalty_form() -> None:
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        problem = learner(seed)
+        loss, rate = rng.random((10, 2)), float(rng.uniform(0.1, 2.0))
+        q = random_occupancy(problem, rng)
+        step = problem.projection.project(np.log(q), -rate * problem.flow.pick(np.broadcast_to(loss, (4, 10, 2))))
+        mdp = MDP(problem.mdp.transitions, -loss, 1.0, problem.mdp.mu0)
+        table = problem.flow.spread(q).sum(axis=0)
+        reps = solve(REPS(mdp, table, temperature=1 / rate))
+        np.testing.assert_allclose(
+            problem.flow.spread(np.exp(step.log_occupancy)).sum(axis=0), 4 * reps.occupancy, atol=1e-9
+        )
+
+
+def test_dual_gradient_by_finite_differences() -> None:
+    rng = np.random.default_rng(1)
+    projection = learner(0).projection
+    base, v = rng.standard_normal(20), rng.standard_normal(10)
+    gradient = projection._rhs - projection._rows @ projection._dual(base, v).point
+    for k, e in enumerate(1e-6 * np.eye(10)):
+        slope = (projection._dual(base, v + e).value - projection._dual(base, v - e).value) / 2e-6
+        assert slope == pytest.approx(gradient[k], abs=1e-8)
+
+
+def test_the_value_of_the_start_state_is_a_gauge_because_its_term_is_kept() -> None:
+    rng = np.random.default_rng(1)
+    projection = learner(0).projection
+    base, v = rng.standard_normal(20), rng.standard_normal(10)
+    shift = 3.0 * (np.arange(10) == 0)
+    assert projection._dual(base, v + shift).value == pytest.approx(projection._dual(base, v).value, abs=1e-12)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e2, 1e4, 1e6])
+def test_hard_projections_are_certified(size: float) -> None:
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        problem = learner(seed)
+        q = random_occupancy(problem, rng)
+        tilt = np.zeros(q.size)
+        tilt[rng.integers(0, q.size, size=4)] = -size  # one visited pair a layer, as under bandit feedback
+        step = problem.projection.project(np.log(q), tilt)
+        assert abs(step.gap) <= 1e-14 * max(size, 10.0)  # rounding of an objective of that size
+        assert step.iterations <= 30
+        again = problem.projection.project(step.log_occupancy, rng.random(q.size))
+        assert abs(again.gap) <= 1e-12
+
+
+def test_the_first_occupancy_has_the_largest_entropy() -> None:
+    for seed in range(20):
+        problem = learner(seed)
+        first = problem.flow.pick(problem.first_occupancy())
+        q = random_occupancy(problem, np.random.default_rng(seed))
+        assert -first @ np.log(first) >= -q @ np.log(q)
+        assert q @ np.log(q / first) <= problem.horizon * problem.complexity
+
+
+@pytest.mark.parametrize("adversary", ["iid", "switching", "walk"])
+@pytest.mark.parametrize("feedback", ["full", "bandit"])
+def test_regret_is_under_its_bound_and_every_step_certified(feedback: str, adversary: str) -> None:
+    for seed in range(3):
+        problem = envs.layered(seed=seed)
+        oreps = ORePS(problem.mdp, problem.n_layers, 200, feedback)
+        run = oreps.run(problem.losses(200, adversary, seed=seed), seed=seed)
+        assert run.status is Status.CERTIFIED
+        assert run.regret <= run.bound
+        assert run.cumulative_regret[-1] == pytest.approx(run.regret, abs=1e-9)
+        for t in (0, 57, 199):
+            assert np.abs(flow_residual(problem.mdp, run.occupancy(t))).sum() <= 1e-12
+
+
+def test_bounds_are_the_papers() -> None:
+    d = np.log(10 * 2 / 4)
+    assert learner(0).bound(50) == pytest.approx(2 * 4 * np.sqrt(50 * d))
+    assert learner(0, feedback="bandit").bound(50) == pytest.approx(2 * np.sqrt(4 * 20 * 50 * d))
+
+
+def test_learning_rates_are_the_papers() -> None:
+    d = np.log(10 * 2 / 4)
+    assert learner(0).learning_rate == pytest.approx(np.sqrt(d / 100))
+    assert learner(0, feedback="bandit").learning_rate == pytest.approx(np.sqrt(4 * d / (20 * 100)))
+    assert learner(0, learning_rate=0.3).learning_rate == 0.3
+
+
+def test_one_node_is_exponential_weights() -> None:
+    losses = np.array([[[0.2, 0.9, 0.4]], [[0.7, 0.1, 0.3]], [[0.0, 0.0, 0.0]]])
+    mdp = MDP(np.ones((1, 3, 1)), np.zeros((1, 3)), gamma=1.0)
+    full = ORePS(mdp, 1, learning_rate=0.5).run(losses)
+    weight = np.exp(-0.5 * losses[:2].sum(axis=0)[0])
+    np.testing.assert_allclose(full.pair_occupancies[2], weight / weight.sum(), atol=1e-14)
+    bandit = ORePS(mdp, 1, feedback="bandit", learning_rate=0.5).run(losses, seed=0)
+    arms = [int(np.argmin(np.abs(losses[t, 0] - bandit.sampled_losses[t]))) for t in (0, 1)]
+    q = np.full(3, 1 / 3)
+    for t, arm in enumerate(arms):  # the loss seen, divided by the probability of seeing it
+        q = q * np.exp(-0.5 * losses[t, 0, arm] / q[arm] * (np.arange(3) == arm))
+        q /= q.sum()
+        np.testing.assert_allclose(bandit.pair_occupancies[t + 1], q, atol=1e-14)
+
+
+def test_regret_grows_slower_than_the_episodes() -> None:
+    problem = envs.layered(seed=0)
+    rates = []
+    for n_episodes in (50, 800):
+        run = ORePS(problem.mdp, 4, n_episodes).run(problem.losses(n_episodes, "iid", seed=1))
+        rates.append(run.regret / n_episodes)
+    assert rates[1] < 0.4 * rates[0]
+
+
+def test_the_best_policy_in_hindsight_by_brute_force() -> None:
+    problem = envs.layered((1, 2, 2), 2, seed=4)
+    run = ORePS(problem.mdp, 3, 30).run(problem.losses(30, seed=5))
+    total = run.losses.sum(axis=0)
+    candidates = [
+        float(
+            (occupancy_of(problem.mdp, np.broadcast_to(np.eye(2)[list(actions)], (3, 5, 2))).sum(axis=0) * total).sum()
+        )
+        for actions in itertools.product((0, 1), repeat=5)
+    ]
+    assert run.best_loss == pytest.approx(min(candidates), abs=1e-12)
+
+
+def test_bandit_trajectories_follow_the_occupancy() -> None:
+    problem = learner(2, feedback="bandit")
+    q = random_occupancy(problem, np.random.default_rng(3))
+    sampler, rng = _Sampler(problem.flow), np.random.default_rng(4)
+    counts = np.zeros(q.size)
+    n = 20_000
+    for _ in range(n):
+        counts[sampler.trajectory(q, rng)] += 1
+    assert (np.abs(counts / n - q) <= 4.5 * np.sqrt(q * (1 - q) / n)).all()
+
+
+def test_a_loss_that_is_constant_in_a_layer_changes_nothing() -> None:
+    problem = envs.layered(seed=0)
+    losses = 0.5 * problem.losses(20, seed=1)
+    a = ORePS(problem.mdp, 4, 20).run(losses)
+    b = ORePS(problem.mdp, 4, 20).run(losses + np.array([0.1, 0.2, 0.3, 0.4])[problem.layer][:, None])
+    np.testing.assert_allclose(a.pair_occupancies, b.pair_occupancies, atol=1e-12)
+    assert a.regret == pytest.approx(b.regret, abs=1e-10)
+
+
+def test_any_mdp_is_loop_free_in_time() -> None:
+    mdp = envs.garnet(5, 2, 2, seed=0)
+    losses = np.random.default_rng(0).random((100, 5, 2))
+    for feedback in ("full", "bandit"):
+        run = ORePS(mdp, 3, 100, feedback).run(losses, seed=1)
+        assert run.status is Status.CERTIFIED
+        assert run.regret <= run.bound
+
+
+def test_a_single_action_has_no_regret() -> None:
+    run = learner(0, (1, 2), 1, n_episodes=10).run(envs.layered((1, 2), 1, seed=0).losses(10, seed=0))
+    assert run.regret == pytest.approx(0.0, abs=1e-12)
+
+
+def test_seeds_repeat_and_nothing_is_written() -> None:
+    problem = envs.layered(seed=0)
+    losses = problem.losses(30, seed=1)
+    losses.flags.writeable = False
+    runs = [ORePS(problem.mdp, 4, 30, "bandit").run(losses, seed=7) for _ in range(2)]
+    np.testing.assert_array_equal(runs[0].sampled_losses, runs[1].sampled_losses)
+    assert "bound" in str(runs[0])
+
+
+def test_bad_input_is_named() -> None:
+    problem = envs.layered(seed=0)
+    with pytest.raises(ValueError, match="feedback must be one of"):
+        ORePS(problem.mdp, 4, 10, "semi")
+    with pytest.raises(ValueError, match="n_episodes must be given"):
+        ORePS(problem.mdp, 4)
+    with pytest.raises(ValueError, match="learning_rate must be > 0"):
+        ORePS(problem.mdp, 4, learning_rate=0.0)
+    with pytest.raises(ValueError, match=r"losses\[0, 0, 1\] is 2.0: every loss must be in \[0, 1\]"):
+        ORePS(problem.mdp, 4, 1).run(np.where(np.arange(20).reshape(1, 10, 2) == 1, 2.0, 0.0))
+    with pytest.raises(ValueError, match="losses must hold n_episodes = 5 tables, got 4"):
+        ORePS(problem.mdp, 4, 5).run(problem.losses(4, seed=0))
+    with pytest.raises(ValueError, match="losses must have shape"):
+        ORePS(problem.mdp, 4, 5).run(np.zeros((5, 3, 2)))

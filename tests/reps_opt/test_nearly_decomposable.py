@@ -1,0 +1,22 @@
+"""Biases and gains of chains that hardly ever leave a state, against the two-state chain's closed form."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import envs
+
+
+@pytest.mark.parametrize("leave_0", [0.5, 1e-8, 1e-20, 1e-90])
+@pytest.mark.parametrize("leave_1", [0.5, 1e-8, 1e-20, 1e-90])
+def test_advantage_of_the_two_state_chain(leave_0: float, leave_1: float) -> None:
+    mdp = envs.two_state(gamma=1.0)
+    stay = np.array([1.0 - leave_0, 1.0 - leave_1])
+    policy = np.array([[stay[0], leave_0], [leave_1, stay[1]]])
+    d = np.array([leave_1, leave_0]) / (leave_0 + leave_1)
+    gain = d[0] * stay[0] + 2 * d[1] * stay[1]
+    ahead = (2 * stay[1] - stay[0]) / (leave_0 + leave_1)  # h(1) - h(0), from h = r - g + P h
+    expected = [[1 - gain, ahead - gain], [-ahead - gain, 2 - gain]]
+    np.testing.assert_allclose(mdp.state_distribution(policy), d, rtol=1e-12)
+    np.testing.assert_allclose(mdp.advantage(policy), expected, rtol=0, atol=1e-12 * np.abs(expected).max())

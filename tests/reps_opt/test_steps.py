@@ -1,0 +1,411 @@
+"""Steps in parameter space against CVXPY, finite differences and the identities they must satisfy."""
+
+import math
+
+import cvxpy as cp
+import numpy as np
+import pytest
+
+from reps_opt import MDP, REPS, Factor, Identity, Product, TrustRegionStep, solve
+from reps_opt.exact_gradients import exact_fisher, exact_gradient
+from reps_opt.solvers import CvxpyDual, CvxpyPrimal, Newton, Quadratic, ScipyDual
+
+TIGHT = {"tol_gap_abs": 1e-9, "tol_gap_rel": 1e-9, "tol_feas": 1e-9}
+
+
+def spd(rng, size, condition=30.0):
+    """A symmetric positive definite matrix of a given condition number."""
+    q = np.linalg.qr(rng.normal(size=(size, size)))[0]
+    matrix = (q * np.geomspace(1.0, condition, size)) @ q.T
+    return (matrix + matrix.T) / 2
+
+
+def cone(g, F, epsilon, costs):
+    """Optimum and point by an independent whitened cone in CVXPY, the gain without rows as the unit."""
+    lower = np.linalg.cholesky(F)
+    gt = np.linalg.solve(lower, g) * math.sqrt(2 * epsilon)
+    unit = np.linalg.norm(gt)
+    y = cp.Variable(len(g))
+    turned = [(np.linalg.solve(lower, b) * math.sqrt(2 * epsilon), c) for b, c in costs]
+    rows = [c / np.linalg.norm(b) + (b / np.linalg.norm(b)) @ y <= 0 for b, c in turned]
+    problem = cp.Problem(cp.Maximize((gt / unit) @ y), [cp.norm(y) <= 1, *rows])
+    problem.solve(solver="CLARABEL", **TIGHT)
+    point = None if y.value is None else math.sqrt(2 * epsilon) * np.linalg.solve(lower.T, y.value)
+    return problem.status, None if point is None else unit * problem.value, point
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(7)
+
+
+@pytest.mark.parametrize("size", [1, 2, 10, 60])
+def test_identities_of_the_step(rng, size):
+    F, g, epsilon = spd(rng, size, 4e3), rng.normal(size=size), 0.03
+    solution = solve(TrustRegionStep(g, F, epsilon))
+    assert solution.certificate.ok(1e-12)
+    np.testing.assert_allclose(solution.eta * (F @ solution.step), g, atol=1e-12 * np.abs(g).max())
+    assert solution.predicted_improvement == pytest.approx(2 * epsilon * solution.eta, rel=1e-13)
+    assert solution.predicted_kl == pytest.approx(epsilon, rel=1e-13)
+    assert solution.certificate.stationarity < 1e-12
+    assert solution.eta == pytest.approx(math.sqrt(g @ np.linalg.solve(F, g) / (2 * epsilon)), rel=1e-11)
+
+
+def test_eta_and_nu_are_derivatives_of_the_optimum(rng):
+    F, g, c, epsilon = spd(rng, 5), rng.normal(size=5), 0.02, 0.1
+    b = g + 0.3 * rng.normal(size=5)
+
+    def optimum(level, radius):
+        return solve(TrustRegionStep(g, F, radius, [(b, level)])).objective
+
+    solution = solve(TrustRegionStep(g, F, epsilon, [(b, c)]))
+    assert solution.nu[0] > 0
+    h = 1e-5
+    assert (optimum(c, epsilon + h) - optimum(c, epsilon - h)) / (2 * h) == pytest.approx(solution.eta, rel=1e-7)
+    assert (optimum(c - h, epsilon) - optimum(c + h, epsilon)) / (2 * h) == pytest.approx(solution.nu[0], rel=1e-7)
+    free = solve(TrustRegionStep(g, F, epsilon))
+    ahead, behind = (solve(TrustRegionStep(g, F, epsilon + d)).objective for d in (h, -h))
+    assert (ahead - behind) / (2 * h) == pytest.approx(free.eta, rel=1e-7)
+
+
+def test_a_linear_reparametrisation_changes_nothing(rng):
+    g, F, b = rng.normal(size=8), spd(rng, 8), rng.normal(size=8)
+    q1, q2 = (np.linalg.qr(rng.normal(size=(8, 8)))[0] for _ in range(2))
+    T = (q1 * np.geomspace(1, 4e3, 8)) @ q2  # s = T s'
+    for costs in ([], [(b, 0.05)]):
+        original = solve(TrustRegionStep(g, F, 0.02, costs))
+        turned = solve(TrustRegionStep(T.T @ g, T.T @ F @ T, 0.02, [(T.T @ b, c) for b, c in costs]))
+        assert turned.eta == pytest.approx(original.eta, rel=1e-9)
+        np.testing.assert_allclose(T @ turned.step, original.step, rtol=1e-7)
+        np.testing.assert_allclose(turned.nu, original.nu, rtol=1e-8)
+    vanilla = solve(TrustRegionStep(g, Identity(), 0.02)).step
+    turned_vanilla = T @ solve(TrustRegionStep(T.T @ g, Identity(), 0.02)).step
+    cosine = vanilla @ turned_vanilla / np.linalg.norm(vanilla) / np.linalg.norm(turned_vanilla)
+    assert cosine < 0.9
+
+
+@pytest.mark.parametrize("condition", [1.0, 10.0, 1e3, 1e6])
+def test_the_angle_to_the_gradient_is_bounded_and_the_bound_is_met(rng, condition):
+    F = spd(rng, 6, condition)
+    bound = 2 * math.sqrt(condition) / (1 + condition)
+
+    def cosine(g):
+        s = solve(TrustRegionStep(g, F, 0.1)).step
+        return g @ s / (np.linalg.norm(g) * np.linalg.norm(s))
+
+    assert min(cosine(rng.normal(size=6)) for _ in range(200)) >= bound * (1 - 1e-9)
+    values, vectors = np.linalg.eigh(F)
+    worst = vectors[:, 0] * math.sqrt(values[0]) + vectors[:, -1] * math.sqrt(values[-1])
+    assert cosine(worst) == pytest.approx(bound, rel=1e-6)
+
+
+def test_vanilla_steps_to_the_sphere(rng):
+    g = rng.normal(size=4)
+    solution = solve(TrustRegionStep(g, Identity(), 0.5))
+    np.testing.assert_allclose(solution.step, g / np.linalg.norm(g), rtol=1e-14)
+
+
+def random_instance(rng):
+    size, k = int(rng.integers(1, 10)), int(rng.choice([1, 1, 2, 3]))
+    scale = np.exp(rng.normal(size=size))
+    F = spd(rng, size) * scale * scale[:, None]
+    costs = [(rng.normal(size=size) * scale, 0.3 * rng.normal()) for _ in range(k)]
+    return rng.normal(size=size) * scale, F, float(np.exp(rng.normal() - 3.5)), costs
+
+
+def test_closed_form_agrees_with_the_cone_on_random_instances():
+    rng = np.random.default_rng(0)
+    seen = {"optimal": 0, "infeasible": 0}
+    priced = 0
+    for _ in range(300):
+        g, F, epsilon, costs = random_instance(rng)
+        problem = TrustRegionStep(g, F, epsilon, costs)
+        solution = solve(problem)
+        status, value, point = cone(g, F, epsilon, costs)
+        assert status in seen
+        seen[status] += 1
+        assert (solution.status == "infeasible") == (status == "infeasible")
+        if status == "infeasible":
+            assert math.isnan(solution.eta)
+            assert solution.epsilon_min > epsilon
+            continue
+        unit = math.sqrt(2 * epsilon * problem.gradient_square)
+        assert solution.certificate.ok(1e-10)
+        assert solution.certificate.complementarity < 1e-10
+        assert solution.objective == pytest.approx(value, abs=1e-8 * unit)
+        assert problem.damped_metric.half_square(solution.step - point) <= 1e-6 * epsilon
+        priced += bool(np.any(solution.nu > 0))
+    assert seen["infeasible"] > 40
+    assert seen["optimal"] > 150
+    assert priced > 60
+
+
+def test_the_formulas_of_cpo_hold_as_printed():
+    rng = np.random.default_rng(4)
+    cases = {"free": 0, "priced": 0, "infeasible": 0}
+    for _ in range(100):
+        F, g, b, c, eps = spd(rng, 4), rng.normal(size=4), rng.normal(size=4), 0.3 * rng.normal(), 0.02
+        q, r, S = (u @ np.linalg.solve(F, v) for u, v in ((g, g), (g, b), (b, b)))
+        solution = solve(TrustRegionStep(g, F, eps, [(b, c)]))
+        if c + r / math.sqrt(q / (2 * eps)) <= 0:
+            cases["free"] += 1
+            assert solution.nu[0] == 0
+            assert solution.eta == pytest.approx(math.sqrt(q / (2 * eps)), rel=1e-10)
+        elif c > 0 and c * c > 2 * eps * S:
+            cases["infeasible"] += 1
+            assert solution.status == "infeasible"
+            assert solution.epsilon_min == pytest.approx(c * c / (2 * S), rel=1e-10)
+            np.testing.assert_allclose(solution.step, -math.sqrt(2 * eps / S) * np.linalg.solve(F, b), rtol=1e-9)
+            assert solution.predicted_kl == pytest.approx(eps, rel=1e-10)
+        else:
+            cases["priced"] += 1
+            eta = math.sqrt((q - r * r / S) / (2 * eps - c * c / S))
+            nu = (r + eta * c) / S
+            assert (solution.eta, solution.nu[0]) == pytest.approx((eta, nu), rel=1e-8)
+            np.testing.assert_allclose(solution.step, np.linalg.solve(F, g - nu * b) / eta, rtol=1e-7, atol=1e-10)
+    assert min(cases.values()) > 10
+
+
+ROUTES = [Quadratic(), Quadratic("cg"), CvxpyPrimal(), CvxpyPrimal(whiten=True), CvxpyDual()]
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=repr)
+@pytest.mark.parametrize("k", [0, 1, 3])
+def test_every_route_gives_the_same_certified_answer(route, k):
+    rng = np.random.default_rng(11)
+    J, g = rng.normal(size=(30, 6)), rng.normal(size=6)
+    costs = [(g + rng.normal(size=6), -0.05) for _ in range(k)]
+    problem = TrustRegionStep(g, Factor(J), 0.05, costs)
+    reference, solution = solve(problem), solve(problem, route)
+    assert solution.status == "certified"
+    unit = math.sqrt(2 * 0.05 * problem.gradient_square)
+    assert solution.objective == pytest.approx(reference.objective, abs=1e-7 * unit)
+    assert solution.eta == pytest.approx(reference.eta, rel=1e-3)  # a gap of 1e-8 leaves sqrt(1e-8) in eta
+    np.testing.assert_allclose(solution.nu, reference.nu, atol=2e-4)
+    assert solution.stats["route"] == type(route).__name__
+
+
+@pytest.mark.parametrize("side", ["primal", "dual"])
+def test_to_cvxpy_poses_both_sides(side):
+    rng = np.random.default_rng(3)
+    F, g, b = spd(rng, 4), rng.normal(size=4), rng.normal(size=4)
+    problem = TrustRegionStep(g, F, 0.1, [(b, -0.01)], damping=0.3)
+    posed = problem.to_cvxpy(side)
+    posed.solve(solver="CLARABEL", **TIGHT)
+    assert posed.value == pytest.approx(solve(problem).objective, rel=1e-7)
+    labels = {constraint.label for constraint in posed.constraints}
+    assert labels >= ({"costs", "kl"} if side == "primal" else {"flow", "ball"})
+
+
+@pytest.mark.parametrize("costs", [[], [([1.0, 2.0], -0.1)], [([1.0, 2.0], -0.1), ([0.0, 1.0], 0.0)]])
+def test_a_zero_gradient_gives_a_zero_step(costs):
+    solution = solve(TrustRegionStep([0.0, 0.0], np.eye(2), 0.1, costs))
+    assert solution.status == "certified"
+    np.testing.assert_array_equal(solution.step, [0.0, 0.0])
+    assert solution.eta == 0
+
+
+def test_a_zero_gradient_still_repairs_a_violated_row():
+    solution = solve(TrustRegionStep([0.0, 0.0], np.eye(2), 0.1, [([1.0, 0.0], 0.2), ([0.0, 1.0], -1.0)]))
+    assert solution.status == "certified"
+    np.testing.assert_allclose(solution.step, [-0.2, 0.0], atol=1e-14)
+
+
+def test_no_radius_leaves_no_step():
+    solution = solve(TrustRegionStep([1.0, 0.0], np.eye(2), 0.0))
+    assert solution.status == "certified"
+    assert (solution.eta, solution.predicted_kl) == (math.inf, 0.0)
+    assert solve(TrustRegionStep([1.0, 0.0], np.eye(2), 0.0, [([1.0, 0.0], 0.1)])).status == "infeasible"
+
+
+def test_a_row_along_the_gradient_makes_the_ball_slack():
+    g = np.array([3.0, 4.0])
+    solution = solve(TrustRegionStep(g, np.eye(2), 2.0, [(2 * g, -1.0)]))
+    assert solution.status == "certified"
+    assert (solution.eta, solution.objective) == pytest.approx((0.0, 0.5))
+    np.testing.assert_allclose(solution.nu, [0.5])
+
+
+def test_rows_that_contradict_each_other_are_infeasible_at_any_radius():
+    rows = [([1.0, 0.0], 1.0), ([-1.0, 0.0], 1.0)]
+    solution = solve(TrustRegionStep([1.0, 1.0], np.eye(2), 100.0, rows))
+    assert (solution.status, solution.epsilon_min) == ("infeasible", math.inf)
+    assert solve(TrustRegionStep([1.0, 1.0], np.eye(2), 1.0, [([0.0, 0.0], 1.0)])).status == "infeasible"
+    assert "contradict" in str(solution)
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e-3, 1e9])
+def test_units_of_the_objective_scale_eta_and_nu_only(rng, scale):
+    F, g, b = spd(rng, 5), rng.normal(size=5), rng.normal(size=5)
+    one, other = (solve(TrustRegionStep(unit * g, F, 0.1, [(b, 0.1)])) for unit in (1.0, scale))
+    assert other.status == "certified"
+    np.testing.assert_allclose(other.step, one.step, rtol=1e-10)
+    assert (other.eta, other.nu[0]) == pytest.approx((scale * one.eta, scale * one.nu[0]), rel=1e-10)
+
+
+def test_damping_is_part_of_the_problem_and_the_step_is_lengthened_to_the_undamped_ball(rng):
+    F, g, b = spd(rng, 6), rng.normal(size=6), rng.normal(size=6)
+    solution = solve(TrustRegionStep(g, F, 0.1, damping=2.0))
+    assert solution.certificate.ok(1e-12)
+    direction = np.linalg.solve(F + 2 * np.eye(6), g)
+    np.testing.assert_allclose(solution.step / np.linalg.norm(solution.step), direction / np.linalg.norm(direction))
+    assert solution.predicted_kl == pytest.approx(0.1, rel=1e-12)
+    assert solution.lengthening > 1
+    priced = solve(TrustRegionStep(g, F, 0.1, [(b if b @ g > 0 else -b, -1e-3)], damping=2.0))
+    slope = priced.problem.slopes[0]
+    assert priced.nu[0] > 0
+    assert slope @ priced.step <= 1e-3 * (1 + 1e-9)
+    assert priced.lengthening == pytest.approx(1.0)
+
+
+class TestConjugateGradient:
+    def test_products_alone_are_certified_when_damped(self, rng):
+        F, g = spd(rng, 20), rng.normal(size=20)
+        solution = solve(TrustRegionStep(g, Product(lambda v: F @ v), 0.1, damping=0.1))
+        exact = solve(TrustRegionStep(g, F, 0.1, damping=0.1))
+        assert solution.status == "certified"
+        np.testing.assert_allclose(solution.step, exact.step, rtol=1e-7, atol=1e-10)
+
+    def test_the_gap_bounds_what_an_early_stop_costs(self, rng):
+        F, g = spd(rng, 50, 1e3), rng.normal(size=50)
+        problem = TrustRegionStep(g, Product(lambda v: F @ v, smallest=1.0), 0.1)
+        best = solve(TrustRegionStep(g, F, 0.1)).objective
+        gaps = []
+        for products in (2, 5, 10, 20, 100):
+            solution = solve(problem, Quadratic("cg", rtol=0.0, max_iterations=products))
+            assert solution.objective <= best * (1 + 1e-9) <= solution.dual_objective * (1 + 2e-9)
+            assert solution.kl == pytest.approx(0.1, rel=1e-9)
+            gaps.append(solution.certificate.gap)
+        assert gaps == sorted(gaps, reverse=True)
+        assert gaps[0] > 1e-3
+        assert solution.status == "certified"
+
+    def test_without_a_lower_bound_nothing_is_certified(self, rng):
+        F = spd(rng, 5)
+        solution = solve(TrustRegionStep(rng.normal(size=5), Product(lambda v: F @ v), 0.1))
+        assert solution.status == "uncertified"
+        assert "damping" in solution.message
+        assert solution.certificate.stationarity < 1e-9
+
+    def test_rows_hold_even_when_stopped_early(self, rng):
+        F, g, b = spd(rng, 40, 1e3), rng.normal(size=40), rng.normal(size=40)
+        problem = TrustRegionStep(g, F, 0.1, [(b, 0.01)])
+        solution = solve(problem, Quadratic("cg", max_iterations=3))
+        assert 0.01 + b @ solution.step <= 1e-12
+        assert solution.predicted_kl <= 0.1 * (1 + 1e-12)
+        assert solution.objective <= solve(problem).objective
+
+
+class TestSingularMetric:
+    def test_a_gradient_in_the_range_is_certified(self, rng):
+        J = rng.normal(size=(50, 6))
+        J -= J.mean(axis=1, keepdims=True)  # the constant direction is invisible, as in a softmax
+        g = J.T @ rng.normal(size=50)
+        solution = solve(TrustRegionStep(g, Factor(J), 0.1))
+        assert solution.certificate.ok(1e-10)
+        assert solution.problem.metric.rank == 5
+        assert solution.eta == pytest.approx(math.sqrt(g @ np.linalg.pinv(J.T @ J / 50) @ g / 0.2), rel=1e-9)
+
+    def test_a_gradient_outside_the_range_is_not(self, rng):
+        J = rng.normal(size=(50, 6))
+        J -= J.mean(axis=1, keepdims=True)
+        solution = solve(TrustRegionStep(np.ones(6) + rng.normal(size=6), Factor(J), 0.1))
+        assert solution.status == "uncertified"
+        assert solution.dual_objective == math.inf
+        assert "damping" in solution.message
+
+
+@pytest.mark.parametrize("n", [8, 200])
+def test_factors_agree_with_the_matrix_they_make(rng, n):
+    J, g, b = rng.normal(size=(n, 20)), rng.normal(size=20), rng.normal(size=20)
+    w = rng.uniform(size=n)
+    for weights, matrix in ((None, J.T @ J / n), (w, (J.T * w) @ J)):
+        problems = [TrustRegionStep(g, F, 0.1, [(b, 0.05)], damping=0.3) for F in (Factor(J, weights), matrix)]
+        one, other = map(solve, problems)
+        assert one.certificate.ok(1e-10)
+        np.testing.assert_allclose(one.step, other.step, rtol=1e-9, atol=1e-12)
+        assert problems[0].damped_metric.factorisations == 1
+
+
+def test_one_factorisation_serves_solve_and_certificate(rng):
+    problem = TrustRegionStep(rng.normal(size=9), spd(rng, 9), 0.1, [(rng.normal(size=9), 0.3)])
+    assert solve(problem).stats["factorisations"] == 1
+    assert problem.damped_metric.factorisations == 1
+
+
+def test_inputs_are_left_alone_and_may_be_lists_or_float32(rng):
+    F, g = spd(rng, 3).astype(np.float32), rng.normal(size=3).astype(np.float32)
+    F[0, 1] = F[1, 0]
+    before = F.copy(), g.copy()
+    for array in (F, g):
+        array.flags.writeable = False
+    a = solve(TrustRegionStep(g, F, 0.1, damping=1e-3))
+    b = solve(TrustRegionStep(g.tolist(), np.asfortranarray(F).tolist(), 0.1, damping=1e-3))
+    np.testing.assert_array_equal(a.step, b.step)
+    np.testing.assert_array_equal(before[0], F)
+    np.testing.assert_array_equal(before[1], g)
+
+
+BAD = [
+    ({"gradient": [1.0, np.nan]}, r"gradient\[1\] is nan"),
+    ({"gradient": [[1.0, 2.0]]}, r"gradient must have shape"),
+    ({"gradient": []}, "gradient is empty"),
+    ({"metric": np.eye(3)}, "metric must have 2 parameters"),
+    ({"metric": [[1.0, 2.0], [0.0, 1.0]]}, r"symmetric: \[0, 1\] is 2"),
+    ({"metric": [[1.0, 0.0], [0.0, -1.0]]}, r"metric\[1, 1\] is -1"),
+    ({"metric": [[1.0, 0.0], [0.0, np.inf]]}, r"metric\[1, 1\] is inf"),
+    ({"metric": np.ones((2, 3))}, "metric must have shape"),
+    ({"epsilon": -0.1}, "epsilon must be >= 0"),
+    ({"epsilon": np.inf}, "epsilon must be >= 0"),
+    ({"epsilon": np.nan}, "epsilon must be >= 0"),
+    ({"damping": -1.0}, "damping must be >= 0"),
+    ({"costs": [([1.0], 0.0)]}, r"costs\[0\]\[0\] must have shape"),
+    ({"costs": [([1.0, 0.0], np.nan)]}, r"costs\[0\]\[1\]"),
+    ({"costs": [([1.0, 0.0],)]}, r"costs\[0\] must be a pair"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD)
+def test_bad_input_is_named(changes, message):
+    arguments = {"gradient": [1.0, 2.0], "metric": np.eye(2), "epsilon": 0.1, **changes}
+    with pytest.raises(ValueError, match=message):
+        TrustRegionStep(**arguments)
+
+
+def test_bad_metrics_are_named():
+    with pytest.raises(ValueError, match="no rows"):
+        Factor(np.zeros((0, 3)))
+    with pytest.raises(ValueError, match=r"weights\[1\] is -1"):
+        Factor(np.ones((2, 3)), [1.0, -1.0])
+    with pytest.raises(TypeError, match="fn must be a function"):
+        Product(np.eye(2))
+    with pytest.raises(ValueError, match="negative eigenvalue"):
+        solve(TrustRegionStep([1.0, 1.0], [[1.0, 2.0], [2.0, 1.0]], 0.1))
+    with pytest.raises(ValueError, match=r"fn\(v\) must have shape"):
+        solve(TrustRegionStep([1.0, 1.0], Product(lambda v: v[:1]), 0.1))
+
+
+@pytest.mark.parametrize("route", [Newton(), ScipyDual()])
+def test_routes_for_the_simplex_refuse_steps(route):
+    with pytest.raises(ValueError, match="works on the simplex"):
+        solve(TrustRegionStep([1.0, 1.0], np.eye(2), 0.1), route)
+
+
+def test_a_solution_reads_well():
+    text = str(solve(TrustRegionStep([1.0, 2.0], np.eye(2), 0.1, [([1.0, 0.0], 0.1)])))
+    for part in ("TrustRegionStep(Dense(2 parameters), epsilon=0.1, 1 cost rows)", "predicted gain", "nu", "certified"):
+        assert part in text
+
+
+def test_a_small_step_has_the_temperature_of_relative_entropy_policy_search():
+    """One state, softmax: REPS's ball is KL to second order, so that both multipliers agree as epsilon vanishes."""
+    mdp = MDP(np.ones((1, 3, 1)), [[0.0, 0.2, 1.0]], gamma=0.5)
+    q = mdp.uniform_policy()
+    g, F = exact_gradient(mdp, q), exact_fisher(mdp, q)
+    ratios = [
+        solve(REPS(mdp, q, epsilon)).eta / solve(TrustRegionStep(g, F, epsilon)).eta for epsilon in (1e-2, 1e-4, 1e-6)
+    ]
+    errors = np.abs(1 - np.array(ratios))
+    assert errors[0] < 0.06
+    assert errors[2] < 6e-4
+    np.testing.assert_allclose(errors[:-1] / errors[1:], 10.0, rtol=0.2)  # of the order of the square root of epsilon
