@@ -5,6 +5,7 @@ from reps_opt._lazy import lazy_names
 _ORIGIN = {
     "Batch": ".batch",
     "compare_policies": ".policy_comparison",
+    "ConditionalREPS": ".problems.conditional",
     "CPO": ".updates",
     "EpisodicREPS": ".problems.samples",
     "ExactNaturalGradient": ".problems.gradient_steps",

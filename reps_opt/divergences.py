@@ -4,6 +4,8 @@ Each divergence D is a convex function of n coordinates on its domain: the proba
 all of R^n. Solvers see it through its conjugate there, D*(y) = max_x <x, y> - D(x), whose gradient is the maximiser x.
 On the simplex its Hessian has the form ``diag(w) - w w' / sum(w)``: a weighted covariance. A new divergence is one
 subclass.
+
+Shapes: n coordinates; m groups of them (the states, where the coordinates are state-action pairs).
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import Any
 import numpy as np
 from scipy.special import kl_div
 
+from reps_opt.graph import IntArray
 from reps_opt.metrics import Metric
 from reps_opt.validation import FloatArray, read_only
 
@@ -41,11 +44,31 @@ class Conjugate:
     weights: FloatArray
     normaliser: float
 
+    @property
+    def tilt(self) -> FloatArray | None:
+        """A further direction t (n,) without curvature: the Hessian is then ``diag(w) - w w' / sum(w) - t t'``."""
+        return None
+
     def hessian(self, direction: FloatArray) -> FloatArray:
         """Hessian of D* times a direction (n,)."""
         total = self.weights.sum()
         mean = self.weights @ direction / total if total > 0 else 0.0
         return self.weights * (direction - mean)
+
+
+def group_max(values: FloatArray, group: IntArray, n_groups: int) -> FloatArray:
+    """Largest value (m,) of each group."""
+    top = np.full(n_groups, -np.inf)
+    np.maximum.at(top, group, values)
+    return top
+
+
+def softmax_within(exponent: FloatArray, group: IntArray, n_groups: int) -> tuple[FloatArray, FloatArray]:
+    """Softmax (n,) of the exponents within each group, and the groups' log partition functions (m,)."""
+    top = group_max(exponent, group, n_groups)
+    weight = np.exp(exponent - top[group])
+    total = np.bincount(group, weights=weight, minlength=n_groups)
+    return weight / total[group], top + np.log(total)
 
 
 class Divergence(ABC):
@@ -56,6 +79,25 @@ class Divergence(ABC):
 
     reference: FloatArray
     simplex: bool = True
+
+    truncates: bool = False
+    """Whether the maximiser of the conjugate can be exactly zero where the reference is positive."""
+
+    centred: bool = True
+    """Whether the reference minimises D, with D = 0."""
+
+    smooth: bool = True
+    """Whether the conjugate is differentiable, as methods that descend the dual need."""
+
+    @property
+    def bounded(self) -> bool:
+        """Whether D is finite somewhere, given the mass of the reference that is out of reach."""
+        return True
+
+    @property
+    def finite_at_zero(self) -> bool:
+        """Whether D stays finite where x vanishes and the reference does not."""
+        return True
 
     @property
     def largest(self) -> float:
@@ -69,6 +111,22 @@ class Divergence(ABC):
     @abstractmethod
     def conjugate(self, y: FloatArray) -> Conjugate:
         """D* and its derivatives at y (n,)."""
+
+    def within(self, y: FloatArray, group: IntArray, n_groups: int) -> FloatArray:
+        """Conditionals (n,) of the maximiser at y within each group; the best coordinates of a group without mass."""
+        point = self.conjugate(y).point
+        mass = np.bincount(group, weights=point, minlength=n_groups)[group]
+        best = self.reference * (y >= group_max(y, group, n_groups)[group])
+        best_mass = np.bincount(group, weights=best, minlength=n_groups)[group]
+        return np.where(mass > 0, point / np.where(mass > 0, mass, 1.0), best / best_mass)
+
+    def multipliers(self, y: FloatArray, eta: float) -> dict[str, float]:
+        """Multipliers by name of what the ball stands for, given its own, ``eta``, at the maximiser for y."""
+        return {"kl": eta}
+
+    def reach(self, slack: FloatArray, room: float) -> float:
+        """Bound on ``<x - reference, slack>`` over the points x with D(x) <= room; infinite where none is known."""
+        return math.inf
 
     def support(self, y: FloatArray) -> float:
         """Largest <x, y> over the domain: what ``eta D*(y / eta)`` tends to as eta vanishes."""
@@ -124,6 +182,14 @@ class KL(Divergence):
         point /= total
         normaliser = top + math.log(total)
         return Conjugate(normaliser, point, point, normaliser)
+
+    def reach(self, slack: FloatArray, room: float) -> float:
+        """Pinsker's inequality, which holds around any centre too: ``KL(x || centre) <= D(x) - D(centre)``."""
+        return math.sqrt(room / 2) * float(np.ptp(slack))
+
+    def within(self, y: FloatArray, group: IntArray, n_groups: int) -> FloatArray:
+        """Softmax of ``log q + y`` within each group, by log-sum-exp: right where masses underflow."""
+        return softmax_within(self._log_reference + y, group, n_groups)[0]
 
     def expression(self, cp: Any, x: Any) -> Any:
         return cp.sum(cp.rel_entr(x, self.reference))

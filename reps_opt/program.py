@@ -239,6 +239,11 @@ class Program:
         """``(b, d) - (A, C) x`` (m,)."""
         return self.rhs - self.matrix @ x
 
+    def violation(self, x: FloatArray) -> float:
+        """1-norm of what x misses in the rows: of the residual of equalities, of the excess over inequalities."""
+        residual = self.residual(x)
+        return float(np.abs(np.where(self.signed, np.minimum(residual, 0.0), residual)).sum())
+
     def slack(self, multipliers: FloatArray) -> FloatArray:
         """``c - A'v - C'nu`` (n,)."""
         return self.objective - self.transpose @ multipliers

@@ -36,6 +36,22 @@ def test_inspect_duals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert (tmp_path / "duals.png").stat().st_size > 10_000
 
 
+def test_constrained_mdp(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "budgets.png"
+    budgets, answers = example("constrained_mdp")(size=4, n_budgets=5, path=path)
+    for solutions in answers.values():
+        # the tightest budget may be out of the ball's reach, and is then said to be
+        assert all(s.certificate.ok(1e-8) or s.epsilon_min > 0.5 for s in solutions)
+        assert all(s.has_point for s in solutions[1:])
+        prices = [s.nu[0] for s in solutions if s.has_point]
+        assert np.all(np.diff(prices) <= 1e-9)  # the optimum is concave in the budget
+        assert prices[0] > 0
+        assert prices[-1] == 0
+        assert all(s.expected_costs[0] <= d + 1e-9 for s, d in zip(solutions, budgets, strict=True) if s.has_point)
+    assert "must be allowed" in capsys.readouterr().out
+    assert path.stat().st_size > 10_000
+
+
 def test_covariant_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = example("covariant_steps")(n_seeds=4, n_steps=20, plot=str(tmp_path / "steps.png"))
     np.testing.assert_allclose(found["natural"], found["natural"][0], rtol=1e-6)

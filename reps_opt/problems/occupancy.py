@@ -14,20 +14,47 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from reps_opt.divergences import KL, Divergence, NoBall
+from reps_opt.entropy_bound import EntropyBoundedKL
+from reps_opt.f_divergences import Factory, divergence_factory
 from reps_opt.mdp import MDP
 from reps_opt.problem import Problem
+from reps_opt.problems.budgets import Budgets, Cheapest, as_budgets
 from reps_opt.problems.occupancy_solution import OccupancySolution
 from reps_opt.problems.readback import read_answer, read_infeasible
 from reps_opt.problems.reduction import CONSISTENT, Reduction, reduce, refill_underflow
 from reps_opt.program import Centre, LinearLimit, Program, Scale
 from reps_opt.solvers.answer import Answer
+from reps_opt.solvers.linear import highs_limit
 from reps_opt.solvers.newton import Newton
 from reps_opt.validation import FloatArray, as_float_array, as_scalar, check_nonnegative, read_only
 
 TIGHT = 1e-9
 """Bellman error, in units of the largest value, up to which an action counts as optimal in the linear program."""
+
+ROOM = 1e-6
+"""Room to its budgets, in units of each cost's range, that a centre needs to serve as the anchor."""
+
 SINGLE_POINT = 1e-15
 """Radius, beyond the smallest feasible one, up to which the ball counts as a single point."""
+
+
+def as_reference(reference: ArrayLike, mdp: MDP) -> FloatArray:
+    """Validate a reference distribution (S, A), and scale it to sum one."""
+    q = as_float_array(reference, "reference", mdp.rewards.shape)
+    check_nonnegative(q, "reference")
+    total = float(q.sum())
+    if total == 0:
+        raise ValueError("reference sums to zero: it must put mass somewhere")
+    return read_only(q / total)
+
+
+def as_radius(epsilon: float | None, temperature: float | None) -> tuple[float | None, float | None]:
+    """Validate a radius (ball) or a temperature (penalty), of which exactly one must be given."""
+    if (epsilon is None) == (temperature is None):
+        raise ValueError("exactly one of epsilon (ball) and temperature (penalty) must be given")
+    if epsilon is not None:
+        return as_scalar(epsilon, "epsilon", low=0.0, infinite=True), None
+    return None, as_scalar(temperature, "temperature", low=0.0, low_open=True)
 
 
 class OccupancyProblem(Problem):
@@ -40,6 +67,8 @@ class OccupancyProblem(Problem):
     reference: FloatArray | None = None
     epsilon: float | None = math.inf
     temperature: float | None = None
+    budgets: Budgets | None = None
+    entropy: float | None = None
 
     def _allowed(self) -> np.ndarray:
         """Mask (S*A,) of the pairs that may carry mass."""
@@ -69,6 +98,7 @@ class OccupancyProblem(Problem):
             self._divergence(reduction),
             self.epsilon,
             {"flow": reduction.flow()},
+            {} if self.budgets is None else {"budgets": self.budgets.block(reduction.pairs)},
             temperature=self.temperature,
             grounds=reduction.grounds(),
             mass_implied=self.mdp.gamma < 1,
@@ -77,11 +107,13 @@ class OccupancyProblem(Problem):
 
     @cached_property
     def centre(self) -> Centre:
-        """The occupancy closest to the reference: the reference itself where it is flow-consistent."""
+        """The occupancy closest to the reference that keeps the budgets: the reference itself where it does."""
         program = self.program
         reference = program.divergence.reference
-        missed = np.abs(program.residual(reference)).sum() + abs(reference.sum() - 1.0)
-        if missed <= CONSISTENT or isinstance(program.divergence, NoBall):
+        if not program.divergence.bounded:
+            return Centre(reference, np.zeros(program.rhs.size), math.inf)
+        missed = program.violation(reference) + abs(reference.sum() - 1.0)
+        if (missed <= CONSISTENT and program.divergence.centred) or isinstance(program.divergence, NoBall):
             return Centre(reference, np.zeros(program.rhs.size), 0.0)
         assert self.reduction is not None
         answer = self._project(self.reduction)
@@ -89,15 +121,68 @@ class OccupancyProblem(Problem):
         assert answer.multipliers is not None
         return Centre(answer.point, answer.multipliers, program.divergence.value(answer.point))
 
+    @cached_property
+    def anchor(self) -> FloatArray:
+        """A point (n,) that keeps the ball and the budgets with room to spare, where there is one.
+
+        The centre; where it leaves a budget no room, the centre moved towards the cheapest occupancy as far as the
+        ball has room for.
+        """
+        centre, program = self.centre, self.program
+        rows = program.inequalities.get("budgets")
+        if rows is None:
+            return centre.point
+        assert self._cheapest is not None
+        if isinstance(program.divergence, NoBall):
+            return self._cheapest.point
+        if np.all(rows.matrix @ centre.point < rows.rhs - ROOM):
+            return centre.point
+        epsilon = math.inf if self.epsilon is None else self.epsilon
+        share = 0.5
+        while share > 1e-12:
+            moved = (1 - share) * centre.point + share * self._cheapest.point
+            if program.divergence.value(moved) <= (centre.divergence + epsilon) / 2:
+                return moved
+            share /= 2
+        return centre.point
+
+    @cached_property
+    def _cheapest(self) -> Cheapest | None:
+        if self.budgets is None or self.reduction is None:
+            return None
+        return self.budgets.cheapest(self.reduction)
+
+    @cached_property
+    def violation(self) -> float:
+        """Least amount by which every budget would have to be raised, in units of the costs; zero if they are kept."""
+        if self.budgets is None or self.reduction is None:
+            return 0.0
+        reference = self.program.divergence.reference
+        if self.program.violation(reference) + abs(reference.sum() - 1.0) <= CONSISTENT:
+            return 0.0
+        assert self._cheapest is not None
+        unit = float(self.budgets.span.max())
+        return self._cheapest.excess if self._cheapest.excess > CONSISTENT * unit else 0.0
+
     @property
     def epsilon_min(self) -> float:
-        """Smallest radius for which the problem is feasible; infinite when none is."""
-        return math.inf if self.reduction is None else self.centre.divergence
+        """Smallest radius for which the problem is feasible; infinite when none is, NaN beside an entropy bound."""
+        if self.reduction is None or self.violation > 0:
+            return math.inf
+        return self.centre.divergence if self.entropy is None else math.nan
 
     def __repr__(self) -> str:
         ball = f", epsilon={self.epsilon:g}" if self.epsilon is not None and self.epsilon < math.inf else ""
         ball += f", temperature={self.temperature:g}" if self.temperature is not None else ""
         return f"{type(self).__name__}({self.mdp!r}{ball})"
+
+    @property
+    def reference_policy(self) -> FloatArray | None:
+        """Conditionals (S, A) of the reference, rows of zeros where it has no mass; None without a reference."""
+        if self.reference is None:
+            return None
+        mass = self.reference.sum(axis=1, keepdims=True)
+        return self.reference / np.where(mass > 0, mass, 1.0)
 
     @property
     def reference_return(self) -> float:
@@ -107,7 +192,7 @@ class OccupancyProblem(Problem):
     @cached_property
     def infeasible(self) -> bool:
         """Whether the ball is too small, by the dual bound on the smallest divergence."""
-        if self.reduction is None:
+        if self.reduction is None or self.epsilon_min == math.inf:
             return True
         if self.epsilon is None or self.epsilon >= self.centre.divergence:
             return False
@@ -121,7 +206,10 @@ class OccupancyProblem(Problem):
         program = self.program
         moved = self.centre if self.centre.multipliers.any() else None
         assert self.reduction is not None
-        start = self.reduction.value(program.divergence.reference) if self.mdp.gamma < 1 else None
+        start = None
+        if self.mdp.gamma < 1:
+            value = self.reduction.value(program.divergence.reference)
+            start = np.append(value, np.zeros(program.rhs.size - value.size))
         return replace(program, centre=moved, start=start).normalised()
 
     def closed_form(self, program: Program) -> Answer | None:
@@ -140,10 +228,16 @@ class OccupancyProblem(Problem):
         return read_infeasible(self)
 
     def _linear_limit(self) -> LinearLimit:
-        """Policy iteration for the linear program, then the point of its optimal face closest to the reference."""
+        """Policy iteration for the linear program, then the point of its optimal face closest to the reference.
+
+        With budgets the linear program goes to HiGHS, and the point is a vertex.
+        """
         program, reduction = self.program, self.reduction
         assert reduction is not None
-        optimum = reduction.optimum()
+        if self.budgets is not None:
+            limit = highs_limit(program)
+            return limit or LinearLimit(self.anchor, np.zeros(program.rhs.size), program.divergence.value(self.anchor))
+        optimum, _ = reduction.optimum()
         slack = program.slack(optimum.value)
         unit = max(float(np.ptp(program.objective)), 1e-3 * float(np.abs(optimum.value).max()))
         tight = slack >= slack.max() - TIGHT * unit
@@ -166,20 +260,22 @@ class OccupancyProblem(Problem):
         """Occupancy over the pairs of a reduction that is closest to the reference, with its multipliers.
 
         ``KL(p || q) = KL(p || p0) - <p, log(q / p0)>``: penalised REPS at temperature one from any feasible p0, which
-        Newton can cool down to, however far q is from feasible.
+        Newton can cool down to, however far q is from feasible. Where every point is infinitely far, KL decides.
         """
-        flow, q = reduction.flow(), self._divergence(reduction).reference
+        posed = self._pose(reduction, np.zeros(reduction.pairs.size))
+        if posed.divergence.bounded and not isinstance(posed.divergence, KL):
+            return Newton().project(posed)
+        q = posed.divergence.reference
         start = reduction.interior()
-        program = Program(
-            np.log(q) - np.log(start),
-            KL(start),
-            None,
-            {"flow": flow},
+        penalised = replace(
+            posed,
+            objective=np.log(q) - np.log(start),
+            divergence=KL(start),
+            epsilon=None,
             temperature=1.0,
-            grounds=reduction.grounds(),
-            mass_implied=self.mdp.gamma < 1,
+            linear_limit=None,
         )
-        return Newton().solve(program)
+        return Newton().solve(penalised)
 
     def to_cvxpy(self, side: str = "primal") -> Any:
         """The problem as a ``cvxpy.Problem`` to inspect, in reward units, over the pairs that can carry mass.
@@ -187,7 +283,8 @@ class OccupancyProblem(Problem):
         Parameters
         ----------
         side
-            ``"primal"``: variable ``occupancy`` (n,), constraints labelled ``flow``, ``normalisation`` and ``kl``.
+            ``"primal"``: variable ``occupancy`` (n,), constraints labelled ``flow``, ``budgets``, ``normalisation``
+            and ``kl``.
             ``"dual"``: variables ``flow`` (the values, (m,)), ``normalisation`` and ``kl`` (eta); each constraint has
             the label of what it comes from: ``flow`` defines the Bellman error, and its multiplier is the occupancy;
             ``kl`` and ``normalisation`` bound the partition function.
@@ -199,7 +296,11 @@ class OccupancyProblem(Problem):
         """
         from reps_opt.solvers.cvxpy_conic import pose
 
-        return pose(self.program, side).problem
+        if self.budgets is None:
+            return pose(self.program, side).problem
+        assert self.reduction is not None
+        rows = {"budgets": self.budgets.original(self.reduction.pairs)}
+        return pose(replace(self.program, inequalities=rows), side).problem
 
 
 class REPS(OccupancyProblem):
@@ -229,15 +330,29 @@ class REPS(OccupancyProblem):
         Radius of the ball, in nats: 0 leaves the reference, infinity makes the linear program.
     temperature
         Instead of ``epsilon``: a fixed eta > 0, in reward units a nat (penalty form).
+    costs
+        Further rewards to be bounded (K, S, A), or a list of K arrays (S, A): rows ``<p, c_k> <= d_k`` [nu_k >= 0].
+    budgets
+        d (K,), one for each cost, on the scale of the mean reward ``<p, r>``.
+    divergence
+        What takes the place of KL in the ball: ``"kl"``, ``"chi2"``, ``"reverse_kl"``, ``("alpha", a)``, or a callable
+        that makes a :class:`~reps_opt.divergences.Divergence` from its reference;
+        see :mod:`reps_opt.f_divergences`.
+    entropy
+        Least entropy of the new state-action distribution, in nats: a second ball, around the uniform distribution.
+        ``duals["entropy"]`` is its price, what a nat of it costs; ``certificate.kl`` is then the larger of KL and
+        ``entropy + epsilon - H(p)``, see :mod:`reps_opt.entropy_bound`.
 
     Raises
     ------
     TypeError, ValueError
         For a reference of the wrong shape or dtype, with NaN, negative entries or sum zero; a negative or NaN
-        epsilon; epsilon and temperature both given, or neither.
+        epsilon; epsilon and temperature both given, or neither; costs and budgets that do not fit.
 
     References
     ----------
+    Altman (1999), *Constrained Markov decision processes*, chapter 3 (budgets).
+    Belousov, Peters (2017), *f-Divergence constrained policy improvement*, equation 9.
     Peters, Muelling, Altun (2010), *Relative entropy policy search*, equations 1-6 (the dual is their equation 8,
     for average reward).
 
@@ -254,20 +369,25 @@ class REPS(OccupancyProblem):
     """
 
     def __init__(
-        self, mdp: MDP, reference: ArrayLike, epsilon: float | None = None, temperature: float | None = None
+        self,
+        mdp: MDP,
+        reference: ArrayLike,
+        epsilon: float | None = None,
+        costs: ArrayLike | None = None,
+        budgets: ArrayLike | None = None,
+        temperature: float | None = None,
+        divergence: str | tuple[str, float] | Factory = "kl",
+        entropy: float | None = None,
     ) -> None:
         self.mdp = mdp
-        q = as_float_array(reference, "reference", mdp.rewards.shape)
-        check_nonnegative(q, "reference")
-        total = float(q.sum())
-        if total == 0:
-            raise ValueError("reference sums to zero: it must put mass somewhere")
-        self.reference = read_only(q / total)
-        if (epsilon is None) == (temperature is None):
-            raise ValueError("exactly one of epsilon (ball) and temperature (penalty) must be given")
-        self.epsilon = None if epsilon is None else as_scalar(epsilon, "epsilon", low=0.0, infinite=True)
-        if temperature is not None:
-            self.temperature = as_scalar(temperature, "temperature", low=0.0, low_open=True)
+        self.reference = as_reference(reference, mdp)
+        self.epsilon, self.temperature = as_radius(epsilon, temperature)
+        self.budgets = as_budgets(costs, budgets, mdp.rewards.shape)
+        self._factory = divergence_factory(divergence)
+        if entropy is not None:
+            self.entropy = as_scalar(entropy, "entropy")
+            if self.epsilon is None or self.epsilon == math.inf or self._factory is not KL:
+                raise ValueError("entropy bounds a KL ball: it needs a finite epsilon and no other divergence")
 
     @cached_property
     def _weights(self) -> FloatArray:
@@ -279,7 +399,10 @@ class REPS(OccupancyProblem):
         return self._weights > 0
 
     def _divergence(self, reduction: Reduction) -> Divergence:
-        return KL(self._weights[reduction.pairs])
+        if self.entropy is not None:
+            assert self.epsilon is not None
+            return EntropyBoundedKL(self._weights[reduction.pairs], self.entropy, self.epsilon)
+        return self._factory(self._weights[reduction.pairs])
 
 
 class LinearProgram(OccupancyProblem):
@@ -295,6 +418,9 @@ class LinearProgram(OccupancyProblem):
     ----------
     mdp
         The :class:`~reps_opt.MDP`. With ``gamma == 1`` the stationary distribution may choose its end component.
+    costs, budgets
+        Rows ``<p, c_k> <= d_k`` [nu_k >= 0], as in :class:`REPS`. A policy that keeps them may have to randomise, in
+        at most as many states as there are budgets; HiGHS finds it.
 
     References
     ----------
@@ -309,8 +435,9 @@ class LinearProgram(OccupancyProblem):
     True
     """
 
-    def __init__(self, mdp: MDP) -> None:
+    def __init__(self, mdp: MDP, costs: ArrayLike | None = None, budgets: ArrayLike | None = None) -> None:
         self.mdp = mdp
+        self.budgets = as_budgets(costs, budgets, mdp.rewards.shape)
 
     def _allowed(self) -> np.ndarray:
         return np.ones(self.mdp.rewards.size, dtype=bool)

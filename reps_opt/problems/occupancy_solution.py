@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.special import entr
 
 from reps_opt.solution import Solution
 from reps_opt.validation import FloatArray
@@ -33,15 +34,35 @@ class OccupancySolution(Solution):
     objective : float
         Mean reward <p, r>; in penalty form less ``temperature * KL``.
     duals : mapping
-        ``flow`` (V), ``normalisation`` (lambda) and ``kl`` (eta).
+        ``flow`` (V), ``normalisation`` (lambda), ``kl`` (eta) and, where there are any, ``budgets`` (nu).
     epsilon_min : float
         Smallest radius for which the problem is feasible: zero when the reference is.
+    violation : float
+        Least amount, in the units of the costs, by which every budget would have to be raised for any occupancy on the
+        reference's support to keep them; zero when some does.
     """
 
     value: FloatArray
     occupancy: FloatArray
     policy: FloatArray
     epsilon_min: float = 0.0
+    violation: float = 0.0
+
+    @property
+    def nu(self) -> FloatArray:
+        """Prices (K,) of the budgets, in reward a unit of cost: what the optimum gains per unit of budget."""
+        return self.duals.get("budgets", np.zeros(0))
+
+    @property
+    def expected_costs(self) -> FloatArray:
+        """Expected costs (K,) of the occupancy."""
+        budgets = self.problem.budgets
+        return np.zeros(0) if budgets is None else budgets.costs @ self.occupancy.ravel()
+
+    @property
+    def entropy(self) -> float:
+        """Entropy of the new state-action distribution, in nats."""
+        return float(entr(self.occupancy).sum())
 
     @property
     def state_distribution(self) -> FloatArray:
@@ -68,6 +89,10 @@ class OccupancySolution(Solution):
             lines.insert(1, ("reference", f"{self.problem.reference_return:.10g}"))
         elif not self.has_point:
             lines.insert(1, ("epsilon_min", f"{self.epsilon_min:.9g}"))
+        if self.has_point and self.nu.size:
+            kept = zip(self.expected_costs, self.problem.budgets.limits, self.nu, strict=True)
+            text = ", ".join(f"{cost:.6g} of {limit:g} at price {price:.6g}" for cost, limit, price in kept)
+            lines.insert(-1, ("costs", text))
         return lines
 
     def to_xarray(self) -> xarray.Dataset:

@@ -6,6 +6,7 @@ Shapes: S states and A actions of the MDP; n pairs and m states kept; flat pair 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,7 +50,7 @@ class Reduction:
     states: IntArray
     component: IntArray
 
-    @property
+    @cached_property
     def pair_state(self) -> IntArray:
         """Position in ``states`` of the state of each pair (n,)."""
         return np.searchsorted(self.states, self.pairs // self.mdp.n_actions)
@@ -70,26 +71,50 @@ class Reduction:
             return np.zeros(0, dtype=np.int64)
         return np.unique(self.component, return_index=True)[1]
 
-    def optimum(self) -> OptimalPolicy:
-        """Optimal policy of the MDP made of the kept pairs; an action not kept repeats one that is."""
+    def optimum(self, rewards: FloatArray | None = None) -> tuple[OptimalPolicy, FloatArray]:
+        """Optimal policy of the MDP made of the kept pairs, and the same policy as conditionals (n,) over them.
+
+        The rewards (S*A,) are the MDP's unless others are given. An action not kept repeats one that is.
+        """
         n_actions = self.mdp.n_actions
         first = np.searchsorted(self.pair_state, np.arange(self.states.size))
         table = np.repeat(self.pairs[first], n_actions).reshape(-1, n_actions)
         table[self.pair_state, self.pairs % n_actions] = self.pairs
         transitions = self.mdp.transitions[table.ravel()][:, self.states]
-        rewards = self.mdp.rewards.ravel()[table]
+        reward = (self.mdp.rewards.ravel() if rewards is None else rewards)[table]
         start = self.mdp.mu0[self.states] if self.mdp.gamma < 1 else None
-        return MDP(transitions, rewards, self.mdp.gamma, start).solve_optimal()
+        best = MDP(transitions, reward, self.mdp.gamma, start).solve_optimal()
+        chosen = table[np.arange(self.states.size), best.policy.argmax(axis=1)]
+        return best, np.isin(self.pairs, chosen).astype(np.float64)
+
+    def occupancy(self, policy: FloatArray, near: FloatArray | None = None) -> FloatArray:
+        """Exact occupancy (n,) of conditionals (n,) over the kept pairs.
+
+        ``near`` (m,) is a state distribution: where an iteration starts, and with average reward what says how much
+        mass each recurrent class has.
+        """
+        chain = self.chain(policy)
+        if self.mdp.gamma < 1:
+            mu = markov.discounted_occupancy(chain, self.mdp.gamma, self.mdp.mu0[self.states], near)
+        else:
+            mu = _stationary(chain, near)
+        return mu[self.pair_state] * policy
+
+    def conditional(self, point: FloatArray) -> FloatArray:
+        """pi(a|s) = p(s, a) / sum_a p(s, a) (n,); uniform over the kept actions of a state without mass."""
+        mass = self.state_sums(point)[self.pair_state]
+        count = self.state_sums(np.ones_like(point))[self.pair_state]
+        return np.where(mass > 0, point / np.where(mass > 0, mass, 1.0), 1.0 / count)
+
+    def state_sums(self, values: FloatArray) -> FloatArray:
+        """Sums (m,) of values (n,) over the actions of each kept state."""
+        return np.bincount(self.pair_state, weights=values, minlength=self.states.size).astype(np.float64)
 
     def chain(self, policy: FloatArray) -> sp.csr_array:
         """Transition matrix (m, m) of a policy (n,) over the kept pairs."""
         n, m = self.pairs.size, self.states.size
         choose = sp.csr_array((policy, (self.pair_state, np.arange(n))), shape=(m, n))
         return (choose @ self.mdp.transitions[self.pairs][:, self.states]).tocsr()
-
-    def state_sums(self, values: FloatArray) -> FloatArray:
-        """Sums (m,) of values (n,) over the actions of each kept state."""
-        return np.bincount(self.pair_state, weights=values, minlength=self.states.size).astype(np.float64)
 
     def interior(self) -> FloatArray:
         """Occupancy (n,) of the policy that takes every kept action equally often: positive on all kept pairs."""
@@ -122,6 +147,20 @@ class Reduction:
         full = np.full(self.mdp.n_states, fill)
         full[self.states] = values
         return full
+
+
+def _stationary(chain: sp.csr_array, near: FloatArray | None) -> FloatArray:
+    """Stationary distribution of a chain, its recurrent classes weighted by the mass of ``near``."""
+    chain = sp.csr_array(chain)
+    chain.eliminate_zeros()
+    structure = markov.chain_structure(chain)
+    inside = structure.component >= 0
+    label = structure.component[inside]
+    weight = np.ones(label.size) if near is None else near[inside]
+    mass = np.bincount(label, weights=weight)
+    mu = np.zeros(chain.shape[0])
+    mu[inside] = (mass / mass.sum())[label] * structure.stationary[inside]
+    return mu
 
 
 def refill_underflow(mdp: MDP, reference: FloatArray) -> FloatArray:

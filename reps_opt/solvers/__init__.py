@@ -15,6 +15,7 @@ _ORIGIN = {
     "ScalarDual": ".scalar_dual",
     "ScipyDual": ".scipy_dual",
     "SoftBackup": ".soft_backup",
+    "SoftBellman": ".soft_bellman",
     "Statewise": ".statewise",
 }
 

@@ -47,6 +47,12 @@ PROVEN = 1e-6
 NEGLIGIBLE_ETA = 1e-7
 """Eta, in reward ranges, below which the linear program is looked at whatever the start."""
 
+DAMPING = 0.1
+"""Curvature added, in units of the reference and of the error, where a divergence has exact zeros."""
+
+LARGEST_COOLING = 0.7
+"""Largest change of log eta in one step towards a fixed temperature: further on, the curve's tangent says little."""
+
 SMALLEST_ETA = 1e-10
 """Where the search starts when the multipliers explain the objective completely."""
 
@@ -115,9 +121,15 @@ def dual_error(program: Program, point: DualPoint) -> float:
     return float(np.abs(point.residual[free_rows(program, point)]).sum()) + off_ball(program, point)
 
 
-def limit_if_slack(program: Program, point: DualPoint) -> LinearLimit | None:
-    """The linear program's answer when it lies inside the ball of a program at a small eta, else None."""
-    if program.epsilon is None or program.linear_limit is None or point.divergence >= program.epsilon:
+def check_smooth(program: Program) -> None:
+    """Raise ValueError where the dual cannot be descended by its gradient."""
+    if not program.divergence.smooth:
+        raise ValueError("the dual is not smooth in the multipliers: use SoftBellman, CvxpyPrimal or CvxpyDual")
+
+
+def limit_if_slack(program: Program, reached: float) -> LinearLimit | None:
+    """The linear program's answer when it lies inside the ball, of which ``reached`` is used at a small eta."""
+    if program.epsilon is None or program.linear_limit is None or reached >= program.epsilon:
         return None
     limit = program.linear_limit()
     return limit if limit.divergence <= program.epsilon else None
@@ -191,6 +203,7 @@ class _Search:
         """Iterate to the tolerance, or to where no step improves the dual any more."""
         if self.program.unbounded:
             return linear_answer(self.program)
+        check_smooth(self.program)
         point = quadratic_start(self.program, self.equations)
         suspicion = max(self.settings.slack_suspected * point.eta, NEGLIGIBLE_ETA)
         message = "iteration limit"
@@ -205,18 +218,29 @@ class _Search:
                 break
             if point.eta <= suspicion and point.divergence < (self.program.epsilon or 0.0):
                 suspicion = 0.0
-                if (limit := limit_if_slack(self.program, point)) is not None:
+                if (limit := limit_if_slack(self.program, point.divergence)) is not None:
                     return self._answer(0.0, limit.multipliers, limit.point, "the ball is slack")
             shift = None if self.program.ridge is None else point.eta * self.program.ridge
-            self.equations.update(point.conjugate.weights, free, shift)
+            self.equations.update(self._curvature(point), free, shift)
+            self.equations.take_away(point.conjugate.tilt)
             moved = self._line_search(point, self._direction(point))
             if moved is None:
-                if suspicion > 0 and (limit := limit_if_slack(self.program, point)) is not None:
+                if suspicion > 0 and (limit := limit_if_slack(self.program, point.divergence)) is not None:
                     return self._answer(0.0, limit.multipliers, limit.point, "the ball is slack")
                 message = "no further decrease of the dual"
                 break
             point = moved
         return self._answer(point.eta, point.multipliers, point.conjugate.point, message)
+
+    def _curvature(self, point: DualPoint) -> FloatArray:
+        """Weights of the systems: those of the conjugate, damped where they vanish and would leave a system singular.
+
+        The damping falls with the error, so that the last steps are Newton's (Li, Fukushima, Qi, Yamashita 2004).
+        """
+        weights, divergence = point.conjugate.weights, self.program.divergence
+        if not divergence.truncates:
+            return weights
+        return weights + DAMPING * min(1.0, dual_error(self.program, point)) * divergence.reference
 
     def _converged(self, point: DualPoint, free: np.ndarray) -> bool:
         tolerance = self.settings.tolerance
@@ -237,7 +261,8 @@ class _Search:
         along = -equations.solve(coupling, ALONG_RTOL)
         if program.epsilon is None:
             assert program.temperature is not None
-            return Direction(math.log(program.temperature / eta), newton, along, math.nan)
+            log_step = max(math.log(program.temperature / eta), -LARGEST_COOLING)
+            return Direction(log_step, newton, along, math.nan)
         curvature = max(float(scaled @ spread + coupling @ along), 1e-300)  # eta d2g/d eta2 on the curve
         predicted = point.divergence - float(coupling @ newton) / eta  # D after the step at fixed eta
         log_step = self._log_step(predicted, curvature)
@@ -247,7 +272,8 @@ class _Search:
     def _may_cool(self, point: DualPoint) -> bool:
         """In penalty form: whether eta is above the temperature and the point near enough to the curve to go on."""
         assert self.program.temperature is not None
-        return point.eta > self.program.temperature and np.abs(point.residual).sum() < NEAR_THE_CURVE
+        free = free_rows(self.program, point)
+        return point.eta > self.program.temperature and np.abs(point.residual[free]).sum() < NEAR_THE_CURVE
 
     def _log_step(self, divergence: float, curvature: float) -> float:
         """Newton step of log D = log epsilon in log eta, along the curve of minimising multipliers."""
@@ -282,8 +308,9 @@ class _Search:
 
     def _move(self, point: DualPoint, direction: Direction, alpha: float) -> DualPoint:
         eta = point.eta * math.exp(alpha * direction.log_eta)
-        if self.program.temperature is not None and alpha == 1.0 and direction.log_eta != 0:
-            eta = self.program.temperature
+        temperature = self.program.temperature
+        if temperature is not None and direction.log_eta != 0 and eta <= temperature * (1 + 1e-12):
+            eta = temperature
         v = point.multipliers + alpha * direction.newton + (eta - point.eta) * direction.along
         signed = self.program.signed
         v[signed] = np.maximum(v[signed], 0.0)

@@ -15,9 +15,17 @@ import scipy.linalg
 import scipy.sparse as sp
 from scipy.optimize import minimize
 
-from reps_opt.program import DualPoint, Program
+from reps_opt.graph import BoolArray
+from reps_opt.program import Block, DualPoint, Program
 from reps_opt.solvers.answer import Answer
-from reps_opt.solvers.newton import dual_error, linear_answer, quadratic_start, require_simplex
+from reps_opt.solvers.newton import (
+    DAMPING,
+    check_smooth,
+    dual_error,
+    linear_answer,
+    quadratic_start,
+    require_simplex,
+)
 from reps_opt.solvers.normal_equations import normal_equations
 from reps_opt.validation import FloatArray, as_count, as_scalar
 
@@ -37,6 +45,9 @@ WHITENED_LIMIT = 1_000
 
 LARGEST_LOG = 50.0
 """Largest |log(eta / eta0)| that is evaluated."""
+
+VIOLATED = 1e-11
+"""Excess over an inequality row, in its own units, from which it joins the active set."""
 
 MAX_ROUNDS = 25
 """Largest number of times the coordinates are whitened anew at the point reached."""
@@ -96,12 +107,39 @@ class ScipyDual:
         require_simplex(program, "ScipyDual")
         if program.unbounded:
             return linear_answer(program)
-        if program.signed.any() or program.ridge is not None:
-            raise ValueError("ScipyDual takes no inequality rows and no ridge: use Newton, CvxpyPrimal or CvxpyDual")
+        if program.ridge is not None:
+            raise ValueError("ScipyDual takes no ridge: use Newton, CvxpyPrimal or CvxpyDual")
+        check_smooth(program)
         if program.epsilon is not None and program.linear_limit is not None:
             limit = program.linear_limit()  # these methods crawl towards eta = 0: look there first
             if limit.divergence <= program.epsilon:
                 return Answer(0.0, limit.multipliers, limit.point, "the ball is slack", {"method": self.method})
+        return self._with_active_set(program) if program.signed.any() else self._minimise(program)
+
+    def _with_active_set(self, program: Program) -> Answer:
+        """Inequality rows by an active set around the method, which need not know of bounds.
+
+        A violated row joins as an equality, and one whose multiplier turns out negative leaves.
+        """
+        active = np.zeros_like(program.signed)
+        if program.centre is not None:
+            active = program.signed & (program.centre.multipliers > 0)
+        v = np.zeros(program.rhs.size)
+        for _ in range(1 + 4 * int(program.signed.sum())):
+            kept = ~program.signed | active
+            answer = self._minimise(_with_rows(program, kept))
+            assert answer.point is not None
+            v = np.zeros(program.rhs.size)
+            v[kept] = answer.multipliers
+            negative = active & (v < 0)
+            violated = program.signed & ~active & (program.residual(answer.point) < -VIOLATED)
+            if not negative.any() and not violated.any():
+                break
+            active = (active & ~negative) | violated
+        return replace(answer, multipliers=np.where(program.signed, np.maximum(v, 0.0), v))
+
+    def _minimise(self, program: Program) -> Answer:
+        """Answer to a program of equality rows whose ball is not slack."""
         point = quadratic_start(program, normal_equations(program))
         if program.temperature is not None and point.eta > program.temperature:
             return self._cool(program, point)
@@ -163,6 +201,17 @@ class ScipyDual:
                 **derivatives,
             )
         return result, dual.at(result.x)
+
+
+def _with_rows(program: Program, kept: BoolArray) -> Program:
+    """The program with the rows kept as equalities, and without the others."""
+    rows = Block(program.matrix[np.flatnonzero(kept)], program.rhs[kept])
+    centre, start = program.centre, program.start
+    if centre is not None:
+        centre = replace(centre, multipliers=centre.multipliers[kept])
+    if start is not None:
+        start = start[kept]
+    return replace(program, equalities={"kept": rows}, inequalities={}, centre=centre, start=start, linear_limit=None)
 
 
 class _WhitenedDual:
@@ -227,6 +276,8 @@ def _whitening(program: Program, origin: DualPoint) -> Any:
     weights = origin.conjugate.weights
     if program.rhs.size == 0:
         return np.zeros((0, 0))
+    if program.divergence.truncates:
+        weights = weights + DAMPING * program.divergence.reference
     if program.rhs.size > WHITENED_LIMIT and sp.issparse(program.matrix):
         squared = program.matrix.multiply(program.matrix)
         diagonal = squared @ weights

@@ -1,0 +1,86 @@
+"""Conditional relative entropy: how far a policy is from a reference policy, weighted by its own state distribution.
+
+Shapes: n state-action pairs in m groups, one a state.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.special import kl_div
+
+from reps_opt.divergences import Conjugate, Divergence, group_max, softmax_within
+from reps_opt.graph import IntArray
+from reps_opt.validation import FloatArray, read_only
+
+
+class ConditionalKL(Divergence):
+    r"""Conditional KL :math:`\sum_{s,a} x(s,a) \log(\pi(a|s) / \pi_q(a|s))` with :math:`\pi = x / \sum_a x`, in nats.
+
+    It asks nothing of the state distribution, so that its conjugate on the simplex is a maximum over states,
+    :math:`D^*(y) = \max_s \log\sum_a \pi_q e^{y}`: not smooth, and solved by soft Bellman backups instead.
+
+    Parameters
+    ----------
+    reference
+        pi_q (n,), positive; a state's may sum to less than one, when some of its actions are out of reach.
+    group
+        State (n,) of each pair, 0 ... m - 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ball = ConditionalKL(np.full(4, 0.5), np.array([0, 0, 1, 1]))
+    >>> ball.value(np.array([0.1, 0.1, 0.4, 0.4]))
+    0.0
+    """
+
+    smooth = False
+
+    def __init__(self, reference: FloatArray, group: IntArray) -> None:
+        self.reference = read_only(reference)
+        self.group = group
+        self.n_groups = int(group.max()) + 1
+        self.log_reference = np.log(reference)
+
+    def value(self, x: FloatArray) -> float:
+        mass = np.bincount(self.group, weights=x, minlength=self.n_groups)
+        near = self.reference * mass[self.group]
+        return float(kl_div(x, near).sum() + x.sum() - near.sum())
+
+    def conjugate(self, y: FloatArray) -> Conjugate:
+        conditional, partition = softmax_within(self.log_reference + y, self.group, self.n_groups)
+        best = int(np.argmax(partition))
+        value = float(partition[best])
+        return Conjugate(value, np.where(self.group == best, conditional, 0.0), np.zeros_like(y), value)
+
+    def within(self, y: FloatArray, group: IntArray, n_groups: int) -> FloatArray:
+        """Softmax of ``log pi_q + y`` within each group."""
+        return softmax_within(self.log_reference + y, group, n_groups)[0]
+
+    def reach(self, slack: FloatArray, room: float) -> float:
+        """Pinsker's inequality in every state, where pi_q has a mean slack that is the same in all of them."""
+        total = np.bincount(self.group, weights=self.reference)
+        mean = np.bincount(self.group, weights=self.reference * slack)
+        spread = group_max(slack, self.group, self.n_groups) + group_max(-slack, self.group, self.n_groups)
+        if np.abs(total - 1).max() > 1e-12:
+            return math.inf
+        return math.sqrt(room / 2) * float(spread.max()) + float(np.ptp(mean))
+
+    def _sums(self) -> sp.csr_array:
+        """Matrix (m, n) that sums over the actions of each state."""
+        n = self.group.size
+        return sp.csr_array((np.ones(n), (self.group, np.arange(n))), shape=(self.n_groups, n))
+
+    def expression(self, cp: Any, x: Any) -> Any:
+        mass = self._sums().T @ (self._sums() @ x)
+        return cp.sum(cp.rel_entr(x, cp.multiply(self.reference, mass)))
+
+    def dual_constraints(self, cp: Any, slack: Any, eta: Any) -> dict[str, Any]:
+        n = self.group.size
+        scaled = cp.Variable(n, name="partition")  # >= eta exp(slack / eta)
+        total = self._sums() @ cp.multiply(self.reference, scaled)
+        return {"kl": cp.ExpCone(slack, eta * np.ones(n), scaled), "normalisation": total <= eta}

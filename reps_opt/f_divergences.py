@@ -1,0 +1,265 @@
+r"""The alpha family of f-divergences, chi-square and reverse KL among them.
+
+.. math::
+    D(x) = \sum_i q_i f(x_i / q_i), \qquad f(u) = \frac{u^\alpha - 1 - \alpha (u - 1)}{\alpha (\alpha - 1)},
+    \qquad f'(u) = \frac{u^{\alpha - 1} - 1}{\alpha - 1}, \qquad f''(u) = u^{\alpha - 2}
+
+All have f(1) = f'(1) = 0 and f''(1) = 1, so that near the reference they agree with KL, which is alpha -> 1, in nats.
+The maximiser of ``<x, y> - D(x)`` over the simplex is ``x = q xi^p`` with ``xi = (1 + (alpha - 1)(y - lambda))_+`` and
+``p = 1/(alpha - 1)``, lambda such that x sums to one; its curvature is ``w = q xi^(p - 1)``.
+
+Shapes: n coordinates.
+
+References
+----------
+Belousov, Peters (2017), *f-Divergence constrained policy improvement*, table 1 and equation 9.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy.special import kl_div
+
+from reps_opt.divergences import KL, Conjugate, Divergence
+from reps_opt.validation import FloatArray, as_scalar, read_only
+
+MAX_ITERATIONS = 200
+"""Newton steps for the normaliser; five to ten are usual, since they converge from one side."""
+
+LOST = 1e-12
+"""Mass missing from the reference that counts as rounding."""
+
+
+class Alpha(Divergence):
+    r"""Alpha divergence :math:`\sum_i q_i f_\alpha(x_i / q_i)`.
+
+    Parameters
+    ----------
+    reference
+        q (n,), positive. The mass by which it falls short of one is out of reach, and costs f(0) = 1/alpha.
+    alpha
+        At most 2 (:class:`ChiSquare`), but not 0 and 1, which are :class:`ReverseKL` and
+        :class:`~reps_opt.divergences.KL`. Above one the maximiser has exact zeros, below one it has none; above two its
+        curvature would be infinite where a coordinate comes alive.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ball = Alpha(np.array([0.5, 0.5]), alpha=0.5)
+    >>> conjugate = ball.conjugate(np.array([1.0, 0.0]))
+    >>> round(float(conjugate.point @ [1.0, 0.0] - ball.value(conjugate.point) - conjugate.value), 12)
+    0.0
+    """
+
+    def __init__(self, reference: FloatArray, alpha: float) -> None:
+        self.reference = read_only(reference)
+        self.alpha = as_scalar(alpha, "alpha", high=2.0)
+        if self.alpha == 1:
+            raise ValueError("alpha = 1 is KL: ask for that")
+        self.truncates = self.alpha > 1
+        missing = 1.0 - float(reference.sum())
+        self.lost = missing if abs(missing) > LOST else 0.0
+
+    @property
+    def bounded(self) -> bool:
+        return self.finite_at_zero or self.lost == 0
+
+    @property
+    def finite_at_zero(self) -> bool:
+        return self.alpha > 0
+
+    @property
+    def _offset(self) -> float:
+        """What the mass out of reach costs."""
+        return self.lost / self.alpha if self.finite_at_zero else (math.inf if self.lost else 0.0)
+
+    def value(self, x: FloatArray) -> float:
+        if (x < 0).any():
+            return math.inf
+        q, alpha = self.reference, self.alpha
+        with np.errstate(divide="ignore", over="ignore"):
+            terms = q * (x / q) ** alpha - q - alpha * (x - q)
+        return float(terms.sum()) / (alpha * (alpha - 1)) + self._offset
+
+    def reach(self, slack: FloatArray, room: float) -> float:
+        """Pinsker's inequality for the family: the 1-norm is at most ``sqrt(2 D)`` for alpha in [-1, 2].
+
+        Below, D_alpha(x || q) = D_(1-alpha)(q || x), and Lyapunov's inequality gives ``sqrt((1 - alpha) D)``
+        (Gilardoni 2010, *On Pinsker's and Vajda's type inequalities for Csiszar's f-divergences*).
+        """
+        return math.sqrt(max(2.0, 1 - self.alpha) * room) / 2 * float(np.ptp(slack))
+
+    def conjugate(self, y: FloatArray) -> Conjugate:
+        best = int(np.argmax(y))
+        top = float(y[best])
+        xi = self._normalised((self.alpha - 1) * (y - top), y == top)
+        normaliser = top - (float(xi[best]) - 1) / (self.alpha - 1)
+        positive = xi > 0
+        base = np.where(positive, xi, 1.0)
+        weights = np.where(positive, self.reference * base ** (1 / (self.alpha - 1) - 1), 0.0)
+        point = weights * base
+        point = point / point.sum()
+        return Conjugate(normaliser + self._inner(point, xi), point, weights, normaliser)
+
+    def _inner(self, point: FloatArray, xi: FloatArray) -> float:
+        """``sum q f*(y - lambda)`` less the offset, with ``f* = (u^alpha - 1)/alpha`` and ``q u^alpha = x xi``."""
+        return (float(point @ xi) - 1) / self.alpha
+
+    def _normalised(self, shift: FloatArray, best: np.ndarray) -> FloatArray:
+        """xi (n,) with ``sum q xi^p = 1``, as ``(zeta + shift)_+`` with zeta the xi of the best coordinate.
+
+        Newton's method on the p-norm ``(sum q xi^p)^(1/p) = 1``, which is concave in zeta for p < 0, convex for
+        p >= 1, and linear where one coordinate dominates: from the value that the best coordinates alone would need,
+        it approaches from one side. Zeta as the unknown keeps xi accurate near the pole that alpha < 1 has.
+        """
+        q, p = self.reference, 1 / (self.alpha - 1)
+        alone = float(q[best].sum()) ** (1 - self.alpha)  # zeta if the best coordinates had all the mass
+        low, high = min(alone, 1.0), max(alone, 1.0)
+        zeta = alone
+        for _ in range(MAX_ITERATIONS):
+            xi = np.maximum(zeta + shift, 0.0)
+            base = np.where(xi > 0, xi, 1.0)
+            slopes = np.where(xi > 0, q * base ** (p - 1), 0.0)
+            total = float(slopes @ base)
+            norm = total ** (1 / p)
+            step = (1 - norm) * total / (norm * float(slopes.sum()))
+            moved = min(max(zeta + step, low), high)
+            if abs(moved - zeta) <= 2 * np.finfo(float).eps * zeta:
+                break
+            zeta = moved
+        return np.maximum(zeta + shift, 0.0)
+
+    def expression(self, cp: Any, x: Any) -> Any:
+        q, alpha = self.reference, self.alpha
+        powers = cp.sum(cp.multiply(q ** (1 - alpha), cp.power(x, alpha)))
+        constant = float(q.sum()) * (alpha - 1) - alpha + self.lost * (alpha - 1)
+        return powers / (alpha * (alpha - 1)) + constant / (alpha * (alpha - 1))
+
+    def dual_constraints(self, cp: Any, slack: Any, eta: Any) -> dict[str, Any]:
+        r"""``alpha mu + sum q z <= eta`` with z beyond ``xi^beta eta^(1-beta)``, a power cone, ``beta = alpha p``.
+
+        The inner normaliser mu stays a variable of its own: ``eta D*`` is the minimum over it.
+        """
+        alpha, q = self.alpha, self.reference
+        xi = cp.Variable(q.size, name="xi", nonneg=True)
+        z = cp.Variable(q.size, name="partition")
+        mu = cp.Variable(name="inner_normalisation")
+        level = eta + (alpha - 1) * (slack - mu)
+        ones = np.ones(q.size)
+        if alpha > 1:
+            cone = cp.PowCone3D(z, eta * ones, xi, (alpha - 1) / alpha * ones)
+        elif alpha > 0:
+            cone = cp.PowCone3D(z, xi, eta * ones, (1 - alpha) * ones)
+        else:
+            cone = cp.PowCone3D(xi, eta * ones, z, alpha / (alpha - 1) * ones)
+        total = alpha * mu + q @ z
+        return {
+            "kl": cone,
+            "positive": xi >= level if alpha > 1 else xi <= level,
+            "normalisation": total <= eta if alpha > 0 else total >= eta,
+        }
+
+
+class ChiSquare(Alpha):
+    r"""Half the chi-square divergence, :math:`\tfrac12 \sum_i (x_i - q_i)^2 / q_i`: alpha = 2, with exact zeros in x.
+
+    Parameters
+    ----------
+    reference
+        q (n,), positive.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ChiSquare(np.full(3, 1 / 3)).conjugate(np.array([1.0, 0.5, -1.0])).point
+    array([0.58333333, 0.41666667, 0.        ])
+    """
+
+    def __init__(self, reference: FloatArray) -> None:
+        super().__init__(reference, 2.0)
+
+    def expression(self, cp: Any, x: Any) -> Any:
+        deviation = cp.multiply(1 / np.sqrt(self.reference), x - self.reference)
+        return cp.sum_squares(deviation) / 2 + self.lost / 2
+
+    def dual_constraints(self, cp: Any, slack: Any, eta: Any) -> dict[str, Any]:
+        n = self.reference.size
+        xi = cp.Variable(n, name="xi", nonneg=True)
+        z = cp.Variable(n, name="partition")  # z eta >= xi^2
+        mu = cp.Variable(name="inner_normalisation")
+        ones = np.ones(n)
+        return {
+            "kl": cp.SOC(z + eta * ones, cp.vstack([2 * xi, z - eta * ones]), axis=0),
+            "positive": xi >= eta + slack - mu,
+            "normalisation": 2 * mu + self.reference @ z <= eta,
+        }
+
+
+class ReverseKL(Alpha):
+    r"""Reverse relative entropy :math:`KL(q\|x) = \sum_i q_i \log(q_i / x_i)`: alpha = 0, infinite where x vanishes.
+
+    Parameters
+    ----------
+    reference
+        q (n,), positive, and of sum one: mass out of reach makes it infinite everywhere.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> round(ReverseKL(np.array([0.5, 0.5])).value(np.array([0.75, 0.25])), 6)
+    0.143841
+    """
+
+    def __init__(self, reference: FloatArray) -> None:
+        super().__init__(reference, 0.0)
+
+    def value(self, x: FloatArray) -> float:
+        if (x < 0).any():
+            return math.inf
+        return float(kl_div(self.reference, x).sum() + self.reference.sum() - x.sum()) + self._offset
+
+    def _inner(self, point: FloatArray, xi: FloatArray) -> float:
+        return -float(self.reference @ np.log(xi))
+
+    def expression(self, cp: Any, x: Any) -> Any:
+        return cp.sum(cp.rel_entr(self.reference, x))
+
+    def dual_constraints(self, cp: Any, slack: Any, eta: Any) -> dict[str, Any]:
+        ones = np.ones(self.reference.size)
+        mu = cp.Variable(name="inner_normalisation")
+        spent = cp.rel_entr(eta * ones, eta * ones - slack + mu)  # eta f*((slack - mu) / eta)
+        return {"normalisation": mu + self.reference @ spent <= 0}
+
+
+Factory = Callable[[FloatArray], Divergence]
+
+NAMED: dict[str, Factory] = {"kl": KL, "chi2": ChiSquare, "reverse_kl": ReverseKL}
+"""Divergences by the name that problems take."""
+
+
+def divergence_factory(choice: str | tuple[str, float] | Factory) -> Factory:
+    """What makes a divergence from its reference: a name of :data:`NAMED`, ``("alpha", a)``, or a callable.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a name that is not known, and an alpha that is not a number.
+
+    Examples
+    --------
+    >>> divergence_factory(("alpha", 2)) is ChiSquare
+    True
+    """
+    if callable(choice):
+        return choice
+    if isinstance(choice, tuple) and len(choice) == 2 and choice[0] == "alpha":
+        alpha = as_scalar(choice[1], "divergence's alpha")
+        special: dict[float, Factory] = {0.0: ReverseKL, 1.0: KL, 2.0: ChiSquare}
+        return special.get(alpha) or (lambda reference: Alpha(reference, alpha))
+    if isinstance(choice, str) and choice in NAMED:
+        return NAMED[choice]
+    raise ValueError(f'divergence must be one of {(*NAMED,)}, ("alpha", a) or a callable, got {choice!r}')

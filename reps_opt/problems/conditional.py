@@ -1,0 +1,121 @@
+"""The conditional-KL step on a finite MDP: a ball around the reference policy, weighted by the new states.
+
+Shapes: S states, A actions; n pairs and m states that can carry mass.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from reps_opt.conditional_kl import ConditionalKL
+from reps_opt.divergences import Divergence
+from reps_opt.mdp import MDP
+from reps_opt.problems.occupancy import CONSISTENT, SINGLE_POINT, OccupancyProblem, as_radius, as_reference
+from reps_opt.problems.reduction import Reduction
+from reps_opt.program import Centre, Program
+from reps_opt.solvers.answer import Answer, Solver
+from reps_opt.solvers.soft_bellman import SoftBellman, policy_value
+from reps_opt.validation import FloatArray, read_only
+
+
+class ConditionalREPS(OccupancyProblem):
+    r"""Relative entropy policy search with a conditional KL, weighted by the new state distribution.
+
+    .. math::
+        \max_p\; \langle p, r\rangle \quad\text{s.t.}\quad \text{flow}\;[V],\quad \textstyle\sum p = 1\;[\lambda],\quad
+        \sum_{s,a} p(s,a) \log\frac{\pi(a|s)}{\pi_q(a|s)} \le \epsilon\;[\eta]
+
+    .. math::
+        \min_\eta\; \eta\epsilon + (1-\gamma)\mu_0'V_\eta, \qquad
+        V_\eta(s) = \eta\log\textstyle\sum_a \pi_q(a|s)\, e^{(r + \gamma P V_\eta)/\eta}, \qquad
+        \pi \propto \pi_q\, e^{\delta_V/\eta}
+
+    With ``mdp.gamma == 1`` the dual minimises ``eta epsilon + rho_eta``, rho the soft gain of
+    ``V = eta log sum pi_q exp((r - rho + P V)/eta)``. The states may move freely, so that the ball holds more than that
+    of :class:`~reps_opt.REPS`: ``KL(p||q) = KL(mu||mu_q) + sum p log(pi/pi_q)``.
+
+    Parameters
+    ----------
+    mdp
+        The :class:`~reps_opt.MDP`.
+    reference
+        pi_q: a policy (S, A), or an occupancy (S, A), of which the rows are normalised. Actions where it is zero stay
+        at zero, and states whose row is zero are not entered.
+    epsilon
+        Radius of the ball, in nats: 0 leaves the reference policy, infinity makes the linear program.
+    temperature
+        Instead of ``epsilon``: a fixed eta > 0, in reward units a nat (an entropy-regularised MDP).
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for :class:`~reps_opt.REPS`.
+
+    Notes
+    -----
+    The dual is not smooth in V: routes are :class:`~reps_opt.solvers.SoftBellman` (the default),
+    :class:`~reps_opt.solvers.CvxpyPrimal` and :class:`~reps_opt.solvers.CvxpyDual`.
+
+    References
+    ----------
+    Neu, Jonsson, Gomez (2017), *A unified view of entropy-regularized Markov decision processes*, section 4.
+
+    Examples
+    --------
+    >>> from reps_opt import MDP, ConditionalREPS, solve
+    >>> mdp = MDP.from_gymnasium("FrozenLake-v1", gamma=0.99)
+    >>> solution = solve(ConditionalREPS(mdp, mdp.uniform_policy(), epsilon=0.1))
+    >>> print(solution.status, round(solution.kl, 9), solution.certificate.gap < 1e-8)
+    certified 0.1 True
+    """
+
+    def __init__(
+        self, mdp: MDP, reference: ArrayLike, epsilon: float | None = None, temperature: float | None = None
+    ) -> None:
+        self.mdp = mdp
+        rows = as_reference(reference, mdp)
+        total = rows.sum(axis=1, keepdims=True)
+        self._policy = read_only(rows / np.where(total > 0, total, 1.0))
+        self.epsilon, self.temperature = as_radius(epsilon, temperature)
+        self.reference: FloatArray = read_only(mdp.occupancy(np.where(total > 0, self._policy, mdp.uniform_policy())))
+
+    @property
+    def reference_policy(self) -> FloatArray:
+        return self._policy
+
+    def _allowed(self) -> np.ndarray:
+        return self._policy.ravel() > 0
+
+    def _divergence(self, reduction: Reduction) -> Divergence:
+        return ConditionalKL(self._policy.ravel()[reduction.pairs], reduction.pair_state)
+
+    @cached_property
+    def centre(self) -> Centre:
+        """The occupancy of the reference policy; where that leaves what can carry mass, the closest there is."""
+        program, reduction = self.program, self.reduction
+        assert reduction is not None
+        policy = program.divergence.reference
+        if np.abs(reduction.state_sums(policy) - 1).max() <= CONSISTENT:
+            point = reduction.occupancy(policy, self.reference.sum(axis=1)[reduction.states] + 1e-300)
+            return Centre(point, np.zeros(program.rhs.size), 0.0)
+        answer = self._project(reduction)
+        assert answer.point is not None
+        assert answer.multipliers is not None
+        return Centre(answer.point, answer.multipliers, program.divergence.value(answer.point))
+
+    def closed_form(self, program: Program) -> Answer | None:
+        """Answer that needs no solver: a ball that holds one policy, or rewards that are all the same."""
+        if self.epsilon is not None and self.epsilon - self.centre.divergence <= SINGLE_POINT:
+            assert self.reduction is not None
+            value = policy_value(program, self.reduction.conditional(self.centre.point))
+            return Answer(np.inf, value, self.centre.point, "the ball holds a single policy")
+        return super().closed_form(program)
+
+    def _project(self, reduction: Reduction) -> Answer:
+        return SoftBellman().project(self._pose(reduction, np.zeros(reduction.pairs.size)))
+
+    def default_solver(self) -> Solver:
+        return SoftBellman()

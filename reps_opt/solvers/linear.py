@@ -1,0 +1,43 @@
+"""The general linear oracle: a program without a ball, through HiGHS.
+
+Shapes: n coordinates of x; m rows, equalities first.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.optimize import linprog
+
+from reps_opt.program import LinearLimit, Program
+
+TOLERANCE = 1e-10
+"""HiGHS's primal and dual feasibility tolerance, the objective scaled to range one."""
+
+
+def highs_limit(program: Program) -> LinearLimit | None:
+    """A vertex of the linear program's optimal face and its multipliers; None when HiGHS finds no optimum.
+
+    The face may hold points closer to the reference than the vertex; where the optimum is unique there are none.
+    """
+    scaled, scale = program.normalised()
+    equal = ~scaled.signed
+    matrix, rhs = scaled.matrix, scaled.rhs
+    ones = sp.csr_array(np.ones((1, scaled.n)))
+    result = linprog(
+        -scaled.objective,
+        A_ub=matrix[np.flatnonzero(~equal)] if not equal.all() else None,
+        b_ub=rhs[~equal] if not equal.all() else None,
+        A_eq=sp.vstack([matrix[np.flatnonzero(equal)], ones], format="csr"),
+        b_eq=np.append(rhs[equal], 1.0),
+        method="highs-ds",
+        options={"primal_feasibility_tolerance": TOLERANCE, "dual_feasibility_tolerance": TOLERANCE},
+    )
+    if result.x is None or result.status != 0:
+        return None
+    multipliers = np.zeros(rhs.size)
+    multipliers[equal] = -result.eqlin.marginals[:-1]
+    if not equal.all():
+        multipliers[~equal] = np.maximum(-result.ineqlin.marginals, 0.0)
+    point = np.maximum(result.x, 0.0)
+    return LinearLimit(point, scale.factor * multipliers, program.divergence.value(point / point.sum()))

@@ -1,0 +1,280 @@
+r"""Soft policy iteration: the route for the conditional KL, whose dual is one-dimensional.
+
+At a fixed eta the multipliers solve the soft Bellman equations
+
+.. math:: F_s(V) = \eta \log\textstyle\sum_a \pi_q e^{\delta_V / \eta} = \rho,
+          \qquad \frac{\partial F}{\partial V} = -(I - \gamma P_\pi), \qquad
+          \frac{\partial F_s}{\partial\eta} = -KL(\pi\|\pi_q)(s)
+
+with rho = 0 when discounted and the soft gain of the state's component for average reward; Newton's method on them is
+policy iteration with softmax policies. The dual ``g(eta) = eta epsilon + b.V`` (or ``+ max rho``) then has
+``g' = epsilon - D`` and ``g'' = eta mu.Var_pi(d(delta/eta)/d eta)``, and eta moves by Newton's method on
+``log D = log epsilon`` in log eta, together with V along the curve.
+
+Shapes: n pairs, m states, k components (one when discounted); ``system`` is (m, m): ``I - gamma P_pi``, for average
+reward with the column of each ground replaced by the indicator of its component, whose unknown is then rho.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import scipy.sparse.linalg as spla
+from scipy.sparse import csgraph
+
+from reps_opt.conditional_kl import ConditionalKL
+from reps_opt.divergences import softmax_within
+from reps_opt.markov import DIRECT_LIMIT
+from reps_opt.program import Program
+from reps_opt.solvers.answer import Answer
+from reps_opt.solvers.newton import LARGEST_LOG_STEP, SLACK_SUSPECTED, limit_if_slack, linear_answer
+from reps_opt.validation import FloatArray, as_count, as_scalar
+
+NEAR_CURVE = 0.3
+"""Largest error of the soft Bellman equations, in units of eta, at which eta moves too."""
+
+SMALLEST_START = 1e-4
+"""Smallest eta to start from, in units of the objective's range."""
+
+
+@dataclass(frozen=True)
+class SoftBellman:
+    r"""Soft policy iteration jointly with Newton's method in log eta: the default route of ConditionalREPS.
+
+    Parameters
+    ----------
+    tolerance
+        Largest \|D - epsilon\| and largest error of the soft Bellman equations, rewards normalised to range one.
+    max_iterations
+        Policies evaluated before the last is returned.
+
+    References
+    ----------
+    Neu, Jonsson, Gomez (2017), *A unified view of entropy-regularized Markov decision processes*, equations 7 and 11.
+    """
+
+    tolerance: float = 1e-12
+    max_iterations: int = 200
+
+    def __post_init__(self) -> None:
+        as_scalar(self.tolerance, "tolerance", low=0.0, low_open=True)
+        as_count(self.max_iterations, "max_iterations")
+
+    def solve(self, program: Program) -> Answer:
+        """Minimise the dual of a program whose objective is normalised to range one."""
+        if program.unbounded:
+            return linear_answer(program)
+        if not isinstance(program.divergence, ConditionalKL) or program.signed.any():
+            raise ValueError("SoftBellman solves conditional KL without budgets: use Newton, CvxpyPrimal or CvxpyDual")
+        return _SoftSearch(self, program).run()
+
+    def project(self, program: Program) -> Answer:
+        """Smallest-divergence point of a program's constraints, its objective and ball ignored."""
+        flat = replace(program, objective=np.zeros(program.n), epsilon=None, temperature=1.0, centre=None)
+        return self.solve(flat)
+
+
+def policy_value(program: Program, conditional: FloatArray) -> FloatArray:
+    """Multipliers (m,) of the flow under which a policy (n,) has mean Bellman error zero (or its gain) everywhere."""
+    chain = _Chain(program)
+    chain.update(conditional)
+    solved = chain.solve(chain.choose @ program.objective, 0.0)
+    return chain.split(solved)[0]
+
+
+class _Chain:
+    """The linear systems of one policy at a time: small ones factorised, large ones by BiCGSTAB from a guess."""
+
+    def __init__(self, program: Program) -> None:
+        assert isinstance(program.divergence, ConditionalKL)
+        self.program = program
+        self.group = program.divergence.group
+        self.m = program.divergence.n_groups
+        self.average = program.grounds.size > 0
+        self.component = np.zeros(self.m, dtype=np.int64)
+        self.start = program.rhs
+        self.solves = 0
+        if self.average:
+            self.component = csgraph.connected_components(program.matrix @ program.transpose, directed=False)[1]
+            order = np.argsort(self.component[program.grounds])
+            self.grounds = program.grounds[order]
+            self.start = np.isin(np.arange(self.m), self.grounds).astype(np.float64)
+
+    def update(self, conditional: FloatArray) -> None:
+        """Take in a policy (n,)."""
+        n = conditional.size
+        self.choose = sp.csr_array((conditional, (self.group, np.arange(n))), shape=(self.m, n))
+        system = (self.choose @ self.program.transpose).tocsr()
+        if self.average:
+            keep = np.ones(self.m)
+            keep[self.grounds] = 0.0
+            border = sp.csr_array(
+                (np.ones(self.m), (np.arange(self.m), self.grounds[self.component])), (self.m, self.m)
+            )
+            system = (system @ sp.diags_array(keep) + border).tocsr()
+        self.system = system
+        self.transposed = system.T.tocsr()
+        self._factor: spla.SuperLU | None = None
+
+    def solve(
+        self, rhs: FloatArray, tolerance: float, guess: FloatArray | None = None, transposed: bool = False
+    ) -> Any:
+        """Solve with the system to an absolute 2-norm of the residual, zero meaning rounding level."""
+        matrix = self.transposed if transposed else self.system
+        self.solves += 1
+        if self.m > DIRECT_LIMIT and self._factor is None:
+            x = np.zeros_like(rhs) if guess is None else guess
+            target = max(tolerance, 1e-14 * float(np.linalg.norm(rhs)))
+            for _ in range(8):
+                residual = rhs - matrix @ x
+                if np.linalg.norm(residual) <= target:
+                    return x
+                x = x + spla.bicgstab(matrix, residual, rtol=1e-8, atol=0.5 * target, maxiter=500)[0]
+        if self._factor is None:
+            self._factor = spla.splu(self.system.tocsc())
+        return self._factor.solve(rhs, trans="T" if transposed else "N")
+
+    def split(self, solved: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Change of the multipliers (m,) and of rho (k,) in a solution of the system."""
+        if not self.average:
+            return solved, np.zeros(1)
+        rho = solved[self.grounds]
+        solved = solved.copy()
+        solved[self.grounds] = 0.0
+        return solved, rho
+
+    def by_component(self, values: FloatArray) -> FloatArray:
+        """Sums (k,) of state values (m,) over each component."""
+        return np.bincount(self.component, weights=values).astype(np.float64)
+
+
+class _SoftSearch:
+    """One run: the current (eta, V, rho), and warm starts of the linear systems."""
+
+    def __init__(self, settings: SoftBellman, program: Program) -> None:
+        assert isinstance(program.divergence, ConditionalKL)
+        self.settings = settings
+        self.program = program
+        self.divergence = program.divergence
+        self.chain = _Chain(program)
+        self.mu: FloatArray | None = None
+        self.bracket = (0.0, math.inf)
+
+    def run(self) -> Answer:
+        """Alternate nothing: V, rho and eta move together, eta only near the curve of soft Bellman solutions."""
+        self._start()
+        suspicion, tolerance = SLACK_SUSPECTED * self.eta, self.settings.tolerance
+        message, previous, stalled = "iteration limit", math.inf, 0
+        for iteration in range(self.settings.max_iterations):
+            self._evaluate(previous)
+            off = 0.0 if self.program.epsilon is None else abs(self.reached - self.program.epsilon)
+            error = max(self.size, off)
+            stalled = stalled + 1 if error >= 0.5 * previous and error < 1e-9 else 0
+            if error <= tolerance or stalled >= 2 or self._pinched():
+                message = "converged" if stalled < 2 else "converged to rounding level"
+                break
+            previous = error
+            if self.program.epsilon is not None and self.eta <= suspicion and self.reached < self.program.epsilon:
+                suspicion = 0.0
+                if (limit := limit_if_slack(self.program, self.reached)) is not None:
+                    return Answer(0.0, limit.multipliers, limit.point, "the ball is slack", self._stats(iteration))
+            self._move()
+        return Answer(self.eta, self.v, self._point(), message, self._stats(iteration))
+
+    def _start(self) -> None:
+        """The reference policy's value, and eta from the variance of its advantage."""
+        program, chain = self.program, self.chain
+        total = np.bincount(self.divergence.group, weights=self.divergence.reference)
+        conditional = self.divergence.reference / total[self.divergence.group]
+        chain.update(conditional)
+        self.v, self.rho = chain.split(chain.solve(chain.choose @ program.objective, 1e-3))
+        if program.epsilon is None:
+            assert program.temperature is not None
+            self.eta = program.temperature
+            return
+        slack = program.slack(self.v)
+        centred = slack - (chain.choose @ slack)[self.divergence.group]
+        self.mu = chain.solve(chain.start, 1e-3, transposed=True)
+        variance = float(np.maximum(self.mu, 0.0) @ (chain.choose @ centred**2))
+        room = program.epsilon - (0.0 if program.centre is None else program.centre.divergence)
+        self.eta = max(math.sqrt(variance / (2 * room)), SMALLEST_START)
+
+    def _evaluate(self, previous: float) -> None:
+        """Policy, error of the equations, and (near the curve) the divergence that the policy reaches."""
+        chain = self.chain
+        self.scaled = self.program.slack(self.v) / self.eta
+        self.conditional, partition = softmax_within(
+            self.divergence.log_reference + self.scaled, self.divergence.group, self.divergence.n_groups
+        )
+        self.error = self.eta * partition - self.rho[chain.component]
+        self.size = float(np.abs(self.error).max())
+        chain.update(self.conditional)
+        self.kl = chain.choose @ self.scaled - partition
+        precision = max(1e-14, 1e-3 * min(previous, 1.0) ** 2) / math.sqrt(chain.m)
+        self.mu = chain.solve(chain.start, precision, self.mu, transposed=True)
+        self.each = chain.by_component(self.mu * self.kl)
+        self.best = int(np.argmax(self.rho))
+        self.reached = float(self.each[self.best])
+
+    def _move(self) -> None:
+        """One joint step of (V, rho, eta)."""
+        chain = self.chain
+        step = chain.solve(self.error, 1e-3 * float(np.linalg.norm(self.error)))
+        new_eta = self.eta
+        if self.program.epsilon is not None and self.size <= NEAR_CURVE * self.eta:
+            along = chain.solve(-self.kl, 1e-3 * float(np.linalg.norm(self.kl)))
+            new_eta = self._next_eta(chain.split(along)[0])
+            step = step + (new_eta - self.eta) * along
+        dv, drho = chain.split(step)
+        self.v, self.rho, self.eta = self.v + dv, self.rho + drho, new_eta
+
+    def _next_eta(self, along: FloatArray) -> float:
+        """Newton step of log D = log epsilon in log eta, kept inside the bracket found so far."""
+        epsilon = self.program.epsilon
+        assert epsilon is not None
+        assert self.mu is not None
+        tilt = -(self.program.transpose @ along + self.scaled) / self.eta
+        centred = tilt - (self.chain.choose @ tilt)[self.divergence.group]
+        spread = self.chain.by_component(self.mu * (self.chain.choose @ centred**2))[self.best]
+        curvature = max(self.eta**2 * float(spread), 1e-300)  # -dD / d log eta
+        reached = max(self.reached, 1e-300)
+        log_step = np.clip(reached / curvature * math.log(reached / epsilon), -LARGEST_LOG_STEP, LARGEST_LOG_STEP)
+        moved = self.eta * math.exp(float(log_step))
+        if self.chain.by_component(np.ones(self.chain.m)).size == 1:
+            return moved
+        if self.size <= 1e-6 * abs(self.reached - epsilon):
+            low, high = self.bracket
+            self.bracket = (self.eta, high) if self.reached > epsilon else (low, self.eta)
+        low, high = self.bracket
+        if low < moved < high:
+            return moved
+        return 2 * low if high == math.inf else math.sqrt(low * high) if low > 0 else high / 2
+
+    def _pinched(self) -> bool:
+        """Whether two components take turns in being the best: the answer mixes them."""
+        low, high = self.bracket
+        return high < math.inf and self.size <= 1e-9 and high - low <= 1e-10 * high
+
+    def _point(self) -> FloatArray:
+        """Occupancy (n,): the best component's, or the mixture of two that meets the ball."""
+        assert self.mu is not None
+        weight = np.zeros(self.rho.size)
+        weight[self.best] = 1.0
+        epsilon = self.program.epsilon
+        if epsilon is not None and self._pinched():
+            tied = np.flatnonzero(self.rho >= self.rho.max() - 1e-7)
+            near, far = tied[np.argmin(self.each[tied])], tied[np.argmax(self.each[tied])]
+            if self.each[near] < epsilon < self.each[far]:
+                share = (epsilon - self.each[near]) / (self.each[far] - self.each[near])
+                weight[:] = 0.0
+                weight[[near, far]] = 1 - share, share
+        mass = np.maximum(self.mu, 0.0) * weight[self.chain.component]
+        point = mass[self.divergence.group] * self.conditional
+        return point / point.sum()
+
+    def _stats(self, iteration: int) -> dict[str, Any]:
+        return {"iterations": iteration, "linear_solves": self.chain.solves}
