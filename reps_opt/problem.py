@@ -40,6 +40,10 @@ class Problem(ABC):
         """What to return where ``infeasible`` holds."""
         raise NotImplementedError
 
+    def warm_start(self, program: Program, solution: Solution) -> Program:
+        """The normalised program, told to start from the solution of a nearby problem."""
+        raise TypeError(f"start is not taken by {type(self).__name__}: its solvers have no use for one")
+
     def default_solver(self) -> Solver:
         """The route taken when none is named."""
         return Newton()

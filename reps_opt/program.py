@@ -143,6 +143,8 @@ class Program:
         What x is called where a reader sees it.
     start
         Multipliers (m,) to start from, sensible in rows without mass too: for a flow, the reference policy's value.
+    warm
+        Eta and multipliers (m,) of a nearby program's solution, to start from instead.
     """
 
     objective: FloatArray
@@ -158,6 +160,7 @@ class Program:
     centre: Centre | None = None
     variable: str = "occupancy"
     start: FloatArray | None = None
+    warm: tuple[float, FloatArray] | None = None
 
     @property
     def n(self) -> int:
@@ -226,6 +229,7 @@ class Program:
             ridge=None if self.ridge is None else self.ridge * unit,
             linear_limit=None if limit is None else lambda: _scaled_limit(limit(), unit),
             start=None if self.start is None else self.start / unit,
+            warm=None if self.warm is None else (self.warm[0] / unit, self.warm[1] / unit),
         )
         return self._with_rows(scaled)
 
@@ -234,6 +238,10 @@ class Program:
         for shared in ("matrix", "transpose", "rhs", "signed"):
             other.__dict__[shared] = getattr(self, shared)
         return other
+
+    def warmed(self, warm: tuple[float, FloatArray]) -> Program:
+        """The same program with a nearby solution's eta and multipliers to start from, in this program's units."""
+        return self._with_rows(replace(self, warm=warm))
 
     def residual(self, x: FloatArray) -> FloatArray:
         """``(b, d) - (A, C) x`` (m,)."""

@@ -14,7 +14,7 @@ from reps_opt.solution import Solution
 from reps_opt.solvers.answer import Answer, Solver
 
 
-def solve(problem: Problem, solver: Solver | None = None) -> Solution:
+def solve(problem: Problem, solver: Solver | None = None, start: Solution | None = None) -> Solution:
     """Solve a problem by any route, and certify the answer from the problem's data.
 
     Parameters
@@ -24,6 +24,9 @@ def solve(problem: Problem, solver: Solver | None = None) -> Solution:
     solver
         A route from :mod:`reps_opt.solvers`: ``Newton()`` on the dual (the default), ``ScipyDual()``,
         ``CvxpyPrimal()`` or ``CvxpyDual()``. It sees rewards shifted and scaled to range one.
+    start
+        Solution of a nearby problem on the same MDP, to start from: another radius on a path, the last of repeated
+        updates. It changes the cost, not the answer; used by ``Newton`` and ``ScipyDual`` on occupancy problems.
 
     Returns
     -------
@@ -33,7 +36,7 @@ def solve(problem: Problem, solver: Solver | None = None) -> Solution:
     Raises
     ------
     TypeError
-        For a route that the problem's kind of dual does not fit.
+        For a route that the problem's kind of dual does not fit, or a start where none is taken.
 
     Examples
     --------
@@ -53,6 +56,8 @@ def solve(problem: Problem, solver: Solver | None = None) -> Solution:
         solution = problem.infeasible_solution()
     else:
         program = problem.normalised[0]
+        if start is not None:
+            program = problem.warm_start(program, start)
         answer = problem.closed_form(program) or _attempt(route, program)
         solution = problem.solution(program, answer)
     stats = {"route": type(route).__name__, **solution.stats, "seconds": time.perf_counter() - began}

@@ -23,6 +23,7 @@ from reps_opt.problems.occupancy_solution import OccupancySolution
 from reps_opt.problems.readback import read_answer, read_infeasible
 from reps_opt.problems.reduction import CONSISTENT, Reduction, reduce, refill_underflow
 from reps_opt.program import Centre, LinearLimit, Program, Scale
+from reps_opt.solution import Solution
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.linear import highs_limit
 from reps_opt.solvers.newton import Newton
@@ -211,6 +212,17 @@ class OccupancyProblem(Problem):
             value = self.reduction.value(program.divergence.reference)
             start = np.append(value, np.zeros(program.rhs.size - value.size))
         return replace(program, centre=moved, start=start).normalised()
+
+    def warm_start(self, program: Program, solution: Solution) -> Program:
+        if not isinstance(solution, OccupancySolution) or solution.value.shape != (self.mdp.n_states,):
+            raise ValueError(f"start must be a solution on an MDP with {self.mdp.n_states} states")
+        if not (solution.has_point and 0 < solution.eta < math.inf):
+            return program  # a slack ball or a single point says nothing about another radius
+        assert self.reduction is not None
+        factor = self.normalised[1].factor
+        value = np.nan_to_num(solution.value[self.reduction.states]) / factor
+        warm = np.append(value - value.mean(), np.zeros(program.rhs.size - value.size))
+        return program.warmed((solution.eta / factor, warm))
 
     def closed_form(self, program: Program) -> Answer | None:
         """Answer that needs no solver: a ball that holds one point, or rewards that are all the same."""

@@ -29,6 +29,9 @@ SUFFICIENT_DECREASE = 1e-4
 SLACK_SUSPECTED = 0.2
 """Fraction of the starting eta below which the ball is suspected to be slack, and the linear program looked at."""
 
+IMPROVED = 0.9
+"""Factor by which the error must fall in a step that the dual's rounding hides: less is only more rounding."""
+
 LARGEST_TRAVEL = 1.0
 """Largest KL(new || old) between the primal points of two iterations: the Hessian stays comparable within it."""
 
@@ -53,6 +56,9 @@ DAMPING = 0.1
 LARGEST_COOLING = 0.7
 """Largest change of log eta in one step towards a fixed temperature: further on, the curve's tangent says little."""
 
+FAR_OUTSIDE = 10.0
+"""Divergence of a warm start, in radii, beyond which a cold one is better."""
+
 SMALLEST_ETA = 1e-10
 """Where the search starts when the multipliers explain the objective completely."""
 
@@ -72,6 +78,8 @@ def quadratic_start(program: Program, equations: NormalEquations) -> DualPoint:
     The multipliers explain as much of the objective's variance as they can, and eta follows from what is left:
     KL is about ``variance / (2 eta^2)``. A reference that misses the constraints counts with ``eta v0`` of its centre.
     """
+    if program.warm is not None and (near := _warm_point(program)) is not None:
+        return near
     centre = program.centre
     offset = np.zeros(program.rhs.size) if centre is None else centre.multipliers
     base = program.divergence.conjugate(-(program.transpose @ offset))
@@ -88,6 +96,17 @@ def quadratic_start(program: Program, equations: NormalEquations) -> DualPoint:
     room = program.epsilon - (0.0 if centre is None else centre.divergence)
     eta = max(deviation / math.sqrt(2 * room), gentle, SMALLEST_ETA)
     return program.dual(eta, v + eta * offset)
+
+
+def _warm_point(program: Program) -> DualPoint | None:
+    """The nearby solution the program was given, unless it is far outside this program's ball."""
+    assert program.warm is not None
+    eta, multipliers = program.warm
+    if program.epsilon is None:
+        assert program.temperature is not None
+        eta = max(eta, program.temperature)
+    point = program.dual(eta, multipliers)
+    return point if program.epsilon is None or point.divergence <= FAR_OUTSIDE * program.epsilon else None
 
 
 def _starting_shift(program: Program, base: Conjugate) -> FloatArray | None:
@@ -301,7 +320,11 @@ class _Search:
             wanted = SUFFICIENT_DECREASE * alpha * min(direction.decrease, 0.0)
             if trial.value <= point.value + wanted and -wanted > noise:
                 return trial
-            if -wanted <= noise and trial.value <= point.value + 10 * noise and dual_error(self.program, trial) < error:
+            if (
+                -wanted <= noise
+                and trial.value <= point.value + 10 * noise
+                and dual_error(self.program, trial) < IMPROVED * error
+            ):
                 return trial
             alpha *= 0.5
         return None
