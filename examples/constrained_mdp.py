@@ -4,6 +4,8 @@ A grid world whose shortest way leads past cells that are dear to stand on. For 
 the best return, and it falls to zero where the budget no longer binds; a policy that keeps the budget randomises.
 """
 
+import argparse
+
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -44,7 +46,7 @@ def draw(answers, budgets):
     return figure
 
 
-def main(size=SIZE, epsilon=EPSILON, n_budgets=25, path="constrained_mdp.png"):
+def main(size=SIZE, epsilon=EPSILON, n_budgets=25, plot=None):
     mdp = envs.gridworld((size, size), slip=SLIP, gamma=GAMMA)
     q = mdp.occupancy(mdp.uniform_policy())
     cost = np.repeat(dear_cells(size)[:, None], mdp.n_actions, axis=1)
@@ -62,11 +64,13 @@ def main(size=SIZE, epsilon=EPSILON, n_budgets=25, path="constrained_mdp.png"):
             numbers = f"{s.expected_costs[0]:9.5f} {s.objective:10.6f} {s.nu[0]:9.5f} {s.eta:10.3e}"
             print(f"{d:8.4f}  {label:<20} {s.status:<10} {numbers}  {s.certificate.gap:.0e}")
     figure = draw(answers, budgets)
-    if path:
-        figure.savefig(path, dpi=120)
+    if plot:
+        figure.savefig(plot, dpi=120)
     plt.close(figure)
     return budgets, answers
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--plot", metavar="FILE", help="write a figure")
+    main(plot=parser.parse_args().plot)

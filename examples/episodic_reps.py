@@ -4,6 +4,8 @@ A Gaussian over the parameters is sampled, its samples weighed by their returns 
 temperature from epsilon; the cross-entropy method keeps the best tenth instead. Prints the return of both.
 """
 
+import argparse
+
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -54,7 +56,7 @@ def search(objective, dimension, weigh, n_samples, n_iterations, seed):
     return history
 
 
-def main(n_samples=N_SAMPLES, n_iterations=N_ITERATIONS, n_seeds=N_SEEDS, path="episodic_reps.png"):
+def main(n_samples=N_SAMPLES, n_iterations=N_ITERATIONS, n_seeds=N_SEEDS, plot=None):
     results = {}
     for task, (objective, dimension) in TASKS.items():
         for method, weigh in METHODS.items():
@@ -62,7 +64,7 @@ def main(n_samples=N_SAMPLES, n_iterations=N_ITERATIONS, n_seeds=N_SEEDS, path="
             results[task, method] = np.array(runs)
             last = results[task, method][:, -1]
             print(f"{task:<15} {method:<14} return: median {np.median(last):8.4g}, worst {last.min():8.4g}")
-    if path:
+    if plot:
         figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
         for (task, method), runs in results.items():
             axis = axes[list(TASKS).index(task)]
@@ -70,10 +72,12 @@ def main(n_samples=N_SAMPLES, n_iterations=N_ITERATIONS, n_seeds=N_SEEDS, path="
             axis.fill_between(range(n_iterations), -runs.max(axis=0), -runs.min(axis=0), alpha=0.2)
             axis.set(title=task, xlabel="iteration", ylabel="- return of the mean", yscale="log")
             axis.legend()
-        figure.savefig(path, dpi=120)
+        figure.savefig(plot, dpi=120)
         plt.close(figure)
     return results
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--plot", metavar="FILE", help="write a figure")
+    main(plot=parser.parse_args().plot)

@@ -67,5 +67,5 @@ def main(radii: tuple[float, ...] = RADII, n_curve: int = 40, plot: str | None =
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--plot", default="larger_steps.png", help="where to save the figure")
+    parser.add_argument("--plot", metavar="FILE", help="write a figure")
     main(plot=parser.parse_args().plot)

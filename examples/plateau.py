@@ -85,5 +85,5 @@ def main(n_updates: int = N_UPDATES, n_plain: int = N_PLAIN, plot: str | None = 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--plot", help="where to save the figure")
+    parser.add_argument("--plot", metavar="FILE", help="write a figure")
     main(plot=parser.parse_args().plot)

@@ -49,7 +49,7 @@ def draw(batch, solutions, path):
     plt.close(figure)
 
 
-def main(n_samples: int = N_SAMPLES, path: str | None = "samples_to_weights.png") -> dict:
+def main(n_samples: int = N_SAMPLES, plot: str | None = None) -> dict:
     batch = sample_transitions(n_samples)
     features = kernel_features(batch, N_FEATURES)
     embedding = ConditionalMeanEmbedding(max_samples=1_000)  # the noise is not to be chosen
@@ -64,13 +64,13 @@ def main(n_samples: int = N_SAMPLES, path: str | None = "samples_to_weights.png"
             f"epsilon {epsilon:<4g} {s.status!s:<10} mean reward {s.weights() @ batch.rewards:7.3f}  eta {s.eta:7.4f}  "
             f"KL {s.kl:.6f}  gap {s.certificate.gap:.0e}  ESS {s.ess:6.1f}"
         )
-    if path:
-        draw(batch, solutions, path)
-        print(f"drawn in {path}")
+    if plot:
+        draw(batch, solutions, plot)
+        print(f"figure written to {plot}")
     return solutions
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--figure", default="samples_to_weights.png")
-    main(path=parser.parse_args().figure)
+    parser.add_argument("--plot", metavar="FILE", help="write a figure")
+    main(plot=parser.parse_args().plot)

@@ -78,5 +78,5 @@ def draw(mdp: MDP, old: np.ndarray, grid: np.ndarray, marked: dict[str, float]) 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--plot", default="small_policy_kl_large_state_kl.png", help="where to save the figure")
+    parser.add_argument("--plot", metavar="FILE", help="write a figure")
     main(plot=parser.parse_args().plot)

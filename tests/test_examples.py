@@ -38,7 +38,7 @@ def test_inspect_duals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 def test_constrained_mdp(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "budgets.png"
-    budgets, answers = example("constrained_mdp")(size=4, n_budgets=5, path=path)
+    budgets, answers = example("constrained_mdp")(size=4, n_budgets=5, plot=path)
     for solutions in answers.values():
         # the tightest budget may be out of the ball's reach, and is then said to be
         assert all(s.certificate.ok(1e-8) or s.epsilon_min > 0.5 for s in solutions)

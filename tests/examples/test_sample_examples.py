@@ -28,7 +28,7 @@ def test_samples_to_weights(tmp_path, capsys):
 
 
 def test_episodic_reps(capsys):
-    results = load("examples/episodic_reps.py").main(100, 30, 2, path=None)
+    results = load("examples/episodic_reps.py").main(100, 30, 2, plot=None)
     for task in ("Rosenbrock-10D", "cart"):
         runs = results[task, "episodic REPS"]
         assert np.median(runs[:, -1]) > np.median(results[task, "cross-entropy"][:, -1])
