@@ -21,8 +21,8 @@ DENSE_LIMIT = 400
 NEXT_TO_NOTHING = 1e-13
 """Mass of a row, under the reference, below which conjugate gradient is not trusted."""
 
-LARGEST_MAP = 4.5
-"""Largest number of products, in units of A's non-zeros, that are worth laying out to assemble ``A diag(w) A'``."""
+LARGEST_PRODUCT = 4.5
+"""Products that ``A diag(w) A'`` may take to multiply out, in units of A's non-zeros, to be applied faster so."""
 
 METHODS = ("auto", "dense", "sparse", "cg", "sampled")
 
@@ -215,18 +215,19 @@ class ConjugateGradientEquations(NormalEquations):
     RIDGE = 1e-30
     """Added to the diagonal, in units of the total weight: keeps multipliers of rows without mass from running away."""
 
-    def __init__(self, program: Program) -> None:
-        super().__init__(program)
-        self._assembly: Assembly | None = None
-
     def _prepare(self) -> None:
-        if self._assembly is None or self._assembly.rows is not self.rows:
-            self._assembly = Assembly(self.rows, self.columns)
-        self._matrix = self._assembly.matrix(self.weights)
-        ridge = self.RIDGE * self.weights.sum()
-        self._ridge = ridge
-        self._inverse_diagonal = 1.0 / (self._assembly.diagonal(self.weights) + ridge)
+        self._matrix = (
+            self.rows @ (sp.diags_array(self.weights) @ self.columns) if self._worth_multiplying_out() else None
+        )
+        self._ridge = self.RIDGE * self.weights.sum()
+        squared = sp.csr_array((self.rows.data**2, self.rows.indices, self.rows.indptr), shape=self.rows.shape)
+        self._inverse_diagonal = 1.0 / (squared @ self.weights + self._ridge)
         self._inverse_diagonal[self._grounds] = 0.0  # no direction ever moves a ground
+
+    def _worth_multiplying_out(self) -> bool:
+        """Whether ``A diag(w) A'`` has so few entries that it is applied faster than A twice: a grid, no Garnet."""
+        width = np.diff(self.columns.indptr).astype(np.int64)
+        return bool((width**2).sum() <= LARGEST_PRODUCT * self.columns.nnz)
 
     def _curved(self, direction: FloatArray) -> FloatArray:
         if self._matrix is not None:
@@ -261,53 +262,3 @@ class ConjugateGradientEquations(NormalEquations):
             direction *= rho / previous
             direction += z
         return x
-
-
-class Assembly:
-    """``A diag(w) A'`` for many w: its pattern, and the sparse map from w to its entries, found once.
-
-    Worth it where states have few next states in common (a grid: 13 entries a row). Elsewhere, as for a random graph,
-    the product would hold more entries than A twice over, and :meth:`matrix` returns None.
-    """
-
-    def __init__(self, rows: sp.csr_array, columns: sp.csr_array) -> None:
-        self.rows = rows
-        self._squared = sp.csr_array((rows.data**2, rows.indices, rows.indptr), shape=rows.shape)
-        width = np.diff(columns.indptr)
-        m = rows.shape[0]
-        self._map: sp.csr_array | None = None
-        if int((width.astype(np.int64) ** 2).sum()) > LARGEST_MAP * rows.nnz:
-            return
-        pattern, entry = self._entries(columns, width, m)
-        if pattern.size > rows.nnz:
-            return
-        self._indices = (pattern % m).astype(np.int32)
-        self._indptr = np.searchsorted(pattern // m, np.arange(m + 1)).astype(np.int32)
-        self._map = entry
-
-    @staticmethod
-    def _entries(columns: sp.csr_array, width: np.ndarray, m: int) -> tuple[np.ndarray, sp.csr_array]:
-        """Keys ``row * m + column`` of the entries, sorted, and the map (entries, n) that gives their values."""
-        blocks = []
-        for k in np.unique(width):  # coordinates with k rows contribute k * k entries each
-            which = np.flatnonzero(width == k)
-            place = columns.indptr[which][:, None] + np.arange(k)
-            index, value = columns.indices[place].astype(np.int64), columns.data[place]
-            key = (index[:, :, None] * m + index[:, None, :]).reshape(which.size, -1)
-            product = (value[:, :, None] * value[:, None, :]).reshape(which.size, -1)
-            blocks.append((key.ravel(), product.ravel(), np.repeat(which, k * k)))
-        key, product, coordinate = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
-        pattern, entry = np.unique(key, return_inverse=True)
-        shape = (pattern.size, columns.shape[0])
-        return pattern, sp.coo_array((product, (entry, coordinate)), shape=shape).tocsr()
-
-    def matrix(self, weights: FloatArray) -> sp.csr_array | None:
-        """The product (m, m), or None where applying A twice is cheaper."""
-        if self._map is None:
-            return None
-        m = self.rows.shape[0]
-        return sp.csr_array((self._map @ weights, self._indices, self._indptr), shape=(m, m))
-
-    def diagonal(self, weights: FloatArray) -> FloatArray:
-        """The product's diagonal (m,)."""
-        return self._squared @ weights
