@@ -35,7 +35,7 @@ IMPROVED = 0.9
 LARGEST_TRAVEL = 1.0
 """Largest KL(new || old) between the primal points of two iterations: the Hessian stays comparable within it."""
 
-ALONG_RTOL = 1e-3
+ALONG_RTOL = 0.1
 """Relative residual of the iterative solve for dv/d eta, which only steers: its error is multiplied by eta's step."""
 
 NEAR_THE_CURVE = 0.1
@@ -85,7 +85,7 @@ def quadratic_start(program: Program, equations: NormalEquations) -> DualPoint:
     base = program.divergence.conjugate(-(program.transpose @ offset))
     equations.update(base.weights, ~program.signed, _starting_shift(program, base))
     v = np.zeros(program.rhs.size) if program.start is None else program.start
-    v = v + equations.solve(program.matrix @ base.hessian(program.slack(v)), 1e-3)
+    v = v + equations.solve(program.matrix @ base.hessian(program.slack(v)), 1e-2)
     left = program.slack(v)
     gentle = float(np.ptp(left)) / LARGEST_START_SPREAD
     if program.epsilon is None:
