@@ -5,6 +5,7 @@ Shapes: S states, A actions; values (S,), action values (S, A).
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -50,13 +51,25 @@ class OptimalPolicy(NamedTuple):
 
 
 def optimal_policy(mdp: MDP) -> OptimalPolicy:
-    """Optimal policy of an MDP; see :meth:`reps_opt.MDP.solve_optimal`."""
+    """Optimal policy of an MDP; see :meth:`reps_opt.MDP.solve_optimal`.
+
+    It is found with rewards in [0, 1]: a large constant in them would drown small differences in rounding.
+    """
+    low, factor = float(mdp.rewards.min()), float(np.ptp(mdp.rewards)) or 1.0
+    scaled = copy.copy(mdp)
+    scaled.rewards = (mdp.rewards - low) / factor
     if mdp.gamma == 1:
-        return _multichain_policy_iteration(mdp)
-    start = np.zeros(mdp.n_states)
-    if mdp.n_states > markov.DIRECT_LIMIT:
-        start = _modified_policy_iteration(mdp, start)
-    return _policy_iteration(mdp, start)
+        best = _multichain_policy_iteration(scaled)
+        offset = 0.0
+    else:
+        start = np.zeros(mdp.n_states)
+        if mdp.n_states > markov.DIRECT_LIMIT:
+            start = _modified_policy_iteration(scaled, start)
+        best = _policy_iteration(scaled, start)
+        offset = low / (1 - mdp.gamma)
+    return best._replace(
+        value=factor * best.value + offset, gain=factor * best.gain + low, residual=factor * best.residual
+    )
 
 
 def _greedy(action_value: FloatArray, current: np.ndarray, tolerance: float) -> np.ndarray:

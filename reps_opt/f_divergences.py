@@ -22,10 +22,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.special import kl_div
+from scipy.special import kl_div, logsumexp
 
 from reps_opt.divergences import KL, Conjugate, Divergence
 from reps_opt.validation import FloatArray, as_scalar, read_only
+
+LARGEST_EXPONENT = 700.0
+"""Largest exponent whose exponential is finite, with room to spare."""
 
 MAX_ITERATIONS = 200
 """Newton steps for the normaliser; five to ten are usual, since they converge from one side."""
@@ -100,7 +103,8 @@ class Alpha(Divergence):
         normaliser = top - (float(xi[best]) - 1) / (self.alpha - 1)
         positive = xi > 0
         base = np.where(positive, xi, 1.0)
-        weights = np.where(positive, self.reference * base ** (1 / (self.alpha - 1) - 1), 0.0)
+        exponent = np.log(self.reference) + (1 / (self.alpha - 1) - 1) * np.log(base)
+        weights = np.where(positive, np.exp(np.minimum(exponent, LARGEST_EXPONENT)), 0.0)
         point = weights * base
         point = point / point.sum()
         return Conjugate(normaliser + self._inner(point, xi), point, weights, normaliser)
@@ -116,17 +120,18 @@ class Alpha(Divergence):
         p >= 1, and linear where one coordinate dominates: from the value that the best coordinates alone would need,
         it approaches from one side. Zeta as the unknown keeps xi accurate near the pole that alpha < 1 has.
         """
-        q, p = self.reference, 1 / (self.alpha - 1)
+        log_q, p = np.log(self.reference), 1 / (self.alpha - 1)
+        q = self.reference
         alone = float(q[best].sum()) ** (1 - self.alpha)  # zeta if the best coordinates had all the mass
         low, high = min(alone, 1.0), max(alone, 1.0)
         zeta = alone
         for _ in range(MAX_ITERATIONS):
             xi = np.maximum(zeta + shift, 0.0)
-            base = np.where(xi > 0, xi, 1.0)
-            slopes = np.where(xi > 0, q * base ** (p - 1), 0.0)
-            total = float(slopes @ base)
-            norm = total ** (1 / p)
-            step = (1 - norm) * total / (norm * float(slopes.sum()))
+            log_xi = np.log(np.where(xi > 0, xi, 1.0))
+            log_slopes = np.where(xi > 0, log_q + (p - 1) * log_xi, -np.inf)  # powers of 1e-200 have no other form
+            log_total = float(logsumexp(log_slopes + log_xi))
+            inverse_norm = math.exp(min(-log_total / p, LARGEST_EXPONENT))
+            step = (inverse_norm - 1) * math.exp(min(log_total - float(logsumexp(log_slopes)), LARGEST_EXPONENT))
             moved = min(max(zeta + step, low), high)
             if abs(moved - zeta) <= 2 * np.finfo(float).eps * zeta:
                 break

@@ -272,6 +272,7 @@ class MDP:
         if mu0 is None:
             return np.full(self.n_states, 1.0 / self.n_states)
         start = as_float_array(mu0, "mu0", (self.n_states,))
+        check_nonnegative(start, "mu0")
         return _normalised_rows(start[None, :], "mu0")[0]
 
     def _as_layout(self, layout: Sequence[str] | None) -> tuple[str, ...] | None:

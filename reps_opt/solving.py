@@ -13,6 +13,9 @@ from reps_opt.program import Program
 from reps_opt.solution import Solution
 from reps_opt.solvers.answer import Answer, Solver
 
+BREAKDOWNS = (ArithmeticError, RuntimeError, LookupError, AssertionError, np.linalg.LinAlgError)
+"""How numerical libraries, and the assumptions made of them, give way on inputs beyond double precision."""
+
 
 def solve(problem: Problem, solver: Solver | None = None, start: Solution | None = None) -> Solution:
     """Solve a problem by any route, and certify the answer from the problem's data.
@@ -47,6 +50,10 @@ def solve(problem: Problem, solver: Solver | None = None, start: Solution | None
     >>> print(solution.status, solution.policy.round(4))
     certified [[0.2802 0.7198]]
     """
+    if not isinstance(problem, Problem):
+        raise TypeError(f"problem must be a reps_opt problem such as REPS, got {type(problem).__name__}")
+    if solver is not None and (isinstance(solver, type) or not hasattr(solver, "solve")):
+        raise TypeError(f"solver must be an instance such as Newton(), got {solver!r}")
     began = time.perf_counter()
     route = problem.default_solver() if solver is None else solver
     if problem.routes is not None and not isinstance(route, problem.routes):
@@ -59,7 +66,7 @@ def solve(problem: Problem, solver: Solver | None = None, start: Solution | None
         if start is not None:
             program = problem.warm_start(program, start)
         answer = problem.closed_form(program) or _attempt(route, program)
-        solution = problem.solution(program, answer)
+        solution = _read(problem, program, answer)
     stats = {"route": type(route).__name__, **solution.stats, "seconds": time.perf_counter() - began}
     return replace(solution, stats=stats)
 
@@ -68,5 +75,17 @@ def _attempt(route: Solver, program: Program) -> Answer:
     """The route's answer, or an answer without a point that keeps what the numerical library said."""
     try:
         return route.solve(program)
-    except (ArithmeticError, RuntimeError, np.linalg.LinAlgError) as error:
-        return Answer(math.nan, None, None, f"{type(route).__name__}: {error}")
+    except BREAKDOWNS as error:
+        return _broken(type(route).__name__, error)
+
+
+def _read(problem: Problem, program: Program, answer: Answer) -> Solution:
+    """The solution; where evaluating the answer breaks down, one without a point that says so."""
+    try:
+        return problem.solution(program, answer)
+    except BREAKDOWNS as error:
+        return problem.solution(program, _broken("evaluating the answer", error))
+
+
+def _broken(where: str, error: Exception) -> Answer:
+    return Answer(math.nan, None, None, f"{where} broke down: {error or type(error).__name__}")

@@ -121,8 +121,8 @@ def as_scalar(
     Traceback (most recent call last):
     ValueError: epsilon must be >= 0, got -0.5
     """
-    is_number = isinstance(value, numbers.Real) or (isinstance(value, np.ndarray) and value.ndim == 0)
-    if not is_number or isinstance(value, bool | np.bool_):
+    is_array = isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "iuf"
+    if not (is_array or isinstance(value, numbers.Real)) or isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} must be a real number, got {type(value).__name__}")
     number = float(value)
     inside = (number > low if low_open else number >= low) and number <= high

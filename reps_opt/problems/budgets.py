@@ -93,7 +93,10 @@ class Budgets:
             bounds=[(0, None)] * n + [(None, None)],
             method="highs",
         )
+        if result.x is None or result.ineqlin.marginals is None:
+            raise RuntimeError(f"HiGHS: {result.message}")
         prices = np.maximum(-result.ineqlin.marginals, 0.0)
+        prices = prices if prices.sum() > 0 else np.ones_like(prices)
         point = np.maximum(result.x[:n], 0.0)
         return prices / prices.sum(), reduction.occupancy(reduction.conditional(point), reduction.state_sums(point))
 

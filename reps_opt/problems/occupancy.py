@@ -249,19 +249,23 @@ class OccupancyProblem(Problem):
         if self.budgets is not None:
             limit = highs_limit(program)
             return limit or LinearLimit(self.anchor, np.zeros(program.rhs.size), program.divergence.value(self.anchor))
-        optimum, _ = reduction.optimum()
-        slack = program.slack(optimum.value)
-        unit = max(float(np.ptp(program.objective)), 1e-3 * float(np.abs(optimum.value).max()))
-        tight = slack >= slack.max() - TIGHT * unit
+        low, factor = float(program.objective.min()), float(np.ptp(program.objective)) or 1.0
+        optimum, greedy = reduction.optimum((self.mdp.rewards.ravel() - low) / factor)
+        slack = (program.objective - low) / factor - program.transpose @ optimum.value
+        tight = slack >= slack.max() - TIGHT * max(1.0, 1e-3 * float(np.abs(optimum.value).max()))
         point = self._nearest_on_face(reduction, tight)
-        return LinearLimit(point, optimum.value, program.divergence.value(point))
+        if point is None:  # rounding left no closed face: the optimal policy itself is one
+            near = (optimum.gain >= optimum.gain.max() - TIGHT).astype(np.float64)
+            point = reduction.occupancy(greedy, near)
+        return LinearLimit(point, factor * optimum.value, program.divergence.value(point))
 
-    def _nearest_on_face(self, reduction: Reduction, tight: np.ndarray) -> FloatArray:
-        """Point (n,) closest to the reference among those with mass on the tight pairs (n,) only."""
+    def _nearest_on_face(self, reduction: Reduction, tight: np.ndarray) -> FloatArray | None:
+        """Point (n,) closest to the reference among those with mass on the tight pairs (n,) only; None if none has."""
         allowed = np.zeros(self.mdp.rewards.size, dtype=bool)
         allowed[reduction.pairs[tight]] = True
         face = reduce(self.mdp, allowed)
-        assert face is not None
+        if face is None:
+            return None
         answer = self._project(face)
         assert answer.point is not None
         point = np.zeros(reduction.pairs.size)
@@ -411,6 +415,8 @@ class REPS(OccupancyProblem):
         return self._weights > 0
 
     def _divergence(self, reduction: Reduction) -> Divergence:
+        if self.epsilon == math.inf and self.entropy is None:
+            return KL(self._weights[reduction.pairs])  # no ball: it only picks the nearest of equally good answers
         if self.entropy is not None:
             assert self.epsilon is not None
             return EntropyBoundedKL(self._weights[reduction.pairs], self.entropy, self.epsilon)

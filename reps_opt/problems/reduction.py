@@ -132,7 +132,8 @@ class Reduction:
         The shift is free: a constant added to the value changes nothing in the dual.
         """
         policy = weights / self.state_sums(weights)[self.pair_state]
-        reward = self.state_sums(policy * self.mdp.rewards.ravel()[self.pairs])
+        rewards = self.mdp.rewards.ravel()[self.pairs]
+        reward = self.state_sums(policy * (rewards - rewards.min()))
         value = markov.discounted_solve(self.chain(policy), self.mdp.gamma, reward)
         return value - value.mean()
 

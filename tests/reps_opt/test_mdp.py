@@ -167,7 +167,7 @@ def changed(array: np.ndarray, index: tuple, value: float) -> np.ndarray:
         ({"gamma": float("nan")}, ValueError, "gamma must be"),
         ({"gamma": "0.9"}, TypeError, "gamma must be a real number"),
         ({"mu0": [0.5, 0.6]}, ValueError, "mu0 must sum to one"),
-        ({"mu0": [1.5, -0.5]}, ValueError, r"mu0\[0, 1\] is -0.5|mu0\[1\]"),
+        ({"mu0": [1.5, -0.5]}, ValueError, r"mu0\[1\] is -0.5"),
         ({"mu0": [1.0]}, ValueError, r"mu0 must have shape \(2\)"),
         ({"layout": ["ab", "c"]}, ValueError, "layout must be equal-length strings"),
     ],

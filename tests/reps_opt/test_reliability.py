@@ -353,3 +353,55 @@ def test_a_fixed_temperature_is_the_ball_it_reaches(gamma: float, temperature: f
     ball = solve(REPS(mdp, uniform(mdp), penalised.kl))
     np.testing.assert_allclose(ball.occupancy, penalised.occupancy, atol=max(1e-6, ACCURACY[route]))
     assert penalised.objective == pytest.approx(ball.objective - temperature * ball.kl, abs=1e-6)
+
+
+class TestFoundByTrying:
+    """Inputs that once broke the library, kept."""
+
+    @pytest.mark.parametrize("gamma", [0.9999, 0.999999])
+    @pytest.mark.parametrize("seed", range(3))
+    def test_shifted_rewards_at_long_horizons(self, gamma: float, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        mdp = MDP(rng.dirichlet(np.ones(4), (4, 3)), rng.random((4, 3)) + 1e6, gamma)
+        for problem in (LinearProgram(mdp), REPS(mdp, uniform(mdp), 5.0), REPS(mdp, uniform(mdp), 0.1)):
+            assert solve(problem).status is Status.CERTIFIED
+
+    def test_rewards_that_differ_by_a_billionth_of_their_size(self) -> None:
+        P = np.array([[[0.0, 1], [0, 1]], [[1, 0], [1, 0]]])
+        mdp = MDP(P, [[1 + 1e-9, 1], [1, 1 + 2e-9]], 1.0)
+        assert solve(REPS(mdp, np.ones((2, 2)), math.inf)).status is Status.CERTIFIED
+
+    @pytest.mark.parametrize("divergence", ["chi2", "reverse_kl", ("alpha", 0.5), ("alpha", -1)])
+    @pytest.mark.parametrize("least", [1e-30, 1e-100, 1e-200])
+    def test_tiny_references_of_f_divergences_are_certified_or_say_so(self, divergence: object, least: float) -> None:
+        mdp = MDP(np.full((2, 2, 2), 0.5), [[0, 1], [1, 0.0]], 0.9)
+        solution = solve(REPS(mdp, [[1, least], [1, 1]], 0.5, divergence=divergence))  # type: ignore[arg-type]
+        assert solution.has_point
+        assert solution.status is Status.CERTIFIED or "gap" in solution.message
+
+    def test_an_infinite_radius_is_the_linear_program_for_every_divergence(self) -> None:
+        P = np.zeros((3, 2, 3))
+        P[:, :, 0] = 1
+        mdp = MDP(P, np.arange(6.0).reshape(3, 2), 0.9, [1, 0, 0])
+        for divergence in ("kl", "chi2", "reverse_kl", ("alpha", 0.5)):
+            solution = solve(REPS(mdp, np.ones((3, 2)), math.inf, divergence=divergence))  # type: ignore[arg-type]
+            assert solution.status is Status.CERTIFIED
+            assert solution.objective == pytest.approx(1.0)
+
+    def test_couplings_beyond_double_precision_do_not_raise(self) -> None:
+        from reps_opt import ConditionalREPS
+
+        mdp = MDP(np.array([[[1, 1e-17]], [[1e-17, 1]]]), [[0.0], [1.0]], 1.0)
+        solution = solve(ConditionalREPS(mdp, np.ones((2, 1)), 0.1))
+        assert solution.status is Status.FAILED
+        assert "broke down" in solution.message
+
+    def test_what_is_not_a_problem_or_a_solver_is_named(self) -> None:
+        problem = REPS(envs.two_state(), np.ones((2, 2)), 0.1)
+        with pytest.raises(TypeError, match="problem must be"):
+            solve("REPS")  # type: ignore[arg-type]
+        for solver in (Newton, "newton"):
+            with pytest.raises(TypeError, match="solver must be an instance"):
+                solve(problem, solver)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="epsilon must be a real number"):
+            REPS(envs.two_state(), np.ones((2, 2)), np.array(True))  # type: ignore[arg-type]
