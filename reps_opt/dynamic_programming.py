@@ -111,7 +111,7 @@ def _modified_policy_iteration(mdp: MDP, value: FloatArray) -> FloatArray:
         before, actions = actions, error.argmax(axis=1)
         moving = np.count_nonzero(actions != before) > MOVING * mdp.n_states
         step = error[np.arange(mdp.n_states), actions]
-        if np.ptp(step) <= 1e-9 * scale:
+        if np.ptp(step) <= 1e-7 * scale:
             return value + step.mean() / (1 - mdp.gamma)
         chain = mdp._chain(one_hot[actions])
         for _ in range(MOVING_SWEEPS if moving else SETTLED_SWEEPS):
