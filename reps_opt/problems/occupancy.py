@@ -1,4 +1,4 @@
-"""Exact problems over the occupancy measure of a finite MDP: REPS and the linear program.
+"""What exact problems over the occupancy measure of a finite MDP share.
 
 Shapes: S states, A actions; n pairs and m states that can carry mass (:mod:`reps_opt.problems.reduction`).
 """
@@ -14,14 +14,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from reps_opt.divergences import KL, Divergence, NoBall
-from reps_opt.entropy_bound import EntropyBoundedKL
-from reps_opt.f_divergences import Factory, divergence_factory
 from reps_opt.mdp import MDP
 from reps_opt.problem import Problem
-from reps_opt.problems.budgets import Budgets, Cheapest, as_budgets
+from reps_opt.problems.budgets import Budgets, Cheapest
 from reps_opt.problems.occupancy_solution import OccupancySolution
 from reps_opt.problems.readback import read_answer, read_infeasible
-from reps_opt.problems.reduction import CONSISTENT, Reduction, reduce, refill_underflow
+from reps_opt.problems.reduction import CONSISTENT, Reduction, reduce
 from reps_opt.program import Centre, LinearLimit, Program, Scale
 from reps_opt.solution import Solution
 from reps_opt.solvers.answer import Answer
@@ -317,151 +315,3 @@ class OccupancyProblem(Problem):
         assert self.reduction is not None
         rows = {"budgets": self.budgets.original(self.reduction.pairs)}
         return pose(replace(self.program, inequalities=rows), side).problem
-
-
-class REPS(OccupancyProblem):
-    r"""Relative entropy policy search on a finite MDP.
-
-    .. math::
-        \max_p\; \langle p, r\rangle \quad\text{s.t.}\quad
-        \textstyle\sum_a p(s',a) = (1-\gamma)\mu_0(s') + \gamma\sum_{s,a} p(s,a) P(s'|s,a) \;[V],\quad
-        \sum p = 1\;[\lambda],\quad KL(p\|q) \le \epsilon\;[\eta]
-
-    .. math::
-        \min_{\eta, V}\; g = \eta\epsilon + (1-\gamma)\mu_0'V
-        + \eta\log\textstyle\sum_{s,a} q\, e^{\delta_V/\eta},
-        \qquad \delta_V = r + \gamma P V - V, \qquad p \propto q\, e^{\delta_V/\eta}
-
-    With ``mdp.gamma == 1`` the flow is stationary: its right-hand side is zero, and ``mu0`` plays no part.
-
-    Parameters
-    ----------
-    mdp
-        The :class:`~reps_opt.MDP`.
-    reference
-        q (S, A): where the data come from, for instance ``mdp.occupancy(policy)``. Non-negative, of any positive sum
-        (visit counts are fine): it is scaled to sum one. Pairs where it is zero stay at zero, except that states which
-        a flow-consistent reference leads to, and whose mass has underflowed, count with mass 1e-300.
-    epsilon
-        Radius of the ball, in nats: 0 leaves the reference, infinity makes the linear program.
-    temperature
-        Instead of ``epsilon``: a fixed eta > 0, in reward units a nat (penalty form).
-    costs
-        Further rewards to be bounded (K, S, A), or a list of K arrays (S, A): rows ``<p, c_k> <= d_k`` [nu_k >= 0].
-    budgets
-        d (K,), one for each cost, on the scale of the mean reward ``<p, r>``.
-    divergence
-        What takes the place of KL in the ball: ``"kl"``, ``"chi2"``, ``"reverse_kl"``, ``("alpha", a)``, or a callable
-        that makes a :class:`~reps_opt.divergences.Divergence` from its reference;
-        see :mod:`reps_opt.f_divergences`.
-    entropy
-        Least entropy of the new state-action distribution, in nats: a second ball, around the uniform distribution.
-        ``duals["entropy"]`` is its price, what a nat of it costs; ``certificate.kl`` is then the larger of KL and
-        ``entropy + epsilon - H(p)``, see :mod:`reps_opt.entropy_bound`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For a reference of the wrong shape or dtype, with NaN, negative entries or sum zero; a negative or NaN
-        epsilon; epsilon and temperature both given, or neither; costs and budgets that do not fit.
-
-    References
-    ----------
-    Altman (1999), *Constrained Markov decision processes*, chapter 3 (budgets).
-    Belousov, Peters (2017), *f-Divergence constrained policy improvement*, equation 9.
-    Peters, Muelling, Altun (2010), *Relative entropy policy search*, equations 1-6 (the dual is their equation 8,
-    for average reward).
-
-    Examples
-    --------
-    >>> from reps_opt import MDP, REPS, solve
-    >>> mdp = MDP.from_gymnasium("FrozenLake-v1", gamma=0.99)
-    >>> q = mdp.occupancy(mdp.uniform_policy())
-    >>> solution = solve(REPS(mdp, reference=q, epsilon=0.5))
-    >>> print(solution.status, round(solution.kl, 9), solution.certificate.gap < 1e-8)
-    certified 0.5 True
-    >>> solution.objective > mdp.expected_return(mdp.uniform_policy())
-    True
-    """
-
-    def __init__(
-        self,
-        mdp: MDP,
-        reference: ArrayLike,
-        epsilon: float | None = None,
-        costs: ArrayLike | None = None,
-        budgets: ArrayLike | None = None,
-        temperature: float | None = None,
-        divergence: str | tuple[str, float] | Factory = "kl",
-        entropy: float | None = None,
-    ) -> None:
-        self.mdp = mdp
-        self.reference = as_reference(reference, mdp)
-        self.epsilon, self.temperature = as_radius(epsilon, temperature)
-        self.budgets = as_budgets(costs, budgets, mdp.rewards.shape)
-        self._factory = divergence_factory(divergence)
-        if entropy is not None:
-            self.entropy = as_scalar(entropy, "entropy")
-            if self.epsilon is None or self.epsilon == math.inf or self._factory is not KL:
-                raise ValueError("entropy bounds a KL ball: it needs a finite epsilon and no other divergence")
-
-    @cached_property
-    def _weights(self) -> FloatArray:
-        """The reference (S*A,) with the states that it lost to underflow given the least mass there is."""
-        assert self.reference is not None
-        return refill_underflow(self.mdp, self.reference).ravel()
-
-    def _allowed(self) -> np.ndarray:
-        return self._weights > 0
-
-    def _divergence(self, reduction: Reduction) -> Divergence:
-        if self.epsilon == math.inf and self.entropy is None:
-            return KL(self._weights[reduction.pairs])  # no ball: it only picks the nearest of equally good answers
-        if self.entropy is not None:
-            assert self.epsilon is not None
-            return EntropyBoundedKL(self._weights[reduction.pairs], self.entropy, self.epsilon)
-        return self._factory(self._weights[reduction.pairs])
-
-
-class LinearProgram(OccupancyProblem):
-    r"""The linear program of an MDP: the best occupancy, with no ball around any data.
-
-    .. math:: \max_p\; \langle p, r\rangle \quad\text{s.t.}\quad \text{flow}\;[V],
-              \quad \textstyle\sum p = 1\;[\lambda],\quad p \ge 0
-
-    Its multiplier V is the optimal value function in every state that matters, and eta is zero. Actions that are
-    equally good are taken with equal probability.
-
-    Parameters
-    ----------
-    mdp
-        The :class:`~reps_opt.MDP`. With ``gamma == 1`` the stationary distribution may choose its end component.
-    costs, budgets
-        Rows ``<p, c_k> <= d_k`` [nu_k >= 0], as in :class:`REPS`. A policy that keeps them may have to randomise, in
-        at most as many states as there are budgets; HiGHS finds it.
-
-    References
-    ----------
-    Puterman (1994), *Markov decision processes*, sections 6.9 and 8.8.
-
-    Examples
-    --------
-    >>> from reps_opt import MDP, LinearProgram, solve
-    >>> mdp = MDP.from_gymnasium("FrozenLake-v1", gamma=0.99)
-    >>> solution = solve(LinearProgram(mdp))
-    >>> bool(abs(solution.value - mdp.solve_optimal().value).max() < 1e-9)
-    True
-    """
-
-    def __init__(self, mdp: MDP, costs: ArrayLike | None = None, budgets: ArrayLike | None = None) -> None:
-        self.mdp = mdp
-        self.budgets = as_budgets(costs, budgets, mdp.rewards.shape)
-
-    def _allowed(self) -> np.ndarray:
-        return np.ones(self.mdp.rewards.size, dtype=bool)
-
-    def _divergence(self, reduction: Reduction) -> Divergence:
-        return NoBall(reduction.pairs.size)
-
-    def _nearest_on_face(self, reduction: Reduction, tight: np.ndarray) -> FloatArray:
-        return tight / np.count_nonzero(tight)
