@@ -231,6 +231,11 @@ class MDP:
         probabilities = self.as_policy(policy)
         return self.state_distribution(probabilities)[:, None] * probabilities
 
+    def flow_residual(self, occupancy: FloatArray) -> FloatArray:
+        """What a distribution (S, A) misses of the flow, (S,): ``sum_a p - (1 - gamma) mu0 - gamma P'p``."""
+        inflow = self.transitions.T @ occupancy.ravel()
+        return occupancy.sum(axis=1) - (1 - self.gamma) * self.mu0 - self.gamma * inflow
+
     def expected_return(self, policy: ArrayLike) -> float:
         """Mean reward under the policy's occupancy: ``(1 - gamma) mu0.V``, or the average reward from ``mu0``."""
         return float(np.sum(self.occupancy(policy) * self.rewards))

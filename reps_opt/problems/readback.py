@@ -220,8 +220,7 @@ def _certify(
 ) -> Certificate:
     """Residuals on the whole MDP, not only on the pairs kept; gap in units of the reward range."""
     mdp = problem.mdp
-    inflow = mdp.transitions.T @ occupancy.ravel()
-    missing = occupancy.sum(axis=1) - (1 - mdp.gamma) * mdp.mu0 - mdp.gamma * inflow
+    missing = mdp.flow_residual(occupancy)
     beyond = 0.0 if problem.budgets is None else np.maximum(problem.budgets.excess(occupancy), 0.0).sum()
     lower = program.score(point)
     return Certificate(

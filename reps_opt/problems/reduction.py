@@ -171,9 +171,7 @@ def refill_underflow(mdp: MDP, reference: FloatArray) -> FloatArray:
     represented. Without it every pair on the way there would have to be ruled out.
     """
     silent: BoolArray = np.all(reference == 0, axis=1)
-    inflow = mdp.transitions.T @ reference.ravel()
-    missing = reference.sum(axis=1) - (1 - mdp.gamma) * mdp.mu0 - mdp.gamma * inflow
-    if not silent.any() or np.abs(missing).sum() > CONSISTENT:
+    if not silent.any() or np.abs(mdp.flow_residual(reference)).sum() > CONSISTENT:
         return reference
     pairs = (reference > 0) | silent[:, None]
     led_to = reachable_states(state_graph(mdp.transitions, pairs.ravel()), ~silent)

@@ -78,11 +78,13 @@ def scaled_cholesky(
             np.fill_diagonal(matrix, np.diag(matrix) + ridge)
 
 
+def product_diagonal(rows: sp.csr_array, weights: FloatArray) -> FloatArray:
+    """Diagonal (m,) of ``A diag(w) A'``, without the product."""
+    return sp.csr_array((rows.data**2, rows.indices, rows.indptr), shape=rows.shape) @ weights
+
+
 def _for_many_rows(program: Program) -> str:
-    squared = sp.csr_array(
-        (program.matrix.data**2, program.matrix.indices, program.matrix.indptr), shape=program.matrix.shape
-    )
-    masses = squared @ program.divergence.reference
+    masses = product_diagonal(program.matrix, program.divergence.reference)
     return "cg" if program.mass_implied and masses.min() > NEXT_TO_NOTHING else "sparse"
 
 
@@ -220,8 +222,7 @@ class ConjugateGradientEquations(NormalEquations):
             self.rows @ (sp.diags_array(self.weights) @ self.columns) if self._worth_multiplying_out() else None
         )
         self._ridge = self.RIDGE * self.weights.sum()
-        squared = sp.csr_array((self.rows.data**2, self.rows.indices, self.rows.indptr), shape=self.rows.shape)
-        self._inverse_diagonal = 1.0 / (squared @ self.weights + self._ridge)
+        self._inverse_diagonal = 1.0 / (product_diagonal(self.rows, self.weights) + self._ridge)
         self._inverse_diagonal[self._grounds] = 0.0  # no direction ever moves a ground
 
     def _worth_multiplying_out(self) -> bool:

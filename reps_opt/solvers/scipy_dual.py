@@ -26,7 +26,7 @@ from reps_opt.solvers.newton import (
     quadratic_start,
     require_simplex,
 )
-from reps_opt.solvers.normal_equations import normal_equations
+from reps_opt.solvers.normal_equations import normal_equations, product_diagonal
 from reps_opt.validation import FloatArray, as_count, as_scalar
 
 WITH_HESSIAN = ("trust-exact", "dogleg", "trust-constr")
@@ -279,8 +279,7 @@ def _whitening(program: Program, origin: DualPoint) -> Any:
     if program.divergence.truncates:
         weights = weights + DAMPING * program.divergence.reference
     if program.rhs.size > WHITENED_LIMIT and sp.issparse(program.matrix):
-        squared = program.matrix.multiply(program.matrix)
-        diagonal = squared @ weights
+        diagonal = product_diagonal(program.matrix, weights)
         return sp.diags_array(1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0)))
     if sp.issparse(program.matrix):
         spread = (program.matrix @ sp.diags_array(weights) @ program.transpose).toarray()
