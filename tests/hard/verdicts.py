@@ -37,14 +37,14 @@ class Verdict:
     confirmed: str = ""
 
 
-class Wrong(Exception):
+class WrongError(Exception):
     """The answer is contradicted by the data."""
 
 
 def demand(value: float, limit: float, what: str) -> None:
-    """Raise Wrong unless ``value <= limit``."""
+    """Raise WrongError unless ``value <= limit``."""
     if not value <= limit:
-        raise Wrong(f"{what}: {value:.3e} > {limit:.1e}")
+        raise WrongError(f"{what}: {value:.3e} > {limit:.1e}")
 
 
 def judge(recipe: Recipe, solution: Solution) -> Verdict:
@@ -58,7 +58,7 @@ def judge(recipe: Recipe, solution: Solution) -> Verdict:
             return Verdict(kind, solution.message, check(recipe, solution))
         if solution.status is Status.INFEASIBLE:
             return Verdict(kind, solution.message, _infeasible(recipe, solution))
-    except Wrong as error:
+    except WrongError as error:
         return Verdict("wrong", f"{solution.status}, but {error}")
     return Verdict(kind, solution.message)
 
@@ -228,7 +228,9 @@ def _carries_nothing(data: _Pairs, dead: np.ndarray) -> bool:
         return True
     bounds = [(0, None) if allowed else (0, 0) for allowed in data.q > 0]
     A = np.vstack([data.flow / data.weight[:, None], np.ones((1, data.q.size))])
-    found = linprog(-dead.astype(float), A_eq=A, b_eq=np.append(data.start / data.weight, 1.0), bounds=bounds, method="highs")
+    found = linprog(
+        -dead.astype(float), A_eq=A, b_eq=np.append(data.start / data.weight, 1.0), bounds=bounds, method="highs"
+    )
     return found.status == 0 and -found.fun <= 1e-9
 
 
@@ -290,7 +292,7 @@ def _better_point(solution: Any, data: _Pairs, objective: float) -> str:
 
 def _infeasible(recipe: Recipe, solution: Any) -> str:
     if recipe.family == "horizon":
-        raise Wrong("the reference itself is feasible")
+        raise WrongError("the reference itself is feasible")
     if recipe.family == "step":
         return _no_step(recipe, solution)
     if recipe.family in ("samples", "episodic"):
@@ -299,16 +301,17 @@ def _infeasible(recipe: Recipe, solution: Any) -> str:
         x = cp.Variable(int(kept.sum()), nonneg=True)
         least = _optimum(cp.Minimize(cp.sum(cp.rel_entr(x, base[kept]))), [psi[kept].T @ x == 0, cp.sum(x) == 1])
         return _least_radius(recipe, least)
-    if recipe.family in ("reps", "f-divergence", "temperature", "conditional", "linear"):
-        if recipe.reference != "inconsistent" or recipe.family in ("conditional", "linear"):
-            raise Wrong("the reference itself is feasible")
+    if recipe.family in ("conditional", "linear") or (
+        recipe.family != "budgets" and recipe.reference != "inconsistent"
+    ):
+        raise WrongError("the reference itself is feasible")
     x, divergence, rows = _posed(solution, _pairs(solution))
     least = _optimum(cp.Minimize(0 if divergence is None else divergence), rows)
     return _least_radius(recipe, least, solution.problem)
 
 
 def _least_radius(recipe: Recipe, least: float, problem: Any = None) -> str:
-    """Raise Wrong where the conic solver's smallest divergence is well inside the ball."""
+    """Raise WrongError where the conic solver's smallest divergence is well inside the ball."""
     if math.isnan(least):
         return "nothing"
     epsilon = recipe.epsilon if problem is None or problem.epsilon is not None else math.inf
