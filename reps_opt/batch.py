@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from reps_opt.storage import atomic_write
 from reps_opt.validation import FloatArray, as_float_array, read_only
 
 FORMAT = "reps_opt.Batch/1"
@@ -158,16 +158,8 @@ class Batch:
         target = target if target.suffix == ".npz" else target.with_name(target.name + ".npz")
         arrays = {name: getattr(self, name) for name in (*ROWS, "start_states")}
         header = json.dumps({"format": FORMAT, "info": self.info})
-        handle, temporary = tempfile.mkstemp(dir=target.parent, suffix=".npz.tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez_compressed(file, header=np.frombuffer(header.encode(), dtype=np.uint8), **arrays)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, target)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with atomic_write(target) as file:
+            np.savez_compressed(file, header=np.frombuffer(header.encode(), dtype=np.uint8), **arrays)
         return target
 
     @classmethod
