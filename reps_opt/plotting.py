@@ -31,6 +31,12 @@ if TYPE_CHECKING:
     import matplotlib.axes
     import matplotlib.figure
 
+MOST_COLOURS = 6
+"""Actions up to which states are coloured by the most probable one."""
+
+MOST_POINTS = 5_000
+"""Points of a scatter plot; of more, evenly spaced ones are drawn."""
+
 DIRECTIONS = {(-1, 0): "←", (0, 1): "↓", (1, 0): "→", (0, -1): "↑", (0, 0): "·"}
 
 
@@ -80,10 +86,18 @@ def text_map(solution: OccupancySolution, digits: int = 3) -> str:
 
 @singledispatch
 def draw(result: Result) -> matplotlib.figure.Figure:
-    """Draw a result of any kind; its summary alone where the kind has no drawing of its own."""
-    figure, axes = _panels(1)
+    """Draw a result of any kind; its summary alone where the kind has no drawing of its own, or there is no point."""
+    figure, axes = _panels(1, width=6.0)
     _draw_summary(axes[0], result)
+    _entitle(figure, result.title)
     return figure
+
+
+def _entitle(figure: matplotlib.figure.Figure, title: str) -> None:
+    """The title above all panels, broken to the figure's width."""
+    import textwrap
+
+    figure.suptitle(textwrap.fill(title, int(10 * figure.get_figwidth())), fontsize="medium")
 
 
 def _panels(n: int, width: float = 4.2, height: float = 3.8) -> tuple[matplotlib.figure.Figure, Any]:
@@ -97,6 +111,8 @@ def _panels(n: int, width: float = 4.2, height: float = 3.8) -> tuple[matplotlib
 @draw.register(OccupancySolution)
 def plot_solution(solution: OccupancySolution) -> matplotlib.figure.Figure:
     """Value with policy, new state distribution, weights p/q and duals, in four panels."""
+    if not solution.has_point:
+        return draw.dispatch(Result)(solution)
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(2, 2, figsize=(10, 8), layout="constrained")
@@ -105,18 +121,17 @@ def plot_solution(solution: OccupancySolution) -> matplotlib.figure.Figure:
     _draw_states(axes[0, 1], mdp, solution.state_distribution, "new state distribution")
     _draw_weights(axes[1, 0], solution)
     _draw_summary(axes[1, 1], solution)
-    figure.suptitle(solution.title)
+    _entitle(figure, solution.title)
     return figure
 
 
 def _draw_states(
     axis: matplotlib.axes.Axes, mdp: MDP, values: FloatArray, title: str, policy: FloatArray | None = None
 ) -> None:
-    """One number a state: on the map as a heat map with the policy's arrows, otherwise against the state index."""
+    """One number a state: on the map as a heat map with the policy's arrows, otherwise against the index, by action."""
     axis.set_title(title)
     if mdp.layout is None:
-        axis.plot(np.arange(mdp.n_states), values, ".")
-        axis.set_xlabel("state")
+        _draw_points(axis, values, policy)
         return
     grid = values.reshape(len(mdp.layout), -1)
     image = axis.imshow(np.ma.masked_invalid(grid), cmap="viridis")
@@ -129,6 +144,19 @@ def _draw_states(
             axis.text(x - 0.42, y - 0.28, letter, color="white", fontsize=8)
     if policy is not None:
         _draw_policy(axis, mdp, policy, np.isfinite(values))
+
+
+def _draw_points(axis: matplotlib.axes.Axes, values: FloatArray, policy: FloatArray | None) -> None:
+    """Values (S,) against the state's index, coloured by the policy's most probable action where there are few."""
+    states = np.arange(values.size)
+    axis.set_xlabel("state")
+    if policy is None or policy.shape[1] > MOST_COLOURS:
+        axis.plot(states, values, ".")
+        return
+    best = policy.argmax(axis=1)
+    for action in range(policy.shape[1]):
+        axis.plot(states[best == action], values[best == action], ".", label=f"action {action}")
+    axis.legend(fontsize="small")
 
 
 def _draw_policy(axis: matplotlib.axes.Axes, mdp: MDP, policy: FloatArray, known: BoolArray) -> None:
@@ -186,6 +214,8 @@ def _draw_summary(axis: matplotlib.axes.Axes, result: Result) -> None:
 @draw.register(FiniteHorizonSolution)
 def plot_time_indexed(solution: FiniteHorizonSolution) -> matplotlib.figure.Figure:
     """Values and new state distribution over time, and what each step's ball reached and costs."""
+    if not solution.has_point:
+        return draw.dispatch(Result)(solution)
     import matplotlib.pyplot as plt
     from scipy.special import rel_entr
 
@@ -205,13 +235,15 @@ def plot_time_indexed(solution: FiniteHorizonSolution) -> matplotlib.figure.Figu
     axes[2].set(title="divergence of each step, in nats" + ("; eta (right)" if np.ndim(solution.eta) else ""))
     axes[2].set_xlabel("step t")
     axes[2].legend(fontsize="small")
-    figure.suptitle(solution.title)
+    _entitle(figure, solution.title)
     return figure
 
 
 @draw.register(SampleSolution)
 def plot_samples(solution: SampleSolution) -> matplotlib.figure.Figure:
     """How far the weights concentrate, which rewards they prefer, and the numbers."""
+    if not solution.has_point:
+        return draw.dispatch(Result)(solution)
     figure, axes = _panels(3)
     weights, rewards = solution.weights("mean"), np.asarray(solution.problem.rewards)
     share = np.arange(1, weights.size + 1) / weights.size
@@ -226,12 +258,8 @@ def plot_samples(solution: SampleSolution) -> matplotlib.figure.Figure:
     if weights.max() > 100:
         axes[1].set_yscale("symlog", linthresh=1e-3)
     _draw_summary(axes[2], solution)
-    figure.suptitle(solution.title)
+    _entitle(figure, solution.title)
     return figure
-
-
-MOST_POINTS = 5_000
-"""Points of a scatter plot; of more, evenly spaced ones are drawn."""
 
 
 def _thinned(n: int) -> slice:
@@ -250,7 +278,7 @@ def plot_step(solution: StepSolution) -> matplotlib.figure.Figure:
     axes[0].axhline(0.0, color="grey", linewidth=0.8)
     axes[0].legend(fontsize="small")
     _draw_summary(axes[1], solution)
-    figure.suptitle(solution.title)
+    _entitle(figure, solution.title)
     return figure
 
 
@@ -260,13 +288,15 @@ def plot_update(update: PolicyUpdate) -> matplotlib.figure.Figure:
     if update.solution is None:
         return draw.dispatch(Result)(update)
     figure = plot_step(update.solution)
-    figure.suptitle(f"{update.title}: {update.rows()[0][1]}")
+    _entitle(figure, f"{update.title}: {update.rows()[0][1]}")
     return figure
 
 
 @draw.register(PolicySolution)
 def plot_policy_step(solution: PolicySolution) -> matplotlib.figure.Figure:
     """Advantages with the new policy, where its states move to, what its model left out, and the numbers."""
+    if not solution.has_point:
+        return draw.dispatch(Result)(solution)
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(2, 2, figsize=(10, 8), layout="constrained")
@@ -276,7 +306,7 @@ def plot_policy_step(solution: PolicySolution) -> matplotlib.figure.Figure:
     _draw_states(axes[0, 1], mdp, moved, "change of the state distribution")
     _draw_gains(axes[1, 0], solution.comparison)
     _draw_summary(axes[1, 1], solution)
-    figure.suptitle(solution.title)
+    _entitle(figure, solution.title)
     return figure
 
 
@@ -285,12 +315,17 @@ def _draw_gains(axis: matplotlib.axes.Axes, compared: PolicyComparison) -> None:
     bars = {
         "gain": compared.gain,
         "surrogate": compared.surrogate,
-        "TRPO's bound": compared.trpo_bound,
-        "CPO's bound": compared.cpo_bound,
+        "TRPO\nbound": compared.trpo_bound,
+        "CPO\nbound": compared.cpo_bound,
     }
     drawn = {name: value for name, value in bars.items() if np.isfinite(value)}
     axis.bar(list(drawn), list(drawn.values()), color=["C2", "C0", "C7", "C7"][: len(drawn)])
     axis.axhline(0.0, color="black", linewidth=0.8)
+    reach = max(abs(compared.gain), abs(compared.surrogate)) or 1.0
+    axis.set_ylim(-1.3 * reach, 1.3 * reach)  # the bounds are often below: their numbers tell
+    for place, value in enumerate(drawn.values()):
+        height = np.clip(value, -1.2 * reach, 1.1 * reach)
+        axis.text(place, height, f"{value:.3g}", ha="center", va="bottom", fontsize="small")
     axis.set_title("gain in mean reward")
     axis.tick_params(axis="x", labelsize="small")
 
@@ -306,6 +341,7 @@ def plot_comparison(compared: PolicyComparison) -> matplotlib.figure.Figure:
     axes[1].set(title="divergences", xlabel="nats")
     axes[1].invert_yaxis()
     _draw_summary(axes[2], compared)
+    _entitle(figure, compared.title)
     return figure
 
 
@@ -313,7 +349,7 @@ def plot_comparison(compared: PolicyComparison) -> matplotlib.figure.Figure:
 def plot_iteration(step: Iteration) -> matplotlib.figure.Figure:
     """The comparison of one update."""
     figure = plot_comparison(step.comparison)
-    figure.suptitle(step.title)
+    _entitle(figure, step.title)
     return figure
 
 
@@ -333,7 +369,7 @@ def plot_history(history: History) -> matplotlib.figure.Figure:
     for axis in axes[1:]:
         if history:
             axis.legend(fontsize="small")
-    figure.suptitle(history.title)
+    _entitle(figure, history.title)
     return figure
 
 
@@ -350,5 +386,5 @@ def plot_online_run(run: OnlineRun) -> matplotlib.figure.Figure:
     axes[1].set(title="loss an episode", xlabel="episode")
     for axis in axes:
         axis.legend(fontsize="small")
-    figure.suptitle(run.title)
+    _entitle(figure, run.title)
     return figure
