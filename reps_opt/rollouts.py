@@ -248,7 +248,7 @@ def _step_singly(task: Task, root: np.random.SeedSequence, first: int, last: int
             if terminated or cut:
                 break
         columns = [np.array(column) for column in zip(*rows, strict=True)]
-        parts.append(Rows(*columns, episode=np.full(len(rows), number)))
+        parts.append(Rows(*[*columns, np.full(len(rows), number)]))
     return _in_order(parts)
 
 
