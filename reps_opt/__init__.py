@@ -24,6 +24,7 @@ _ORIGIN = {
     "REPS": ".problems.reps",
     "SampleREPS": ".problems.samples",
     "Solution": ".solution",
+    "rollout": ".rollouts",
     "solve": ".solving",
     "Status": ".solution",
     "surrogate_step": ".problems.horizon_surrogate",

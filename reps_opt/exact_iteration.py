@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from reps_opt.mdp import MDP
 from reps_opt.policy_comparison import PolicyComparison, compare_policies
 from reps_opt.problem import Problem
+from reps_opt.result import Arrays, Result
 from reps_opt.solution import Solution
 from reps_opt.solving import solve
 from reps_opt.validation import FloatArray, as_count, read_only
@@ -38,11 +39,14 @@ COMPARED = (
 )
 """Columns that come from the comparison of the new policy with the old."""
 
+SHOWN = 10
+"""Updates at either end of a history that its summary has a line for."""
+
 Update = Callable[[FloatArray], Problem | Solution]
 
 
-@dataclass(frozen=True, eq=False)
-class Iteration:
+@dataclass(frozen=True, eq=False, repr=False)
+class Iteration(Result):
     """One update of an exact iteration.
 
     Attributes
@@ -81,8 +85,22 @@ class Iteration:
             "status": str(self.solution.status),
         }
 
+    @property
+    def title(self) -> str:
+        return f"Iteration {self.index} with {self.solution.problem!r}"
 
-class History(tuple[Iteration, ...]):
+    def rows(self) -> list[tuple[str, str]]:
+        solved = [("status", str(self.solution.status)), ("eta", f"{self.solution.eta:.6g}")]
+        return [*solved, ("predicted gain", f"{self.predicted:.6g}"), *self.comparison.rows()]
+
+    def numbers(self) -> dict[str, Any]:
+        return self.row()
+
+    def arrays(self) -> Arrays:
+        return {"policy": (("state", "action"), self.policy)}
+
+
+class History(Result, tuple[Iteration, ...]):
     """The iterations in order; :meth:`to_frame` makes the table.
 
     Examples
@@ -113,6 +131,33 @@ class History(tuple[Iteration, ...]):
         """Mean reward before the first update and after each (iterations + 1,)."""
         first = [self[0].comparison.old_return] if self else []
         return np.array(first + [step.comparison.new_return for step in self])
+
+    @property
+    def title(self) -> str:
+        return f"History of {len(self)} updates" + (f", the last with {self[-1].solution.problem!r}" if self else "")
+
+    def rows(self) -> list[tuple[str, str]]:
+        """A line an update; of many, the first and the last ones."""
+        shown = self if len(self) <= 2 * SHOWN else (*self[:SHOWN], None, *self[-SHOWN:])
+        return [("...", "") if step is None else self._line(step) for step in shown]
+
+    @staticmethod
+    def _line(step: Iteration) -> tuple[str, str]:
+        compared, solved = step.comparison, step.solution
+        text = f"return {compared.new_return:.6g}, predicted {step.predicted:+.3g}, got {compared.gain:+.3g}"
+        return str(step.index), f"{text}, KL {compared.joint_kl:.3g}, eta {solved.eta:.3g}, {solved.status}"
+
+    def numbers(self) -> dict[str, Any]:
+        returns = self.returns
+        ends = {"first_return": float(returns[0]), "last_return": float(returns[-1])} if self else {}
+        return {"n_updates": len(self), **ends}
+
+    def arrays(self) -> Arrays:
+        """The columns of :meth:`to_frame` over the updates, and every policy."""
+        arrays: dict[str, Any] = {name: (("iteration",), column.to_numpy()) for name, column in self.to_frame().items()}
+        if self:
+            arrays["policy"] = (("iteration", "state", "action"), np.array([step.policy for step in self]))
+        return arrays
 
     def to_frame(self) -> pandas.DataFrame:
         """A row an iteration, see :meth:`Iteration.row`."""
