@@ -22,7 +22,7 @@ from sklearn.utils.validation import check_array, check_consistent_length, check
 from policies.actors import Act
 from policies.categorical import Categorical
 from policies.gaussian import Gaussian
-from reps_opt.validation import FloatArray, as_float_array, check_finite, check_nonnegative
+from reps_opt.validation import FloatArray, as_float_array, check_finite, check_nonnegative, check_shape
 
 
 class Policy(BaseEstimator):
@@ -130,7 +130,9 @@ class GaussianPolicy(RegressorMixin, Policy):
         return (mean, self._export_actions(distribution.std)) if return_std else mean
 
     def _check_actions(self, actions: ArrayLike, n_samples: int) -> FloatArray:
-        array = as_float_array(actions, "actions", (n_samples, *self.action_shape_))
+        array = as_float_array(actions, "actions")
+        if array.shape != (n_samples, int(np.prod(self.action_shape_))):  # one row each is understood as well
+            check_shape(array, "actions", (n_samples, *self.action_shape_))
         return array.reshape(n_samples, -1)
 
     def _export_actions(self, actions: NDArray[Any]) -> NDArray[Any]:
