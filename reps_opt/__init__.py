@@ -13,7 +13,7 @@ _ORIGIN = {
     "ExactTRPO": ".problems.policy_steps",
     "Factor": ".metrics",
     "FiniteHorizonREPS": ".problems.horizon",
-    "History": ".exact_iteration",
+    "History": ".history",
     "Identity": ".metrics",
     "iterate": ".exact_iteration",
     "LinearProgram": ".problems.linear_program",

@@ -83,7 +83,7 @@ def quadratic_start(program: Program, equations: NormalEquations) -> DualPoint:
         return near
     centre = program.centre
     offset = np.zeros(program.rhs.size) if centre is None else centre.multipliers
-    base = program.divergence.conjugate(-(program.transpose @ offset))
+    base = program.divergence.conjugate(program.slack(offset) - program.objective)
     equations.update(base.weights, ~program.signed, _starting_shift(program, base))
     v = np.zeros(program.rhs.size) if program.start is None else program.start
     v = v + equations.solve(program.matrix @ base.hessian(program.slack(v)), 1e-2)
@@ -278,7 +278,7 @@ class _Search:
             return Direction(0.0, newton, np.zeros_like(newton), float(point.residual @ newton))
         scaled = point.slack / eta
         spread = conjugate.hessian(scaled)
-        coupling = program.matrix @ spread
+        coupling = program.matrix @ spread if point.coupling is None else point.coupling
         along = -equations.solve(coupling, ALONG_RTOL)
         if program.epsilon is None:
             assert program.temperature is not None
