@@ -162,8 +162,9 @@ def _occupancy(recipe: Recipe, solution: Any) -> str:
     demand(divergence - epsilon if epsilon < math.inf else 0.0, BALL, "divergence beyond the ball")
     for cost, limit, span in zip(data.costs, data.limits, data.span, strict=True):
         demand((cost @ p - limit) / span, FLOW, "budget")
-    objective = float(data.r @ p) - (0.0 if problem.temperature is None else problem.temperature * divergence)
-    demand(abs(objective - solution.objective), 1e-8 * data.unit + 1e-13 * size, "objective misreported by")
+    price = problem.temperature or 0.0
+    objective = float(data.r @ p) - price * divergence
+    demand(abs(objective - solution.objective), 1e-8 * data.unit + 1e-13 * (size + price), "objective misreported by")
     _policy_agrees(solution)
     upper, rounding = _upper_bound(solution, data)
     demand(solution.objective - upper, GAP * data.unit + rounding, "objective above a dual bound by")
@@ -198,7 +199,8 @@ def _upper_bound(solution: Any, data: _Pairs) -> tuple[float, float]:
         eta = problem.temperature
     if problem.epsilon is not None and math.isfinite(problem.epsilon):
         fixed += eta * problem.epsilon
-    rounding = 64 * np.finfo(float).eps * (float(np.abs(v).max()) + float(np.abs(data.r).max()))
+    largest = float(np.abs(v).max()) + float(np.abs(data.r).max()) + (problem.temperature or 0.0)
+    rounding = 64 * np.finfo(float).eps * largest
     if isinstance(problem, ConditionalREPS) and eta > 0:
         state = (np.arange(data.q.size) // problem.mdp.n_actions)[~dead]
         return fixed + max(soft_max(delta[state == s], q[state == s], eta) for s in np.unique(state)), rounding
