@@ -100,6 +100,13 @@ class Policy(BaseEstimator):
 
         save(self, path)
 
+    @staticmethod
+    def load(path: str | Path) -> Any:
+        """Read a policy, of whichever class, that :meth:`save` wrote; see :func:`policies.load`."""
+        from policies.storage import load
+
+        return load(path)
+
 
 class GaussianPolicy(RegressorMixin, Policy):
     """A policy with Gaussian actions, shape (N,) or (N, k); ``score`` is scikit-learn's (weighted) R^2."""
