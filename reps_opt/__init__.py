@@ -24,6 +24,7 @@ _ORIGIN = {
     "NaturalGradient": ".updates",
     "NoImprovement": ".records",
     "ORePS": ".problems.adversarial",
+    "ParameterSearch": ".parameter_search",
     "Product": ".metrics",
     "Record": ".records",
     "REPS": ".problems.reps",

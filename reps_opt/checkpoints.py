@@ -10,6 +10,7 @@ import io
 import json
 import os
 import tempfile
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -70,7 +71,7 @@ def read_checkpoint(path: str | os.PathLike[str], run: Run) -> tuple[Run, State]
             arrays = {name: file[name] for name in file.files}
         header = json.loads(arrays["header"].tobytes())
         known = header["format"]
-    except (KeyError, TypeError, ValueError, OSError, EOFError) as error:
+    except (KeyError, TypeError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"checkpoint {os.fspath(path)!r} is not one: {error}") from None
     if known != FORMAT:
         raise ValueError(f"checkpoint {os.fspath(path)!r} has format {known!r}: this version reads {FORMAT!r}")
@@ -135,5 +136,5 @@ def _policy(content: NDArray[np.uint8], run: Run) -> Any:
 def _loader(run: Run) -> Callable[[Path], Any]:
     for owner in (getattr(run.update, "fit", None), run.start):
         if hasattr(owner, "load"):
-            return owner.load  # type: ignore[no-any-return, union-attr]
+            return owner.load  # type: ignore[union-attr]
     raise TypeError("checkpoint needs a policy, or an update's prototype, with load(path) to be resumed")

@@ -35,8 +35,8 @@ class FittedUpdate(PolicyUpdate):
     """What an update by weighted fit did.
 
     ``solution`` is that of the sample problem, with eta, weights and certificate; ``gain`` the mean reward that it
-    promises over the base weights', as far as the fit can follow; ``kl`` the KL(new || old) that the fit reached, averaged
-    over the new distribution of states, in nats; NaN where the old policy has no density.
+    promises over the base weights', as far as the fit can follow; ``kl`` the KL(new || old) that the fit reached, in
+    nats, averaged over the new distribution of states; NaN where the old policy has no density.
     """
 
     def rows(self) -> list[tuple[str, str]]:

@@ -41,8 +41,8 @@ class Run:
     start: Any
     update: Update
     root: np.random.SeedSequence
-    amount: Mapping[str, int]
-    first: Mapping[str, int]
+    amount: Mapping[str, Any]
+    first: Mapping[str, Any]
     keep: int | None
     reuse: str
     evaluate: int | None
@@ -121,8 +121,8 @@ def improve(
         this iteration.
     reuse
         What kept episodes count for: ``"pool"``, all alike, so that the ball is around the mixture of the policies
-        that made them; ``"importance"``, by :func:`~reps_opt.importance_weights`, around the current policy. The latter needs
-        policies with ``log_prob``, and an update that takes ``base_weights``.
+        that made them; ``"importance"``, by :func:`~reps_opt.importance_weights`, around the current policy. The
+        latter needs policies with ``log_prob``, and an update that takes ``base_weights``.
     seed
         An integer or a ``numpy.random.SeedSequence``; the run is a function of it.
     evaluate
@@ -130,8 +130,8 @@ def improve(
     callbacks
         Called with every :class:`~reps_opt.Record`, one function or several.
     stop
-        Called with the :class:`~reps_opt.History` so far; a true value, such as the reason that :class:`~reps_opt.NoImprovement`
-        gives, ends the run, and stands in the last record under ``stopped``.
+        Called with the :class:`~reps_opt.History` so far; a true value, such as the reason that
+        :class:`~reps_opt.NoImprovement` gives, ends the run, and stands in the last record under ``stopped``.
     checkpoint
         A file, written after every iteration; one that exists already is resumed: its records come first, without
         batches. Policies must have ``save(path)`` and ``load(path)``, as those of :mod:`policies` have.
