@@ -7,6 +7,7 @@ _ORIGIN = {
     "compare_policies": ".policy_comparison",
     "ConditionalREPS": ".problems.conditional",
     "CPO": ".updates",
+    "ENAC": ".natural_actor_critic",
     "EpisodicREPS": ".problems.samples",
     "EpisodicREPSUpdate": ".fitted_updates",
     "ExactNaturalGradient": ".problems.gradient_steps",
