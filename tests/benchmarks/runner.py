@@ -15,7 +15,6 @@ PARTS = {
     "mdp": "plain_mdp",
     "samples": "sample_dual",
     "disk": "out_of_core",
-    "steps": "steps",
     "gp": "gp_policies",
     "envs": "env_steps",
     "import": "imports",
