@@ -48,7 +48,7 @@ class PolicyUpdate(Result):
         The new policy; the old one where the step was rejected.
     accepted : bool
         Whether the policy changed.
-    solution : StepSolution or None
+    solution : Solution or None
         The trust-region problem behind it; None where there was nothing to learn.
     fraction : float
         Share of the solution's step that was taken, 0 where it was rejected.
@@ -68,7 +68,7 @@ class PolicyUpdate(Result):
 
     policy: Any
     accepted: bool
-    solution: StepSolution | None
+    solution: Any
     fraction: float = 0.0
     gain: float = 0.0
     kl: float = 0.0

@@ -49,8 +49,9 @@ def _with(array: np.ndarray, index: int, value: float) -> np.ndarray:
 def numbers(good: Any) -> Iterator[Spoiled]:
     """An array of finite numbers."""
     array = np.asarray(good, dtype=float)
-    yield "nan", _with(array, -1, math.nan), VALUE, r"{}\[[\d, ]+\] is nan"
-    yield "infinite", _with(array, 0, math.inf), VALUE, r"{}\[[\d, ]+\] is inf"
+    place = r"{}\[[\d, ]+\]" if array.ndim else "{}"
+    yield "nan", _with(array, -1, math.nan), VALUE, f"{place} is nan"
+    yield "infinite", _with(array, 0, math.inf), VALUE, f"{place} is inf"
     yield "another axis", array[None], VALUE, "{}"
     yield "objects", array.astype(object), EITHER, "{}"
     yield "complex", array.astype(complex), EITHER, "{}"
