@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from reps_opt.storage import atomic_write
 
 FORMAT = 1
 DESCRIPTION = "description.json"
@@ -78,20 +78,11 @@ def save(policy: Any, path: str | Path) -> None:
     >>> bool(again.predict([[0.3]]) == policy.predict([[0.3]]))
     True
     """
-    path = Path(path)
     arrays: dict[str, NDArray[Any]] = {}
     tree = {"format": FORMAT, "policy": _encode(policy, arrays, type(policy).__name__)}
     arrays[DESCRIPTION] = np.frombuffer(json.dumps(tree).encode(), dtype=np.uint8)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with atomic_write(path) as file:
+        np.savez(file, allow_pickle=False, **arrays)
 
 
 def load(path: str | Path) -> Any:

@@ -36,6 +36,81 @@ class Summary(NamedTuple):
     largest: FloatArray
 
 
+class Tilted(NamedTuple):
+    """A softmax over the rows, and what its derivatives need.
+
+    Attributes
+    ----------
+    slack : (N,) array
+        ``offset - X theta``.
+    point : (N,) array
+        ``softmax(log_base + slack / eta)``; not to be written to.
+    normaliser : float
+        ``log sum exp(log_base + slack / eta)``.
+    total : (d,) array
+        ``X' point``.
+    coupling : (d,) array
+        ``X' (point * (s - <point, s>))`` with ``s = slack / eta``: the covariance of the columns with s.
+    """
+
+    slack: FloatArray
+    point: FloatArray
+    normaliser: float
+    total: FloatArray
+    coupling: FloatArray
+
+
+class TiltedBlock(NamedTuple):
+    """Some rows' part of a :class:`Tilted`, relative to their own largest exponent ``top``: see :func:`merged`.
+
+    ``weights`` (n,) are ``exp(exponent - top)``; ``sums`` (2, d) are the columns' totals under them, and under them
+    times ``slack / eta - top``.
+    """
+
+    slack: FloatArray
+    weights: FloatArray
+    top: float
+    sums: FloatArray
+
+
+def tilted_block(
+    block: FloatArray, theta: FloatArray, offset: FloatArray, log_base: FloatArray, eta: float
+) -> TiltedBlock:
+    """Both products of an evaluation while the rows are in the cache."""
+    slack = offset - block @ theta
+    scaled = slack / eta
+    weights = log_base + scaled
+    top = float(weights.max())
+    weights -= top
+    np.exp(weights, out=weights)
+    scaled -= top
+    scaled *= weights
+    return TiltedBlock(slack, weights, top, np.stack([weights, scaled]) @ block)
+
+
+def merged(blocks: list[TiltedBlock], eta: float) -> Tilted:
+    """One softmax from those of consecutive blocks: each is scaled down by how far its top is below the highest.
+
+    References
+    ----------
+    Milakov, Gimelshein (2018), *Online normalizer calculation for softmax*, algorithm 3.
+    """
+    top = max(block.top for block in blocks)
+    factors = [math.exp(block.top - top) for block in blocks]
+    slack = np.concatenate([block.slack for block in blocks])
+    point = np.concatenate([block.weights * factor for block, factor in zip(blocks, factors, strict=True)])
+    mass = float(point.sum())
+    point /= mass
+    total, spread = np.zeros((2, blocks[0].sums.shape[1]))
+    for block, factor in zip(blocks, factors, strict=True):
+        share = factor / mass
+        total += share * block.sums[0]
+        spread += share * (block.sums[1] + (block.top - top) * block.sums[0])
+    point.flags.writeable = False
+    mean = float(point @ slack) / eta - top
+    return Tilted(slack, point, top + math.log(mass), total, spread - mean * total)
+
+
 class Rows(ABC):
     """X (N, d) as an operator that counts: ``rows @ theta``, ``rows.T @ weights``, covariance products and Grams.
 
@@ -48,6 +123,7 @@ class Rows(ABC):
     def __init__(self) -> None:
         self.passes = 0.0
         self.grams = 0.0
+        self._known: tuple[FloatArray, FloatArray] | None = None
 
     @property
     def T(self) -> Transposed:  # noqa: N802
@@ -60,9 +136,18 @@ class Rows(ABC):
         return self._combine(theta)
 
     def total(self, weights: FloatArray) -> FloatArray:
-        """X' weights (d,)."""
+        """X' weights (d,); known already for the weights that the last :meth:`tilt` gave."""
+        if self._known is not None and weights is self._known[0]:
+            return self._known[1]
         self.passes += 0.5
         return self._total(weights)
+
+    def tilt(self, theta: FloatArray, offset: FloatArray, log_base: FloatArray, eta: float) -> Tilted:
+        """A softmax over the rows with its totals, in one pass: all that one evaluation of a dual takes."""
+        self.passes += 1.0
+        tilted = merged(self._tilt(theta, offset, log_base, eta), eta)
+        self._known = (tilted.point, tilted.total)
+        return tilted
 
     def spread(self, theta: FloatArray, weights: FloatArray, mean: float = 0.0) -> FloatArray:
         """X' diag(weights) (X theta - mean) (d,), in one pass: the covariance times theta."""
@@ -109,6 +194,9 @@ class Rows(ABC):
 
     @abstractmethod
     def _total(self, weights: FloatArray) -> FloatArray: ...
+
+    @abstractmethod
+    def _tilt(self, theta: FloatArray, offset: FloatArray, log_base: FloatArray, eta: float) -> list[TiltedBlock]: ...
 
     @abstractmethod
     def _spread(self, theta: FloatArray, weights: FloatArray, mean: float) -> FloatArray: ...
@@ -182,21 +270,16 @@ class ArrayRows(Rows):
         return np.square(self.matrix @ directions).sum(axis=1)
 
     def summary(self, weights: FloatArray) -> Summary:
-        n_features = self.shape[1]
-        square, largest = np.zeros(n_features), np.zeros(n_features)
-        for place in self.chunks():
-            size = np.abs(self.matrix[place])
-            np.maximum(largest, size.max(axis=0), out=largest)
-        safe = np.where(largest > 0, largest, 1.0)
-        for place in self.chunks():
-            square += weights[place] @ (self.matrix[place] / safe) ** 2
-        return Summary(safe * np.sqrt(square), largest)
+        return combined_summary([block_summary(self.matrix[place], weights[place]) for place in self.chunks()])
 
     def _combine(self, theta: FloatArray) -> FloatArray:
         return self.matrix @ theta
 
     def _total(self, weights: FloatArray) -> FloatArray:
         return weights @ self.matrix
+
+    def _tilt(self, theta: FloatArray, offset: FloatArray, log_base: FloatArray, eta: float) -> list[TiltedBlock]:
+        return [tilted_block(self.matrix[p], theta, offset[p], log_base[p], eta) for p in self.chunks()]
 
     def _spread(self, theta: FloatArray, weights: FloatArray, mean: float) -> FloatArray:
         total = np.zeros(self.shape[1])
@@ -218,6 +301,25 @@ class ArrayRows(Rows):
         for place in self.chunks(64 * CHUNK_BYTES):
             triangle = np.asarray(np.linalg.qr(np.vstack([triangle, self.matrix[place]]), mode="r"))
         return triangle
+
+
+def block_summary(block: FloatArray, weights: FloatArray) -> Summary:
+    """Root of the weighted sum of squares and largest magnitude of some rows' columns, without over- or underflow."""
+    largest = np.maximum(block.max(axis=0), -block.min(axis=0))
+    safe = np.where(largest > 0, largest, 1.0)
+    scaled = block / safe
+    np.square(scaled, out=scaled)
+    return Summary(safe * np.sqrt(weights @ scaled), largest)
+
+
+def combined_summary(parts: list[Summary]) -> Summary:
+    """Summary of all rows from those of their blocks."""
+    roots = np.array([part.root_mean_square for part in parts])
+    top = roots.max(axis=0)
+    safe = np.where(top > 0, top, 1.0)
+    return Summary(
+        safe * np.sqrt(np.square(roots / safe).sum(axis=0)), np.max([part.largest for part in parts], axis=0)
+    )
 
 
 def _gram(block: FloatArray, weights: FloatArray) -> FloatArray:

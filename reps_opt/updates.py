@@ -21,6 +21,7 @@ from reps_opt.gradients import ParametricPolicy, episodes, fisher, surrogate, su
 from reps_opt.metrics import Identity, Metric, Product
 from reps_opt.problems.step_solution import StepSolution
 from reps_opt.problems.steps import TrustRegionStep
+from reps_opt.result import Arrays, Result
 from reps_opt.solution import Status
 from reps_opt.solvers.answer import Solver
 from reps_opt.solvers.quadratic import Quadratic
@@ -41,7 +42,7 @@ PRECONDITIONED = Quadratic("cg", rtol=0.1, max_iterations=50)
 
 
 @dataclass(frozen=True, repr=False)
-class PolicyUpdate:
+class PolicyUpdate(Result):
     """What an update did, measured on the batch.
 
     Attributes
@@ -50,7 +51,7 @@ class PolicyUpdate:
         The new policy; the old one where the step was rejected.
     accepted : bool
         Whether the policy changed.
-    solution : StepSolution or None
+    solution : Solution or None
         The trust-region problem behind it; None where there was nothing to learn.
     fraction : float
         Share of the solution's step that was taken, 0 where it was rejected.
@@ -70,7 +71,7 @@ class PolicyUpdate:
 
     policy: Any
     accepted: bool
-    solution: StepSolution | None
+    solution: Any
     fraction: float = 0.0
     gain: float = 0.0
     kl: float = 0.0
@@ -79,10 +80,31 @@ class PolicyUpdate:
     message: str = ""
     stats: Mapping[str, Any] = field(default_factory=dict)
 
-    def __repr__(self) -> str:
+    @property
+    def title(self) -> str:
+        step = "nothing to solve" if self.solution is None else repr(self.solution.problem)
+        return f"PolicyUpdate by {step}"
+
+    def rows(self) -> list[tuple[str, str]]:
         what = f"accepted {self.fraction:.3g} of the step" if self.accepted else "rejected"
-        note = f": {self.message}" if self.message else ""
-        return f"PolicyUpdate({what}, gain {self.gain:.4g}, kl {self.kl:.4g}{note})"
+        lines = [
+            ("step", f"{what}, {self.trials} tried" if self.trials else what),
+            ("gain", f"{self.gain:.6g}   (surrogate, in units of the advantages)"),
+            ("kl", f"{self.kl:.6g} nats   (old || new, mean over the batch's states)"),
+        ]
+        if not np.isnan(self.cost):
+            lines.append(("cost", f"{self.cost:.6g}"))
+        if self.solution is not None:
+            lines.append(("solution", f"{self.solution.status}, eta {self.solution.eta:.6g}"))
+        return [*lines, ("message", self.message)] if self.message else lines
+
+    def numbers(self) -> dict[str, Any]:
+        names = ("accepted", "fraction", "gain", "kl", "cost", "trials", "message")
+        return {name: getattr(self, name) for name in names}
+
+    def arrays(self) -> Arrays:
+        """Those of the trust-region step behind it, before the line search."""
+        return {} if self.solution is None else self.solution.arrays()
 
 
 @dataclass(frozen=True, kw_only=True)

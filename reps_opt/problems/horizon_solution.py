@@ -14,15 +14,13 @@ from scipy.optimize import brentq
 
 from reps_opt.certificate import Certificate
 from reps_opt.problems.horizon_balls import DualReading
+from reps_opt.result import Arrays
 from reps_opt.solution import Solution, Status
 from reps_opt.solvers.answer import Answer
 from reps_opt.time_indexed import bellman_error, evaluate, flow_residual, occupancy_of
 from reps_opt.validation import FloatArray
 
 if TYPE_CHECKING:
-    import matplotlib.figure
-    import xarray
-
     from reps_opt.problems.horizon import FiniteHorizonREPS
 
 
@@ -83,30 +81,22 @@ class FiniteHorizonSolution(Solution):
         ]
         return [*lines, ("message", self.message)] if self.message else lines
 
-    def to_xarray(self) -> xarray.Dataset:
-        """The arrays with named dimensions ``time``, ``state`` and ``action``; the numbers as attributes."""
-        import xarray
+    def numbers(self) -> dict[str, Any]:
+        return {**super().numbers(), "gamma": self.problem.mdp.gamma, "ball": self.problem.ball.label}
 
+    def arrays(self) -> Arrays:
+        """Over time, states and actions; with a ball a step also its ``eta`` and ``kl``."""
         pairs = ("time", "state", "action")
         arrays: dict[str, Any] = {
-            "value": (pairs[:2], self.value),
             "occupancy": (pairs, self.occupancy),
             "policy": (pairs, self.policy),
+            "value": (pairs[:2], self.value),
             "reference": (pairs, self.problem.reference),
             "reward": (pairs, self.problem.rewards),
         }
         if np.ndim(self.eta):
-            arrays |= {"eta": ("time", self.eta), "kl": ("time", self.divergences)}
-        attributes: dict[str, Any] = {name: float(getattr(self, name)) for name in ("objective", "dual_objective")}
-        attributes |= {"status": str(self.status), "gap": self.certificate.gap, "ball": self.problem.ball.label}
-        coordinates = {name: np.arange(size) for name, size in zip(pairs, self.policy.shape, strict=True)}
-        return xarray.Dataset(arrays, coordinates, attributes)
-
-    def plot(self) -> matplotlib.figure.Figure:
-        """Draw values and states over time, and each step's divergence and eta."""
-        from reps_opt.plotting import plot_time_indexed
-
-        return plot_time_indexed(self)
+            arrays |= {"eta": (pairs[:1], self.eta), "kl": (pairs[:1], self.divergences)}
+        return arrays
 
 
 def read_answer(problem: FiniteHorizonREPS, answer: Answer) -> FiniteHorizonSolution:

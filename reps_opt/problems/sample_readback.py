@@ -194,13 +194,12 @@ def _setup(problem: SampleProblem) -> dict[str, float]:
 
 def _normaliser(problem: SampleProblem, program: Program, best: _Candidate) -> float:
     """Multiplier of the normalisation, in reward units."""
-    slack = program.slack(best.multipliers)
     if best.eta == math.inf:
-        inner = float(slack @ best.point)
+        inner = float(program.slack(best.multipliers) @ best.point)
     elif best.eta > 0:
-        inner = best.eta * program.divergence.conjugate(slack / best.eta).normaliser
+        inner = best.eta * program.dual(best.eta, best.multipliers).conjugate.normaliser
     else:
-        inner = float(slack.max())
+        inner = float(program.slack(best.multipliers).max())
     scale = problem.normalised[1]
     return scale.shift + scale.factor * inner
 

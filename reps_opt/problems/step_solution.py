@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from reps_opt.certificate import GAP_TOLERANCE, Certificate
 from reps_opt.program import Program
+from reps_opt.result import Arrays
 from reps_opt.solution import Solution, Status
 from reps_opt.solvers.answer import Answer
 from reps_opt.validation import FloatArray
@@ -87,6 +88,21 @@ class StepSolution(Solution):
         if self.status is Status.INFEASIBLE:
             lines.insert(1, ("epsilon_min", f"{self.epsilon_min:.9g}"))
         return lines
+
+    def numbers(self) -> dict[str, Any]:
+        names = ("predicted_improvement", "predicted_kl", "lengthening", "epsilon_min")
+        return {**super().numbers(), **{name: float(getattr(self, name)) for name in names}}
+
+    def arrays(self) -> Arrays:
+        """Over the parameters; with cost rows also their prices ``nu``, and ``cost`` = c + b.step, to be <= 0."""
+        problem = self.problem
+        arrays: dict[str, Any] = {
+            "step": (("parameter",), self.step),
+            "gradient": (("parameter",), problem.gradient),
+        }
+        if self.nu.size:
+            arrays |= {"nu": (("row",), self.nu), "cost": (("row",), problem.levels + problem.slopes @ self.step)}
+        return arrays
 
 
 def read_step(problem: TrustRegionStep, program: Program, answer: Answer) -> StepSolution:

@@ -18,6 +18,7 @@ from reps_opt.divergences import Conjugate
 from reps_opt.program import DualPoint, LinearLimit, Program
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.normal_equations import METHODS, NormalEquations, normal_equations
+from reps_opt.solvers.trace import Trace
 from reps_opt.validation import FloatArray, as_count, as_scalar
 
 LARGEST_LOG_STEP = 2.0
@@ -82,7 +83,7 @@ def quadratic_start(program: Program, equations: NormalEquations) -> DualPoint:
         return near
     centre = program.centre
     offset = np.zeros(program.rhs.size) if centre is None else centre.multipliers
-    base = program.divergence.conjugate(-(program.transpose @ offset))
+    base = program.divergence.conjugate(program.slack(offset) - program.objective)
     equations.update(base.weights, ~program.signed, _starting_shift(program, base))
     v = np.zeros(program.rhs.size) if program.start is None else program.start
     v = v + equations.solve(program.matrix @ base.hessian(program.slack(v)), 1e-2)
@@ -216,7 +217,8 @@ class _Search:
         self.settings = settings
         self.program = program
         self.equations = normal_equations(program, settings.linear_solver)
-        self.trace: list[dict[str, float]] = []
+        self.trace = Trace(settings.verbose)
+        self.alpha = math.nan
 
     def run(self) -> Answer:
         """Iterate to the tolerance, or to where no step improves the dual any more."""
@@ -276,7 +278,7 @@ class _Search:
             return Direction(0.0, newton, np.zeros_like(newton), float(point.residual @ newton))
         scaled = point.slack / eta
         spread = conjugate.hessian(scaled)
-        coupling = program.matrix @ spread
+        coupling = program.matrix @ spread if point.coupling is None else point.coupling
         along = -equations.solve(coupling, ALONG_RTOL)
         if program.epsilon is None:
             assert program.temperature is not None
@@ -334,6 +336,7 @@ class _Search:
         temperature = self.program.temperature
         if temperature is not None and direction.log_eta != 0 and eta <= temperature * (1 + 1e-12):
             eta = temperature
+        self.alpha = alpha
         v = point.multipliers + alpha * direction.newton + (eta - point.eta) * direction.along
         signed = self.program.signed
         v[signed] = np.maximum(v[signed], 0.0)
@@ -345,17 +348,9 @@ class _Search:
         return float(trial.conjugate.point @ moved - trial.conjugate.value + point.conjugate.value)
 
     def _log(self, point: DualPoint, free: np.ndarray) -> None:
-        row = {
-            "dual": point.value,
-            "eta": point.eta,
-            "divergence": point.divergence,
-            "flow": float(np.abs(point.residual[free]).sum()),
-        }
-        if self.settings.verbose:
-            if not self.trace:
-                print("  it          dual            eta      divergence     residual")
-            print("{:4d}  {dual: .8e}  {eta: .4e}  {divergence: .6e}  {flow: .2e}".format(len(self.trace), **row))
-        self.trace.append(row)
+        """One row of the trace: the point, and the share of Newton's step that led to it."""
+        residual = float(np.abs(point.residual[free]).sum())
+        self.trace.add(dual=point.value, eta=point.eta, divergence=point.divergence, residual=residual, step=self.alpha)
 
     def _answer(self, eta: float, multipliers: FloatArray, point: FloatArray, message: str) -> Answer:
         stats: dict[str, Any] = {"iterations": max(len(self.trace) - 1, 0), **self.equations.stats, "trace": self.trace}

@@ -40,6 +40,44 @@ def test_every_pass_equals_the_one_in_memory():
         assert one == pytest.approx(other)
 
 
+@pytest.mark.parametrize("spread", [1.0, 1e3], ids=["even", "blocks that vanish beside others"])
+def test_one_pass_gives_the_softmax_and_its_totals(spread):
+    rng = np.random.default_rng(2)
+    x, theta = rng.normal(size=(100, 3)), rng.normal(size=3)
+    offset = spread * np.sort(rng.normal(size=100))
+    base = rng.uniform(size=100) / 50
+    slack = offset - x @ theta
+    y = np.log(base) + slack / 0.7
+    w = np.exp(y - y.max())
+    w /= w.sum()
+    s = slack / 0.7
+    for rows in (ArrayRows(x), DaskRows(da.from_array(x, chunks=(13, -1)))):
+        tilted = rows.tilt(theta, offset, np.log(base), 0.7)
+        assert rows.passes == 1.0
+        assert tilted.slack == pytest.approx(slack)
+        assert tilted.point == pytest.approx(w, abs=1e-15)
+        assert tilted.normaliser == pytest.approx(y.max() + np.log(np.exp(y - y.max()).sum()), rel=1e-14)
+        assert tilted.total == pytest.approx(w @ x, abs=1e-14)
+        assert tilted.coupling == pytest.approx((w * (s - w @ s)) @ x, abs=1e-12)
+        assert rows.total(tilted.point) is tilted.total
+        assert rows.passes == 1.0
+
+
+def test_an_evaluation_of_the_dual_is_one_map_reduce(monkeypatch):
+    r, psi = draw(500, 3)
+    program = SampleREPS(r, da.from_array(psi, chunks=(100, -1))).program
+    rounds = []
+    fold = DaskRows._fold
+    monkeypatch.setattr(DaskRows, "_fold", lambda *given: rounds.append(given[1].__name__) or fold(*given))
+    point = program.dual(0.8, np.array([0.1, -0.2, 0.3]))
+    assert rounds == ["tilted_block"]
+    assert program.dual(0.8, np.array([0.1, -0.2, 0.3])) is point
+    same = SampleREPS(r, psi).program
+    slack = same.slack(point.multipliers)
+    assert point.value == pytest.approx(0.8 * 0.5 + 0.8 * same.divergence.conjugate(slack / 0.8).value)
+    assert point.residual == pytest.approx(same.residual(same.divergence.conjugate(slack / 0.8).point))
+
+
 @pytest.mark.parametrize("epsilon", [0.5, 2.0])
 def test_out_of_core_is_the_same_answer_for_the_same_passes(epsilon):
     r, psi = draw()
