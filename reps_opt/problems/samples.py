@@ -97,6 +97,7 @@ class SampleProblem(Problem):
             temperature=self.temperature,
             ridge=self.ridge / self.column_scale**2 if self.ridge and d else None,
             linear_limit=self._linear_limit,
+            variable="weights",
         )
 
     @cached_property
