@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reps_opt.exact_iteration import History, Iteration
+from reps_opt.exact_iteration import Iteration
 from reps_opt.graph import BoolArray
+from reps_opt.history import History
 from reps_opt.mdp import MDP
 from reps_opt.policy_comparison import PolicyComparison
 from reps_opt.problems.adversarial import OnlineRun
@@ -353,22 +354,31 @@ def plot_iteration(step: Iteration) -> matplotlib.figure.Figure:
     return figure
 
 
+HISTORY_PANELS: tuple[tuple[str, tuple[str, ...], str], ...] = (
+    ("gain of each update", ("predicted", "gain"), "linear"),
+    ("divergence, in nats", ("joint_kl", "state_kl", "conditional_kl", "kl_predicted", "kl"), "log"),
+    ("eta", ("eta",), "log"),
+    ("effective sample size", ("ess",), "linear"),
+)
+"""Title, columns and scale of the panels of a history; a panel without any of its columns is left out."""
+
+
 @draw.register(History)
 def plot_history(history: History) -> matplotlib.figure.Figure:
-    """Returns, gains promised and got, and divergences against the number of updates."""
-    figure, axes = _panels(3)
+    """Returns, gains promised and got, divergences, eta and effective sample size against the updates."""
     table = history.to_frame()
+    known = {name for name in table.columns if table[name].dtype.kind == "f" and table[name].notna().any()}
+    panels = [(title, [n for n in names if n in known], scale) for title, names, scale in HISTORY_PANELS]
+    panels = [panel for panel in panels if panel[1]]
+    figure, axes = _panels(1 + len(panels))
     axes[0].plot(np.arange(len(history) + 1), history.returns if history else [np.nan], ".-")
-    axes[0].set(title="mean reward", xlabel="updates")
-    for name, style in (("predicted", "x--"), ("gain", ".-")) if history else ():
-        axes[1].plot(table.index, table[name], style, label=name)
-    for name in ("joint_kl", "state_kl", "conditional_kl") if history else ():
-        axes[2].semilogy(table.index, table[name].clip(lower=1e-16), ".-", label=name)
-    axes[1].set(title="gain of each update", xlabel="update")
-    axes[2].set(title="KL(new || old), in nats", xlabel="update")
-    for axis in axes[1:]:
-        if history:
-            axis.legend(fontsize="small")
+    axes[0].set(title="return", xlabel="updates")
+    for axis, (title, names, scale) in zip(axes[1:], panels, strict=True):
+        for name in names:
+            column = table[name].clip(lower=1e-16) if scale == "log" else table[name]
+            axis.plot(table.index, column, "x--" if "predicted" in name else ".-", label=name)
+        axis.set(title=title, xlabel="update", yscale=scale)
+        axis.legend(fontsize="small")
     _entitle(figure, history.title)
     return figure
 

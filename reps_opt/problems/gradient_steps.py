@@ -45,7 +45,7 @@ class GradientStep(PolicyStep):
         horizon = 1 / (1 - mdp.gamma) if mdp.gamma < 1 else 1.0
         super().__init__(mdp, policy, epsilon, None if self.step_size is None else 1 / (self.step_size * horizon))
         if self.epsilon == math.inf:
-            raise ValueError("epsilon must be finite: a linear gain has no maximum without a ball")
+            raise ValueError("epsilon must be finite, got inf: a linear gain has no maximum without a ball")
         shape = mdp.rewards.shape
         self.features = None if features is None else read_only(as_float_array(features, "features", (*shape, "k")))
 
@@ -86,7 +86,8 @@ class GradientStep(PolicyStep):
     def program(self) -> Program:
         """The :class:`~reps_opt.program.Program` over the whitened step, in mean reward a step."""
         y = self.whitened_gradient()
-        return Program(y, Quadratic(Identity(), y.size), self.epsilon, temperature=self.temperature)
+        ball = Quadratic(Identity(), y.size)
+        return Program(y, ball, self.epsilon, temperature=self.temperature, variable="step")
 
     @cached_property
     def normalised(self) -> tuple[Program, Scale]:

@@ -94,6 +94,7 @@ class SampleProblem(Problem):
             temperature=self.temperature,
             ridge=self.ridge / self.column_scale**2 if self.ridge and d else None,
             linear_limit=self._linear_limit,
+            variable="weights",
         )
 
     @cached_property
@@ -211,7 +212,7 @@ class SampleProblem(Problem):
         Parameters
         ----------
         side
-            ``"primal"``: variable ``occupancy`` (the weights, (n,)), constraints labelled ``features``,
+            ``"primal"``: variable ``weights`` (n,), constraints labelled ``features``,
             ``normalisation`` and ``kl``. ``"dual"``: variables ``features`` (theta times the scale of the columns),
             ``normalisation`` and ``kl`` (eta).
 

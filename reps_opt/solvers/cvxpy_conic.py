@@ -125,6 +125,7 @@ class _Conic:
 
     solver: str = "CLARABEL"
     options: Mapping[str, Any] = field(default_factory=dict)
+    verbose: bool = field(default=False, kw_only=True)
 
     def solve(self, program: Program) -> Answer:
         """Solve a program whose objective is normalised to range one."""
@@ -159,7 +160,7 @@ class _Conic:
             # CVXPY warns where a solution may be inaccurate; here the certificate says so
             with np.errstate(all="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                posed.problem.solve(solver=self.solver, **options)
+                posed.problem.solve(solver=self.solver, verbose=self.verbose, **options)
         except (cp.error.SolverError, ArithmeticError, ValueError) as error:
             return "error", f"{self.solver}: {error}", {"solver": self.solver}
         says = str(posed.problem.status)
@@ -177,6 +178,8 @@ class CvxpyPrimal(_Conic):
         Name of a solver with exponential cones: ``"CLARABEL"`` or ``"SCS"``.
     options
         Passed to ``cvxpy.Problem.solve``.
+    verbose
+        Let CVXPY and the solver print what they do.
     whiten
         Pose a quadratic ball as the round one ``|y| <= sqrt(2 epsilon)`` with ``y = L's``, F = L L'.
 

@@ -18,6 +18,7 @@ from reps_opt.divergences import Conjugate
 from reps_opt.program import DualPoint, LinearLimit, Program
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.normal_equations import METHODS, NormalEquations, normal_equations
+from reps_opt.solvers.trace import Trace
 from reps_opt.validation import FloatArray, as_count, as_scalar
 
 LARGEST_LOG_STEP = 2.0
@@ -216,7 +217,8 @@ class _Search:
         self.settings = settings
         self.program = program
         self.equations = normal_equations(program, settings.linear_solver)
-        self.trace: list[dict[str, float]] = []
+        self.trace = Trace(settings.verbose)
+        self.alpha = math.nan
 
     def run(self) -> Answer:
         """Iterate to the tolerance, or to where no step improves the dual any more."""
@@ -334,6 +336,7 @@ class _Search:
         temperature = self.program.temperature
         if temperature is not None and direction.log_eta != 0 and eta <= temperature * (1 + 1e-12):
             eta = temperature
+        self.alpha = alpha
         v = point.multipliers + alpha * direction.newton + (eta - point.eta) * direction.along
         signed = self.program.signed
         v[signed] = np.maximum(v[signed], 0.0)
@@ -345,17 +348,9 @@ class _Search:
         return float(trial.conjugate.point @ moved - trial.conjugate.value + point.conjugate.value)
 
     def _log(self, point: DualPoint, free: np.ndarray) -> None:
-        row = {
-            "dual": point.value,
-            "eta": point.eta,
-            "divergence": point.divergence,
-            "flow": float(np.abs(point.residual[free]).sum()),
-        }
-        if self.settings.verbose:
-            if not self.trace:
-                print("  it          dual            eta      divergence     residual")
-            print("{:4d}  {dual: .8e}  {eta: .4e}  {divergence: .6e}  {flow: .2e}".format(len(self.trace), **row))
-        self.trace.append(row)
+        """One row of the trace: the point, and the share of Newton's step that led to it."""
+        residual = float(np.abs(point.residual[free]).sum())
+        self.trace.add(dual=point.value, eta=point.eta, divergence=point.divergence, residual=residual, step=self.alpha)
 
     def _answer(self, eta: float, multipliers: FloatArray, point: FloatArray, message: str) -> Answer:
         stats: dict[str, Any] = {"iterations": max(len(self.trace) - 1, 0), **self.equations.stats, "trace": self.trace}

@@ -27,6 +27,7 @@ from reps_opt.solvers.newton import (
     require_simplex,
 )
 from reps_opt.solvers.normal_equations import normal_equations, product_diagonal
+from reps_opt.solvers.trace import Trace
 from reps_opt.validation import FloatArray, as_count, as_scalar
 
 WITH_HESSIAN = ("trust-exact", "dogleg", "trust-constr")
@@ -61,6 +62,9 @@ ROUNDING = 1e-12
 COOLING = 3.0
 """Factor between the temperatures of two rounds in penalty form."""
 
+SHOWN_EVERY = 25
+"""Iterations of a first-order method from one line of its trace to the next."""
+
 ENOUGH = 1e-9
 """|D(x) - epsilon| plus 1-norm of the residual at which no further round is started."""
 
@@ -80,6 +84,8 @@ class ScipyDual:
         ``maxiter`` of the method, in each of several rounds; first-order methods take shorter ones.
     options
         Further options of the method.
+    verbose
+        Print a line an iteration, or every so many of a first-order method's.
 
     Examples
     --------
@@ -94,6 +100,7 @@ class ScipyDual:
     tolerance: float = 1e-10
     max_iterations: int = 5_000
     options: Mapping[str, Any] = field(default_factory=dict)
+    verbose: bool = False
 
     def __post_init__(self) -> None:
         as_scalar(self.tolerance, "tolerance", low=0.0, low_open=True)
@@ -161,10 +168,11 @@ class ScipyDual:
         """Rounds of ``minimize`` until the point is stationary, or gets no better."""
         stats: dict[str, Any] = {"method": self.method, "iterations": 0, "evaluations": 0, "rounds": 0}
         message = ""
+        trace = Trace(self.verbose, SHOWN_EVERY if self.method.lower() in WITH_GRADIENT else 1)
         while stats["rounds"] < MAX_ROUNDS and (error := dual_error(program, point)) > ENOUGH:
             stats["rounds"] += 1
             try:
-                result, moved = self._round(program, point)
+                result, moved = self._round(program, point, trace)
             except (ValueError, ArithmeticError, np.linalg.LinAlgError) as failure:
                 message = f"{self.method}: {failure}"
                 break
@@ -176,7 +184,7 @@ class ScipyDual:
             point = moved
         return Answer(point.eta, point.multipliers, point.conjugate.point, message, stats)
 
-    def _round(self, program: Program, origin: DualPoint) -> tuple[Any, DualPoint]:
+    def _round(self, program: Program, origin: DualPoint, trace: Trace) -> tuple[Any, DualPoint]:
         """One call of ``minimize``, in coordinates whitened at the point it starts from."""
         dual = _WhitenedDual(program, origin)
         method = self.method.lower()
@@ -189,6 +197,12 @@ class ScipyDual:
         options = {"maxiter": min(limit, self.max_iterations), **FULL_ACCURACY.get(method, {}), **self.options}
         if method == "tnc":
             options["maxfun"] = options.pop("maxiter")
+
+        def watch(z: FloatArray, *_: Any) -> None:
+            at = dual.at(z)
+            residual = float(np.abs(at.residual).sum())
+            trace.add(dual=at.value, eta=at.eta, divergence=at.divergence, residual=residual)
+
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")  # a method that gives up warns; here the certificate says so
             result = minimize(
@@ -198,6 +212,7 @@ class ScipyDual:
                 method=self.method,
                 tol=self.tolerance,
                 options=options,
+                callback=watch if self.verbose else None,
                 **derivatives,
             )
         return result, dual.at(result.x)

@@ -32,6 +32,7 @@ from reps_opt.markov import DIRECT_LIMIT
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.newton import LARGEST_LOG_STEP, SLACK_SUSPECTED, limit_if_slack, linear_answer
+from reps_opt.solvers.trace import Trace
 from reps_opt.validation import FloatArray, as_count, as_scalar
 
 NEAR_CURVE = 0.3
@@ -51,6 +52,8 @@ class SoftBellman:
         Largest \|D - epsilon\| and largest error of the soft Bellman equations, rewards normalised to range one.
     max_iterations
         Policies evaluated before the last is returned.
+    verbose
+        Print one line an iteration.
 
     References
     ----------
@@ -59,6 +62,7 @@ class SoftBellman:
 
     tolerance: float = 1e-12
     max_iterations: int = 200
+    verbose: bool = False
 
     def __post_init__(self) -> None:
         as_scalar(self.tolerance, "tolerance", low=0.0, low_open=True)
@@ -169,10 +173,12 @@ class _SoftSearch:
         self._start()
         suspicion, tolerance = SLACK_SUSPECTED * self.eta, self.settings.tolerance
         message, previous, stalled = "iteration limit", math.inf, 0
+        trace = Trace(self.settings.verbose)
         for iteration in range(self.settings.max_iterations):
             self._evaluate(previous)
             off = 0.0 if self.program.epsilon is None else abs(self.reached - self.program.epsilon)
             error = max(self.size, off)
+            trace.add(eta=self.eta, divergence=self.reached, bellman_error=self.size)
             stalled = stalled + 1 if error >= 0.5 * previous and error < 1e-9 else 0
             if error <= tolerance or stalled >= 2 or self._pinched():
                 message = "converged" if stalled < 2 else "converged to rounding level"
