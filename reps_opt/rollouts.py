@@ -125,7 +125,7 @@ def rollout(
     limit = MAX_STEPS if max_steps is None else as_count(max_steps, "max_steps")
     check_policy(policy)
     made = isinstance(env, str)
-    env = _as_env(env)
+    env = as_env(env)
     task = Task(env, policy, bool(deterministic), limit if steps is None else min(limit, steps))
     root = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
     with closing(env) if made else nullcontext():
@@ -146,7 +146,8 @@ def is_batched(env: Any) -> bool:
     return all(hasattr(env, name) for name in ("sample_starts", "step_batch", "observe", "sample_cuts"))
 
 
-def _as_env(env: Any) -> Any:
+def as_env(env: Any) -> Any:
+    """The environment to step: made of an id, a batched one taken out of the wrappers that change nothing."""
     if isinstance(env, str):
         import gymnasium
 

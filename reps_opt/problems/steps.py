@@ -152,6 +152,8 @@ class TrustRegionStep(Problem):
     def epsilon_min(self) -> float:
         """Smallest radius for which the rows can be met, by weak duality; infinite when none is."""
         step, multipliers = self.nearest
+        if not multipliers.any():
+            return 0.0
         if np.isnan(step).any():
             return math.inf
         pulled = -(multipliers @ self.slopes)

@@ -170,14 +170,17 @@ class Reduced:
         return FacePoint(z * (reach / size if size > 0 else 0.0), math.inf, u)
 
 
-def reduce_program(program: Program, images: FloatArray | None = None) -> Reduced:
-    """Reduce a program to the span of ``images`` (P, 1 + k): those of the objective and the rows under ``F^-1``."""
+def reduce_program(program: Program, images: FloatArray | None = None, curved: FloatArray | None = None) -> Reduced:
+    """Reduce a program to the span of ``images`` (P, 1 + k): those of the objective and the rows under ``F^-1``.
+
+    ``curved`` is F times the images, where it is known.
+    """
     if program.equalities:
         raise ValueError("the Quadratic solver takes inequality rows only: use CvxpyPrimal")
     columns = _columns(program)
     metric = _metric(program)
     moved = metric.solve(columns) if images is None else images
-    curved = metric.product(moved)
+    curved = metric.product(moved) if curved is None else curved
     squares = np.einsum("pi,pi->i", moved, curved)
     scale = 1.0 / np.sqrt(np.where(squares > 0, squares, 1.0))
     moved, curved = moved * scale, curved * scale
@@ -190,6 +193,8 @@ def reduce_program(program: Program, images: FloatArray | None = None) -> Reduce
 
 def _columns(program: Program) -> FloatArray:
     """Objective and rows side by side (P, 1 + k)."""
+    if not program.inequalities:
+        return program.objective[:, None]
     return np.column_stack([program.objective, program.matrix.toarray().T])
 
 
@@ -240,22 +245,24 @@ class Quadratic:
         metric = _metric(program)
         if program.epsilon is None or not 0 < program.epsilon < math.inf:
             raise ValueError("the Quadratic solver needs a finite ball of positive radius")
-        images, stats = self._images(metric, _columns(program))
-        reduced = reduce_program(program, images)
+        images, curved, stats = self._images(metric, _columns(program))
+        reduced = reduce_program(program, images, curved)
         point = reduced.solve(program.epsilon)
         message = "no point of the ball satisfies the rows" if point.eta == math.inf else "closed form"
         return Answer(point.eta, point.nu, reduced.basis @ point.z, message, stats)
 
-    def _images(self, metric: Metric, columns: FloatArray) -> tuple[FloatArray, dict[str, Any]]:
-        """``F^-1`` times columns (P, 1 + k), and what it took."""
+    def _images(self, metric: Metric, columns: FloatArray) -> tuple[FloatArray, FloatArray | None, dict[str, Any]]:
+        """``F^-1`` times columns (P, 1 + k), F times that where it is known, and what it took."""
         by_products = self.method == "cg" or (self.method == "auto" and isinstance(metric, Product))
         if not by_products:
             if isinstance(metric, Product):
                 raise ValueError("metric is known by its products only: it takes method='cg'")
             images = metric.solve(columns)
             spent = {"factorisations": metric.factorisations} if isinstance(metric, Factorised) else {}
-            return images, {"method": "cholesky", **spent}
-        runs = [conjugate_gradient(metric.product, column, self.rtol, self.max_iterations) for column in columns.T]
+            return images, None, {"method": "cholesky", **spent}
+        settings = self.rtol, self.max_iterations, metric.precondition
+        runs = [conjugate_gradient(metric.product, column, *settings) for column in columns.T]
         stats = {"method": "cg", "products": sum(run.products for run in runs)}
         stats["relative_residual"] = max(run.relative_residual for run in runs)
-        return np.column_stack([run.solution for run in runs]), stats
+        images = np.column_stack([run.solution for run in runs])
+        return images, columns - np.column_stack([run.residual for run in runs]), stats
