@@ -86,7 +86,8 @@ class GradientStep(PolicyStep):
     def program(self) -> Program:
         """The :class:`~reps_opt.program.Program` over the whitened step, in mean reward a step."""
         y = self.whitened_gradient()
-        return Program(y, Quadratic(Identity(), y.size), self.epsilon, temperature=self.temperature)
+        ball = Quadratic(Identity(), y.size)
+        return Program(y, ball, self.epsilon, temperature=self.temperature, variable="step")
 
     @cached_property
     def normalised(self) -> tuple[Program, Scale]:
