@@ -190,7 +190,9 @@ class Program:
             return sp.csr_array((0, self.n))
         if len(blocks) == 1 and not sp.issparse(blocks[0].matrix):
             return blocks[0].matrix
-        return sp.vstack([sp.csr_array(block.in_memory) for block in blocks], format="csr")
+        matrices = [block.in_memory for block in blocks]
+        sparse = [matrix if sp.issparse(matrix) else sp.csr_array(matrix) for matrix in matrices]
+        return sp.vstack(sparse, format="csr")
 
     @cached_property
     def transpose(self) -> Any:
