@@ -15,10 +15,11 @@ import numpy as np
 from reps_opt.mdp import MDP
 from reps_opt.problem import Problem
 from reps_opt.problems.conditional import ConditionalREPS
+from reps_opt.problems.episodes import EpisodicREPS
 from reps_opt.problems.horizon import FiniteHorizonREPS
 from reps_opt.problems.policy_steps import ExactTRPO
 from reps_opt.problems.reps import REPS
-from reps_opt.problems.samples import EpisodicREPS, SampleREPS
+from reps_opt.problems.samples import SampleREPS
 from reps_opt.problems.steps import TrustRegionStep
 from reps_opt.result import Result
 from reps_opt.solution import Solution

@@ -20,8 +20,10 @@ import numpy as np
 from reps_opt.advantages import estimate_advantages
 from reps_opt.batch import Batch
 from reps_opt.gradients import returns_to_go
+from reps_opt.problems.episodes import EpisodicREPS
+from reps_opt.problems.sample_problem import SampleProblem
 from reps_opt.problems.sample_solution import SCALES, SampleSolution
-from reps_opt.problems.samples import EpisodicREPS, SampleProblem, SampleREPS
+from reps_opt.problems.samples import SampleREPS
 from reps_opt.solving import solve
 from reps_opt.updates import PolicyUpdate
 from reps_opt.validation import FloatArray, as_scalar

@@ -23,7 +23,7 @@ from reps_opt.solvers.scalar_dual import ScalarDual
 from reps_opt.validation import FloatArray, read_only
 
 if TYPE_CHECKING:
-    from reps_opt.problems.samples import SampleProblem
+    from reps_opt.problems.sample_problem import SampleProblem
 
 SMALL_ESS = 2.0
 """Effective sample size below which a policy fitted to the weights follows one or two samples."""
