@@ -107,7 +107,7 @@ def measure_network(repeats: int, batch: int = 2048, goals: bool = True) -> Iter
     def quality(s: Any) -> float:
         return float(g @ s / np.sqrt(s @ F(s)))
 
-    spent = f"{solution.stats.get('products', 'no')} products, {ours.value.trials} trials, gap bound {solution.certificate.gap:.0e}"
+    spent = f"{solution.stats.get('products', 'no')} products, {ours.value.trials} trials"
     text, case = f"g's/sqrt(s'Fs) {quality(s):.4f}; {spent}", f"64 x 64 network, batch {batch:,}"
     row = Row("TRPO update, policy part", case, g.size, ours.cpu, text)
     if peer is None:
