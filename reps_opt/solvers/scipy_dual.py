@@ -171,7 +171,8 @@ class ScipyDual:
     def _refine(self, program: Program, point: DualPoint) -> Answer:
         """Rounds of ``minimize`` until the point is stationary, or gets no better."""
         stats: dict[str, Any] = {"method": self.method, "iterations": 0, "evaluations": 0, "rounds": 0}
-        message, dampings = "", WHITENING_DAMPINGS
+        message = ""
+        dampings: tuple[float, ...] = WHITENING_DAMPINGS
         trace = Trace(self.verbose, SHOWN_EVERY if self.method.lower() in WITH_GRADIENT else 1)
         while stats["rounds"] < MAX_ROUNDS and (error := dual_error(program, point)) > ENOUGH:
             stats["rounds"] += 1
