@@ -48,6 +48,7 @@ def _softened(program: Program) -> LinearLimit:
     from reps_opt.solvers.cvxpy_conic import CvxpyPrimal
 
     scaled, scale = program.normalised()
+    assert scaled.ridge is not None
     answer = CvxpyPrimal().solve(replace(scaled, epsilon=np.inf))
     if answer.point is None:
         raise RuntimeError(answer.message)
