@@ -14,16 +14,14 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reps_opt.batch import ROWS, Batch
+from reps_opt.runs import Run, State
 from reps_opt.storage import atomic_write
-
-if TYPE_CHECKING:
-    from reps_opt.improvement import Run, State
 
 FORMAT = "reps_opt.checkpoint/1"
 START = "start"
@@ -64,8 +62,6 @@ def read_checkpoint(path: str | os.PathLike[str], run: Run) -> tuple[Run, State]
     ValueError
         If the file is no checkpoint, or one of a run with other settings, which are named.
     """
-    from reps_opt.improvement import State
-
     try:
         with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
