@@ -15,6 +15,7 @@ PARTS = {
     "mdp": "plain_mdp",
     "samples": "sample_dual",
     "disk": "out_of_core",
+    "steps": "steps",
     "gp": "gp_policies",
     "envs": "env_steps",
     "import": "imports",

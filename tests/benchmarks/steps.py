@@ -1,7 +1,7 @@
 """The trust-region step against Cholesky, the whitened cone against CVXPY's plain one, TRPO against sb3-contrib.
 
-Run it as ``python tests/benchmarks/steps.py``, with one BLAS thread (OMP_NUM_THREADS=1). Every row names what is timed,
-its peer, wall and CPU time, the ratio of median CPU times, which a busy machine leaves alone, and the certified gap.
+Run it as ``python tests/benchmarks/steps.py``, with one BLAS thread (OMP_NUM_THREADS=1). Times are medians of CPU time,
+of calls that take turns, which a busy machine leaves alone.
 
 Shapes: P parameters; gradient (P,), metric F (P, P) the Fisher matrix of a linear-Gaussian policy's scores.
 """
@@ -13,48 +13,23 @@ import copy
 import sys
 import time
 import warnings
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
-import cvxpy
 import gymnasium
 import numpy as np
-import scipy
 import scipy.linalg
 
 from reps_opt import TrustRegionStep, solve
 from reps_opt.solvers import CvxpyPrimal, Quadratic
+from tests.benchmarks.comparison import Cost, Goal, Row, installed, interleaved, missing, show, versions
 
-SIZES = (100, 1000)
+SIZES, QUICK_SIZES = (100, 1000), (10, 30)
+CHOLESKIES, CONE_MS, FASTER = 1.5, 66.0, 3.0  # goals: of the closed form, the whitened cone, the network's update
 EPSILON = 0.01
 SAMPLES_A_PARAMETER = 4
 N_STATE, N_ACTION = 17, 6  # of the network's batch, as in a walking robot's
-
-
-class Timing(NamedTuple):
-    """Median seconds, wall and CPU, and the last value returned."""
-
-    wall: float
-    cpu: float
-    value: Any
-
-
-def timed(call: Callable[[], Any], repeats: int) -> Timing:
-    """Median over repeats, after one call to warm up."""
-    return interleaved([call], repeats)[0]
-
-
-def interleaved(calls: list[Callable[[], Any]], repeats: int) -> list[Timing]:
-    """The same of several calls in turn, so that what else the machine does falls on all of them."""
-    values = [call() for call in calls]
-    spent = np.zeros((repeats, len(calls), 2))
-    for i in range(repeats):
-        for j, call in enumerate(calls):
-            began = time.perf_counter(), time.process_time()
-            values[j] = call()
-            spent[i, j] = time.perf_counter() - began[0], time.process_time() - began[1]
-    medians = np.median(spent, axis=0)
-    return [Timing(float(wall), float(cpu), value) for (wall, cpu), value in zip(medians, values, strict=True)]
 
 
 def instance(size: int, seed: int = 0) -> tuple[Any, Any, Any]:
@@ -69,34 +44,44 @@ def instance(size: int, seed: int = 0) -> tuple[Any, Any, Any]:
     return scores, gradient, cost
 
 
-def measure(size: int, repeats: int) -> list[str]:
-    """Table rows of one size."""
+def measure(size: int, repeats: int, goals: bool = True) -> Iterator[Row]:
+    """Rows of one size: closed forms beside Cholesky alone, the whitened cone beside the plain one."""
     scores, gradient, slope = instance(size)
     F = scores.T @ scores / len(scores)
-    cholesky = timed(lambda: scipy.linalg.cho_factor(F, lower=True), repeats)
-    cases = {
+    rows = [(slope, -1e-3)]
+    factorised = TrustRegionStep(gradient, F, EPSILON, rows)
+    solve(factorised)  # factorised already, as in a line of cost budgets
+    cases: dict[str, Callable[[], Any]] = {
         "TRPO step, closed form": lambda: solve(TrustRegionStep(gradient, F, EPSILON)),
-        "CPO step, closed form": lambda: solve(TrustRegionStep(gradient, F, EPSILON, [(slope, -1e-3)])),
-        "CPO step, conjugate gradient": lambda: solve(
-            TrustRegionStep(gradient, F, EPSILON, [(slope, -1e-3)]), Quadratic("cg")
-        ),
+        "CPO step, closed form": lambda: solve(TrustRegionStep(gradient, F, EPSILON, rows)),
+        "CPO step, factor kept": lambda: solve(TrustRegionStep(gradient, factorised.metric, EPSILON, rows)),
+        "CPO step, conjugate gradient": lambda: solve(TrustRegionStep(gradient, F, EPSILON, rows), Quadratic("cg")),
     }
-    rows = [f"{size:5d}  {'Cholesky alone (SciPy)':<32}{1e3 * cholesky.wall:10.3f}{1e3 * cholesky.cpu:10.3f}"]
     for name, call in cases.items():
-        rows.append(_row(size, name, timed(call, repeats), cholesky.cpu, "Cholesky"))
-    problem = TrustRegionStep(gradient, F, EPSILON, [(slope, -1e-3)])
-    solve(problem)  # factorised already, as in a line of cost budgets
-    kept = timed(lambda: solve(TrustRegionStep(gradient, problem.metric, EPSILON, [(slope, -1e-3)])), repeats)
-    rows.append(_row(size, "CPO step, factor kept", kept, cholesky.cpu, "Cholesky"))
-    few = max(1, min(3, repeats))
-    plain = timed(lambda: solve(TrustRegionStep(gradient, F, EPSILON, [(slope, -1e-3)]), CvxpyPrimal()), few)
-    rows.append(_row(size, "CPO, CVXPY plain cone", plain, plain.cpu, "plain cone"))
-    white = timed(lambda: solve(TrustRegionStep(gradient, F, EPSILON, [(slope, -1e-3)]), CvxpyPrimal(whiten=True)), few)
-    rows.append(_row(size, "CPO, CVXPY whitened cone", white, plain.cpu, "plain cone"))
-    return rows
+        ours, cholesky = interleaved([call, lambda: scipy.linalg.cho_factor(F, lower=True)], repeats)
+        held = goals and "closed form" in name
+        wanted = (Goal("times Cholesky", ours.cpu / cholesky.cpu, CHOLESKIES),) if held else ()
+        yield _row(name, size, ours, "SciPy, Cholesky alone", cholesky, "the factor only", wanted)
+    white, plain = interleaved(
+        [lambda w=w: solve(TrustRegionStep(gradient, F, EPSILON, rows), CvxpyPrimal(whiten=w)) for w in (True, False)],
+        max(1, min(3, repeats)),
+    )
+    wanted = (Goal("ms", 1e3 * white.cpu, CONE_MS),) if goals and size == max(SIZES) else ()
+    yield _row("CPO step, whitened cone", size, white, "CVXPY, plain cone", plain, _quality(plain), wanted)
 
 
-def measure_network(repeats: int, batch: int = 2048) -> list[str]:
+def _quality(cost: Cost) -> str:
+    solution = cost.value
+    return f"{solution.status}, gap {solution.certificate.gap:.0e}, KKT {solution.certificate.stationarity:.0e}"
+
+
+def _row(name: str, size: int, ours: Cost, peer: str, theirs: Cost, accuracy: str, goals: tuple[Goal, ...]) -> Row:
+    certified = ours.value.status == "certified"
+    case = f"P = {size:,}"
+    return Row(name, case, size, ours.cpu, _quality(ours), certified, peer, theirs.cpu, accuracy, goals)
+
+
+def measure_network(repeats: int, batch: int = 2048, goals: bool = True) -> Iterator[Row]:
     """Policy part of one TRPO update of a 64 x 64 network: gradient, step and line search, the value fit left out."""
     from types import SimpleNamespace
 
@@ -117,20 +102,26 @@ def measure_network(repeats: int, batch: int = 2048) -> list[str]:
     calls = [lambda: update._step(policy, data, advantages), *([peer.update] if peer is not None else [])]
     ours, *theirs = interleaved(calls, repeats)
     solution, F = ours.value.solution, policy.fisher_product(data.states)
-    g = solution.problem.gradient
+    g, s = solution.problem.gradient, solution.step
 
-    def row(name: str, timing: Timing, s: Any, note: str) -> str:
-        ratio = f"g's/sqrt(s'Fs) {g @ s / np.sqrt(s @ F(s)):.4f}"
-        return f"{g.size:5d}  {name:<32}{1e3 * timing.wall:10.3f}{1e3 * timing.cpu:10.3f}   {ratio}, {note}"
+    def quality(s: Any) -> float:
+        return float(g @ s / np.sqrt(s @ F(s)))
 
-    note = (
-        f"{solution.stats['products']} products, {ours.value.trials} trials, gap bound {solution.certificate.gap:.0e}"
+    spent = f"{solution.stats.get('products', 'no')} products, {ours.value.trials} trials"
+    text, case = f"g's/sqrt(s'Fs) {quality(s):.4f}; {spent}", f"64 x 64 network, batch {batch:,}"
+    row = Row("TRPO update, policy part", case, g.size, ours.cpu, text)
+    if peer is None:
+        yield replace(row, note=missing("sb3-contrib"))
+        return
+    reached = quality(peer.step())
+    yield replace(
+        row,
+        accurate=quality(s) >= reached * (1 - 1e-3),
+        peer="sb3-contrib, TRPO",
+        peer_cost=theirs[0].cpu,
+        peer_accuracy=f"g's/sqrt(s'Fs) {reached:.4f}; CG {1e3 * peer.in_solver:.1f} ms wall",
+        goals=(Goal("times faster", theirs[0].cpu / ours.cpu, FASTER, least=True),) if goals else (),
     )
-    rows = [row("TRPO update, 64x64, batch 2048", ours, solution.step, note)]
-    if peer is not None:
-        note = f"CG {1e3 * peer.in_solver:.1f} ms wall; CPU {theirs[0].cpu / ours.cpu:.2f} times ours"
-        rows.append(row("same in sb3-contrib", theirs[0], peer.step(), note))
-    return rows
 
 
 def mature_trpo(n_steps: int) -> Any:
@@ -217,24 +208,23 @@ def _ours(parts: list[Any]) -> Any:
     return np.concatenate([part.T.ravel() for part in (*rest, log_std)])
 
 
-def _row(size: int, name: str, timing: Timing, peer: float, of: str) -> str:
-    solution = timing.value
-    return (
-        f"{size:5d}  {name:<32}{1e3 * timing.wall:10.3f}{1e3 * timing.cpu:10.3f}"
-        f"{timing.cpu / peer:9.3f} of {of:<12}{solution.certificate.gap:9.1e}"
-        f"{solution.certificate.stationarity:12.1e}  {solution.status}"
-    )
+def rows(quick: bool = False, sizes: Sequence[int] | None = None, repeats: int = 21) -> Iterator[Row]:
+    """All rows: steps by size, then the network's update."""
+    if quick:
+        for size in QUICK_SIZES:
+            yield from measure(size, 1, goals=False)
+        if installed("torch"):
+            yield from measure_network(1, batch=128, goals=False)
+        return
+    for size in SIZES if sizes is None else sizes:
+        yield from measure(size, repeats)
+    yield from measure_network(min(repeats, 7))
 
 
-def main(sizes: tuple[int, ...] = SIZES, repeats: int = 21) -> list[str]:
+def main(sizes: Sequence[int] = SIZES, repeats: int = 21) -> list[Row]:
     """Print the table, and return its rows."""
-    print(f"python {sys.version.split()[0]}, numpy {np.__version__}, scipy {scipy.__version__}, ", end="")
-    print(f"cvxpy {cvxpy.__version__} with Clarabel; ms, medians of {repeats} (cones: of 3 at most)")
-    head = f"{'P':>5}  {'case':<32}{'wall':>10}{'cpu':>10}{'ratio':>9}    {'':<12}{'gap':>9}{'KKT':>12}"
-    print(head)
-    rows = [row for size in sizes for row in measure(size, repeats)] + measure_network(min(repeats, 7))
-    print("\n".join(rows))
-    return rows
+    print(f"Python {sys.version.split()[0]}, {versions('numpy', 'scipy', 'cvxpy', 'clarabel', 'sb3-contrib')}")
+    return show(rows(sizes=sizes, repeats=repeats))
 
 
 if __name__ == "__main__":
