@@ -141,8 +141,8 @@ class Factorised(Metric):
         lower, info = scipy.linalg.lapack.dpotrf(self.matrix, lower=True, clean=True)
         if info != 0:
             return None
-        pivots, diagonal = np.diag(lower) ** 2, np.diag(self.matrix)
-        return lower if np.all(pivots > RANK_TOLERANCE * diagonal) else None
+        regular = lower.diagonal() ** 2 > RANK_TOLERANCE * self.matrix.diagonal()
+        return lower if regular.all() else None
 
     @cached_property
     def _spectrum(self) -> tuple[FloatArray, FloatArray, FloatArray]:

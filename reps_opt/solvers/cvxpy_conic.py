@@ -16,7 +16,6 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 import scipy.linalg
-import scipy.sparse as sp
 
 from reps_opt.divergences import Quadratic
 from reps_opt.graph import IntArray
@@ -61,10 +60,8 @@ def pose_primal(program: Program) -> Posed:
     if program.ridge is not None:
         missed = cp.Variable(program.rhs.size, name="missed")
         objective -= cp.sum_squares(cp.multiply(1 / np.sqrt(program.ridge), missed)) / 2
-    constraints: dict[str, Any] = {
-        name: _array(b.matrix) @ x + missed == b.rhs for name, b in program.equalities.items()
-    }
-    constraints |= {name: _array(b.matrix) @ x <= b.rhs for name, b in program.inequalities.items()}
+    constraints: dict[str, Any] = {name: b.in_memory @ x + missed == b.rhs for name, b in program.equalities.items()}
+    constraints |= {name: b.in_memory @ x <= b.rhs for name, b in program.inequalities.items()}
     if simplex:
         constraints["normalisation"] = cp.sum(x) == 1
     divergence = program.divergence.expression(cp, x)
@@ -87,7 +84,7 @@ def pose_dual(program: Program) -> Posed:
     bellman = cp.Variable(program.n, name="bellman_error")
     ball = program.epsilon is not None and math.isfinite(program.epsilon)
     eta: Any = cp.Variable(name="kl", nonneg=True) if ball else (program.temperature or 0.0)
-    priced = sum(_array(block.matrix).T @ duals[name] for name, block in blocks.items())
+    priced = sum(block.in_memory.T @ duals[name] for name, block in blocks.items())
     slack = program.objective - priced
     constraints: dict[str, Any] = {"flow": bellman == (slack - normaliser if program.divergence.simplex else slack)}
     if isinstance(program.divergence, Quadratic):
@@ -146,11 +143,6 @@ def pose_layers(
 def installed_solvers() -> list[str]:
     """Names of the solvers that CVXPY finds."""
     return list(cp.installed_solvers())
-
-
-def _array(matrix: Any) -> Any:
-    """The matrix of a block as CVXPY takes it."""
-    return matrix if sp.issparse(matrix) else matrix.T.array.T
 
 
 def _labelled(constraints: Mapping[str, Any]) -> list[Any]:
@@ -293,10 +285,7 @@ def _attempt_whitened(route: CvxpyPrimal, program: Program) -> tuple[Answer, str
 
     objective = turned(program.objective, 0)
     unit = float(np.linalg.norm(objective)) or 1.0
-    rows = {
-        name: Block(sp.csr_array(turned(block.matrix.toarray().T, 0).T), block.rhs)
-        for name, block in program.inequalities.items()
-    }
+    rows = {name: Block(turned(block.dense.T, 0).T, block.rhs) for name, block in program.inequalities.items()}
     ball = Quadratic(Identity(), program.n)
     unit_ball = replace(program, objective=objective / unit, epsilon=0.5, inequalities=rows, divergence=ball)
     answer, says = replace(route, whiten=False)._attempt(unit_ball)

@@ -100,7 +100,12 @@ class Reduced:
         :math:`\eta = \sqrt{(q - r^2/S)/(2\epsilon - c^2/S)}`, :math:`\nu = (r + \eta c)/S`.
         """
         held = np.flatnonzero(active)
-        pseudo = np.linalg.pinv(self.rows[held])
+        if not held.size:
+            size, reach = math.sqrt(float(self.objective @ self.objective)), math.sqrt(2 * epsilon)
+            eta = size / reach
+            return FacePoint(self.objective / eta if eta > 0 else self.objective, eta, np.zeros(len(self.rows)))
+        row = self.rows[held]
+        pseudo = row.T / (float(row[0] @ row[0]) or 1.0) if held.size == 1 else np.linalg.pinv(row)
         nearest = pseudo @ self.rhs[held]
         explained = pseudo.T @ self.objective
         left = self.objective - self.rows[held].T @ explained
@@ -122,7 +127,7 @@ class Reduced:
         k = len(self.rhs)
         free = self.on_face(np.zeros(k), epsilon)
         assert free is not None
-        if self._holds(free, epsilon):
+        if k == 0 or self._holds(free, epsilon):
             return free
         active = np.ones(1) if k == 1 else self._active(epsilon)
         face = self.on_face(active, epsilon)
@@ -165,32 +170,38 @@ class Reduced:
         return FacePoint(z * (reach / size if size > 0 else 0.0), math.inf, u)
 
 
-def reduce_program(program: Program, images: FloatArray | None = None, curved: FloatArray | None = None) -> Reduced:
-    """Reduce a program to the span of ``images`` (P, 1 + k): those of the objective and the rows under ``F^-1``.
+def reduce_program(
+    program: Program,
+    columns: FloatArray | None = None,
+    images: FloatArray | None = None,
+    curved: FloatArray | None = None,
+) -> Reduced:
+    """Reduce a program to the span of the images of the objective and the rows under ``F^-1``.
 
-    ``curved`` is F times the images, where it is known.
+    What is known already may be given, each (P, 1 + k): objective and rows, their images, and F times these.
     """
     if program.equalities:
         raise ValueError("the Quadratic solver takes inequality rows only: use CvxpyPrimal")
-    columns = _columns(program)
+    columns = _columns(program) if columns is None else columns
     metric = _metric(program)
     moved = metric.solve(columns) if images is None else images
     curved = metric.product(moved) if curved is None else curved
     squares = np.einsum("pi,pi->i", moved, curved)
     scale = 1.0 / np.sqrt(np.where(squares > 0, squares, 1.0))
-    moved, curved = moved * scale, curved * scale
-    values, vectors = np.linalg.eigh((moved.T @ curved + curved.T @ moved) / 2)
-    kept = values > 1e-15 * max(float(values[-1]), 1e-300)
-    basis = moved @ (vectors[:, kept] / np.sqrt(values[kept]))
+    basis = moved * scale
+    if len(squares) > 1:
+        cross = (curved * scale).T @ basis
+        values, vectors = np.linalg.eigh((cross + cross.T) / 2)
+        kept = values > 1e-15 * max(float(values[-1]), 1e-300)
+        basis = basis @ (vectors[:, kept] / np.sqrt(values[kept]))
     reduced = columns.T @ basis
     return Reduced(basis, reduced[0], reduced[1:], program.rhs)
 
 
 def _columns(program: Program) -> FloatArray:
     """Objective and rows side by side (P, 1 + k)."""
-    if not program.inequalities:
-        return program.objective[:, None]
-    return np.column_stack([program.objective, program.matrix.toarray().T])
+    rows = [block.dense for block in program.inequalities.values()]
+    return np.vstack([program.objective, *rows]).T
 
 
 def _metric(program: Program) -> Metric:
@@ -240,8 +251,9 @@ class Quadratic:
         metric = _metric(program)
         if program.epsilon is None or not 0 < program.epsilon < math.inf:
             raise ValueError("the Quadratic solver needs a finite ball of positive radius")
-        images, curved, stats = self._images(metric, _columns(program))
-        reduced = reduce_program(program, images, curved)
+        columns = _columns(program)
+        images, curved, stats = self._images(metric, columns)
+        reduced = reduce_program(program, columns, images, curved)
         point = reduced.solve(program.epsilon)
         message = "no point of the ball satisfies the rows" if point.eta == math.inf else "closed form"
         return Answer(point.eta, point.nu, reduced.basis @ point.z, message, stats)
