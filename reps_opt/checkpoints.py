@@ -61,7 +61,7 @@ def read_checkpoint(path: str | os.PathLike[str], run: Run) -> tuple[Run, State]
         If the file is no checkpoint, or one of a run with other settings, which are named.
     """
     try:
-        arrays = read_arrays(path)
+        arrays: dict[str, Any] = dict(read_arrays(path))
         header = json.loads(arrays["header"].tobytes())
         if header["format"] != FORMAT:
             raise ValueError(f"it has format {header['format']!r}, and this version reads {FORMAT!r}")
