@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reps_opt.storage import atomic_write
+from reps_opt.storage import MALFORMED, atomic_write, read_arrays
 
 FORMAT = 1
 DESCRIPTION = "description.json"
@@ -94,15 +94,14 @@ def load(path: str | Path) -> Any:
     ValueError
         If the file is not such a file, is of a newer format, or names a class that is not on the list.
     """
+    arrays = read_arrays(path)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
         tree = json.loads(arrays.pop(DESCRIPTION).tobytes())
-    except (KeyError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        if tree.get("format") != FORMAT:
+            raise ValueError(f"it has format {tree.get('format')}, and this version reads format {FORMAT}")
+        return _decode(tree["policy"], arrays)
+    except MALFORMED as error:
         raise ValueError(f"{path} is not a saved policy: {error}") from None
-    if tree.get("format") != FORMAT:
-        raise ValueError(f"{path} has format {tree.get('format')}: this version reads format {FORMAT}")
-    return _decode(tree["policy"], arrays)
 
 
 def _encode(value: Any, arrays: dict[str, NDArray[Any]], where: str) -> Any:

@@ -158,14 +158,12 @@ def _cases() -> Iterator[tuple[str, Problem, Solver | None, float]]:
 def _conic_routes() -> dict[str, Solver]:
     """Primal and dual through every conic solver that is installed."""
     try:
-        import cvxpy
-
-        from reps_opt.solvers.cvxpy_conic import CvxpyDual, CvxpyPrimal
+        from reps_opt.solvers.cvxpy_conic import CvxpyDual, CvxpyPrimal, installed_solvers
     except ImportError:
         return {}
     routes: dict[str, Solver] = {}
     for name, options in CONIC_SOLVERS.items():
-        if name in cvxpy.installed_solvers():
+        if name in installed_solvers():
             routes[f"CvxpyPrimal, {name}"] = CvxpyPrimal(name, options)
             routes[f"CvxpyDual, {name}"] = CvxpyDual(name, options)
     return routes

@@ -140,13 +140,15 @@ class SampleProblem(Problem):
         """Answer that needs no solver: a ball that holds one point, rewards all the same, or a single sample."""
         if not self._needs_no_solver:
             return None
-        zeros = np.zeros(program.rhs.size)
+        v = np.zeros(program.rhs.size)
+        if program.ridge is not None:  # the point is given: its mismatch sets the multipliers
+            v = -program.residual(self.centre.point) / program.ridge
         if self.epsilon is not None and self.epsilon - self.centre.divergence <= SINGLE_POINT and program.n > 1:
-            return Answer(math.inf, zeros, self.centre.point, "the ball holds a single point")
+            return Answer(math.inf, v, self.centre.point, "the ball holds a single point")
         if program.temperature is not None:
-            v = self.centre.multipliers * program.temperature
+            v = v + self.centre.multipliers * program.temperature
             return Answer(program.temperature, v, self.centre.point, "the rewards are constant")
-        return Answer(0.0, zeros, self.centre.point, "the rewards are constant")
+        return Answer(0.0, v, self.centre.point, "the rewards are constant")
 
     @cached_property
     def _spectrum(self) -> tuple[FloatArray, FloatArray] | None:

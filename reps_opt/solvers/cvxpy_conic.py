@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 import scipy.linalg
 
 from reps_opt.divergences import Quadratic
+from reps_opt.graph import IntArray
 from reps_opt.metrics import Identity
 from reps_opt.program import Block, Program
 from reps_opt.solvers.answer import Answer
@@ -100,6 +101,48 @@ def pose_dual(program: Program) -> Posed:
         objective = objective + cp.sum_squares(cp.multiply(np.sqrt(program.ridge), rows)) / 2
     variables = {**duals, "normalisation": normaliser, **({"kl": eta} if ball else {})}
     return Posed(cp.Problem(cp.Minimize(objective), _labelled(constraints)), variables, constraints)
+
+
+def pose_layers(
+    objective: FloatArray,
+    flow: Block,
+    tables: Sequence[IntArray],
+    shape: tuple[int, int],
+    divergences: Callable[[Any, list[Any]], list[Any]],
+    radii: FloatArray,
+) -> cp.Problem:
+    """Pose a primal over an occupancy that has a table (S, A) for every step.
+
+    Parameters
+    ----------
+    objective, flow
+        c (n,) and the rows ``A x = b``, over the pairs in order of time.
+    tables
+        For each step, where in its raveled table the step's pairs stand.
+    shape
+        (S, A).
+    divergences
+        Maps cvxpy and the tables to as many expressions as there are ``radii``.
+    radii
+        Radii (k,): constraints labelled ``kl``, or ``kl[t]`` where there is one a step.
+    """
+    p = cp.Variable(objective.size, name="occupancy", nonneg=True)
+    constraints = {"flow": flow.matrix @ p == flow.rhs}
+    filled, first = [], 0
+    for index in tables:
+        place = np.zeros((shape[0] * shape[1], index.size))
+        place[index, np.arange(index.size)] = 1.0
+        filled.append(cp.reshape(place @ p[first : first + index.size], shape, order="C"))
+        first += index.size
+    for t, divergence in enumerate(divergences(cp, filled)):
+        if math.isfinite(radii[t]):
+            constraints["kl" if radii.size == 1 else f"kl[{t}]"] = divergence <= radii[t]
+    return cp.Problem(cp.Maximize(objective @ p), _labelled(constraints))
+
+
+def installed_solvers() -> list[str]:
+    """Names of the solvers that CVXPY finds."""
+    return list(cp.installed_solvers())
 
 
 def _labelled(constraints: Mapping[str, Any]) -> list[Any]:

@@ -11,6 +11,7 @@ Shapes: P parameters, k cost rows; r <= 1 + k reduced coordinates z; N is (k, r)
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -129,10 +130,10 @@ class Reduced:
         assert free is not None
         if k == 0 or self._holds(free, epsilon):
             return free
-        active = np.ones(1) if k == 1 else self._active(epsilon)
-        face = self.on_face(active, epsilon)
-        if face is not None and (k == 1 or self._holds(face, epsilon)):
-            return FacePoint(face.z, face.eta, np.maximum(face.nu, 0.0))
+        for active in [np.ones(1)] if k == 1 else self._actives(epsilon):
+            face = self.on_face(active, epsilon)
+            if face is not None and (k == 1 or self._holds(face, epsilon)):
+                return FacePoint(face.z, face.eta, np.maximum(face.nu, 0.0))
         return self.from_nearest(epsilon)
 
     def _holds(self, point: FacePoint, epsilon: float) -> bool:
@@ -140,10 +141,15 @@ class Reduced:
         inside = bool(np.all(self.rows @ point.z - self.rhs <= TOLERANCE * reach))
         return inside and bool(np.all(point.nu >= -TOLERANCE * max(1.0, float(np.abs(point.nu).max(initial=0.0)))))
 
-    def _active(self, epsilon: float) -> FloatArray:
-        """Rows (k,) with positive multiplier at the eta where the projection of ``h / eta`` has the ball's radius."""
+    def _actives(self, epsilon: float) -> Iterator[FloatArray]:
+        """Rows (k,) with positive multiplier at the eta where the projection of ``h / eta`` has the ball's radius.
+
+        Where the ball is slack, eta should be zero; targets too far away lose the rows to rounding, so that nearer ones
+        follow.
+        """
         if not self.objective.any():
-            return (self.nearest()[1] > 0).astype(float)
+            yield (self.nearest()[1] > 0).astype(float)
+            return
 
         def excess(log_eta: float) -> float:
             z = self._project(self.objective * math.exp(-log_eta))[0]
@@ -152,13 +158,12 @@ class Reduced:
         start = math.log(float(np.linalg.norm(self.objective)) / math.sqrt(2 * epsilon))
         low, high = start - 30.0, start + 30.0
         if excess(low) <= 0:
-            log_eta = low
-        elif excess(high) >= 0:
-            log_eta = high
+            tried = [low, *(start - closer for closer in (24.0, 18.0, 12.0, 6.0, 0.0))]
         else:
-            log_eta = brentq(excess, low, high, xtol=1e-14, rtol=1e-14)
-        u = self._project(self.objective * math.exp(-log_eta))[1]
-        return (u > 1e-12 * u.max(initial=0.0)).astype(float)
+            tried = [high if excess(high) >= 0 else brentq(excess, low, high, xtol=1e-14, rtol=1e-14)]
+        for log_eta in tried:
+            u = self._project(self.objective * math.exp(-log_eta))[1]
+            yield (u > 1e-12 * u.max(initial=0.0)).astype(float)
 
     def from_nearest(self, epsilon: float) -> FacePoint:
         """Where the rows miss the ball: the way to their nearest point, as far as the ball goes."""

@@ -226,6 +226,15 @@ def test_a_row_along_the_gradient_makes_the_ball_slack():
     np.testing.assert_allclose(solution.nu, [0.5])
 
 
+def test_a_row_that_holds_the_whole_line_makes_the_ball_slack_beside_others():
+    """The projection of a far target loses such rows to rounding: found by trying random problems."""
+    rows = [([1.64936633], -0.54895323), ([-1.061816], -0.39127549), ([1.63189738], 0.18059874)]
+    solution = solve(TrustRegionStep([0.02963676], [[1.0]], 1.0, rows))
+    assert solution.status == "certified"
+    assert solution.eta == 0.0
+    np.testing.assert_allclose(solution.step, [-0.18059874 / 1.63189738], rtol=1e-9)
+
+
 def test_rows_that_contradict_each_other_are_infeasible_at_any_radius():
     rows = [([1.0, 0.0], 1.0), ([-1.0, 0.0], 1.0)]
     solution = solve(TrustRegionStep([1.0, 1.0], np.eye(2), 100.0, rows))
