@@ -1,8 +1,9 @@
 """Walk around puddles, seeing only an image of oneself: REPS with value function and policy on 400 pixels.
 
 Principal components of the images go ahead of both: of the random Fourier features that the value function is linear
-in, and of the kernel of the Gaussian-process policy. Prints the expected reward a step from the corner, (1 - gamma)
-times the mean return of evaluation roll-outs on fixed seeds, exploration included, of 10 trials beside published ones.
+in, and of the kernel of the Gaussian-process policy. Prints the expected reward a step from the corner of 10 trials
+beside published ones: evaluation roll-outs on fixed seeds, exploration included, where the chance of a restart enters
+as its expectation, (1 - gamma) sum gamma^t r_t.
 
 From the corner, steps without aim never meet the goal, and every reward is the same: half of the roll-outs that are
 learned from start anywhere. The papers do not say how theirs got there, nor the walker's largest step and noise.
@@ -21,9 +22,9 @@ from sklearn.pipeline import make_pipeline
 
 import envs
 from policies import GaussianProcessPolicy, LinearGaussianPolicy
-from reps_opt import History, REPSUpdate, improve, rollout
+from reps_opt import REPSUpdate, improve, rollout
 
-N_TRIALS, N_ITERATIONS, N_EVALUATED = 10, 20, 100
+N_TRIALS, N_ITERATIONS, N_EVALUATED = 10, 20, 40
 FIRST, ADDED, KEPT = 200, 50, 200  # roll-outs: with 30, hardly one meets the goal
 EPSILON = 1.0
 START_STD = 0.05  # of the first, random steps: as large as the largest
@@ -49,26 +50,28 @@ def start_policy(env):
     return anything.with_params(np.r_[np.zeros(anything.params.size - 2), np.full(2, np.log(START_STD))])
 
 
+def reward(policy, n_episodes, horizon=120, **options):
+    """Expected reward a step from the corner, (1 - gamma) sum gamma^t r_t: what restarts give on average."""
+    endless, gamma = envs.PixelPuddleWorld(reset_probability=0.0, horizon=horizon), envs.PixelPuddleWorld().gamma
+    rewards = rollout(endless, policy, n_episodes, seed=0, **options).rewards.reshape(n_episodes, horizon)
+    return (1 - gamma) * rewards.mean(axis=0) @ gamma ** np.arange(horizon)
+
+
 def trial(seed, n_iterations=N_ITERATIONS, n_evaluated=N_EVALUATED, first=FIRST):
-    """One trial: its records, rewards a step from the corner, the last one without exploration noise, CPU seconds."""
-    began, env, corner = time.process_time(), StartsAnywhere(), envs.PixelPuddleWorld()
-
-    def reward(policy, **options):
-        batch = rollout(corner, policy, n_episodes=n_evaluated, seed=10_000 + seed, **options)
-        return (1 - corner.gamma) * batch.returns.mean()
-
+    """One trial: its last record, rewards a step, the last of them without exploration noise, and its CPU seconds."""
+    began, env = time.process_time(), StartsAnywhere()
     walker = GaussianProcessPolicy(method="sparse", n_inducing=64, features=PCA(N_COMPONENTS, random_state=0))
     waves = RBFSampler(gamma=0.5 / WIDTH**2, n_components=N_FEATURES, random_state=0)
     value = make_pipeline(PCA(N_COMPONENTS, random_state=0), waves)
     update = REPSUpdate(fit=walker, features=lambda batch: value.fit(batch.states), gamma=env.gamma, epsilon=EPSILON)
-    start, curve = start_policy(env), []
+    curve = [reward(start := start_policy(env), n_evaluated)]
     budget = {"n_episodes": ADDED, "first": first, "keep": KEPT, "reuse": "importance"}
-    seen = {"callbacks": lambda record: curve.append(reward(record.policy))}
-    history = History(improve(env, start, update, n_iterations, seed=seed, progress=False, **budget, **seen))
-    return history, [reward(start), *curve], reward(history.policy, deterministic=True), time.process_time() - began
+    for record in improve(env, start, update, n_iterations, seed=seed, progress=False, **budget):
+        curve.append(reward(record.policy, n_evaluated))  # kept are numbers: a record holds 30 MB of images
+    return record, curve, reward(record.policy, n_evaluated, deterministic=True), time.process_time() - began
 
 
-def draw(curves, history, path):
+def draw(curves, record, path):
     """Learning curves; value and mean steps over the map, with walks from the corner; what the walker sees."""
     import matplotlib.pyplot as plt
 
@@ -82,19 +85,19 @@ def draw(curves, history, path):
     axes[0].legend()
     x, y = (np.linspace(0.025, 0.975, 20)[grid] for grid in np.meshgrid(range(20), range(20)))
     images = env.observe(np.column_stack([x.ravel(), y.ravel()]))
-    value = history[-1].update.solution.value(images)
+    value = record.update.solution.value(images)
     mesh = axes[1].pcolormesh(x, y, (value - value.max()).reshape(x.shape), rasterized=True)
     figure.colorbar(mesh, ax=axes[1], label="value, below the best")
     fine = np.meshgrid(np.linspace(0, 1, 101), np.linspace(0, 1, 101))
     depth = env.depth(np.column_stack([fine[0].ravel(), fine[1].ravel()])).reshape(101, 101)
     axes[1].contour(*fine, depth, [1e-3], colors="white")
     axes[1].plot([0.8, 1], [1, 0.8], "w--")
-    steps = np.clip(history.policy.predict(images), -env.max_step, env.max_step)
+    steps = np.clip(record.policy.predict(images), -env.max_step, env.max_step)
     axes[1].quiver(x, y, *steps.T, color="white", angles="xy", scale_units="xy", scale=1.2, width=0.003)
     walks, rng = env.sample_starts(5, np.random.default_rng(0)), np.random.default_rng(0)
     places = [walks]
     for _ in range(40):
-        walks = env.step_batch(walks, history.policy.predict(env.observe(walks)), rng).next_states
+        walks = env.step_batch(walks, record.policy.predict(env.observe(walks)), rng).next_states
         places.append(walks)
     axes[1].plot(*np.moveaxis(places, 2, 0), "r.-", lw=1, ms=3)
     axes[1].set(title="value, mean steps, walks without exploration", aspect="equal", xlim=(0, 1), ylim=(0, 1))
@@ -106,10 +109,10 @@ def draw(curves, history, path):
 
 def main(n_trials=N_TRIALS, n_iterations=N_ITERATIONS, n_evaluated=N_EVALUATED, first=FIRST, n_jobs=1, plot=None):
     runs = Parallel(n_jobs)(delayed(trial)(seed, n_iterations, n_evaluated, first) for seed in range(n_trials))
-    histories, curves, noiseless, seconds = (list(column) for column in zip(*runs, strict=True))
+    records, curves, noiseless, seconds = (list(column) for column in zip(*runs, strict=True))
     curves = np.array(curves)
-    for seed, history in enumerate(histories):
-        last = history[-1].row()
+    for seed, record in enumerate(records):
+        last = record.row()
         print(
             f"trial {seed}: reward a step {curves[seed, 0]:.2f} -> {curves[seed, -1]:.2f} (without noise "
             f"{noiseless[seed]:.2f}), eta {last['eta']:.2f}, KL {last['kl_predicted']:.3f}, ESS {last['ess']:.0f}, "
@@ -123,7 +126,7 @@ def main(n_trials=N_TRIALS, n_iterations=N_ITERATIONS, n_evaluated=N_EVALUATED, 
     for name, reward in PUBLISHED.items():
         print(f"{name:<12}{reward:>8.2f}   published")
     if plot:
-        draw(curves, histories[0], plot)
+        draw(curves, records[0], plot)
     return curves, np.array(seconds)
 
 
