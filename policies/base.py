@@ -77,6 +77,11 @@ class Policy(BaseEstimator):
         ValueError
             If the action spaces differ.
         """
+        mine, theirs = self._both(other, states)
+        return mine.kl(theirs)
+
+    def _both(self, other: Policy, states: ArrayLike) -> tuple[Any, Any]:
+        """Action distributions of both policies, checked to be comparable."""
         check_is_fitted(self)
         check_is_fitted(other)
         mine = self._distribution(self._check_states(states))
@@ -84,7 +89,19 @@ class Policy(BaseEstimator):
         if type(mine) is not type(theirs):
             raise TypeError(f"other must have a {type(mine).__name__} distribution, got {type(theirs).__name__}")
         self._check_same_actions(other)
-        return mine.kl(theirs)  # type: ignore[arg-type]
+        return mine, theirs
+
+    def compare(self, other: Policy, states: ArrayLike, actions: ArrayLike) -> tuple[FloatArray, FloatArray]:
+        """log pi_other(a|s) / pi(a|s) and KL(self ‖ other) at each state, both (N,), by one evaluation of each policy.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As :meth:`kl_divergence` does.
+        """
+        mine, theirs = self._both(other, states)
+        checked = self._check_actions(actions, len(states))  # type: ignore[arg-type]
+        return theirs.log_prob(checked) - mine.log_prob(checked), mine.kl(theirs)
 
     @abstractmethod
     def _check_same_actions(self, other: Any) -> None:
@@ -233,9 +250,20 @@ class CategoricalPolicy(ClassifierMixin, Policy):
 
 def check_states(estimator: Any, states: ArrayLike, reset: bool = False, name: str = "X") -> FloatArray:
     """States as finite float64 (N, d), d fixed by ``reset``; the caller's array is never written to."""
-    checked = validate_data(estimator, states, reset=reset, dtype=np.float64, ensure_all_finite=False)
+    checked: FloatArray
+    if not reset and _are_plain(estimator, states):
+        checked = states  # type: ignore[assignment]
+    else:
+        checked = validate_data(estimator, states, reset=reset, dtype=np.float64, ensure_all_finite=False)
     check_finite_values(checked, name)
     return checked
+
+
+def _are_plain(estimator: Any, states: Any) -> bool:
+    """Whether scikit-learn's checks, a good part of a small evaluation, could find nothing in these states."""
+    if type(states) is not np.ndarray or states.dtype != np.float64 or states.ndim != 2 or len(states) == 0:
+        return False
+    return states.shape[1] == getattr(estimator, "n_features_in_", None) and not hasattr(estimator, "feature_names_in_")
 
 
 def check_finite_values(array: FloatArray, name: str) -> None:
@@ -304,6 +332,10 @@ class ParametricMixin:
     @abstractmethod
     def score_function(self, states: ArrayLike, actions: ArrayLike) -> FloatArray:
         """Gradient of log pi(a|s) in the parameters, shape (N, P)."""
+
+    def score_product(self, states: ArrayLike, actions: ArrayLike, weights: FloatArray) -> FloatArray:
+        """``sum_i w_i grad log pi(a_i|s_i)`` (P,): a policy gradient, where w are advantages over N."""
+        return weights @ self.score_function(states, actions)
 
     @abstractmethod
     def fisher_factor(self, states: ArrayLike) -> FloatArray:

@@ -77,7 +77,7 @@ class SquaredExponential(StationaryKernelMixin, NormalizedKernelMixin, Kernel):
     def _checked_scale(self, d: int) -> FloatArray:
         given = as_float_array(self.length_scale, "length_scale")
         if np.any(given <= 0):
-            raise ValueError(f"length_scale must be > 0, got {self.length_scale}")
+            raise ValueError(f"length_scale must be > 0, got {self.length_scale!r}")
         if given.size > 1:
             check_shape(given, "length_scale", (d,))
         return np.broadcast_to(given.ravel(), (d,))

@@ -5,7 +5,6 @@ Shapes: N transitions, E episodes; states (N, ds) and actions (N, da) keep the s
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from reps_opt.storage import atomic_write
+from reps_opt.storage import MALFORMED, atomic_write, read_arrays
 from reps_opt.validation import FloatArray, as_float_array, read_only
 
 FORMAT = "reps_opt.Batch/1"
@@ -202,11 +201,14 @@ class Batch:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Batch:
         """Read what :meth:`save` wrote; nothing in the file is executed."""
-        with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as file:
-            header = json.loads(file["header"].tobytes()) if "header" in file else {}
+        arrays = read_arrays(path)
+        try:
+            header = json.loads(arrays["header"].tobytes()) if "header" in arrays else {}
             if header.get("format") != FORMAT:
-                raise ValueError(f"{path} is not a saved Batch (format {header.get('format')!r}, expected {FORMAT!r})")
-            return cls(**{name: file[name] for name in (*ROWS, "start_states")}, info=header["info"])
+                raise ValueError(f"format {header.get('format')!r}, expected {FORMAT!r}")
+            return cls(**{name: arrays[name] for name in (*ROWS, "start_states")}, info=header["info"])
+        except MALFORMED as error:
+            raise ValueError(f"{os.fspath(path)} is not a saved Batch: {error}") from None
 
     def __repr__(self) -> str:
         shapes = f"states {self.states.shape[1:] or (1,)}, actions {self.actions.shape[1:] or (1,)}"

@@ -6,24 +6,20 @@ the seed and the iteration's number, so no generator's state is needed.
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import tempfile
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reps_opt.batch import ROWS, Batch
-from reps_opt.storage import atomic_write
-
-if TYPE_CHECKING:
-    from reps_opt.improvement import Run, State
+from reps_opt.runs import Run, State
+from reps_opt.storage import MALFORMED, atomic_write, read_arrays
 
 FORMAT = "reps_opt.checkpoint/1"
 START = "start"
@@ -64,27 +60,23 @@ def read_checkpoint(path: str | os.PathLike[str], run: Run) -> tuple[Run, State]
     ValueError
         If the file is no checkpoint, or one of a run with other settings, which are named.
     """
-    from reps_opt.improvement import State
-
     try:
-        with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        arrays: dict[str, Any] = dict(read_arrays(path))
         header = json.loads(arrays["header"].tobytes())
-        known = header["format"]
-    except (KeyError, TypeError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        if header["format"] != FORMAT:
+            raise ValueError(f"it has format {header['format']!r}, and this version reads {FORMAT!r}")
+        pool = tuple(
+            (number, Batch(**{name: arrays[f"pool.{k}.{name}"] for name in (*ROWS, "start_states")}))
+            for k, number in enumerate(header["pool"])
+        )
+        saved = {int(i): None if name == START else arrays[name] for i, name in header["policies"].items()}
+        root = np.random.SeedSequence(header["entropy"][0], spawn_key=tuple(header["entropy"][1]))
+        index, rows, settings = int(header["index"]), tuple(map(dict, header["rows"])), dict(header["settings"])
+    except MALFORMED as error:
         raise ValueError(f"checkpoint {os.fspath(path)!r} is not one: {error}") from None
-    if known != FORMAT:
-        raise ValueError(f"checkpoint {os.fspath(path)!r} has format {known!r}: this version reads {FORMAT!r}")
-    _check_settings(header, run)
-    pool = tuple(
-        (number, Batch(**{name: arrays[f"pool.{k}.{name}"] for name in (*ROWS, "start_states")}))
-        for k, number in enumerate(header["pool"])
-    )
-    policies = {
-        int(i): run.start if name == START else _policy(arrays[name], run) for i, name in header["policies"].items()
-    }
-    root = np.random.SeedSequence(header["entropy"][0], spawn_key=tuple(header["entropy"][1]))
-    return replace(run, root=root), State(header["index"], pool, policies, tuple(header["rows"]))
+    _check_settings(settings, header["entropy"], run)
+    policies = {i: run.start if content is None else _policy(content, run) for i, content in saved.items()}
+    return replace(run, root=root), State(index, pool, policies, rows)
 
 
 def _entropy(run: Run) -> list[Any]:
@@ -107,13 +99,13 @@ def _settings(run: Run) -> dict[str, Any]:
     }
 
 
-def _check_settings(header: Mapping[str, Any], run: Run) -> None:
-    mine, its = _settings(run), dict(header["settings"])
+def _check_settings(its: Mapping[str, Any], entropy: Any, run: Run) -> None:
+    mine = _settings(run)
     if run.seeded:
-        mine["seed"], its["seed"] = _entropy(run), header["entropy"]
+        mine["seed"], its = _entropy(run), {**its, "seed": entropy}
     for name, value in mine.items():
-        if value != its[name]:
-            raise ValueError(f"checkpoint is of another run: its {name} is {its[name]!r}, here it is {value!r}")
+        if value != its.get(name):
+            raise ValueError(f"checkpoint is of another run: its {name} is {its.get(name)!r}, here it is {value!r}")
 
 
 def _policy_bytes(policy: Any) -> NDArray[np.uint8]:

@@ -57,7 +57,7 @@ class DaskRows(Rows):
     def fresh(self) -> DaskRows:
         return DaskRows(self.lazy, validate=False)
 
-    def scaled(self, factors: FloatArray) -> DaskRows:
+    def _multiplied(self, factors: FloatArray) -> DaskRows:
         return DaskRows(self.lazy * factors, validate=False)
 
     def combined(self, directions: FloatArray) -> DaskRows:

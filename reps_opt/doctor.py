@@ -15,10 +15,11 @@ import numpy as np
 from reps_opt.mdp import MDP
 from reps_opt.problem import Problem
 from reps_opt.problems.conditional import ConditionalREPS
+from reps_opt.problems.episodes import EpisodicREPS
 from reps_opt.problems.horizon import FiniteHorizonREPS
 from reps_opt.problems.policy_steps import ExactTRPO
 from reps_opt.problems.reps import REPS
-from reps_opt.problems.samples import EpisodicREPS, SampleREPS
+from reps_opt.problems.samples import SampleREPS
 from reps_opt.problems.steps import TrustRegionStep
 from reps_opt.result import Result
 from reps_opt.solution import Solution
@@ -157,14 +158,12 @@ def _cases() -> Iterator[tuple[str, Problem, Solver | None, float]]:
 def _conic_routes() -> dict[str, Solver]:
     """Primal and dual through every conic solver that is installed."""
     try:
-        import cvxpy
-
-        from reps_opt.solvers.cvxpy_conic import CvxpyDual, CvxpyPrimal
+        from reps_opt.solvers.cvxpy_conic import CvxpyDual, CvxpyPrimal, installed_solvers
     except ImportError:
         return {}
     routes: dict[str, Solver] = {}
     for name, options in CONIC_SOLVERS.items():
-        if name in cvxpy.installed_solvers():
+        if name in installed_solvers():
             routes[f"CvxpyPrimal, {name}"] = CvxpyPrimal(name, options)
             routes[f"CvxpyDual, {name}"] = CvxpyDual(name, options)
     return routes

@@ -19,9 +19,11 @@ import numpy as np
 
 from reps_opt.advantages import estimate_advantages
 from reps_opt.batch import Batch
-from reps_opt.gradients import returns_to_go
+from reps_opt.problems.episodes import EpisodicREPS
+from reps_opt.problems.sample_problem import SampleProblem
 from reps_opt.problems.sample_solution import SCALES, SampleSolution
-from reps_opt.problems.samples import EpisodicREPS, SampleProblem, SampleREPS
+from reps_opt.problems.samples import SampleREPS
+from reps_opt.returns import returns_to_go
 from reps_opt.solving import solve
 from reps_opt.updates import PolicyUpdate
 from reps_opt.validation import FloatArray, as_scalar
@@ -168,6 +170,11 @@ class REPSUpdate(WeightedFit):
     embedding: Any = None
     ridge: float = 0.0
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        as_scalar(self.gamma, "gamma", low=0.0, high=1.0, low_open=True)
+        as_scalar(self.ridge, "ridge", low=0.0)
+
     def _problem(self, policy: Any, batch: Batch, base_weights: FloatArray | None) -> SampleProblem:
         features = self.features if hasattr(self.features, "transform") else self.features(batch)
         return SampleREPS.from_batch(
@@ -204,6 +211,10 @@ class EpisodicREPSUpdate(WeightedFit):
 
     contexts: Any = None
     ridge: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        as_scalar(self.ridge, "ridge", low=0.0)
 
     def _problem(self, policy: Any, batch: Batch, base_weights: FloatArray | None) -> SampleProblem:
         if batch.n_episodes < len(batch):
@@ -245,6 +256,11 @@ class RewardWeightedRegression(WeightedFit):
     advantages: bool = False
     trace: float = 0.95
     value_model: Any = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        as_scalar(self.gamma, "gamma", low=0.0, high=1.0)
+        as_scalar(self.trace, "trace", low=0.0, high=1.0)
 
     def _problem(self, policy: Any, batch: Batch, base_weights: FloatArray | None) -> SampleProblem:
         if self.advantages:

@@ -78,7 +78,8 @@ class History(Result, tuple[Any, ...]):
 
     @property
     def title(self) -> str:
-        return f"History of {len(self)} updates" + (f", the last: {self[-1].title}" if self else "")
+        ends = f", return {self[0].old_return:.6g} to {self[-1].new_return:.6g}" if self else ""
+        return f"History of {len(self)} updates{ends}"
 
     def rows(self) -> list[tuple[str, str]]:
         """A line an update; of many, the first and the last ones."""

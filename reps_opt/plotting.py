@@ -101,12 +101,17 @@ def _entitle(figure: matplotlib.figure.Figure, title: str) -> None:
     figure.suptitle(textwrap.fill(title, int(10 * figure.get_figwidth())), fontsize="medium")
 
 
-def _panels(n: int, width: float = 4.2, height: float = 3.8) -> tuple[matplotlib.figure.Figure, Any]:
-    """A figure with n panels side by side."""
+def _panels(n: int, width: float = 4.2, height: float = 3.8, per_row: int = 6) -> tuple[matplotlib.figure.Figure, Any]:
+    """A figure with n panels, side by side, in rows of at most so many."""
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, n, figsize=(width * n, height), layout="constrained", squeeze=False)
-    return figure, axes[0]
+    columns = min(n, per_row)
+    rows = -(-n // columns)
+    size = (width * columns, height * rows)
+    figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
+    for spare in axes.flat[n:]:
+        spare.axis("off")
+    return figure, axes.ravel()[:n]
 
 
 @draw.register(OccupancySolution)
@@ -359,6 +364,7 @@ HISTORY_PANELS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("divergence, in nats", ("joint_kl", "state_kl", "conditional_kl", "kl_predicted", "kl"), "log"),
     ("eta", ("eta",), "log"),
     ("effective sample size", ("ess",), "linear"),
+    ("gap of the certificate", ("gap",), "log"),
 )
 """Title, columns and scale of the panels of a history; a panel without any of its columns is left out."""
 
@@ -370,7 +376,7 @@ def plot_history(history: History) -> matplotlib.figure.Figure:
     known = {name for name in table.columns if table[name].dtype.kind == "f" and table[name].notna().any()}
     panels = [(title, [n for n in names if n in known], scale) for title, names, scale in HISTORY_PANELS]
     panels = [panel for panel in panels if panel[1]]
-    figure, axes = _panels(1 + len(panels))
+    figure, axes = _panels(1 + len(panels), per_row=3)
     axes[0].plot(np.arange(len(history) + 1), history.returns if history else [np.nan], ".-")
     axes[0].set(title="return", xlabel="updates")
     for axis, (title, names, scale) in zip(axes[1:], panels, strict=True):

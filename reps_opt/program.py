@@ -34,11 +34,22 @@ from reps_opt.validation import FloatArray
 class Block(NamedTuple):
     """Named linear constraints: ``matrix @ x == rhs`` or ``matrix @ x <= rhs``, matrix (k, n), rhs (k,).
 
-    The matrix is sparse, or the transpose of :class:`~reps_opt.rows.Rows`: dense, and maybe larger than memory.
+    The matrix is sparse, an array, or the transpose of :class:`~reps_opt.rows.Rows`: dense, maybe larger than memory.
     """
 
     matrix: Any
     rhs: FloatArray
+
+    @property
+    def in_memory(self) -> Any:
+        """The matrix as it is if sparse, else as an array."""
+        return self.matrix if sp.issparse(self.matrix) or isinstance(self.matrix, np.ndarray) else self.matrix.T.array.T
+
+    @property
+    def dense(self) -> FloatArray:
+        """The matrix as an array (k, n)."""
+        matrix = self.in_memory
+        return matrix.toarray() if sp.issparse(matrix) else matrix
 
 
 class Scale(NamedTuple):
@@ -174,13 +185,14 @@ class Program:
     @cached_property
     def matrix(self) -> Any:
         """All rows (m, n): equalities, then inequalities; a single block stays what it is, dense rows included."""
-        matrices = [block.matrix for block in (*self.equalities.values(), *self.inequalities.values())]
-        if not matrices:
+        blocks = [*self.equalities.values(), *self.inequalities.values()]
+        if not blocks:
             return sp.csr_array((0, self.n))
-        if len(matrices) == 1 and not sp.issparse(matrices[0]):
-            return matrices[0]
-        dense = [matrix if sp.issparse(matrix) else sp.csr_array(matrix.T.array.T) for matrix in matrices]
-        return sp.vstack(dense, format="csr")
+        if len(blocks) == 1 and not sp.issparse(blocks[0].matrix):
+            return blocks[0].matrix
+        matrices = [block.in_memory for block in blocks]
+        sparse = [matrix if sp.issparse(matrix) else sp.csr_array(matrix) for matrix in matrices]
+        return sp.vstack(sparse, format="csr")
 
     @cached_property
     def transpose(self) -> Any:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from reps_opt.acting import as_actions, as_row, as_rows, check_policy, legal, many, one
 from reps_opt.batch import Batch
+from reps_opt.progress import progress as progress_bar
 from reps_opt.validation import as_count
 
 SIDE_BY_SIDE = 256
@@ -72,6 +73,7 @@ def rollout(
     max_steps: int | None = None,
     deterministic: bool = False,
     n_jobs: int | None = None,
+    progress: bool | None = None,
 ) -> Batch:
     """Let a policy act in an environment, and record every transition.
 
@@ -95,6 +97,8 @@ def rollout(
     n_jobs
         Workers, through joblib: None for one, or for what ``joblib.parallel_config`` says, whose backends (loky,
         threading, dask) all give the same data. A vector environment is stepped here, whatever is asked for.
+    progress
+        Whether to show a bar where there are several blocks of episodes; None where standard error is a terminal.
 
     Returns
     -------
@@ -132,7 +136,7 @@ def rollout(
         if hasattr(env, "num_envs"):
             parts = [_step_vector(task, root, episodes, steps)]
         else:
-            parts = _collect(task, root, episodes, steps, n_jobs)
+            parts = _collect(task, root, episodes, steps, n_jobs, progress)
     return _as_batch(parts, steps)
 
 
@@ -163,24 +167,27 @@ def as_env(env: Any) -> Any:
 
 
 def _collect(
-    task: Task, root: np.random.SeedSequence, episodes: int | None, steps: int | None, n_jobs: int | None
+    task: Task,
+    root: np.random.SeedSequence,
+    episodes: int | None,
+    steps: int | None,
+    n_jobs: int | None,
+    progress: bool | None,
 ) -> list[Rows]:
     """The blocks in the order of their numbers: as many as the episodes need, or until there are steps enough."""
     work = _step_side_by_side if is_batched(task.env) else _step_singly
     if episodes is not None:
         size = SIDE_BY_SIDE if is_batched(task.env) else EPISODES_A_TASK
-        return _run(work, task, root, _blocks(episodes, size), n_jobs)
+        blocks = [(first, min(first + size, episodes)) for first in range(0, episodes, size)]
+        return _run(work, task, root, blocks, n_jobs, progress)
     assert steps is not None
     parts: list[Rows] = []
     size, width = AT_ONCE if is_batched(task.env) else 1, _n_workers(n_jobs)
     while sum(len(part.rewards) for part in parts) < steps:
         first = len(parts) * size
-        parts += _run(work, task, root, [(first + i * size, first + (i + 1) * size) for i in range(width)], n_jobs)
+        blocks = [(first + i * size, first + (i + 1) * size) for i in range(width)]
+        parts += _run(work, task, root, blocks, n_jobs, show=False)
     return parts
-
-
-def _blocks(n: int, size: int) -> list[tuple[int, int]]:
-    return [(first, min(first + size, n)) for first in range(0, n, size)]
 
 
 def _run(
@@ -189,13 +196,15 @@ def _run(
     root: np.random.SeedSequence,
     blocks: list[tuple[int, int]],
     n_jobs: int | None,
+    show: bool | None,
 ) -> list[Rows]:
     if len(blocks) == 1:
         return [work(task, root, *blocks[0])]
     from joblib import Parallel, delayed
 
     task = replace(task, shared=_n_workers(n_jobs) > 1 and not is_batched(task.env))
-    return Parallel(n_jobs=n_jobs)(delayed(work)(task, root, *block) for block in blocks)
+    shown = progress_bar(blocks, label="roll out", show=show)
+    return list(Parallel(n_jobs=n_jobs)(delayed(work)(task, root, *block) for block in shown))
 
 
 def _n_workers(n_jobs: int | None) -> int:

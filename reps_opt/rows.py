@@ -16,11 +16,15 @@ import numpy as np
 
 from reps_opt.validation import FloatArray
 
-CHUNK_BYTES = 1 << 19
+CHUNK_BYTES = 1 << 20
 """Rows are taken in chunks of about this size, which stay in the cache between a pass's two products."""
 
 PASSES_PER_GRAM = 20
 """Passes that cost as much as one Gram matrix (measured: 20 to 27 for 50 to 300 features)."""
+
+
+LARGEST_FACTOR = 1e60
+"""Factors of columns up to here keep a Gram matrix of the columns, taken before they are applied, within range."""
 
 
 def spending(passes: float, grams: float) -> dict[str, float]:
@@ -78,14 +82,16 @@ def tilted_block(
 ) -> TiltedBlock:
     """Both products of an evaluation while the rows are in the cache."""
     slack = offset - block @ theta
-    scaled = slack / eta
-    weights = log_base + scaled
+    pair = np.empty((2, slack.size))
+    weights, spread = pair
+    np.divide(slack, eta, out=spread)
+    np.add(log_base, spread, out=weights)
     top = float(weights.max())
     weights -= top
     np.exp(weights, out=weights)
-    scaled -= top
-    scaled *= weights
-    return TiltedBlock(slack, weights, top, np.stack([weights, scaled]) @ block)
+    spread -= top
+    spread *= weights
+    return TiltedBlock(slack, weights, top, pair @ block)
 
 
 def merged(blocks: list[TiltedBlock], eta: float) -> Tilted:
@@ -173,9 +179,15 @@ class Rows(ABC):
     def take(self, index: np.ndarray) -> FloatArray:
         """The rows at increasing positions, as an array (k, d)."""
 
-    @abstractmethod
     def scaled(self, factors: FloatArray) -> Rows:
-        """The rows with every column multiplied by its factor (d,)."""
+        """The rows with every column multiplied by its factor (d,); a view of them, unless squares would vanish."""
+        size = np.abs(factors)
+        moderate = size.size == 0 or (size.min() > 1 / LARGEST_FACTOR and size.max() < LARGEST_FACTOR)
+        return ScaledRows(self, factors) if moderate else self._multiplied(factors)
+
+    @abstractmethod
+    def _multiplied(self, factors: FloatArray) -> Rows:
+        """The same as rows of their own."""
 
     @abstractmethod
     def combined(self, directions: FloatArray) -> Rows:
@@ -260,7 +272,7 @@ class ArrayRows(Rows):
         step = max(1, n_bytes // (8 * max(d, 1)))
         return [slice(first, min(first + step, n)) for first in range(0, n, step)]
 
-    def scaled(self, factors: FloatArray) -> ArrayRows:
+    def _multiplied(self, factors: FloatArray) -> ArrayRows:
         return ArrayRows(self.matrix * factors)
 
     def combined(self, directions: FloatArray) -> ArrayRows:
@@ -301,6 +313,63 @@ class ArrayRows(Rows):
         for place in self.chunks(64 * CHUNK_BYTES):
             triangle = np.asarray(np.linalg.qr(np.vstack([triangle, self.matrix[place]]), mode="r"))
         return triangle
+
+
+class ScaledRows(Rows):
+    """Rows with every column multiplied by a factor, which is applied to coefficients and totals instead.
+
+    Parameters
+    ----------
+    inner
+        The rows (N, d) themselves.
+    factors
+        (d,), within :data:`LARGEST_FACTOR` of one.
+    """
+
+    def __init__(self, inner: Rows, factors: FloatArray) -> None:
+        super().__init__()
+        self.inner, self.factors, self.shape = inner, factors, inner.shape
+
+    def fresh(self) -> ScaledRows:
+        return ScaledRows(self.inner.fresh(), self.factors)
+
+    def take(self, index: np.ndarray) -> FloatArray:
+        return self.inner.take(index) * self.factors
+
+    def scaled(self, factors: FloatArray) -> Rows:
+        return self.inner.scaled(self.factors * factors)
+
+    def _multiplied(self, factors: FloatArray) -> Rows:
+        return self.inner._multiplied(self.factors * factors)
+
+    def combined(self, directions: FloatArray) -> Rows:
+        return self.inner.combined(self.factors[:, None] * directions)
+
+    def squared_lengths(self, directions: FloatArray) -> FloatArray:
+        return self.inner.squared_lengths(self.factors[:, None] * directions)
+
+    def summary(self, weights: FloatArray) -> Summary:
+        rms, largest = self.inner.summary(weights)
+        return Summary(rms * np.abs(self.factors), largest * np.abs(self.factors))
+
+    def _combine(self, theta: FloatArray) -> FloatArray:
+        return self.inner._combine(self.factors * theta)
+
+    def _total(self, weights: FloatArray) -> FloatArray:
+        return self.factors * self.inner._total(weights)
+
+    def _tilt(self, theta: FloatArray, offset: FloatArray, log_base: FloatArray, eta: float) -> list[TiltedBlock]:
+        blocks = self.inner._tilt(self.factors * theta, offset, log_base, eta)
+        return [block._replace(sums=block.sums * self.factors) for block in blocks]
+
+    def _spread(self, theta: FloatArray, weights: FloatArray, mean: float) -> FloatArray:
+        return self.factors * self.inner._spread(self.factors * theta, weights, mean)
+
+    def _gram(self, weights: FloatArray, kept: np.ndarray | None) -> FloatArray:
+        return self.inner._gram(weights, kept) * np.outer(self.factors, self.factors)
+
+    def _triangle(self) -> FloatArray:
+        return self.inner._triangle() * self.factors
 
 
 def block_summary(block: FloatArray, weights: FloatArray) -> Summary:

@@ -1,14 +1,23 @@
-"""Files that are whole or not there: what batches, policies and checkpoints are written through."""
+"""Files that are whole or not there, and hold plain arrays: what batches, policies and checkpoints go through."""
 
 from __future__ import annotations
 
+import io
+import math
 import os
 import secrets
 import shutil
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+MALFORMED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, OSError, EOFError, RuntimeError)
+"""What comes of reading a file that is not what it says: damaged, hostile, or simply another file."""
 
 
 @contextmanager
@@ -59,3 +68,37 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
+    """All arrays of an ``.npz`` file from anybody: nothing in it is executed, and none is larger than the file says.
+
+    Raises
+    ------
+    ValueError
+        If it is no such file, if an array holds Python objects, or if one's shape does not fit the bytes it has.
+    """
+    content = Path(path).read_bytes()
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            for member in archive.infolist():
+                _check_size(archive, member)
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (*MALFORMED, MemoryError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{os.fspath(path)} is not a file of plain arrays (it is read with allow_pickle=False): {error}"
+        ) from None
+
+
+def _check_size(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    """Compare an array's shape with its bytes before any memory is asked for."""
+    with archive.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        if version not in readers:
+            raise ValueError(f"{member.filename} has format {version}")
+        shape, _, dtype = readers[version](stream)
+        wanted, held = math.prod(shape) * dtype.itemsize, member.file_size - stream.tell()
+    if not dtype.hasobject and wanted != held:
+        raise ValueError(f"{member.filename} has shape {shape}, {wanted} bytes, and holds {held}")

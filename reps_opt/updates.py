@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 
 from reps_opt.advantages import Transitions, estimate_advantages
-from reps_opt.gradients import ParametricPolicy, episodes, fisher, mean_kl, surrogate, surrogate_gradient
+from reps_opt.gradients import ParametricPolicy, fisher, surrogate, surrogate_gradient
 from reps_opt.metrics import Identity, Metric, Product
 from reps_opt.problems.step_solution import StepSolution
 from reps_opt.problems.steps import TrustRegionStep
 from reps_opt.result import Arrays, Result
+from reps_opt.returns import episodes
 from reps_opt.solution import Status
 from reps_opt.solvers.answer import Solver
 from reps_opt.solvers.quadratic import Quadratic
@@ -36,6 +37,9 @@ CHOLESKY_LIMIT = 1000
 
 BY_PRODUCTS = Quadratic("cg", rtol=1e-3, max_iterations=50)
 """Route for larger ones: products with the factors, as accurate as a sampled metric deserves."""
+
+PRECONDITIONED = Quadratic("cg", rtol=0.1, max_iterations=50)
+"""The same where the policy has a preconditioner: in its norm the error of a step costs the gain half its square."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -155,9 +159,13 @@ def _taken(
 ) -> PolicyUpdate:
     """The policy after a fraction of the step, with its true surrogate gain and mean KL."""
     new = policy.with_params(policy.params + fraction * solution.step)
-    old_log_prob = policy.log_prob(batch.states, batch.actions)
-    gain = surrogate(new, batch.states, batch.actions, advantages, old_log_prob) - float(np.mean(advantages))
-    return PolicyUpdate(new, True, solution, fraction, gain, mean_kl(policy, new, batch.states))
+    if hasattr(policy, "compare"):
+        log_ratio, kl = policy.compare(new, batch.states, batch.actions)
+    else:
+        log_ratio = new.log_prob(batch.states, batch.actions) - policy.log_prob(batch.states, batch.actions)
+        kl = policy.kl_divergence(new, batch.states)
+    gain = float(np.mean(np.expm1(log_ratio) * advantages))
+    return PolicyUpdate(new, True, solution, fraction, gain, float(np.mean(kl)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,7 +237,10 @@ class FisherUpdate(GradientUpdate):
         by_products = isinstance(solver, Quadratic) and solver.method == "cg"
         metric: Metric
         if by_products and self.exact_fisher and hasattr(policy, "fisher_product"):
-            metric = Product(policy.fisher_product(batch.states))
+            rough = getattr(policy, "fisher_preconditioner", None)
+            metric = Product(policy.fisher_product(batch.states), 0.0, rough and rough(batch.states))
+            if self.solver is None and rough:
+                solver = PRECONDITIONED
         else:
             factor = fisher(policy, batch.states, None if self.exact_fisher else batch.actions)
             metric = Product(factor.product) if by_products else factor  # certified without a factorisation, too

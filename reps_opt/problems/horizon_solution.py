@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.optimize import brentq
 
 from reps_opt.certificate import Certificate
 from reps_opt.problems.horizon_balls import DualReading
+from reps_opt.problems.segment import first_inside
 from reps_opt.result import Arrays
 from reps_opt.solution import Solution, Status
 from reps_opt.solvers.answer import Answer
@@ -166,18 +166,10 @@ def _single_point(problem: FiniteHorizonREPS) -> DualReading:
 def _into_ball(problem: FiniteHorizonREPS, occupancy: FloatArray) -> FloatArray:
     """The occupancy itself inside the balls; outside, the first point towards the reference that is in all of them."""
 
-    def excess(share: float) -> float:
-        mixed = (1 - share) * occupancy + share * problem.reference
-        return float((problem.ball.divergences(mixed) - problem.epsilon_array).max())
+    def excess(x: FloatArray) -> float:
+        return float((problem.ball.divergences(x) - problem.epsilon_array).max())
 
-    if excess(0.0) <= 0:
-        return occupancy
-    if excess(1.0) >= 0:
-        return problem.reference
-    share = float(brentq(excess, 0.0, 1.0, xtol=1e-16, rtol=1e-14))
-    while excess(share) > 0 and share < 1:
-        share = min(1.0, share * (1 + 1e-12) + 1e-16)
-    return (1 - share) * occupancy + share * problem.reference
+    return first_inside(excess, occupancy, problem.reference)
 
 
 def _certify(problem: FiniteHorizonREPS, occupancy: FloatArray, upper: float) -> Certificate:

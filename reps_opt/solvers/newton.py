@@ -60,6 +60,15 @@ LARGEST_COOLING = 0.7
 FAR_OUTSIDE = 10.0
 """Divergence of a warm start, in radii, beyond which a cold one is better."""
 
+ACCEPTABLE = 1e-9
+"""Error of the dual up to which the search may end where no step improves it."""
+
+SHARES = (1e-6, 1e-3, 1.0)
+"""Shares of the mass spread evenly, for want of curvature, tried in turn."""
+
+ROUNDING = 1e-14
+"""Divergence that may be rounding."""
+
 SMALLEST_ETA = 1e-10
 """Where the search starts when the multipliers explain the objective completely."""
 
@@ -248,6 +257,8 @@ class _Search:
             if moved is None:
                 if suspicion > 0 and (limit := limit_if_slack(self.program, point.divergence)) is not None:
                     return self._answer(0.0, limit.multipliers, limit.point, "the ball is slack")
+                moved = self._damped_step(point, free, shift)
+            if moved is None:
                 message = "no further decrease of the dual"
                 break
             point = moved
@@ -262,6 +273,21 @@ class _Search:
         if not divergence.truncates:
             return weights
         return weights + DAMPING * min(1.0, dual_error(self.program, point)) * divergence.reference
+
+    def _damped_step(self, point: DualPoint, free: np.ndarray, shift: FloatArray | None) -> DualPoint | None:
+        """A step where Newton's own leads nowhere: nearly all mass in one coordinate has next to no curvature.
+
+        An even share of the mass everywhere, the more the shorter the step, makes up for it (Levenberg, Marquardt).
+        """
+        if dual_error(self.program, point) <= ACCEPTABLE:
+            return None
+        even = point.conjugate.weights.sum() / self.program.n
+        for share in SHARES:
+            self.equations.update(self._curvature(point) + share * even, free, shift)
+            moved = self._line_search(point, self._direction(point))
+            if moved is not None:
+                return moved
+        return None
 
     def _converged(self, point: DualPoint, free: np.ndarray) -> bool:
         tolerance = self.settings.tolerance
@@ -300,6 +326,8 @@ class _Search:
         """Newton step of log D = log epsilon in log eta, along the curve of minimising multipliers."""
         epsilon = self.program.epsilon
         assert epsilon is not None
+        if divergence <= ROUNDING < 1e-2 * epsilon:  # nothing has moved yet, and the curvature is rounding too
+            return -LARGEST_LOG_STEP
         if divergence > 0 and epsilon > 0:
             step = divergence / curvature * math.log(divergence / epsilon)
         else:

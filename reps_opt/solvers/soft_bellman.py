@@ -38,6 +38,9 @@ from reps_opt.validation import FloatArray, as_count, as_scalar
 NEAR_CURVE = 0.3
 """Largest error of the soft Bellman equations, in units of eta, at which eta moves too."""
 
+PATIENCE = 30
+"""Iterations after which eta moves only on the curve itself, so that every move halves the bracket around it."""
+
 SMALLEST_START = 1e-4
 """Smallest eta to start from, in units of the objective's range."""
 
@@ -167,6 +170,7 @@ class _SoftSearch:
         self.chain = _Chain(program)
         self.mu: FloatArray | None = None
         self.bracket = (0.0, math.inf)
+        self.moves = 0
 
     def run(self) -> Answer:
         """Alternate nothing: V, rho and eta move together, eta only near the curve of soft Bellman solutions."""
@@ -231,12 +235,19 @@ class _SoftSearch:
         chain = self.chain
         step = chain.solve(self.error, 1e-3 * float(np.linalg.norm(self.error)))
         new_eta = self.eta
-        if self.program.epsilon is not None and self.size <= NEAR_CURVE * self.eta:
+        if self.program.epsilon is not None and self.size <= self._near(self.program.epsilon):
             along = chain.solve(-self.kl, 1e-3 * float(np.linalg.norm(self.kl)))
             new_eta = self._next_eta(chain.split(along)[0])
             step = step + (new_eta - self.eta) * along
         dv, drho = chain.split(step)
         self.v, self.rho, self.eta = self.v + dv, self.rho + drho, new_eta
+
+    def _near(self, epsilon: float) -> float:
+        """Error of the equations up to which eta may move."""
+        self.moves += 1
+        if self.moves <= PATIENCE:
+            return NEAR_CURVE * self.eta
+        return max(1e-7 * abs(self.reached - epsilon), self.settings.tolerance)
 
     def _next_eta(self, along: FloatArray) -> float:
         """Newton step of log D = log epsilon in log eta, kept inside the bracket found so far."""
@@ -250,8 +261,6 @@ class _SoftSearch:
         reached = max(self.reached, 1e-300)
         log_step = np.clip(reached / curvature * math.log(reached / epsilon), -LARGEST_LOG_STEP, LARGEST_LOG_STEP)
         moved = self.eta * math.exp(float(log_step))
-        if self.chain.by_component(np.ones(self.chain.m)).size == 1:
-            return moved
         if self.size <= 1e-6 * abs(self.reached - epsilon):
             low, high = self.bracket
             self.bracket = (self.eta, high) if self.reached > epsilon else (low, self.eta)

@@ -295,7 +295,9 @@ def sample_data(recipe: Recipe) -> SampleData:
     r, phi, base = sampled_rewards(recipe, rng), feature_matrix(recipe, rng), base_weights(recipe, rng)
     if recipe.family == "episodic":
         return SampleData(r, phi if recipe.option == "contexts" else None, base)
-    return SampleData(r, phi, base, 0.01 * spread(r) if recipe.option == "ridge" else 0.0)
+    softness = 10 ** (4 * float(rng.uniform()) - 2)  # of a mismatch of the features' size, against the rewards' range
+    ridge = softness * float(np.mean(phi**2)) / spread(r)
+    return SampleData(r, phi, base, ridge if recipe.option == "ridge" else 0.0)
 
 
 def _samples(recipe: Recipe) -> SampleREPS:

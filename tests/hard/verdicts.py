@@ -162,14 +162,25 @@ def _occupancy(recipe: Recipe, solution: Any) -> str:
     demand(divergence - epsilon if epsilon < math.inf else 0.0, BALL, "divergence beyond the ball")
     for cost, limit, span in zip(data.costs, data.limits, data.span, strict=True):
         demand((cost @ p - limit) / span, FLOW, "budget")
-    objective = float(data.r @ p) - (0.0 if problem.temperature is None else problem.temperature * divergence)
-    demand(abs(objective - solution.objective), 1e-8 * data.unit + 1e-13 * size, "objective misreported by")
+    price = problem.temperature or 0.0
+    objective = float(data.r @ p) - price * divergence
+    demand(abs(objective - solution.objective), 1e-8 * data.unit + 1e-13 * (size + price), "objective misreported by")
     _policy_agrees(solution)
+    if solution.eta == math.inf and type(problem) is REPS and recipe.reference != "inconsistent":
+        return _single_point(p, data.q, epsilon, solution.epsilon_min == 0)
     upper, rounding = _upper_bound(solution, data)
     demand(solution.objective - upper, GAP * data.unit + rounding, "objective above a dual bound by")
     if upper - solution.objective <= GAP * data.unit + rounding and rounding <= 100 * GAP * data.unit:
         return "dual bound"
     return _better_point(solution, data, objective)
+
+
+def _single_point(found: np.ndarray, reference: np.ndarray, epsilon: float, feasible: bool) -> str:
+    """Where eta is infinite: the reference itself, by Pinsker's inequality, if that is feasible."""
+    if not feasible:
+        return "nothing"
+    demand(np.abs(found - reference).sum(), math.sqrt(2 * epsilon) + 1e-9, "off the reference, though eta is infinite,")
+    return "reference"
 
 
 def _policy_agrees(solution: Any) -> None:
@@ -198,7 +209,8 @@ def _upper_bound(solution: Any, data: _Pairs) -> tuple[float, float]:
         eta = problem.temperature
     if problem.epsilon is not None and math.isfinite(problem.epsilon):
         fixed += eta * problem.epsilon
-    rounding = 64 * np.finfo(float).eps * (float(np.abs(v).max()) + float(np.abs(data.r).max()))
+    largest = float(np.abs(v).max()) + float(np.abs(data.r).max()) + (problem.temperature or 0.0)
+    rounding = 64 * np.finfo(float).eps * largest
     if isinstance(problem, ConditionalREPS) and eta > 0:
         state = (np.arange(data.q.size) // problem.mdp.n_actions)[~dead]
         return fixed + max(soft_max(delta[state == s], q[state == s], eta) for s in np.unique(state)), rounding
@@ -259,7 +271,7 @@ def _posed(solution: Any, data: _Pairs) -> tuple[Any, Any, list[Any]]:
 
 
 def _optimum(objective: Any, constraints: list[Any]) -> float:
-    """The conic solver's optimum; NaN where it does not claim one."""
+    """The conic solver's optimum, infinite where it finds no point; NaN where it claims neither."""
     problem = cp.Problem(objective, constraints)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -267,7 +279,7 @@ def _optimum(objective: Any, constraints: list[Any]) -> float:
             problem.solve(solver="CLARABEL")
         except (cp.error.SolverError, ArithmeticError, ValueError):
             return math.nan
-    return float(problem.value) if problem.status == "optimal" else math.nan
+    return float(problem.value) if problem.status in ("optimal", "infeasible") else math.nan
 
 
 def _better_point(solution: Any, data: _Pairs, objective: float) -> str:
@@ -350,11 +362,13 @@ def _samples(recipe: Recipe, solution: Any) -> str:
     demand(divergence - recipe.epsilon if recipe.epsilon < math.inf else 0.0, BALL, "divergence beyond the ball")
     price = float(missed @ missed) / (2 * ridge) if ridge else 0.0
     objective = float(r @ w) - price
-    demand(abs(objective - solution.objective), 1e-8 * unit + 1e-13 * size, "objective misreported by")
-    upper = math.inf
-    if eta < math.inf:
-        radius = eta * recipe.epsilon if recipe.epsilon < math.inf else 0.0
-        upper = radius + soft_max((r + psi @ theta)[kept], base[kept], eta) + 0.5 * ridge * float(theta @ theta)
+    size += price
+    tolerance = 1e-8 * unit + 1e-13 * size + 1e-9 * abs(objective)
+    demand(abs(objective - solution.objective), tolerance, "objective misreported by")
+    if eta == math.inf:
+        return _single_point(w, base, recipe.epsilon, bool(ridge) or np.abs(base @ psi).max(initial=0.0) == 0)
+    radius = eta * recipe.epsilon if recipe.epsilon < math.inf else 0.0
+    upper = radius + soft_max((r + psi @ theta)[kept], base[kept], eta) + 0.5 * ridge * float(theta @ theta)
     rounding = 64 * np.finfo(float).eps * (size + float(np.abs(psi * theta).max(initial=0.0)))
     demand(objective - upper, GAP * unit + rounding, "objective above a dual bound by")
     if upper - objective <= GAP * unit + rounding:

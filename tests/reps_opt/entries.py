@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 
+from policies import LinearGaussianPolicy
 from reps_opt import (
     CPO,
+    ENAC,
     MDP,
     REPS,
     TRPO,
     Batch,
     ConditionalREPS,
     EpisodicREPS,
+    EpisodicREPSUpdate,
     ExactNaturalGradient,
     ExactPolicyGradient,
     ExactTRPO,
@@ -23,12 +26,17 @@ from reps_opt import (
     FiniteHorizonREPS,
     LinearProgram,
     NaturalGradient,
+    NoImprovement,
     ORePS,
+    ParameterSearch,
     Product,
+    REPSUpdate,
+    RewardWeightedRegression,
     SampleREPS,
     TrustRegionStep,
     VanillaGradient,
     compare_policies,
+    improve,
     iterate,
     rollout,
     solve,
@@ -99,6 +107,11 @@ def _iterate(policy: Any, n_iterations: Any) -> Any:
     return list(iterate(TWO, policy, lambda pi: ExactTRPO(TWO, pi, epsilon=0.1), n_iterations))
 
 
+def _improve(**options: Any) -> Any:
+    update = EpisodicREPSUpdate(fit=FITTED)
+    return next(improve(ParameterSearch(lambda x, contexts, rng: x[:, 0], 2), None, update, seed=0, **options))
+
+
 def _play(losses: Any, **settings: Any) -> Any:
     return ORePS(TWO, 2, 2, **settings).run(losses)
 
@@ -148,6 +161,10 @@ STEP = {"gradient": rows(MU), "metric": rows(F), "epsilon": finite_radius(0.1), 
 ROW = {"b": rows(MU).called("costs[0][0]"), "c": number(0.01).called("costs[0][1]")}
 TRANSITION = {"P": transitions(P), "r": numbers(R), "gamma": share(0.9), "mu0": distributions(MU)}
 
+FITTED = LinearGaussianPolicy()
+UPDATE = {"epsilon": radius(0.5), "scale": choice("ess"), "ridge": finite_radius(0.1)}
+WEIGHED = {"epsilon": radius(0.5), "scale": choice("ess"), "gamma": fraction(0.9), "trace": fraction(0.9)}
+
 ENTRIES = [
     entry("MDP", MDP, lambda mdp: mdp.value(TABLE), **TRANSITION),
     entry("MDP", TWO.value, np.asarray, policy=distributions(TABLE)),
@@ -178,6 +195,14 @@ ENTRIES = [
     entry("ExactPolicyGradient", partial(ExactPolicyGradient, TWO, TABLE), _policy, **SIZE),
     entry("rollout", partial(rollout, "CartPole-v1", seed=0), n_episodes=count(1), max_steps=count(3)),
     entry("rollout", partial(rollout, "CartPole-v1", seed=0), n_steps=count(3)),
+    entry("improve", _improve, n_iterations=count(1), n_episodes=count(1), keep=count(2), reuse=choice("pool")),
+    entry("NoImprovement", NoImprovement, patience=count(2), tolerance=finite_radius(0.1)),
+    entry("ParameterSearch", partial(ParameterSearch, lambda x, contexts, rng: x[:, 0]), n_params=count(2)),
+    entry("REPSUpdate", partial(REPSUpdate, fit=FITTED, features=_Columns()), **UPDATE, gamma=share(0.9)),
+    entry("REPSUpdate", partial(REPSUpdate, fit=FITTED, features=_Columns(), gamma=1), temperature=positive(0.1)),
+    entry("EpisodicREPSUpdate", partial(EpisodicREPSUpdate, fit=FITTED), **UPDATE),
+    entry("RewardWeightedRegression", partial(RewardWeightedRegression, fit=FITTED), **WEIGHED),
+    entry("ENAC", ENAC, gamma=fraction(0.9), epsilon=positive(0.1), ridge=finite_radius(0.1)),
     entry("iterate", _iterate, lambda history: history[-1].policy, n_iterations=count(2), **OF_TABLE),
     entry("ORePS", partial(ORePS, TWO), horizon=count(2), n_episodes=count(3), feedback=choice("full")),
     entry("ORePS", partial(ORePS, TWO, 2), learning_rate=positive(0.1)),
@@ -202,6 +227,8 @@ ENTRIES = [
 ]
 
 NO_INPUT = {
+    "importance_weights": "takes policies and batches, checked where they are made",
+    "Record": "is made by improve",
     "History": "holds iterations, which iterate makes",
     "Identity": "takes no argument",
     "Solution": "is made by solve",

@@ -40,6 +40,31 @@ def test_every_pass_equals_the_one_in_memory():
         assert one == pytest.approx(other)
 
 
+@pytest.mark.parametrize("make", [ArrayRows, lambda x: DaskRows(da.from_array(x, chunks=(40, -1)))])
+def test_scaled_rows_are_the_rows_of_scaled_columns(make):
+    rng = np.random.default_rng(3)
+    x, theta, w = rng.normal(size=(100, 3)), rng.normal(size=3), rng.uniform(size=100)
+    factors, kept = np.array([-2.0, 1e-20, 30.0]), np.array([1, 7, 70])
+    view, copy = make(x).scaled(factors), ArrayRows(x * factors)
+    assert type(view) is not type(make(x))
+    assert view @ theta == pytest.approx(copy @ theta)
+    assert view.T @ w == pytest.approx(copy.T @ w)
+    assert view.spread(theta, w, 0.3) == pytest.approx(copy.spread(theta, w, 0.3))
+    assert view.gram(w) == pytest.approx(copy.gram(w))
+    assert view.gram(w[kept], kept) == pytest.approx(copy.gram(w[kept], kept))
+    assert view.squared_lengths(np.eye(3)) == pytest.approx(copy.squared_lengths(np.eye(3)))
+    assert view.combined(np.eye(3)).array == pytest.approx(copy.array)
+    assert view.scaled(factors).array == pytest.approx(x * factors**2)
+    assert np.abs(view.triangle()) == pytest.approx(np.abs(copy.triangle()))
+    for one, other in zip(view.summary(w), copy.summary(w), strict=True):
+        assert one == pytest.approx(other)
+    for one, other in zip(view.tilt(theta, w, w, 0.5), copy.tilt(theta, w, w, 0.5), strict=True):
+        assert one == pytest.approx(other)
+    tiny = make(x).scaled(np.array([1e-200, 1.0, 1e200]))
+    assert type(tiny) is type(make(x))  # their squares are beyond double precision: better copied
+    assert tiny.array == pytest.approx(x * [1e-200, 1.0, 1e200])
+
+
 @pytest.mark.parametrize("spread", [1.0, 1e3], ids=["even", "blocks that vanish beside others"])
 def test_one_pass_gives_the_softmax_and_its_totals(spread):
     rng = np.random.default_rng(2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from sklearn.preprocessing import FunctionTransformer, PolynomialFeatures
 import envs
 from policies import GaussianProcessPolicy, LinearGaussianPolicy, TabularPolicy
 from reps_opt import (
+    ENAC,
     REPS,
     TRPO,
     EpisodicREPSUpdate,
@@ -28,6 +30,7 @@ from reps_opt import (
     solve,
 )
 from reps_opt.features import EmpiricalModel
+from reps_opt.gradients import enac
 
 ENV = envs.LQR(horizon=20)
 
@@ -43,6 +46,7 @@ UPDATES = {
     "awr": RewardWeightedRegression(fit=LinearGaussianPolicy(), gamma=ENV.gamma, epsilon=0.3, advantages=True),
     "trpo": TRPO(gamma=ENV.gamma, epsilon=0.1),
     "npg": NaturalGradient(gamma=ENV.gamma, epsilon=0.1),
+    "enac": ENAC(gamma=ENV.gamma, epsilon=0.05),
     "vanilla": VanillaGradient(gamma=ENV.gamma, length=0.1),
 }
 
@@ -84,6 +88,20 @@ def test_reps_from_samples_of_a_finite_mdp_takes_the_exact_step() -> None:
     assert record.values["predicted"] == pytest.approx(
         exact.objective - np.sum(exact.problem.reference * mdp.rewards), rel=0.05
     )
+
+
+def test_enac_steps_along_its_regression() -> None:
+    """The step is the regression's natural gradient, as long as the ball allows."""
+    policy = linear()
+    batch = rollout(ENV, policy, n_episodes=40, seed=0)
+    solution = ENAC(gamma=ENV.gamma, epsilon=0.05)(policy, batch).solution
+    flags = batch.terminated, batch.truncated
+    w = enac(policy.score_function(batch.states, batch.actions), batch.rewards, *flags, ENV.gamma, 1e-6, True)
+    assert w @ solution.step == pytest.approx(np.linalg.norm(w) * np.linalg.norm(solution.step), rel=1e-9)
+    assert solution.certificate.ok(1e-8)
+    flat = ENAC()(policy, replace(batch, rewards=np.zeros(len(batch))))
+    assert not flat.accepted
+    assert flat.policy is policy
 
 
 class OneHot(FunctionTransformer):

@@ -75,6 +75,13 @@ def test_recorded_actions_are_those_the_policy_drew_and_rewards_those_of_the_cli
     assert abs(drawn.mean() + 0.5 * np.log(2 * np.pi * np.e) + np.log(100.0)) < 0.15
 
 
+def test_progress_is_shown_on_request(capsys: pytest.CaptureFixture[str]) -> None:
+    rollout(envs.SwingUp(), n_episodes=2 * SIDE_BY_SIDE, max_steps=2, seed=0, progress=True)
+    assert "roll out" in capsys.readouterr().err
+    rollout(envs.SwingUp(), n_episodes=2 * SIDE_BY_SIDE, max_steps=2, seed=0)
+    assert capsys.readouterr().err == ""
+
+
 class Strange(gymnasium.Env):
     """Observes a dictionary."""
 
