@@ -255,6 +255,13 @@ class Program:
             other.__dict__[shared] = getattr(self, shared)
         return other
 
+    def fresh(self) -> Program:
+        """The same program with dense rows of its own, whose memory is then one solve's business and one thread's."""
+        if not isinstance(self.matrix, Transposed):
+            return self
+        (name, block), *_ = self.equalities.items()
+        return replace(self, equalities={name: Block(block.matrix.T.fresh().T, block.rhs)})
+
     def warmed(self, warm: tuple[float, FloatArray]) -> Program:
         """The same program with a nearby solution's eta and multipliers to start from, in this program's units."""
         return self._with_rows(replace(self, warm=warm))
@@ -291,8 +298,9 @@ class Program:
         tilted = self.transpose.tilt(multipliers, self.objective, self.divergence.log_reference, eta)
         conjugate = Conjugate(tilted.normaliser, tilted.point, tilted.point, tilted.normaliser)
         point = self._dual_point(eta, multipliers.copy(), tilted.slack, conjugate, self.rhs - tilted.total)
-        self.__dict__["_last"] = replace(point, coupling=tilted.coupling)
-        return self.__dict__["_last"]
+        point = replace(point, coupling=tilted.coupling)
+        self.__dict__["_last"] = point  # another thread may put its own there at once: return this one
+        return point
 
     def _dual_point(
         self, eta: float, multipliers: FloatArray, slack: FloatArray, conjugate: Conjugate, residual: FloatArray

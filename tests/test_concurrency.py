@@ -56,10 +56,20 @@ def test_pools_give_the_sequential_answers(pool):
         assert list(executor.map(solved, RECIPES[::-1])) == expected[::-1]
 
 
-@pytest.mark.parametrize("route", [None, *ROUTES], ids=lambda route: type(route).__name__)
-def test_one_problem_shared_by_eight_threads(route):
+def shared_by_eight_threads(recipe: Recipe, route: object) -> None:
     """Caches fill while others read them; conic problems are posed anew each time."""
-    expected = bits(RECIPES[0].build(), route)
-    shared = RECIPES[0].build()
+    expected = bits(recipe.build(), route)
+    shared = recipe.build()
     with ThreadPoolExecutor(8) as executor:
         assert set(executor.map(lambda _: bits(shared, route), range(24))) == {expected}
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: type(route).__name__)
+@pytest.mark.parametrize("family", ["reps", "samples"])
+def test_one_problem_shared_by_eight_threads_on_every_route(family, route):
+    shared_by_eight_threads(next(recipe for recipe in RECIPES if recipe.family == family), route)
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: f"{recipe.family}-{recipe.seed}")
+def test_one_problem_shared_by_eight_threads(recipe):
+    shared_by_eight_threads(recipe, None)
