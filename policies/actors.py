@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from reps_opt.validation import FloatArray
+from reps_opt.validation import FloatArray, first_index
 
 Basis = Callable[[FloatArray], FloatArray]
 Act = Callable[..., Any]
@@ -22,12 +22,23 @@ Act = Callable[..., Any]
 def check_bounds(
     low: ArrayLike | None, high: ArrayLike | None, action_shape: tuple[int, ...]
 ) -> tuple[FloatArray, FloatArray]:
-    """Bounds broadcast to the action's shape, infinite where absent; ValueError if low exceeds high or one is NaN."""
-    lower = np.broadcast_to(np.asarray(-np.inf if low is None else low, dtype=np.float64), action_shape)
-    upper = np.broadcast_to(np.asarray(np.inf if high is None else high, dtype=np.float64), action_shape)
+    """Bounds broadcast to the action's shape, infinite where absent; an error if low exceeds high or one is NaN."""
+    lower, upper = _as_bound(low, "low", -np.inf, action_shape), _as_bound(high, "high", np.inf, action_shape)
     if not np.all(lower <= upper):
         raise ValueError(f"low must not exceed high, got low={low!r} and high={high!r}")
     return lower, upper
+
+
+def _as_bound(bound: ArrayLike | None, name: str, absent: float, action_shape: tuple[int, ...]) -> FloatArray:
+    array = np.asarray(absent if bound is None else bound)
+    if array.dtype.kind not in "buif":
+        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
+    if np.isnan(array).any():
+        raise ValueError(f"{name}{list(first_index(np.isnan(array))) or ''} is nan: a bound must be a number")
+    try:
+        return np.broadcast_to(array.astype(np.float64), action_shape)
+    except ValueError:
+        raise ValueError(f"{name} must fit the shape of an action, {action_shape}, got {array.shape}") from None
 
 
 @dataclass(frozen=True)

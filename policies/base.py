@@ -22,7 +22,7 @@ from sklearn.utils.validation import check_array, check_consistent_length, check
 from policies.actors import Act
 from policies.categorical import Categorical
 from policies.gaussian import Gaussian
-from reps_opt.validation import FloatArray, as_float_array, check_finite, check_nonnegative
+from reps_opt.validation import FloatArray, as_float_array, check_finite, check_nonnegative, check_shape
 
 
 class Policy(BaseEstimator):
@@ -40,8 +40,8 @@ class Policy(BaseEstimator):
     def _export_actions(self, actions: NDArray[Any]) -> NDArray[Any]:
         """The inverse of ``_check_actions``: the caller's shape, or the caller's labels."""
 
-    def _check_states(self, states: ArrayLike, reset: bool = False) -> FloatArray:
-        return check_states(self, states, reset)
+    def _check_states(self, states: ArrayLike, reset: bool = False, name: str = "states") -> FloatArray:
+        return check_states(self, states, reset, name)
 
     def sample(self, states: ArrayLike, rng: np.random.Generator) -> NDArray[Any]:
         """Draw one action per state.
@@ -77,6 +77,11 @@ class Policy(BaseEstimator):
         ValueError
             If the action spaces differ.
         """
+        mine, theirs = self._both(other, states)
+        return mine.kl(theirs)
+
+    def _both(self, other: Policy, states: ArrayLike) -> tuple[Any, Any]:
+        """Action distributions of both policies, checked to be comparable."""
         check_is_fitted(self)
         check_is_fitted(other)
         mine = self._distribution(self._check_states(states))
@@ -84,7 +89,19 @@ class Policy(BaseEstimator):
         if type(mine) is not type(theirs):
             raise TypeError(f"other must have a {type(mine).__name__} distribution, got {type(theirs).__name__}")
         self._check_same_actions(other)
-        return mine.kl(theirs)  # type: ignore[arg-type]
+        return mine, theirs
+
+    def compare(self, other: Policy, states: ArrayLike, actions: ArrayLike) -> tuple[FloatArray, FloatArray]:
+        """log pi_other(a|s) / pi(a|s) and KL(self ‖ other) at each state, both (N,), by one evaluation of each policy.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As :meth:`kl_divergence` does.
+        """
+        mine, theirs = self._both(other, states)
+        checked = self._check_actions(actions, len(states))  # type: ignore[arg-type]
+        return theirs.log_prob(checked) - mine.log_prob(checked), mine.kl(theirs)
 
     @abstractmethod
     def _check_same_actions(self, other: Any) -> None:
@@ -99,6 +116,13 @@ class Policy(BaseEstimator):
         from policies.storage import save
 
         save(self, path)
+
+    @staticmethod
+    def load(path: str | Path) -> Any:
+        """Read a policy, of whichever class, that :meth:`save` wrote; see :func:`policies.load`."""
+        from policies.storage import load
+
+        return load(path)
 
 
 class GaussianPolicy(RegressorMixin, Policy):
@@ -125,12 +149,14 @@ class GaussianPolicy(RegressorMixin, Policy):
             Each of shape (N,) or (N, k), as the actions of ``fit`` were.
         """
         check_is_fitted(self)
-        distribution = self._distribution(self._check_states(X))
+        distribution = self._distribution(self._check_states(X, name="X"))
         mean = self._export_actions(distribution.mean)
         return (mean, self._export_actions(distribution.std)) if return_std else mean
 
     def _check_actions(self, actions: ArrayLike, n_samples: int) -> FloatArray:
-        array = as_float_array(actions, "actions", (n_samples, *self.action_shape_))
+        array = as_float_array(actions, "actions")
+        if array.shape != (n_samples, int(np.prod(self.action_shape_))):  # one row each is understood as well
+            check_shape(array, "actions", (n_samples, *self.action_shape_))
         return array.reshape(n_samples, -1)
 
     def _export_actions(self, actions: NDArray[Any]) -> NDArray[Any]:
@@ -144,7 +170,7 @@ class GaussianPolicy(RegressorMixin, Policy):
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Checked states (N, d), actions (N, k) and weights (N,) without the rows of zero weight."""
-        states = self._check_states(X, reset=True)
+        states = self._check_states(X, reset=True, name="X")
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
         actions = check_array(y, ensure_2d=False, dtype="numeric", ensure_all_finite=False, input_name="y")
@@ -179,13 +205,13 @@ class CategoricalPolicy(ClassifierMixin, Policy):
     def predict_proba(self, X: ArrayLike) -> FloatArray:
         """Probability of each action at each state, shape (N, A), columns in the order of ``classes_``."""
         check_is_fitted(self)
-        return self._distribution(self._check_states(X)).probabilities
+        return self._distribution(self._check_states(X, name="X")).probabilities
 
     def _check_fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None
     ) -> tuple[FloatArray, NDArray[Any], FloatArray]:
         """Checked states (N, d), labels (N,) and weights (N,), rows of zero weight among them."""
-        states = self._check_states(X, reset=True)
+        states = self._check_states(X, reset=True, name="X")
         labels = self._check_labels(y, len(states))
         weights = check_weights(sample_weight, len(states))
         warn_if_few(weights, type(self).__name__)
@@ -222,11 +248,22 @@ class CategoricalPolicy(ClassifierMixin, Policy):
             raise ValueError(f"other must have the actions {self.classes_}, got {other.classes_}")
 
 
-def check_states(estimator: Any, states: ArrayLike, reset: bool = False) -> FloatArray:
+def check_states(estimator: Any, states: ArrayLike, reset: bool = False, name: str = "X") -> FloatArray:
     """States as finite float64 (N, d), d fixed by ``reset``; the caller's array is never written to."""
-    checked = validate_data(estimator, states, reset=reset, dtype=np.float64, ensure_all_finite=False)
-    check_finite_values(checked, "X")
+    checked: FloatArray
+    if not reset and _are_plain(estimator, states):
+        checked = states  # type: ignore[assignment]
+    else:
+        checked = validate_data(estimator, states, reset=reset, dtype=np.float64, ensure_all_finite=False)
+    check_finite_values(checked, name)
     return checked
+
+
+def _are_plain(estimator: Any, states: Any) -> bool:
+    """Whether scikit-learn's checks, a good part of a small evaluation, could find nothing in these states."""
+    if type(states) is not np.ndarray or states.dtype != np.float64 or states.ndim != 2 or len(states) == 0:
+        return False
+    return states.shape[1] == getattr(estimator, "n_features_in_", None) and not hasattr(estimator, "feature_names_in_")
 
 
 def check_finite_values(array: FloatArray, name: str) -> None:
@@ -295,6 +332,10 @@ class ParametricMixin:
     @abstractmethod
     def score_function(self, states: ArrayLike, actions: ArrayLike) -> FloatArray:
         """Gradient of log pi(a|s) in the parameters, shape (N, P)."""
+
+    def score_product(self, states: ArrayLike, actions: ArrayLike, weights: FloatArray) -> FloatArray:
+        """``sum_i w_i grad log pi(a_i|s_i)`` (P,): a policy gradient, where w are advantages over N."""
+        return weights @ self.score_function(states, actions)
 
     @abstractmethod
     def fisher_factor(self, states: ArrayLike) -> FloatArray:

@@ -16,7 +16,7 @@ from sklearn.cluster import KMeans
 from sklearn.utils.validation import check_is_fitted
 
 from policies.base import check_states, check_weights, merge_repeats, random_source
-from reps_opt.validation import FloatArray, as_count, as_float_array
+from reps_opt.validation import FloatArray, as_count, as_float_array, check_shape
 
 
 def weighted_spread(states: FloatArray, weights: FloatArray) -> FloatArray:
@@ -48,7 +48,9 @@ class _WeightedFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         given = as_float_array(self.bandwidth, "bandwidth")
         if np.any(given <= 0):
             raise ValueError(f"bandwidth must be > 0, got {self.bandwidth}")
-        return np.broadcast_to(given, (states.shape[1],)).copy()
+        if given.size > 1:
+            check_shape(given, "bandwidth", (states.shape[1],))
+        return np.broadcast_to(given.ravel(), (states.shape[1],)).copy()
 
     def _fit(self, states: FloatArray, weights: FloatArray) -> None:
         raise NotImplementedError

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.linalg
 
 from reps_opt.validation import FloatArray
 
@@ -77,6 +78,8 @@ class Gaussian:
 
 def whiten(scale: FloatArray, residuals: FloatArray) -> FloatArray:
     """Solve ``scale z = residuals`` state by state by forward substitution; shapes (N or 1, k, k) and (N or 1, k)."""
+    if len(scale) == 1:  # one factor for all
+        return scipy.linalg.lapack.dtrtrs(scale[0], residuals.T, lower=True)[0].T
     n = max(len(scale), len(residuals))
     z = np.empty((n, residuals.shape[1]))
     for i in range(residuals.shape[1]):

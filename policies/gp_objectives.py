@@ -158,14 +158,10 @@ def loo_loss(kernel: Any, log_noise: float, problem: Problem) -> Loss:
     Rasmussen, Williams (2006), equations 5.10 - 5.13, for groups of one.
     """
     S = problem.weights * np.exp(-log_noise)
-    roots = np.sqrt(S)
     K = kernel(problem.states)
-    half = solve_triangular(exact_factor(K, roots), np.diag(roots), lower=True, check_finite=False)
-    R = half.T @ half
-    A = np.eye(len(K)) - K @ R
-    V = A @ K
-    weighted = S[:, None] * problem.actions
-    removed = [remove_group(V, S, problem.actions - V @ weighted, g) for g in group_members(problem)]
+    A, V, left = posterior_parts(K, S, problem.actions)
+    weighted, fitted = S[:, None] * problem.actions, problem.actions - left
+    removed = [remove_group(V, S, left, g) for g in group_members(problem)]
     residual, variance, pull = (np.zeros_like(part) for part in (problem.actions, S, problem.actions))
     for group in removed:
         residual[group.members], variance[group.members] = group.residual, np.diagonal(group.covariance)
@@ -185,8 +181,28 @@ def loo_loss(kernel: Any, log_noise: float, problem: Problem) -> Loss:
         V_bar[np.ix_(g, g)] += pull[g] @ Sr.T + (D_inv.T * c_bar[g]) @ D_inv
         noise -= np.sum(pull[g] * (Vg @ Sr)) + c_bar[g] @ np.diagonal(D_inv @ (Vg * S[g]) @ group.covariance)
     V_bar -= pull @ weighted.T
-    noise += np.sum(pull * (V @ weighted)) + np.sum(V_bar * ((V * S) @ V))
+    noise += np.sum(pull * fitted) + np.sum(V_bar * ((V * S) @ V))
     return float(loss), np.append(contract_gradient(kernel, problem.states, None, K, A.T @ V_bar @ A), noise)
+
+
+def posterior_parts(K: FloatArray, S: FloatArray, actions: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """``A = I - K R`` (N, N), the posterior covariance ``V = A K``, and ``A a = a - m`` (N, k), to full precision.
+
+    Where the noise is small, ``A = S^-1/2 B^-1 S^1/2`` and ``V = S^-1/2 (I - B^-1) S^-1/2`` say the same without a
+    difference of nearly equal numbers; where S is small it is the other way round, so each row takes its better form.
+    """
+    roots = np.sqrt(S)
+    inverse, _ = lapack.dpotri(exact_factor(K, roots), lower=1)
+    inverse = np.tril(inverse) + np.tril(inverse, -1).T
+    strong = S >= 1.0
+    divided = 1.0 / np.where(strong, roots, 1.0)
+    A = np.eye(len(K)) - (K * roots) @ (inverse * roots)
+    A[strong] = (inverse * roots)[strong] * divided[strong, None]
+    V = A @ K
+    V[np.ix_(~strong, strong)] = V[np.ix_(strong, ~strong)].T
+    pairs = np.ix_(strong, strong)
+    V[pairs] = ((np.eye(len(K)) - inverse) * divided * divided[:, None])[pairs]
+    return A, V, A @ actions
 
 
 @dataclass(frozen=True)

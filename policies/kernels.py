@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.gaussian_process.kernels import Hyperparameter, Kernel, NormalizedKernelMixin, StationaryKernelMixin
 
-from reps_opt.validation import FloatArray
+from reps_opt.validation import FloatArray, as_float_array, check_shape
 
 LOG_PRIOR_STD = np.sqrt(3.0)  # of log length-scales; as in Hvarfner, Hellsten, Nardi (2024), section 4.2
 FINITE_STEP = 1e-5
@@ -68,11 +68,19 @@ class SquaredExponential(StationaryKernelMixin, NormalizedKernelMixin, Kernel):
 
     def embedding(self, d: int) -> Embedding:
         """The map e divided by the length-scales, for states of d columns."""
-        scale = np.broadcast_to(np.asarray(self.length_scale, dtype=np.float64), (d,))
+        scale = self._checked_scale(d)
         periods = np.full(d, np.inf) if self.periods is None else np.broadcast_to(np.asarray(self.periods, float), (d,))
         plain, angle = np.flatnonzero(np.isinf(periods)), np.flatnonzero(np.isfinite(periods))
         frequency = 2 * np.pi / periods[angle]
         return Embedding(plain, 1 / scale[plain], angle, frequency, 1 / (frequency * scale[angle]))
+
+    def _checked_scale(self, d: int) -> FloatArray:
+        given = as_float_array(self.length_scale, "length_scale")
+        if np.any(given <= 0):
+            raise ValueError(f"length_scale must be > 0, got {self.length_scale!r}")
+        if given.size > 1:
+            check_shape(given, "length_scale", (d,))
+        return np.broadcast_to(given.ravel(), (d,))
 
     def embed(self, X: FloatArray) -> FloatArray:
         """Embedded columns divided by their length-scales, shape (N, e)."""

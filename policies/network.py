@@ -1,4 +1,4 @@
-"""A small tanh network in NumPy: outputs and per-sample Jacobians, no automatic differentiation needed.
+"""A small tanh network in NumPy: outputs, gradients and Fisher products, no automatic differentiation needed.
 
 Shapes: N samples, layer sizes (d, h1, .., o), P parameters in one flat vector: for each layer its matrix (in, out)
 row by row, then its bias (out,).
@@ -13,10 +13,18 @@ import numpy as np
 
 from reps_opt.validation import FloatArray
 
+CHUNK = 256
+"""Samples whose activations are worked on at a time."""
+
+ROUNDING = 1e-7
+"""Share of the largest curvature that a Kronecker factor's smaller ones are taken to be at least."""
+
 
 @dataclass(frozen=True)
 class Network:
     """``x -> W_L'tanh(.. tanh(W_1'x + b_1) ..) + b_L`` for the flat parameters it is given.
+
+    ``dtype`` is what it computes in; parameters come, and results go, in float64.
 
     Examples
     --------
@@ -28,6 +36,7 @@ class Network:
     """
 
     sizes: tuple[int, ...]
+    dtype: str = "float64"
 
     @property
     def n_params(self) -> int:
@@ -51,16 +60,42 @@ class Network:
         return params
 
     def output(self, params: FloatArray, X: FloatArray) -> FloatArray:
-        """Outputs at X (N, d), shape (N, o)."""
-        return self._activations(params, X)[-1]
+        """Outputs at X (N, d), shape (N, o); at one input (d,), shape (o,)."""
+        *hidden, (W, b) = self.layers(params.astype(self.dtype, copy=False))
+        X = X.astype(self.dtype, copy=False)
+        for V, c in hidden:
+            X = X @ V
+            X += c  # in place: fresh memory costs more than the arithmetic
+            np.tanh(X, out=X)
+        return np.asarray(X @ W + b, dtype=np.float64)
 
-    def _activations(self, params: FloatArray, X: FloatArray) -> list[FloatArray]:
-        layers = self.layers(params)
-        values = [X]
-        for i, (W, b) in enumerate(layers):
-            linear = values[-1] @ W + b
-            values.append(linear if i == len(layers) - 1 else np.tanh(linear))
-        return values
+    def forward(self, params: FloatArray, X: FloatArray) -> tuple[list[FloatArray], FloatArray]:
+        """The inputs (N, in + 1) of every layer at X (N, d), a column of ones behind them, and the outputs (N, o)."""
+        inputs = [np.ones((len(X), size + 1), self.dtype) for size in self.sizes[:-1]]
+        inputs[0][:, :-1] = X
+        *hidden, last = self._blocks(params)
+        for W, x, following in zip(hidden, inputs[:-1], inputs[1:], strict=True):
+            np.tanh(x @ W, out=following[:, :-1])
+        return inputs, np.asarray(inputs[-1] @ last, dtype=np.float64)
+
+    def _blocks(self, params: FloatArray) -> list[FloatArray]:
+        """The flat vector as one matrix (in + 1, out) a layer, its bias last; views where the dtype is ours."""
+        params = params.astype(self.dtype, copy=False)
+        blocks, start = [], 0
+        for a, b in zip(self.sizes[:-1], self.sizes[1:], strict=True):
+            end = start + (a + 1) * b
+            blocks.append(params[start:end].reshape(a + 1, b))
+            start = end
+        return blocks
+
+    def gradient(self, params: FloatArray, inputs: list[FloatArray], seeds: FloatArray) -> FloatArray:
+        """``sum over samples of (d outputs / d params)' seeds`` (P,), by one backward pass.
+
+        ``inputs`` are those of :meth:`forward`, seeds (N, o).
+        """
+        out = np.zeros(self.n_params, self.dtype)
+        _pull(self._blocks(params), self._blocks(out), inputs, _slopes(inputs), seeds.astype(self.dtype, copy=False))
+        return out.astype(np.float64, copy=False)
 
     def pullback(self, params: FloatArray, X: FloatArray, seeds: FloatArray) -> FloatArray:
         """``seeds @ (d outputs / d params)`` sample by sample, by back-propagation.
@@ -77,44 +112,112 @@ class Network:
         ndarray
             Shape (N, r, P).
         """
-        layers, values = self.layers(params), self._activations(params, X)
+        layers, inputs = self._blocks(params), self.forward(params, X)[0]
+        slopes = _slopes(inputs)
         n, r = seeds.shape[:2]
         rows = np.empty((n, r, self.n_params))
         end = self.n_params
         for i in range(len(layers) - 1, -1, -1):
-            a, b = layers[i][0].shape
-            start, middle = end - (a + 1) * b, end - b
-            np.multiply(
-                values[i][:, None, :, None], seeds[:, :, None, :], out=rows[:, :, start:middle].reshape(n, r, a, b)
-            )
-            rows[:, :, middle:end] = seeds
+            start = end - layers[i].size
+            out = rows[:, :, start:end].reshape(n, r, *layers[i].shape)
+            np.multiply(inputs[i][:, None, :, None], seeds[:, :, None, :], out=out)
             if i:
-                seeds = (seeds @ layers[i][0].T) * (1 - values[i] ** 2)[:, None, :]
+                seeds = (seeds @ layers[i][:-1].T) * slopes[i - 1][:, None, :]
             end = start
         return rows
 
     def fisher_product(
-        self, params: FloatArray, X: FloatArray, seeds: FloatArray
+        self, params: FloatArray, X: FloatArray, curvature: FloatArray
     ) -> Callable[[FloatArray], FloatArray]:
-        """``v -> sum over samples of J'(J v)`` with J = ``pullback``, never formed; two matrix products per layer.
+        """``v -> sum over samples of J'C J v``, J = d outputs / d params never formed, C the ``curvature`` (N, o, o).
 
-        A layer's rows of J are outer products of its input and its seeds, so that ``J v`` sums ``input' V seeds``.
-        Inputs and seeds are computed once; a product then costs O(N r P), and no memory for J.
+        Tangents forward, seeds backward: two matrix products a layer each, over chunks of samples that stay in cache.
         """
-        layers, inputs = self.layers(params), self._activations(params, X)[:-1]
-        pulled = [seeds]
-        for i in range(len(layers) - 1, 0, -1):
-            pulled.insert(0, (pulled[0] @ layers[i][0].T) * (1 - inputs[i] ** 2)[:, None, :])
+        layers, chunks = self._blocks(params), []
+        curvature = curvature.astype(self.dtype, copy=False)
+        for start in range(0, len(X), CHUNK):
+            inputs = self.forward(params, X[start : start + CHUNK])[0]
+            chunks.append((inputs, _slopes(inputs), curvature[start : start + CHUNK]))
 
         def product(v: FloatArray) -> FloatArray:
-            moved = np.zeros(seeds.shape[:2])
-            for (V, c), x, g in zip(self.layers(v), inputs, pulled, strict=True):
-                moved += np.einsum("nrb,nb->nr", g, x @ V + c)
-            out = np.empty(self.n_params)
-            for (W, b), x, g in zip(self.layers(out), inputs, pulled, strict=True):
-                back = np.einsum("nr,nrb->nb", moved, g)
-                W[:] = x.T @ back
-                b[:] = back.sum(axis=0)
-            return out
+            out = np.zeros(self.n_params, self.dtype)
+            tangents, sums = self._blocks(v), self._blocks(out)
+            for inputs, slopes, C in chunks:
+                moved = _push(layers, tangents, inputs, slopes)
+                _pull(layers, sums, inputs, slopes, np.einsum("nij,nj->ni", C, moved))
+            return out.astype(np.float64, copy=False)
 
         return product
+
+    def kronecker_solve(
+        self, params: FloatArray, X: FloatArray, roots: FloatArray
+    ) -> Callable[[FloatArray, float], FloatArray]:
+        r"""``(y, damping) -> (F + damping I)^-1 y`` for an approximation of F, the mean of ``J'R'R J`` over samples.
+
+        Layers are taken as independent, and within a layer its inputs x as independent of the seeds g = ``R J`` that
+        are propagated back to it: each block of F becomes the Kronecker product of ``mean(x x')`` and ``mean(g g')``,
+        which two small eigendecompositions invert for any damping.
+
+        Parameters
+        ----------
+        params, X
+            Parameters (P,) and inputs (N, d).
+        roots
+            R (N, r, o), with ``R'R`` the curvature.
+
+        References
+        ----------
+        Martens and Grosse (2015), *Optimizing neural networks with Kronecker-factored approximate curvature*.
+        """
+        layers, inputs = self._blocks(params), self.forward(params, X)[0]
+        slopes, seeds = _slopes(inputs), roots.astype(self.dtype, copy=False)
+        factors: list[tuple[FloatArray, FloatArray, FloatArray]] = []
+        for i in range(len(layers) - 1, -1, -1):
+            x, g = inputs[i], seeds.reshape(-1, seeds.shape[2])
+            a, U = np.linalg.eigh(x.T @ x / len(X))
+            b, V = np.linalg.eigh(g.T @ g / len(X))
+            factors.insert(0, (U, V, np.maximum(a[:, None] * b, ROUNDING * a[-1] * b[-1])))
+            if i:
+                seeds = (g @ layers[i][:-1].T).reshape(*seeds.shape[:2], -1) * slopes[i - 1][:, None, :]
+
+        def solve(y: FloatArray, damping: float) -> FloatArray:
+            out = np.empty(self.n_params, self.dtype)
+            for part, to, (U, V, curvature) in zip(self._blocks(y), self._blocks(out), factors, strict=True):
+                turned = U.T @ part @ V
+                turned /= curvature + damping
+                np.matmul(U @ turned, V.T, out=to)
+            return out.astype(np.float64, copy=False)
+
+        return solve
+
+
+def _slopes(inputs: list[FloatArray]) -> list[FloatArray]:
+    """Derivative (N, h) of every hidden layer's tanh."""
+    return [1 - x[:, :-1] ** 2 for x in inputs[1:]]
+
+
+def _push(
+    layers: list[FloatArray], tangents: list[FloatArray], inputs: list[FloatArray], slopes: list[FloatArray]
+) -> FloatArray:
+    """Derivative (N, o) of the outputs along a direction of the parameters."""
+    moved = inputs[0] @ tangents[0]
+    for W, V, x, slope in zip(layers[1:], tangents[1:], inputs[1:], slopes, strict=True):
+        moved *= slope
+        moved = moved @ W[:-1]
+        moved += x @ V
+    return moved
+
+
+def _pull(
+    layers: list[FloatArray],
+    sums: list[FloatArray],
+    inputs: list[FloatArray],
+    slopes: list[FloatArray],
+    seeds: FloatArray,
+) -> None:
+    """Add the gradient of ``sum(seeds * outputs)`` in the parameters to ``sums``, back-propagating seeds (N, o)."""
+    for i in range(len(layers) - 1, -1, -1):
+        sums[i] += inputs[i].T @ seeds
+        if i:
+            seeds = seeds @ layers[i][:-1].T
+            seeds *= slopes[i - 1]

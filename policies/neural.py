@@ -1,7 +1,7 @@
 """Neural policies, trained in torch and run in NumPy: Gaussian and categorical actions over a tanh network.
 
-Shapes: N samples, d state dimensions, k action dimensions, A actions, P parameters. float64 throughout; `device` is
-where torch trains. torch is imported when ``fit`` runs: a loaded or fitted policy needs none.
+Shapes: N samples, d state dimensions, k action dimensions, A actions, P parameters. parameters are float64; `device`
+is where torch trains. torch is imported when ``fit`` runs: a loaded or fitted policy needs none.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from policies.actors import Act, CategoricalActor, GaussianActor, check_bounds
@@ -24,7 +24,12 @@ from policies.gaussian import Gaussian, action_floor
 from policies.network import Network
 from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar
 
+DTYPES = ("float64", "float32")
+
 MIN_STD = 1e-6  # unit of an action that does not vary, as a fraction of its size
+
+PRECONDITIONER_SAMPLES = 256
+"""States, at least, that Kronecker factors are averaged over: more sharpen them less than their time would buy."""
 
 
 class _NetworkPolicy(ParametricMixin, Policy):
@@ -36,12 +41,14 @@ class _NetworkPolicy(ParametricMixin, Policy):
         alpha: float = 0.1,
         max_iter: int = 200,
         device: str = "cpu",
+        dtype: str = "float64",
         random_state: Any = None,
     ) -> None:
         self.hidden = hidden
         self.alpha = alpha
         self.max_iter = max_iter
         self.device = device
+        self.dtype = dtype
         self.random_state = random_state
 
     def _check_options(self) -> None:
@@ -49,12 +56,14 @@ class _NetworkPolicy(ParametricMixin, Policy):
             as_count(width, f"hidden[{i}]")
         as_scalar(self.alpha, "alpha", low=0, low_open=True)
         as_count(self.max_iter, "max_iter")
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype must be one of {DTYPES}, got {self.dtype!r}")
 
     def _train(self, states: FloatArray, targets: Any, weights: FloatArray, n_outputs: int, n_extra: int) -> None:
         """Fit the parameters; the last `n_extra` of them are not the network's."""
         share = weights / weights.sum()
         self.centre_, self.spread_ = share @ states, weighted_spread(states, weights)
-        self.network_ = Network((states.shape[1], *(int(h) for h in self.hidden), n_outputs))
+        self.network_ = Network((states.shape[1], *(int(h) for h in self.hidden), n_outputs), self.dtype)
         start = np.append(self.network_.initial(random_source(self.random_state)), np.zeros(n_extra))
         data = (self._inputs(states), targets, weights)
         options = (float(self.alpha), int(self.max_iter), self.device)
@@ -69,6 +78,15 @@ class _NetworkPolicy(ParametricMixin, Policy):
 
     def _outputs(self, states: FloatArray) -> FloatArray:
         return self.network_.output(self.params_, self._inputs(states))
+
+    def _thinned(self, states: FloatArray) -> FloatArray:
+        """Standardised inputs of evenly spread samples, enough for the factors of a preconditioner."""
+        return self._inputs(states[:: max(1, len(states) // PRECONDITIONER_SAMPLES)])
+
+    @property
+    def _single(self) -> Network:
+        """The network for one state at a time, where conversions would cost more than they save."""
+        return Network(self.network_.sizes)
 
     def _pullback(self, states: FloatArray, seeds: FloatArray) -> FloatArray:
         return self.network_.pullback(self.params_, self._inputs(states), seeds)
@@ -104,6 +122,9 @@ class NeuralPolicy(_NetworkPolicy, GaussianPolicy):
         Iterations of L-BFGS (full batch, strong Wolfe line search; deterministic given `random_state`).
     device
         Where torch trains. The fitted policy holds NumPy float64 arrays, whatever the device.
+    dtype
+        What the fitted network computes in, "float64" or "float32": half the time, to seven digits. Training, and
+        single actions of the compiled policy, take float64 always.
     random_state
         Seed of the initial parameters.
 
@@ -161,10 +182,22 @@ class NeuralPolicy(_NetworkPolicy, GaussianPolicy):
         """Gradient of log pi(a|s) in the parameters, shape (N, P)."""
         check_is_fitted(self)
         checked = self._check_states(states)
-        distribution = self._distribution(checked)
-        z = (self._check_actions(actions, len(checked)) - distribution.mean) / self._std
+        z = self._deviations(self._outputs(checked), self._check_actions(actions, len(checked)))
         mean = self._pullback(checked, (z * self.unit_ / self._std)[:, None, :])[:, 0]
         return np.hstack([mean, z**2 - 1])
+
+    def score_product(self, states: ArrayLike, actions: ArrayLike, weights: FloatArray) -> FloatArray:
+        """``sum_i w_i grad log pi(a_i|s_i)`` (P,) in one backward pass."""
+        check_is_fitted(self)
+        checked = self._check_states(states)
+        inputs, outputs = self.network_.forward(self.params_, self._inputs(checked))
+        z = self._deviations(outputs, self._check_actions(actions, len(checked)))
+        mean = self.network_.gradient(self.params_, inputs, z * weights[:, None] * (self.unit_ / self._std))
+        return np.append(mean, weights @ (z**2 - 1))
+
+    def _deviations(self, outputs: FloatArray, actions: FloatArray) -> FloatArray:
+        """Actions (N, k) in standard deviations from the mean that these outputs (N, k) say."""
+        return (actions - self.offset_ - self.unit_ * outputs) / self._std
 
     def fisher_factor(self, states: ArrayLike) -> FloatArray:
         """J with ``J'J / len(J)`` the mean Fisher information; shape (N k + k, P).
@@ -185,8 +218,16 @@ class NeuralPolicy(_NetworkPolicy, GaussianPolicy):
         check_is_fitted(self)
         checked = self._check_states(states)
         n, p = len(checked), self.network_.n_params
-        mean = self.network_.fisher_product(self.params_, self._inputs(checked), self._mean_seeds(n))
+        seeds = self._mean_seeds(n)
+        mean = self.network_.fisher_product(self.params_, self._inputs(checked), seeds**2)  # diagonal
         return lambda v: np.append(mean(v[:p]) / n, 2 * v[p:])
+
+    def fisher_preconditioner(self, states: ArrayLike) -> Callable[[FloatArray, float], FloatArray]:
+        """``(y, damping) -> (F + damping I)^-1 y``, approximately: for conjugate gradients in few products."""
+        check_is_fitted(self)
+        inputs, p = self._thinned(self._check_states(states)), self.network_.n_params
+        mean = self.network_.kronecker_solve(self.params_, inputs, self._mean_seeds(len(inputs)))
+        return lambda y, damping: np.append(mean(y[:p], damping), y[p:] / (2 + damping))
 
     def _mean_seeds(self, n: int) -> FloatArray:
         """Derivative of ``mean / std`` in the network's outputs, for every state, shape (n, k, k)."""
@@ -195,7 +236,7 @@ class NeuralPolicy(_NetworkPolicy, GaussianPolicy):
     def compile(self, low: ArrayLike | None = None, high: ArrayLike | None = None) -> Act:
         """``act(state, rng)`` in plain NumPy, actions clipped to [low, high] (scalars or the action's shape)."""
         check_is_fitted(self)
-        mean = _NetworkOutput(self.network_, self.params_, self.centre_, self.spread_, self.offset_, self.unit_)
+        mean = _NetworkOutput(self._single, self.params_, self.centre_, self.spread_, self.offset_, self.unit_)
         return GaussianActor(mean, np.diag(self._std), *check_bounds(low, high, self.action_shape_))
 
 
@@ -204,7 +245,7 @@ class NeuralCategoricalPolicy(_NetworkPolicy, CategoricalPolicy):
 
     Parameters
     ----------
-    hidden, alpha, max_iter, device, random_state
+    hidden, alpha, max_iter, device, dtype, random_state
         As in :class:`NeuralPolicy`.
 
     Attributes
@@ -250,9 +291,22 @@ class NeuralCategoricalPolicy(_NetworkPolicy, CategoricalPolicy):
         """Gradient of log pi(a|s) in the parameters, ``(e_a - pi)'d logits``, shape (N, P)."""
         check_is_fitted(self)
         checked = self._check_states(states)
-        residual = -self._distribution(checked).probabilities
-        residual[np.arange(len(checked)), self._check_actions(actions, len(checked))] += 1
+        residual = self._surprise(self._outputs(checked), self._check_actions(actions, len(checked)))
         return self._pullback(checked, residual[:, None, :])[:, 0]
+
+    def score_product(self, states: ArrayLike, actions: ArrayLike, weights: FloatArray) -> FloatArray:
+        """``sum_i w_i grad log pi(a_i|s_i)`` (P,) in one backward pass."""
+        check_is_fitted(self)
+        checked = self._check_states(states)
+        inputs, logits = self.network_.forward(self.params_, self._inputs(checked))
+        residual = self._surprise(logits, self._check_actions(actions, len(checked)))
+        return self.network_.gradient(self.params_, inputs, residual * weights[:, None])
+
+    def _surprise(self, logits: FloatArray, indices: NDArray[np.intp]) -> FloatArray:
+        """``e_a - pi`` (N, A): the gradient of log pi(a|s) in the logits."""
+        residual = -Categorical.from_logits(logits).probabilities
+        residual[np.arange(len(residual)), indices] += 1
+        return residual
 
     def fisher_factor(self, states: ArrayLike) -> FloatArray:
         """J with ``J'J / len(J)`` the mean Fisher information; shape (N A, P)."""
@@ -266,9 +320,17 @@ class NeuralCategoricalPolicy(_NetworkPolicy, CategoricalPolicy):
         """``v -> F v``, F the mean Fisher information, without forming any Jacobian: for conjugate gradients."""
         check_is_fitted(self)
         checked = self._check_states(states)
-        seeds = self._distribution(checked).fisher_root()
-        product = self.network_.fisher_product(self.params_, self._inputs(checked), seeds)
+        p = self._distribution(checked).probabilities
+        curvature = p[:, :, None] * (np.eye(p.shape[1]) - p[:, None, :])
+        product = self.network_.fisher_product(self.params_, self._inputs(checked), curvature)
         return lambda v: product(v) / len(checked)
+
+    def fisher_preconditioner(self, states: ArrayLike) -> Callable[[FloatArray, float], FloatArray]:
+        """``(y, damping) -> (F + damping I)^-1 y``, approximately: for conjugate gradients in few products."""
+        check_is_fitted(self)
+        inputs = self._thinned(self._check_states(states))
+        roots = Categorical.from_logits(self.network_.output(self.params_, inputs)).fisher_root()
+        return self.network_.kronecker_solve(self.params_, inputs, roots)
 
     def compile(self, low: ArrayLike | None = None, high: ArrayLike | None = None) -> Act:
         """``act(state, rng)`` returning an action label; labels take no bounds."""
@@ -276,7 +338,7 @@ class NeuralCategoricalPolicy(_NetworkPolicy, CategoricalPolicy):
         if low is not None or high is not None:
             raise ValueError("low and high bound continuous actions: a categorical policy has labels")
         zero, one = np.zeros(len(self.classes_)), np.ones(len(self.classes_))
-        logits = _NetworkOutput(self.network_, self.params_, self.centre_, self.spread_, zero, one)
+        logits = _NetworkOutput(self._single, self.params_, self.centre_, self.spread_, zero, one)
         return CategoricalActor(_Softmax(logits), self.classes_)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from policies.features import FourierFeatures, RBFFeatures, weighted_spread
 from policies.linear import LinearGaussianPolicy, fit_features, transform
 from policies.regression import RidgeFit, weighted_ridge
-from reps_opt.validation import FloatArray
+from reps_opt.validation import FloatArray, as_count
 
 WIDTHS = 2.0 ** np.arange(-5, 3)  # candidate bandwidths, in units of sqrt(d) weighted standard deviations
 
@@ -90,6 +90,7 @@ class RBFPolicy(LinearGaussianPolicy):
         return best[1:]
 
     def _features(self, bandwidth: ArrayLike) -> RBFFeatures | FourierFeatures:
+        count = as_count(self.n_features, "n_features")
         if self.placement == "kmeans":
-            return RBFFeatures(self.n_features, bandwidth, self.random_state)
-        return FourierFeatures(self.n_features, bandwidth, self.random_state)
+            return RBFFeatures(count, bandwidth, self.random_state)
+        return FourierFeatures(count, bandwidth, self.random_state)

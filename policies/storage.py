@@ -1,21 +1,21 @@
 """Saving and loading fitted policies without pickle: one npz file of plain arrays, and a JSON description.
 
 The description is a tree; arrays in it are references into the file. Only classes on the list below are rebuilt, and
-only by setting attributes: loading a file from a stranger runs none of its code. Predictions of a loaded policy are
-bit-identical.
+only by setting attributes (gpytorch's kernels by their constructors, from numbers): loading a file from a stranger
+runs none of its code. Predictions of a loaded policy are bit-identical.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from reps_opt.storage import MALFORMED, atomic_write, read_arrays
 
 FORMAT = 1
 DESCRIPTION = "description.json"
@@ -31,6 +31,7 @@ CLASSES = {
         "policies.network": "Network",
         "policies.features": "RBFFeatures FourierFeatures",
         "policies.kernels": "SquaredExponential",
+        "policies.gp_torch": "GPyTorchKernel",
         "policies.gp_posterior": "Posterior KernelBasis FourierFunctions",
         "sklearn.gaussian_process.kernels": "RBF Matern RationalQuadratic ExpSineSquared DotProduct ConstantKernel "
         "WhiteKernel Sum Product Exponentiation",
@@ -52,8 +53,8 @@ def save(policy: Any, path: str | Path) -> None:
     Parameters
     ----------
     policy
-        Any policy of this package; its features and kernels must be this package's, or of the scikit-learn classes
-        listed in ``policies.storage.CLASSES``.
+        Any policy of this package; its features and kernels must be this package's, of the scikit-learn classes listed
+        in ``policies.storage.CLASSES``, or of the gpytorch ones in ``policies.gp_torch_storage``, in any composition.
     path
         Destination; written as named, with no suffix added.
 
@@ -64,7 +65,7 @@ def save(policy: Any, path: str | Path) -> None:
     Raises
     ------
     TypeError
-        If the policy holds an object that is not on the list (a gpytorch kernel, a random generator); the message
+        If the policy holds an object that is not on the list (a class of your own, a random generator); the message
         says where.
 
     Examples
@@ -78,20 +79,11 @@ def save(policy: Any, path: str | Path) -> None:
     >>> bool(again.predict([[0.3]]) == policy.predict([[0.3]]))
     True
     """
-    path = Path(path)
     arrays: dict[str, NDArray[Any]] = {}
     tree = {"format": FORMAT, "policy": _encode(policy, arrays, type(policy).__name__)}
     arrays[DESCRIPTION] = np.frombuffer(json.dumps(tree).encode(), dtype=np.uint8)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with atomic_write(path) as file:
+        np.savez(file, allow_pickle=False, **arrays)
 
 
 def load(path: str | Path) -> Any:
@@ -102,15 +94,14 @@ def load(path: str | Path) -> Any:
     ValueError
         If the file is not such a file, is of a newer format, or names a class that is not on the list.
     """
+    arrays = read_arrays(path)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
         tree = json.loads(arrays.pop(DESCRIPTION).tobytes())
-    except (KeyError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        if tree.get("format") != FORMAT:
+            raise ValueError(f"it has format {tree.get('format')}, and this version reads format {FORMAT}")
+        return _decode(tree["policy"], arrays)
+    except MALFORMED as error:
         raise ValueError(f"{path} is not a saved policy: {error}") from None
-    if tree.get("format") != FORMAT:
-        raise ValueError(f"{path} has format {tree.get('format')}: this version reads format {FORMAT}")
-    return _decode(tree["policy"], arrays)
 
 
 def _encode(value: Any, arrays: dict[str, NDArray[Any]], where: str) -> Any:
@@ -131,10 +122,23 @@ def _encode(value: Any, arrays: dict[str, NDArray[Any]], where: str) -> Any:
     if isinstance(value, list | tuple):
         kind = "list" if isinstance(value, list) else "tuple"
         return {kind: [_encode(item, arrays, f"{where}.{i}") for i, item in enumerate(value)]}
+    if isinstance(value, dict):
+        return {"dict": {str(k): _encode(v, arrays, f"{where}.{k}") for k, v in value.items()}}
     name = type(value).__name__
+    if type(value).__module__.startswith("gpytorch.kernels"):
+        return {"gpytorch": _encode(_described(value, where), arrays, where)}
     if CLASSES.get(name) and type(value) is _class(name):
         return {"class": name, "state": {k: _encode(v, arrays, f"{where}.{k}") for k, v in vars(value).items()}}
     raise TypeError(f"{where} is a {type(value).__module__}.{name}: it cannot be saved (see policies.storage.CLASSES)")
+
+
+def _described(kernel: Any, where: str) -> Any:
+    from policies.gp_torch_storage import describe
+
+    try:
+        return describe(kernel)
+    except TypeError as error:
+        raise TypeError(f"{where} is {error}: it cannot be saved (see policies.gp_torch_storage.KERNELS)") from None
 
 
 def _decode(tree: Any, arrays: dict[str, NDArray[Any]]) -> Any:
@@ -149,6 +153,12 @@ def _decode(tree: Any, arrays: dict[str, NDArray[Any]]) -> Any:
     for kind in (list, tuple):
         if kind.__name__ in tree:
             return kind(_decode(item, arrays) for item in tree[kind.__name__])
+    if "dict" in tree:
+        return {k: _decode(v, arrays) for k, v in tree["dict"].items()}
+    if "gpytorch" in tree:
+        from policies.gp_torch_storage import rebuild
+
+        return rebuild(_decode(tree["gpytorch"], arrays))
     value: Any = object.__new__(_class(tree["class"]))
     value.__dict__.update({k: _decode(v, arrays) for k, v in tree["state"].items()})
     return value

@@ -129,12 +129,12 @@ class TabularPolicy(ParametricMixin, CategoricalPolicy):
             raise ValueError("prior must sum to one over the actions")
         return np.broadcast_to(table, counts.shape)
 
-    def _check_states(self, states: ArrayLike, reset: bool = False) -> FloatArray:
+    def _check_states(self, states: ArrayLike, reset: bool = False, name: str = "states") -> FloatArray:
         if isinstance(states, list | tuple | range):
             states = np.asarray(states)
         if isinstance(states, np.ndarray) and states.ndim == 1 and states.dtype.kind in "iu":
             states = states[:, None]
-        checked = super()._check_states(states, reset) + 0.0  # -0.0 and 0.0 are one state
+        checked = super()._check_states(states, reset, name) + 0.0  # -0.0 and 0.0 are one state
         if self.n_states is not None:
             wrong = np.flatnonzero(~np.isin(checked[:, 0], np.arange(self.n_states)))
             if wrong.size or checked.shape[1] != 1:

@@ -17,12 +17,18 @@ from reps_opt.validation import FloatArray
 class Transitions(Protocol):
     """What an update asks of a batch: arrays with one row a transition, episode after episode."""
 
-    states: Any
-    actions: Any
-    rewards: FloatArray
-    next_states: Any
-    terminated: NDArray[np.bool_]
-    truncated: NDArray[np.bool_]
+    @property
+    def states(self) -> Any: ...
+    @property
+    def actions(self) -> Any: ...
+    @property
+    def rewards(self) -> FloatArray: ...
+    @property
+    def next_states(self) -> Any: ...
+    @property
+    def terminated(self) -> NDArray[np.bool_]: ...
+    @property
+    def truncated(self) -> NDArray[np.bool_]: ...
 
 
 class Advantages(NamedTuple):

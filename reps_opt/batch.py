@@ -5,18 +5,17 @@ Shapes: N transitions, E episodes; states (N, ds) and actions (N, da) keep the s
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import tempfile
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from reps_opt.storage import MALFORMED, atomic_write, read_arrays
 from reps_opt.validation import FloatArray, as_float_array, read_only
 
 FORMAT = "reps_opt.Batch/1"
@@ -146,6 +145,43 @@ class Batch:
             offset += part.n_episodes
         return cls(**rows, start_states=starts, episode=np.concatenate(labels), info=parts[0].info)
 
+    @classmethod
+    def from_minari(cls, dataset: Iterable[Any], observe: Callable[[Any], ArrayLike] | None = None) -> Batch:
+        """Logged episodes of a Minari dataset, one observation longer than their actions.
+
+        Parameters
+        ----------
+        dataset
+            A ``minari.MinariDataset``, what its ``iterate_episodes`` gives, or any iterable of objects with its
+            fields: ``observations`` (n + 1 rows), ``actions`` (n rows), ``rewards``, ``terminations`` and
+            ``truncations`` (n,).
+        observe
+            From an episode's observations to rows of one array. By default arrays stay as they are, and the parts of
+            a tuple, or of a dictionary in the order of its sorted keys, are laid side by side; so are the actions'.
+
+        Raises
+        ------
+        ValueError
+            For no episodes, or one whose lengths do not fit; the message names the episode.
+
+        Examples
+        --------
+        >>> from types import SimpleNamespace
+        >>> log = SimpleNamespace(observations=[0, 1, 2], actions=[1, 1], rewards=[0.0, 1.0],
+        ...                       terminations=[False, False], truncations=[False, True])
+        >>> batch = Batch.from_minari([log, log])
+        >>> batch
+        Batch(4 transitions, 2 episodes, states (1,), actions (1,), mean return 1)
+        >>> batch.next_states.tolist(), batch.truncated.tolist()
+        ([1, 2, 1, 2], [False, True, False, True])
+        """
+        parts = [_minari_episode(log, place, observe or _side_by_side) for place, log in enumerate(dataset)]
+        if not parts:
+            raise ValueError("dataset is empty: it holds no episode with a transition")
+        name = getattr(getattr(dataset, "spec", None), "dataset_id", None)
+        batch = cls.concatenate(parts)
+        return replace(batch, info={} if name is None else {"minari": name})
+
     def __add__(self, other: Batch) -> Batch:
         return Batch.concatenate([self, other])
 
@@ -158,31 +194,49 @@ class Batch:
         target = target if target.suffix == ".npz" else target.with_name(target.name + ".npz")
         arrays = {name: getattr(self, name) for name in (*ROWS, "start_states")}
         header = json.dumps({"format": FORMAT, "info": self.info})
-        handle, temporary = tempfile.mkstemp(dir=target.parent, suffix=".npz.tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez_compressed(file, header=np.frombuffer(header.encode(), dtype=np.uint8), **arrays)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, target)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with atomic_write(target) as file:
+            np.savez_compressed(file, header=np.frombuffer(header.encode(), dtype=np.uint8), **arrays)
         return target
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Batch:
         """Read what :meth:`save` wrote; nothing in the file is executed."""
-        with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as file:
-            header = json.loads(file["header"].tobytes()) if "header" in file else {}
+        arrays = read_arrays(path)
+        try:
+            header = json.loads(arrays["header"].tobytes()) if "header" in arrays else {}
             if header.get("format") != FORMAT:
-                raise ValueError(f"{path} is not a saved Batch (format {header.get('format')!r}, expected {FORMAT!r})")
-            return cls(**{name: file[name] for name in (*ROWS, "start_states")}, info=header["info"])
+                raise ValueError(f"format {header.get('format')!r}, expected {FORMAT!r}")
+            return cls(**{name: arrays[name] for name in (*ROWS, "start_states")}, info=header["info"])
+        except MALFORMED as error:
+            raise ValueError(f"{os.fspath(path)} is not a saved Batch: {error}") from None
 
     def __repr__(self) -> str:
         shapes = f"states {self.states.shape[1:] or (1,)}, actions {self.actions.shape[1:] or (1,)}"
         mean = float(self.returns.mean())
         return f"Batch({len(self)} transitions, {self.n_episodes} episodes, {shapes}, mean return {mean:g})"
+
+
+def _minari_episode(log: Any, place: int, observe: Callable[[Any], ArrayLike]) -> Batch:
+    """One logged episode as a batch; errors name it."""
+    seen = np.asarray(observe(log.observations))
+    n = len(log.rewards)
+    if seen.shape[:1] != (n + 1,):
+        raise ValueError(f"dataset: episode {place} has {n} rewards and observations {seen.shape}, not {n + 1} rows")
+    flags = {"terminated": log.terminations, "truncated": log.truncations, "episode": np.zeros(n, dtype=np.int64)}
+    try:
+        return Batch(seen[:-1], np.asarray(_side_by_side(log.actions)), log.rewards, seen[1:], **flags)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"dataset: episode {place}: {error}") from None
+
+
+def _side_by_side(values: Any) -> ArrayLike:
+    """Rows of composite observations or actions, flattened: the parts of a dictionary or a tuple as columns."""
+    if isinstance(values, Mapping):
+        values = tuple(values[key] for key in sorted(values))
+    if not isinstance(values, tuple):
+        return values
+    parts = [np.asarray(_side_by_side(part)) for part in values]
+    return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
 
 
 def _as_rows(values: ArrayLike, name: str, n: int | None = None) -> NDArray[Any]:

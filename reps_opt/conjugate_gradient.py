@@ -14,23 +14,34 @@ from reps_opt.validation import FloatArray
 
 
 class CGResult(NamedTuple):
-    """Solution (P,), its relative residual, and the products it took."""
+    """Solution x (P,), its residual ``y - F x`` (P,), the relative size of that, and the products it took."""
 
     solution: FloatArray
+    residual: FloatArray
     relative_residual: float
     products: int
 
 
 def conjugate_gradient(
-    product: Callable[[FloatArray], FloatArray], y: FloatArray, rtol: float = 1e-10, max_iterations: int | None = None
+    product: Callable[[FloatArray], FloatArray],
+    y: FloatArray,
+    rtol: float = 1e-10,
+    max_iterations: int | None = None,
+    precondition: Callable[[FloatArray], FloatArray] | None = None,
 ) -> CGResult:
     """Solve ``F x = y`` from x = 0, to the relative residual ``rtol``.
 
     It stops early at a direction without curvature, ``d'Fd <= 0``, and returns what it has: an ascent direction still.
 
+    Parameters
+    ----------
+    precondition
+        Multiplies by a symmetric positive definite M, the closer to ``F^-1`` the fewer products. Residuals r are then
+        measured by ``sqrt(r'Mr)``, which for ``M = F^-1`` is the error of the solution in the metric.
+
     References
     ----------
-    Nocedal and Wright (2006), *Numerical optimization*, algorithm 5.2.
+    Nocedal and Wright (2006), *Numerical optimization*, algorithms 5.2 and 5.3.
 
     Examples
     --------
@@ -39,8 +50,9 @@ def conjugate_gradient(
     """
     x = np.zeros_like(y)
     residual = y.copy()
-    direction = y.copy()
-    rho = start = float(residual @ residual)
+    lifted = residual if precondition is None else precondition(residual)
+    direction = lifted.copy()
+    rho = start = float(residual @ lifted)
     target = rtol**2 * start
     limit = 2 * y.size if max_iterations is None else max_iterations
     products = 0
@@ -53,6 +65,7 @@ def conjugate_gradient(
         step = rho / curvature
         x += step * direction
         residual -= step * moved
-        previous, rho = rho, float(residual @ residual)
-        direction = residual + (rho / previous) * direction
-    return CGResult(x, float(np.sqrt(rho / start)) if start > 0 else 0.0, products)
+        lifted = residual if precondition is None else precondition(residual)
+        previous, rho = rho, float(residual @ lifted)
+        direction = lifted + (rho / previous) * direction
+    return CGResult(x, residual, float(np.sqrt(max(rho, 0.0) / start)) if start > 0 else 0.0, products)

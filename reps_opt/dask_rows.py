@@ -1,8 +1,8 @@
 """Feature rows in a dask array: every pass is one map-reduce over its blocks, on threads or on a cluster.
 
 The only module that imports dask, an optional extra. Vectors over the samples stay in this process's memory (eight
-bytes a sample each); the matrix is read block by block. A product with the covariance is one map-reduce; the dual
-itself takes two, since its softmax has to know all values first.
+bytes a sample each); the matrix is read block by block. A product with the covariance is one map-reduce, and so is an
+evaluation of the dual: every block takes its softmax relative to its own largest exponent, and merging rescales them.
 
 Shapes: N samples, d features; the array is X (N, d), chunked along the samples only.
 """
@@ -16,7 +16,7 @@ import dask
 import dask.array as da
 import numpy as np
 
-from reps_opt.rows import ArrayRows, Rows, Summary
+from reps_opt.rows import ArrayRows, Rows, Summary, TiltedBlock, block_summary, combined_summary, tilted_block
 from reps_opt.validation import FloatArray, check_finite
 
 
@@ -57,7 +57,7 @@ class DaskRows(Rows):
     def fresh(self) -> DaskRows:
         return DaskRows(self.lazy, validate=False)
 
-    def scaled(self, factors: FloatArray) -> DaskRows:
+    def _multiplied(self, factors: FloatArray) -> DaskRows:
         return DaskRows(self.lazy * factors, validate=False)
 
     def combined(self, directions: FloatArray) -> DaskRows:
@@ -74,15 +74,16 @@ class DaskRows(Rows):
         return np.concatenate(self._fold(_squared_lengths, lambda place: (directions,)))
 
     def summary(self, weights: FloatArray) -> Summary:
-        largest = np.max((self._fold(_largest, lambda place: ())), axis=0)
-        safe = np.where(largest > 0, largest, 1.0)
-        return Summary(safe * np.sqrt(self._sum(_mean_square, lambda place: (safe, weights[place]))), largest)
+        return combined_summary(self._fold(block_summary, lambda place: (weights[place],)))
 
     def _combine(self, theta: FloatArray) -> FloatArray:
         return np.concatenate(self._fold(np.matmul, lambda place: (theta,)))
 
     def _total(self, weights: FloatArray) -> FloatArray:
         return self._sum(_total, lambda place: (weights[place],))
+
+    def _tilt(self, theta: FloatArray, offset: FloatArray, log_base: FloatArray, eta: float) -> list[TiltedBlock]:
+        return self._fold(tilted_block, lambda place: (theta, offset[place], log_base[place], eta))
 
     def _spread(self, theta: FloatArray, weights: FloatArray, mean: float) -> FloatArray:
         return self._sum(_spread, lambda place: (theta, weights[place], mean))
@@ -105,14 +106,6 @@ def _check(block: FloatArray, first: int) -> None:
 
 def _take(block: FloatArray, index: np.ndarray) -> FloatArray:
     return block[index]
-
-
-def _largest(block: FloatArray) -> FloatArray:
-    return np.abs(block).max(axis=0)
-
-
-def _mean_square(block: FloatArray, safe: FloatArray, weights: FloatArray) -> FloatArray:
-    return weights @ (block / safe) ** 2
 
 
 def _squared_lengths(block: FloatArray, directions: FloatArray) -> FloatArray:

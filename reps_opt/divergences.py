@@ -165,17 +165,17 @@ class KL(Divergence):
     def __init__(self, reference: FloatArray) -> None:
         self.reference = read_only(reference)
         with np.errstate(divide="ignore"):
-            self._log_reference = np.log(reference)
+            self.log_reference = np.log(reference)
 
     @property
     def largest(self) -> float:
-        return -float(self._log_reference.min())
+        return -float(self.log_reference.min())
 
     def value(self, x: FloatArray) -> float:
         return float(kl_div(x, self.reference).sum() + (x.sum() - self.reference.sum()))
 
     def conjugate(self, y: FloatArray) -> Conjugate:
-        exponent = self._log_reference + y
+        exponent = self.log_reference + y
         top = float(exponent.max())
         point = np.exp(exponent - top)
         total = float(point.sum())
@@ -189,7 +189,7 @@ class KL(Divergence):
 
     def within(self, y: FloatArray, group: IntArray, n_groups: int) -> FloatArray:
         """Softmax of ``log q + y`` within each group, by log-sum-exp: right where masses underflow."""
-        return softmax_within(self._log_reference + y, group, n_groups)[0]
+        return softmax_within(self.log_reference + y, group, n_groups)[0]
 
     def expression(self, cp: Any, x: Any) -> Any:
         return cp.sum(cp.rel_entr(x, self.reference))

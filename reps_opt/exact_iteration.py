@@ -6,22 +6,19 @@ Shapes: S states, A actions; policies are (S, A).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from reps_opt.mdp import MDP
 from reps_opt.policy_comparison import PolicyComparison, compare_policies
 from reps_opt.problem import Problem
+from reps_opt.result import Arrays, Result
 from reps_opt.solution import Solution
 from reps_opt.solving import solve
 from reps_opt.validation import FloatArray, as_count, read_only
-
-if TYPE_CHECKING:
-    import pandas
 
 COMPARED = (
     "surrogate",
@@ -41,8 +38,8 @@ COMPARED = (
 Update = Callable[[FloatArray], Problem | Solution]
 
 
-@dataclass(frozen=True, eq=False)
-class Iteration:
+@dataclass(frozen=True, eq=False, repr=False)
+class Iteration(Result):
     """One update of an exact iteration.
 
     Attributes
@@ -67,6 +64,16 @@ class Iteration:
         """Gain that the update expected, in mean reward a step."""
         return float(getattr(self.solution, "predicted_improvement", math.nan))
 
+    @property
+    def old_return(self) -> float:
+        """Mean reward a step before the update."""
+        return self.comparison.old_return
+
+    @property
+    def new_return(self) -> float:
+        """Mean reward a step after the update."""
+        return self.comparison.new_return
+
     def row(self) -> dict[str, Any]:
         """The iteration as one row of a table: returns and gains in mean reward a step, divergences in nats."""
         compared = self.comparison
@@ -81,45 +88,25 @@ class Iteration:
             "status": str(self.solution.status),
         }
 
-
-class History(tuple[Iteration, ...]):
-    """The iterations in order; :meth:`to_frame` makes the table.
-
-    Examples
-    --------
-    >>> from reps_opt import ExactNaturalGradient, iterate
-    >>> import envs
-    >>> mdp = envs.two_state()
-    >>> update = lambda policy: ExactNaturalGradient(mdp, policy, step_size=0.1)
-    >>> history = History(iterate(mdp, mdp.uniform_policy(), update, n_iterations=3))
-    >>> list(history.to_frame()["trpo_holds"])
-    [True, True, True]
-    >>> history.returns.round(3)
-    array([0.75 , 1.856, 1.95 , 1.95 ])
-    """
-
-    __slots__ = ()
-
-    def __new__(cls, iterations: Iterable[Iteration] = ()) -> History:
-        return super().__new__(cls, tuple(iterations))
-
     @property
-    def policy(self) -> FloatArray:
-        """The last policy (S, A)."""
-        return self[-1].policy
+    def title(self) -> str:
+        return f"Iteration {self.index} with {self.solution.problem!r}"
 
-    @property
-    def returns(self) -> FloatArray:
-        """Mean reward before the first update and after each (iterations + 1,)."""
-        first = [self[0].comparison.old_return] if self else []
-        return np.array(first + [step.comparison.new_return for step in self])
+    def rows(self) -> list[tuple[str, str]]:
+        solved = [("status", str(self.solution.status)), ("eta", f"{self.solution.eta:.6g}")]
+        return [*solved, ("predicted gain", f"{self.predicted:.6g}"), *self.comparison.rows()]
 
-    def to_frame(self) -> pandas.DataFrame:
-        """A row an iteration, see :meth:`Iteration.row`."""
-        import pandas
+    def line(self) -> str:
+        """Return, gain promised and got, divergence and eta in a line of text."""
+        compared, solved = self.comparison, self.solution
+        text = f"return {compared.new_return:.6g}, predicted {self.predicted:+.3g}, got {compared.gain:+.3g}"
+        return f"{text}, KL {compared.joint_kl:.3g}, eta {solved.eta:.3g}, {solved.status}"
 
-        table = pandas.DataFrame([step.row() for step in self])
-        return table.set_index("iteration") if len(self) else table
+    def numbers(self) -> dict[str, Any]:
+        return self.row()
+
+    def arrays(self) -> Arrays:
+        return {"policy": (("state", "action"), self.policy)}
 
 
 def iterate(mdp: MDP, policy: ArrayLike, update: Update, n_iterations: int) -> Iterator[Iteration]:

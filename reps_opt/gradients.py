@@ -22,7 +22,11 @@ BASELINES = ("optimal", "mean", "none")
 
 
 class ParametricPolicy(Protocol):
-    """What gradients ask of a policy; ``fisher_factor(states)`` is used where it exists."""
+    """What gradients ask of a policy.
+
+    Where they exist, ``fisher_factor(states)``, ``score_product(states, actions, weights)`` and
+    ``compare(other, states, actions)`` are used too: see the neural policy's.
+    """
 
     @property
     def params(self) -> FloatArray:
@@ -367,9 +371,12 @@ def surrogate_gradient(
     old_log_prob: ArrayLike | None = None,
 ) -> FloatArray:
     """Gradient (P,) of :func:`surrogate`; without ``old_log_prob`` at the old policy itself, where ratios are one."""
-    scores = policy.score_function(states, actions)
-    ratio = np.ones(len(scores)) if old_log_prob is None else _ratio(policy, states, actions, old_log_prob)
-    return (ratio * as_float_array(advantages, "advantages", ratio.shape)) @ scores / len(scores)
+    weights = as_float_array(advantages, "advantages", ("N",)) / len(states)
+    if old_log_prob is not None:
+        weights = weights * _ratio(policy, states, actions, old_log_prob)
+    if hasattr(policy, "score_product"):  # one backward pass
+        return np.asarray(policy.score_product(states, actions, weights))
+    return weights @ policy.score_function(states, actions)
 
 
 def mean_kl(old: ParametricPolicy, new: ParametricPolicy, states: Any, direction: str = "old-new") -> float:

@@ -34,6 +34,8 @@ class Metric(ABC):
 
     damping: float = 0.0
     size: int | None = None
+    precondition: Callable[[FloatArray], FloatArray] | None = None
+    """Where known, an approximation of ``y -> F^-1 y`` that is cheap, symmetric and positive definite."""
 
     @abstractmethod
     def product(self, s: FloatArray) -> FloatArray:
@@ -63,12 +65,13 @@ class Metric(ABC):
         """``y'F^-1 y`` of every column y of (P, k)."""
         return np.einsum("pi,pi->i", columns, self.solve(columns))
 
-    def conjugate_bound(self, y: FloatArray, x: FloatArray) -> float:
+    def conjugate_bound(self, y: FloatArray, x: FloatArray, product: FloatArray | None = None) -> float:
         r"""Upper bound on :math:`\tfrac12 y'F^{-1}y` from any approximation x of ``F^-1 y``, exact when x is.
 
-        With the residual rho = y - F x it is ``y.x - x'Fx/2 + rho'F^-1 rho / 2``.
+        With the residual rho = y - F x it is ``y.x - x'Fx/2 + rho'F^-1 rho / 2``. ``product`` is F x, where known.
         """
-        product = self.product(x)
+        if product is None:
+            product = self.product(x)
         residual = y - product
         return float(y @ x - 0.5 * (x @ product)) + self._residual_bound(residual, float(np.abs(y).max(initial=0.0)))
 
@@ -138,8 +141,8 @@ class Factorised(Metric):
         lower, info = scipy.linalg.lapack.dpotrf(self.matrix, lower=True, clean=True)
         if info != 0:
             return None
-        pivots, diagonal = np.diag(lower) ** 2, np.diag(self.matrix)
-        return lower if np.all(pivots > RANK_TOLERANCE * diagonal) else None
+        regular = lower.diagonal() ** 2 > RANK_TOLERANCE * self.matrix.diagonal()
+        return lower if regular.all() else None
 
     @cached_property
     def _spectrum(self) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -162,7 +165,7 @@ class Factorised(Metric):
 
     def solve(self, y: FloatArray) -> FloatArray:
         if self._lower is not None:
-            return scipy.linalg.cho_solve((self._lower, True), y, check_finite=False)
+            return scipy.linalg.lapack.dpotrs(self._lower, y, lower=True)[0]
         scale, values, vectors = self._spectrum
         whitened = (vectors.T @ (scale * y.T).T).T / values
         return (scale * (vectors @ whitened.T).T).T
@@ -170,13 +173,13 @@ class Factorised(Metric):
     def inverse_squares(self, columns: FloatArray) -> FloatArray:
         if self._lower is None:
             return super().inverse_squares(columns)
-        whitened = scipy.linalg.solve_triangular(self._lower, columns, lower=True, check_finite=False)
+        whitened = scipy.linalg.lapack.dtrtrs(self._lower, columns, lower=True)[0]
         return np.einsum("pi,pi->i", whitened, whitened)
 
     def _residual_bound(self, residual: FloatArray, scale: float) -> float:
         if self._lower is None:
             return super()._residual_bound(residual, scale)
-        whitened = scipy.linalg.solve_triangular(self._lower, residual, lower=True, check_finite=False)
+        whitened = scipy.linalg.lapack.dtrtrs(self._lower, residual, lower=True)[0]
         return 0.5 * float(whitened @ whitened)
 
     def root(self, size: int) -> Any:
@@ -320,13 +323,31 @@ class Product(Metric):
     smallest
         A known lower bound >= 0 on the eigenvalues of F. Damping adds to it; as long as the sum is zero there is no
         bound on D*, and no solution can be certified.
+    preconditioner
+        ``preconditioner(y, damping)`` approximates ``(F + damping I)^-1 y`` by a symmetric positive definite matrix. It
+        saves products and changes no bound.
     """
 
-    def __init__(self, fn: Callable[[FloatArray], ArrayLike], smallest: float = 0.0) -> None:
+    def __init__(
+        self,
+        fn: Callable[[FloatArray], ArrayLike],
+        smallest: float = 0.0,
+        preconditioner: Callable[[FloatArray, float], FloatArray] | None = None,
+    ) -> None:
         if not callable(fn):
             raise TypeError(f"fn must be a function of a vector, got {type(fn).__name__}")
+        if preconditioner is not None and not callable(preconditioner):
+            raise TypeError(f"preconditioner must be a function, got {type(preconditioner).__name__}")
         self.fn = fn
         self.smallest = as_scalar(smallest, "smallest", low=0.0)
+        self.preconditioner = preconditioner
+        self.precondition = None if preconditioner is None else self._precondition
+
+    def _precondition(self, y: FloatArray) -> FloatArray:
+        assert self.preconditioner is not None
+        moved = as_float_array(self.preconditioner(y, self.damping), "preconditioner(y, damping)")
+        check_shape(moved, "preconditioner(y, damping)", y.shape)
+        return moved
 
     def product(self, s: FloatArray) -> FloatArray:
         if s.ndim == 2:
@@ -338,10 +359,10 @@ class Product(Metric):
     def solve(self, y: FloatArray) -> FloatArray:
         if y.ndim == 2:
             return np.column_stack([self.solve(column) for column in y.T])
-        return conjugate_gradient(self.product, y).solution
+        return conjugate_gradient(self.product, y, precondition=self.precondition).solution
 
     def damped(self, damping: float) -> Product:
-        other = Product(self.fn, self.smallest)
+        other = Product(self.fn, self.smallest, self.preconditioner)
         other.damping = self.damping + damping
         return other
 

@@ -6,21 +6,23 @@ Shapes: S states, A actions; policies are (S, A), state distributions d (S,).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import rel_entr
 
 from reps_opt.mdp import MDP
+from reps_opt.result import Result
 from reps_opt.validation import FloatArray
 
 ROUNDING = 1e-12
 """How far below a bound a gain may lie, in units of the largest reward, and still count as rounding."""
 
 
-@dataclass(frozen=True)
-class PolicyComparison:
+@dataclass(frozen=True, repr=False)
+class PolicyComparison(Result):
     r"""A new policy pi beside an old one pi_q; returns in mean reward a step, divergences in nats.
 
     Attributes
@@ -72,6 +74,27 @@ class PolicyComparison:
     def cpo_holds(self) -> bool:
         """Whether the gain is at least the CPO bound, to rounding."""
         return self.gain >= self.cpo_bound - self.rounding
+
+    @property
+    def title(self) -> str:
+        return "PolicyComparison of the new policy with the old"
+
+    def rows(self) -> list[tuple[str, str]]:
+        trpo, cpo = ("holds" if held else "broken" for held in (self.trpo_holds, self.cpo_holds))
+        return [
+            ("return", f"{self.old_return:.8g} -> {self.new_return:.8g}"),
+            ("gain", f"{self.gain:.6g}   (TRPO's surrogate {self.surrogate:.6g})"),
+            ("joint KL", f"{self.joint_kl:.6g} nats = states {self.state_kl:.6g} + policy {self.conditional_kl:.6g}"),
+            ("policy KL at old states", f"new || old {self.kl_new_old:.6g}, old || new {self.kl_old_new:.6g}"),
+            ("largest KL of a state", f"old || new {self.max_kl:.6g}"),
+            ("TRPO's bound", f"{self.trpo_bound:.6g} ({trpo})"),
+            ("CPO's bound", f"{self.cpo_bound:.6g} ({cpo})"),
+        ]
+
+    def numbers(self) -> dict[str, Any]:
+        numbers = asdict(self) | {name: getattr(self, name) for name in ("gain", "trpo_holds", "cpo_holds")}
+        del numbers["rounding"]
+        return numbers
 
 
 def compare_policies(mdp: MDP, old: ArrayLike, new: ArrayLike) -> PolicyComparison:

@@ -25,19 +25,31 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from reps_opt.divergences import Conjugate, Divergence
+from reps_opt.divergences import KL, Conjugate, Divergence
 from reps_opt.graph import BoolArray, IntArray
+from reps_opt.rows import Transposed
 from reps_opt.validation import FloatArray
 
 
 class Block(NamedTuple):
     """Named linear constraints: ``matrix @ x == rhs`` or ``matrix @ x <= rhs``, matrix (k, n), rhs (k,).
 
-    The matrix is sparse, or the transpose of :class:`~reps_opt.rows.Rows`: dense, and maybe larger than memory.
+    The matrix is sparse, an array, or the transpose of :class:`~reps_opt.rows.Rows`: dense, maybe larger than memory.
     """
 
     matrix: Any
     rhs: FloatArray
+
+    @property
+    def in_memory(self) -> Any:
+        """The matrix as it is if sparse, else as an array."""
+        return self.matrix if sp.issparse(self.matrix) or isinstance(self.matrix, np.ndarray) else self.matrix.T.array.T
+
+    @property
+    def dense(self) -> FloatArray:
+        """The matrix as an array (k, n)."""
+        matrix = self.in_memory
+        return matrix.toarray() if sp.issparse(matrix) else matrix
 
 
 class Scale(NamedTuple):
@@ -101,6 +113,8 @@ class DualPoint:
         ``(b, d) - (A, C) x``, plus ``ridge v`` where rows are softened: the gradient of g in the multipliers.
     divergence : float
         D(x); ``epsilon - divergence`` is dg/d eta.
+    coupling : (m,) array or None
+        ``(A, C) D*'' (slack / eta)``, where the evaluation gave it: how the residual moves with log eta.
     """
 
     eta: float
@@ -110,6 +124,7 @@ class DualPoint:
     conjugate: Conjugate
     residual: FloatArray
     divergence: float
+    coupling: FloatArray | None = None
 
 
 @dataclass(frozen=True)
@@ -170,13 +185,14 @@ class Program:
     @cached_property
     def matrix(self) -> Any:
         """All rows (m, n): equalities, then inequalities; a single block stays what it is, dense rows included."""
-        matrices = [block.matrix for block in (*self.equalities.values(), *self.inequalities.values())]
-        if not matrices:
+        blocks = [*self.equalities.values(), *self.inequalities.values()]
+        if not blocks:
             return sp.csr_array((0, self.n))
-        if len(matrices) == 1 and not sp.issparse(matrices[0]):
-            return matrices[0]
-        dense = [matrix if sp.issparse(matrix) else sp.csr_array(matrix.T.array.T) for matrix in matrices]
-        return sp.vstack(dense, format="csr")
+        if len(blocks) == 1 and not sp.issparse(blocks[0].matrix):
+            return blocks[0].matrix
+        matrices = [block.in_memory for block in blocks]
+        sparse = [matrix if sp.issparse(matrix) else sp.csr_array(matrix) for matrix in matrices]
+        return sp.vstack(sparse, format="csr")
 
     @cached_property
     def transpose(self) -> Any:
@@ -254,7 +270,7 @@ class Program:
 
     def slack(self, multipliers: FloatArray) -> FloatArray:
         """``c - A'v - C'nu`` (n,)."""
-        return self.objective - self.transpose @ multipliers
+        return self.objective - self.transpose @ multipliers if multipliers.any() else self.objective.copy()
 
     def score(self, x: FloatArray) -> float:
         """Primal objective: ``<c, x>``, less ``temperature * D(x)`` in penalty form and the price of softened rows."""
@@ -264,16 +280,29 @@ class Program:
         return value if self.temperature is None else value - self.temperature * self.divergence.value(x)
 
     def dual(self, eta: float, multipliers: FloatArray) -> DualPoint:
-        """Dual function and derivatives at ``eta > 0``."""
-        slack = self.slack(multipliers)
-        scaled = slack / eta
-        conjugate = self.divergence.conjugate(scaled)
+        """Dual function and derivatives at ``eta > 0``; over dense rows in one pass, remembered until the next."""
+        if not isinstance(self.matrix, Transposed) or not isinstance(self.divergence, KL):
+            slack = self.slack(multipliers)
+            conjugate = self.divergence.conjugate(slack / eta)
+            return self._dual_point(eta, multipliers, slack, conjugate, self.residual(conjugate.point))
+        last: DualPoint | None = self.__dict__.get("_last")
+        if last is not None and last.eta == eta and np.array_equal(last.multipliers, multipliers):
+            return last
+        tilted = self.transpose.tilt(multipliers, self.objective, self.divergence.log_reference, eta)
+        conjugate = Conjugate(tilted.normaliser, tilted.point, tilted.point, tilted.normaliser)
+        point = self._dual_point(eta, multipliers.copy(), tilted.slack, conjugate, self.rhs - tilted.total)
+        self.__dict__["_last"] = replace(point, coupling=tilted.coupling)
+        return self.__dict__["_last"]
+
+    def _dual_point(
+        self, eta: float, multipliers: FloatArray, slack: FloatArray, conjugate: Conjugate, residual: FloatArray
+    ) -> DualPoint:
+        """The dual's value and derivatives from the conjugate at ``slack / eta``."""
         value = float(self.rhs @ multipliers + eta * conjugate.value)
         if self.epsilon is not None:
             value += eta * self.epsilon
         shift = conjugate.value if self.divergence.simplex else 0.0  # taken inside <x, y> where x sums to one
-        divergence = float(conjugate.point @ (scaled - shift)) - (conjugate.value - shift)
-        residual = self.residual(conjugate.point)
+        divergence = float(conjugate.point @ (slack / eta - shift)) - (conjugate.value - shift)
         if self.ridge is not None:
             value += float(self.ridge @ multipliers**2) / 2
             residual = residual + self.ridge * multipliers

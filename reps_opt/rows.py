@@ -16,11 +16,15 @@ import numpy as np
 
 from reps_opt.validation import FloatArray
 
-CHUNK_BYTES = 1 << 19
+CHUNK_BYTES = 1 << 20
 """Rows are taken in chunks of about this size, which stay in the cache between a pass's two products."""
 
 PASSES_PER_GRAM = 20
 """Passes that cost as much as one Gram matrix (measured: 20 to 27 for 50 to 300 features)."""
+
+
+LARGEST_FACTOR = 1e60
+"""Factors of columns up to here keep a Gram matrix of the columns, taken before they are applied, within range."""
 
 
 def spending(passes: float, grams: float) -> dict[str, float]:
@@ -36,6 +40,83 @@ class Summary(NamedTuple):
     largest: FloatArray
 
 
+class Tilted(NamedTuple):
+    """A softmax over the rows, and what its derivatives need.
+
+    Attributes
+    ----------
+    slack : (N,) array
+        ``offset - X theta``.
+    point : (N,) array
+        ``softmax(log_base + slack / eta)``; not to be written to.
+    normaliser : float
+        ``log sum exp(log_base + slack / eta)``.
+    total : (d,) array
+        ``X' point``.
+    coupling : (d,) array
+        ``X' (point * (s - <point, s>))`` with ``s = slack / eta``: the covariance of the columns with s.
+    """
+
+    slack: FloatArray
+    point: FloatArray
+    normaliser: float
+    total: FloatArray
+    coupling: FloatArray
+
+
+class TiltedBlock(NamedTuple):
+    """Some rows' part of a :class:`Tilted`, relative to their own largest exponent ``top``: see :func:`merged`.
+
+    ``weights`` (n,) are ``exp(exponent - top)``; ``sums`` (2, d) are the columns' totals under them, and under them
+    times ``slack / eta - top``.
+    """
+
+    slack: FloatArray
+    weights: FloatArray
+    top: float
+    sums: FloatArray
+
+
+def tilted_block(
+    block: FloatArray, theta: FloatArray, offset: FloatArray, log_base: FloatArray, eta: float
+) -> TiltedBlock:
+    """Both products of an evaluation while the rows are in the cache."""
+    slack = offset - block @ theta
+    pair = np.empty((2, slack.size))
+    weights, spread = pair
+    np.divide(slack, eta, out=spread)
+    np.add(log_base, spread, out=weights)
+    top = float(weights.max())
+    weights -= top
+    np.exp(weights, out=weights)
+    spread -= top
+    spread *= weights
+    return TiltedBlock(slack, weights, top, pair @ block)
+
+
+def merged(blocks: list[TiltedBlock], eta: float) -> Tilted:
+    """One softmax from those of consecutive blocks: each is scaled down by how far its top is below the highest.
+
+    References
+    ----------
+    Milakov, Gimelshein (2018), *Online normalizer calculation for softmax*, algorithm 3.
+    """
+    top = max(block.top for block in blocks)
+    factors = [math.exp(block.top - top) for block in blocks]
+    slack = np.concatenate([block.slack for block in blocks])
+    point = np.concatenate([block.weights * factor for block, factor in zip(blocks, factors, strict=True)])
+    mass = float(point.sum())
+    point /= mass
+    total, spread = np.zeros((2, blocks[0].sums.shape[1]))
+    for block, factor in zip(blocks, factors, strict=True):
+        share = factor / mass
+        total += share * block.sums[0]
+        spread += share * (block.sums[1] + (block.top - top) * block.sums[0])
+    point.flags.writeable = False
+    mean = float(point @ slack) / eta - top
+    return Tilted(slack, point, top + math.log(mass), total, spread - mean * total)
+
+
 class Rows(ABC):
     """X (N, d) as an operator that counts: ``rows @ theta``, ``rows.T @ weights``, covariance products and Grams.
 
@@ -48,6 +129,7 @@ class Rows(ABC):
     def __init__(self) -> None:
         self.passes = 0.0
         self.grams = 0.0
+        self._known: tuple[FloatArray, FloatArray] | None = None
 
     @property
     def T(self) -> Transposed:  # noqa: N802
@@ -60,9 +142,18 @@ class Rows(ABC):
         return self._combine(theta)
 
     def total(self, weights: FloatArray) -> FloatArray:
-        """X' weights (d,)."""
+        """X' weights (d,); known already for the weights that the last :meth:`tilt` gave."""
+        if self._known is not None and weights is self._known[0]:
+            return self._known[1]
         self.passes += 0.5
         return self._total(weights)
+
+    def tilt(self, theta: FloatArray, offset: FloatArray, log_base: FloatArray, eta: float) -> Tilted:
+        """A softmax over the rows with its totals, in one pass: all that one evaluation of a dual takes."""
+        self.passes += 1.0
+        tilted = merged(self._tilt(theta, offset, log_base, eta), eta)
+        self._known = (tilted.point, tilted.total)
+        return tilted
 
     def spread(self, theta: FloatArray, weights: FloatArray, mean: float = 0.0) -> FloatArray:
         """X' diag(weights) (X theta - mean) (d,), in one pass: the covariance times theta."""
@@ -88,9 +179,15 @@ class Rows(ABC):
     def take(self, index: np.ndarray) -> FloatArray:
         """The rows at increasing positions, as an array (k, d)."""
 
-    @abstractmethod
     def scaled(self, factors: FloatArray) -> Rows:
-        """The rows with every column multiplied by its factor (d,)."""
+        """The rows with every column multiplied by its factor (d,); a view of them, unless squares would vanish."""
+        size = np.abs(factors)
+        moderate = size.size == 0 or (size.min() > 1 / LARGEST_FACTOR and size.max() < LARGEST_FACTOR)
+        return ScaledRows(self, factors) if moderate else self._multiplied(factors)
+
+    @abstractmethod
+    def _multiplied(self, factors: FloatArray) -> Rows:
+        """The same as rows of their own."""
 
     @abstractmethod
     def combined(self, directions: FloatArray) -> Rows:
@@ -109,6 +206,9 @@ class Rows(ABC):
 
     @abstractmethod
     def _total(self, weights: FloatArray) -> FloatArray: ...
+
+    @abstractmethod
+    def _tilt(self, theta: FloatArray, offset: FloatArray, log_base: FloatArray, eta: float) -> list[TiltedBlock]: ...
 
     @abstractmethod
     def _spread(self, theta: FloatArray, weights: FloatArray, mean: float) -> FloatArray: ...
@@ -172,7 +272,7 @@ class ArrayRows(Rows):
         step = max(1, n_bytes // (8 * max(d, 1)))
         return [slice(first, min(first + step, n)) for first in range(0, n, step)]
 
-    def scaled(self, factors: FloatArray) -> ArrayRows:
+    def _multiplied(self, factors: FloatArray) -> ArrayRows:
         return ArrayRows(self.matrix * factors)
 
     def combined(self, directions: FloatArray) -> ArrayRows:
@@ -182,21 +282,16 @@ class ArrayRows(Rows):
         return np.square(self.matrix @ directions).sum(axis=1)
 
     def summary(self, weights: FloatArray) -> Summary:
-        n_features = self.shape[1]
-        square, largest = np.zeros(n_features), np.zeros(n_features)
-        for place in self.chunks():
-            size = np.abs(self.matrix[place])
-            np.maximum(largest, size.max(axis=0), out=largest)
-        safe = np.where(largest > 0, largest, 1.0)
-        for place in self.chunks():
-            square += weights[place] @ (self.matrix[place] / safe) ** 2
-        return Summary(safe * np.sqrt(square), largest)
+        return combined_summary([block_summary(self.matrix[place], weights[place]) for place in self.chunks()])
 
     def _combine(self, theta: FloatArray) -> FloatArray:
         return self.matrix @ theta
 
     def _total(self, weights: FloatArray) -> FloatArray:
         return weights @ self.matrix
+
+    def _tilt(self, theta: FloatArray, offset: FloatArray, log_base: FloatArray, eta: float) -> list[TiltedBlock]:
+        return [tilted_block(self.matrix[p], theta, offset[p], log_base[p], eta) for p in self.chunks()]
 
     def _spread(self, theta: FloatArray, weights: FloatArray, mean: float) -> FloatArray:
         total = np.zeros(self.shape[1])
@@ -218,6 +313,82 @@ class ArrayRows(Rows):
         for place in self.chunks(64 * CHUNK_BYTES):
             triangle = np.asarray(np.linalg.qr(np.vstack([triangle, self.matrix[place]]), mode="r"))
         return triangle
+
+
+class ScaledRows(Rows):
+    """Rows with every column multiplied by a factor, which is applied to coefficients and totals instead.
+
+    Parameters
+    ----------
+    inner
+        The rows (N, d) themselves.
+    factors
+        (d,), within :data:`LARGEST_FACTOR` of one.
+    """
+
+    def __init__(self, inner: Rows, factors: FloatArray) -> None:
+        super().__init__()
+        self.inner, self.factors, self.shape = inner, factors, inner.shape
+
+    def fresh(self) -> ScaledRows:
+        return ScaledRows(self.inner.fresh(), self.factors)
+
+    def take(self, index: np.ndarray) -> FloatArray:
+        return self.inner.take(index) * self.factors
+
+    def scaled(self, factors: FloatArray) -> Rows:
+        return self.inner.scaled(self.factors * factors)
+
+    def _multiplied(self, factors: FloatArray) -> Rows:
+        return self.inner._multiplied(self.factors * factors)
+
+    def combined(self, directions: FloatArray) -> Rows:
+        return self.inner.combined(self.factors[:, None] * directions)
+
+    def squared_lengths(self, directions: FloatArray) -> FloatArray:
+        return self.inner.squared_lengths(self.factors[:, None] * directions)
+
+    def summary(self, weights: FloatArray) -> Summary:
+        rms, largest = self.inner.summary(weights)
+        return Summary(rms * np.abs(self.factors), largest * np.abs(self.factors))
+
+    def _combine(self, theta: FloatArray) -> FloatArray:
+        return self.inner._combine(self.factors * theta)
+
+    def _total(self, weights: FloatArray) -> FloatArray:
+        return self.factors * self.inner._total(weights)
+
+    def _tilt(self, theta: FloatArray, offset: FloatArray, log_base: FloatArray, eta: float) -> list[TiltedBlock]:
+        blocks = self.inner._tilt(self.factors * theta, offset, log_base, eta)
+        return [block._replace(sums=block.sums * self.factors) for block in blocks]
+
+    def _spread(self, theta: FloatArray, weights: FloatArray, mean: float) -> FloatArray:
+        return self.factors * self.inner._spread(self.factors * theta, weights, mean)
+
+    def _gram(self, weights: FloatArray, kept: np.ndarray | None) -> FloatArray:
+        return self.inner._gram(weights, kept) * np.outer(self.factors, self.factors)
+
+    def _triangle(self) -> FloatArray:
+        return self.inner._triangle() * self.factors
+
+
+def block_summary(block: FloatArray, weights: FloatArray) -> Summary:
+    """Root of the weighted sum of squares and largest magnitude of some rows' columns, without over- or underflow."""
+    largest = np.maximum(block.max(axis=0), -block.min(axis=0))
+    safe = np.where(largest > 0, largest, 1.0)
+    scaled = block / safe
+    np.square(scaled, out=scaled)
+    return Summary(safe * np.sqrt(weights @ scaled), largest)
+
+
+def combined_summary(parts: list[Summary]) -> Summary:
+    """Summary of all rows from those of their blocks."""
+    roots = np.array([part.root_mean_square for part in parts])
+    top = roots.max(axis=0)
+    safe = np.where(top > 0, top, 1.0)
+    return Summary(
+        safe * np.sqrt(np.square(roots / safe).sum(axis=0)), np.max([part.largest for part in parts], axis=0)
+    )
 
 
 def _gram(block: FloatArray, weights: FloatArray) -> FloatArray:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+import numpy as np
+
 from reps_opt.certificate import Certificate
+from reps_opt.result import Result
 
 
 class Status(StrEnum):
@@ -26,7 +28,7 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class Solution:
+class Solution(Result):
     """What every answer has; each family of problems adds its own primal and names for the multipliers.
 
     Attributes
@@ -91,19 +93,12 @@ class Solution:
 
     @property
     def title(self) -> str:
-        """First line of the summary."""
         return repr(self.problem)
 
-    def __str__(self) -> str:
-        rows = self.rows()
-        width = max(len(label) for label, _ in rows)
-        return "\n".join([self.title, *(f"  {label:<{width}}  {text}" for label, text in rows)])
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        cells = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(label)}</th><td>{html.escape(text)}</td></tr>"
-            for label, text in self.rows()
-        )
-        return f"<table><caption>{html.escape(self.title)}</caption>{cells}</table>"
+    def numbers(self) -> dict[str, Any]:
+        """eta, divergence, objectives, status and gap; subclasses add theirs."""
+        names = ("eta", "kl", "objective", "dual_objective")
+        numbers: dict[str, Any] = {
+            name: float(getattr(self, name)) for name in names if np.ndim(getattr(self, name)) == 0
+        }
+        return {**numbers, "status": str(self.status), "gap": self.certificate.gap}

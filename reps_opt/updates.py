@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 
 from reps_opt.advantages import Transitions, estimate_advantages
-from reps_opt.gradients import ParametricPolicy, episodes, fisher, mean_kl, surrogate, surrogate_gradient
+from reps_opt.gradients import ParametricPolicy, episodes, fisher, surrogate, surrogate_gradient
 from reps_opt.metrics import Identity, Metric, Product
 from reps_opt.problems.step_solution import StepSolution
 from reps_opt.problems.steps import TrustRegionStep
+from reps_opt.result import Arrays, Result
 from reps_opt.solution import Status
 from reps_opt.solvers.answer import Solver
 from reps_opt.solvers.quadratic import Quadratic
@@ -36,9 +37,12 @@ CHOLESKY_LIMIT = 1000
 BY_PRODUCTS = Quadratic("cg", rtol=1e-3, max_iterations=50)
 """Route for larger ones: products with the factors, as accurate as a sampled metric deserves."""
 
+PRECONDITIONED = Quadratic("cg", rtol=0.1, max_iterations=50)
+"""The same where the policy has a preconditioner: in its norm the error of a step costs the gain half its square."""
+
 
 @dataclass(frozen=True, repr=False)
-class PolicyUpdate:
+class PolicyUpdate(Result):
     """What an update did, measured on the batch.
 
     Attributes
@@ -47,7 +51,7 @@ class PolicyUpdate:
         The new policy; the old one where the step was rejected.
     accepted : bool
         Whether the policy changed.
-    solution : StepSolution or None
+    solution : Solution or None
         The trust-region problem behind it; None where there was nothing to learn.
     fraction : float
         Share of the solution's step that was taken, 0 where it was rejected.
@@ -67,7 +71,7 @@ class PolicyUpdate:
 
     policy: Any
     accepted: bool
-    solution: StepSolution | None
+    solution: Any
     fraction: float = 0.0
     gain: float = 0.0
     kl: float = 0.0
@@ -76,10 +80,31 @@ class PolicyUpdate:
     message: str = ""
     stats: Mapping[str, Any] = field(default_factory=dict)
 
-    def __repr__(self) -> str:
+    @property
+    def title(self) -> str:
+        step = "nothing to solve" if self.solution is None else repr(self.solution.problem)
+        return f"PolicyUpdate by {step}"
+
+    def rows(self) -> list[tuple[str, str]]:
         what = f"accepted {self.fraction:.3g} of the step" if self.accepted else "rejected"
-        note = f": {self.message}" if self.message else ""
-        return f"PolicyUpdate({what}, gain {self.gain:.4g}, kl {self.kl:.4g}{note})"
+        lines = [
+            ("step", f"{what}, {self.trials} tried" if self.trials else what),
+            ("gain", f"{self.gain:.6g}   (surrogate, in units of the advantages)"),
+            ("kl", f"{self.kl:.6g} nats   (old || new, mean over the batch's states)"),
+        ]
+        if not np.isnan(self.cost):
+            lines.append(("cost", f"{self.cost:.6g}"))
+        if self.solution is not None:
+            lines.append(("solution", f"{self.solution.status}, eta {self.solution.eta:.6g}"))
+        return [*lines, ("message", self.message)] if self.message else lines
+
+    def numbers(self) -> dict[str, Any]:
+        names = ("accepted", "fraction", "gain", "kl", "cost", "trials", "message")
+        return {name: getattr(self, name) for name in names}
+
+    def arrays(self) -> Arrays:
+        """Those of the trust-region step behind it, before the line search."""
+        return {} if self.solution is None else self.solution.arrays()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,9 +158,13 @@ def _taken(
 ) -> PolicyUpdate:
     """The policy after a fraction of the step, with its true surrogate gain and mean KL."""
     new = policy.with_params(policy.params + fraction * solution.step)
-    old_log_prob = policy.log_prob(batch.states, batch.actions)
-    gain = surrogate(new, batch.states, batch.actions, advantages, old_log_prob) - float(np.mean(advantages))
-    return PolicyUpdate(new, True, solution, fraction, gain, mean_kl(policy, new, batch.states))
+    if hasattr(policy, "compare"):
+        log_ratio, kl = policy.compare(new, batch.states, batch.actions)
+    else:
+        log_ratio = new.log_prob(batch.states, batch.actions) - policy.log_prob(batch.states, batch.actions)
+        kl = policy.kl_divergence(new, batch.states)
+    gain = float(np.mean(np.expm1(log_ratio) * advantages))
+    return PolicyUpdate(new, True, solution, fraction, gain, float(np.mean(kl)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,7 +236,10 @@ class FisherUpdate(GradientUpdate):
         by_products = isinstance(solver, Quadratic) and solver.method == "cg"
         metric: Metric
         if by_products and self.exact_fisher and hasattr(policy, "fisher_product"):
-            metric = Product(policy.fisher_product(batch.states))
+            rough = getattr(policy, "fisher_preconditioner", None)
+            metric = Product(policy.fisher_product(batch.states), 0.0, rough and rough(batch.states))
+            if self.solver is None and rough:
+                solver = PRECONDITIONED
         else:
             factor = fisher(policy, batch.states, None if self.exact_fisher else batch.actions)
             metric = Product(factor.product) if by_products else factor  # certified without a factorisation, too

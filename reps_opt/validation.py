@@ -129,7 +129,7 @@ def as_scalar(
     if math.isnan(number) or not inside or (math.isinf(number) and not infinite):
         bounds = [f"{'>' if low_open else '>='} {low:g}"] if low > -math.inf else []
         bounds += [f"<= {high:g}"] if high < math.inf else []
-        bounds += [] if infinite or bounds else ["finite"]
+        bounds += ["finite"] if math.isinf(number) and not infinite and not number > high else []
         raise ValueError(f"{name} must be {' and '.join(bounds) or 'a number'}, got {number:g}")
     return number
 

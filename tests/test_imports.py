@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +33,13 @@ def test_solving_a_problem_needs_no_cvxpy() -> None:
 def test_import_takes_a_third_of_a_second_of_cpu_at_most() -> None:
     code = "import time; start = time.process_time(); import reps_opt; print(time.process_time() - start)"
     assert min(float(run(code)) for _ in range(3)) <= 0.3
+
+
+def test_cvxpy_is_imported_in_one_place() -> None:
+    root = Path(__file__).parents[1]
+    modules = [path for package in ("reps_opt", "policies", "envs") for path in (root / package).rglob("*.py")]
+    importing = [path.name for path in modules if re.search(r"^\s*(import|from) cvxpy", path.read_text(), flags=re.M)]
+    assert importing == ["cvxpy_conic.py"]
 
 
 @pytest.mark.parametrize("package", ["reps_opt", "reps_opt.solvers", "policies", "envs"])

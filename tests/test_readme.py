@@ -29,13 +29,3 @@ def test_linked_files_exist() -> None:
     root = Path(__file__).parents[1]
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
         assert (root / target).exists(), target
-
-
-def test_every_class_of_the_table_of_programs_exists() -> None:
-    import reps_opt
-
-    table = README.split("## Which algorithm is which program")[1].split("Routes:")[0]
-    rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
-    named = {name for row in rows for name in re.findall(r"`(\w+)", row.replace(r"\|", "/").split("|")[-2])}
-    assert len(named) >= 11
-    assert named <= set(reps_opt.__all__)

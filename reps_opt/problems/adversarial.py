@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,6 +18,8 @@ from numpy.typing import ArrayLike
 from reps_opt.certificate import GAP_TOLERANCE
 from reps_opt.mdp import MDP
 from reps_opt.problems.projection import LayeredProjection, Projected
+from reps_opt.progress import progress as with_bar
+from reps_opt.result import Arrays, Result
 from reps_opt.solution import Status
 from reps_opt.time_indexed import TimeIndexedFlow, evaluate, occupancy_of, optimal_values
 from reps_opt.time_indexed import bellman_error as time_indexed_bellman_error
@@ -185,10 +187,15 @@ class ORePS:
             yield Episode(q, float(q @ loss), sampled, step.gap)
             log_q = step.log_occupancy
 
-    def run(self, losses: ArrayLike, seed: int | np.random.Generator | None = None) -> OnlineRun:
-        """Play all episodes against losses (T, S, A) in [0, 1], and settle the regret."""
+    def run(
+        self, losses: ArrayLike, seed: int | np.random.Generator | None = None, progress: bool | None = None
+    ) -> OnlineRun:
+        """Play all episodes against losses (T, S, A) in [0, 1], and settle the regret.
+
+        ``progress`` shows a bar or none; by default one where standard error is a terminal and it takes a while.
+        """
         table = self._as_losses(losses)
-        episodes = list(self.play(table, seed))
+        episodes = list(with_bar(self.play(table, seed), table.shape[0], "episodes", progress))
         return OnlineRun(
             self,
             table,
@@ -245,7 +252,7 @@ class _Sampler:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class OnlineRun:
+class OnlineRun(Result):
     """What O-REPS did over T episodes, and what the best fixed policy would have done.
 
     Attributes
@@ -314,14 +321,36 @@ class OnlineRun:
         """Occupancy (L, S, A) of an episode."""
         return self.problem.flow.spread(self.pair_occupancies[episode])
 
-    def __str__(self) -> str:
-        lines = [
-            repr(self.problem),
-            f"  status       {self.status}   (largest gap {self.gaps.max():.1e} nats)",
-            f"  episodes     {self.n_episodes}",
-            f"  loss         {self.expected_losses.sum():.6g}   (best fixed policy {self.best_loss:.6g})",
-            f"  regret       {self.regret:.6g}   (bound {self.bound:.6g})",
-        ]
-        return "\n".join(lines)
+    @property
+    def title(self) -> str:
+        return repr(self.problem)
 
-    __repr__ = __str__
+    def rows(self) -> list[tuple[str, str]]:
+        return [
+            ("status", f"{self.status}   (largest gap {self.gaps.max():.1e} nats)"),
+            ("episodes", f"{self.n_episodes}"),
+            ("loss", f"{self.expected_losses.sum():.6g}   (best fixed policy {self.best_loss:.6g})"),
+            ("regret", f"{self.regret:.6g}   (bound {self.bound:.6g})"),
+        ]
+
+    def numbers(self) -> dict[str, Any]:
+        return {
+            "status": str(self.status),
+            "gap": float(self.gaps.max()),
+            "n_episodes": self.n_episodes,
+            "loss": float(self.expected_losses.sum()),
+            "best_loss": self.best_loss,
+            "regret": self.regret,
+            "bound": self.bound,
+        }
+
+    def arrays(self) -> Arrays:
+        """Over the episodes; the best fixed policy in hindsight over layers, states and actions."""
+        each = ("episode",)
+        return {
+            "expected_loss": (each, self.expected_losses),
+            "sampled_loss": (each, self.sampled_losses),
+            "cumulative_regret": (each, self.cumulative_regret),
+            "gap": (each, self.gaps),
+            "best_policy": (("layer", "state", "action"), self.best_policy),
+        }

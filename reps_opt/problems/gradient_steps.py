@@ -37,7 +37,12 @@ class GradientStep(PolicyStep):
     """
 
     def __init__(
-        self, mdp: MDP, policy: ArrayLike, step_size: float | None, epsilon: float | None, features: ArrayLike | None
+        self,
+        mdp: MDP,
+        policy: ArrayLike,
+        step_size: float | None = None,
+        epsilon: float | None = None,
+        features: ArrayLike | None = None,
     ) -> None:
         if (epsilon is None) == (step_size is None):
             raise ValueError("exactly one of step_size (fixed) and epsilon (ball) must be given")
@@ -45,7 +50,7 @@ class GradientStep(PolicyStep):
         horizon = 1 / (1 - mdp.gamma) if mdp.gamma < 1 else 1.0
         super().__init__(mdp, policy, epsilon, None if self.step_size is None else 1 / (self.step_size * horizon))
         if self.epsilon == math.inf:
-            raise ValueError("epsilon must be finite: a linear gain has no maximum without a ball")
+            raise ValueError("epsilon must be finite, got inf: a linear gain has no maximum without a ball")
         shape = mdp.rewards.shape
         self.features = None if features is None else read_only(as_float_array(features, "features", (*shape, "k")))
 
@@ -86,7 +91,8 @@ class GradientStep(PolicyStep):
     def program(self) -> Program:
         """The :class:`~reps_opt.program.Program` over the whitened step, in mean reward a step."""
         y = self.whitened_gradient()
-        return Program(y, Quadratic(Identity(), y.size), self.epsilon, temperature=self.temperature)
+        ball = Quadratic(Identity(), y.size)
+        return Program(y, ball, self.epsilon, temperature=self.temperature, variable="step")
 
     @cached_property
     def normalised(self) -> tuple[Program, Scale]:
@@ -202,16 +208,6 @@ class ExactNaturalGradient(GradientStep):
     certified 0.01 0.0096
     """
 
-    def __init__(
-        self,
-        mdp: MDP,
-        policy: ArrayLike,
-        step_size: float | None = None,
-        epsilon: float | None = None,
-        features: ArrayLike | None = None,
-    ) -> None:
-        super().__init__(mdp, policy, step_size, epsilon, features)
-
     @cached_property
     def _fit(self) -> FloatArray:
         """``F^+ g`` (k,): least squares of the weighted advantage on the scores."""
@@ -274,16 +270,6 @@ class ExactPolicyGradient(GradientStep):
     >>> bool(0 < solution.actual_improvement < 2 * solution.predicted_improvement)
     True
     """
-
-    def __init__(
-        self,
-        mdp: MDP,
-        policy: ArrayLike,
-        step_size: float | None = None,
-        epsilon: float | None = None,
-        features: ArrayLike | None = None,
-    ) -> None:
-        super().__init__(mdp, policy, step_size, epsilon, features)
 
     def whitened_gradient(self) -> FloatArray:
         return self.gradient.ravel()

@@ -173,22 +173,11 @@ class FiniteHorizonREPS(Problem):
         Variable ``occupancy`` (n,): the pairs where the reference has mass, in order of (t, s, a); constraints labelled
         ``flow`` and ``kl`` (``kl[t]`` with a ball a step). The mass of every step follows from the flow.
         """
-        import cvxpy as cp
+        from reps_opt.solvers.cvxpy_conic import pose_layers
 
-        p = cp.Variable(self.flow.pairs.size, name="occupancy", nonneg=True)
-        constraints = [(self.flow.block.matrix @ p == self.flow.block.rhs).set_label("flow")]
-        rows = self.mdp.rewards.size
-        tables = []
-        for t in range(self.horizon):
-            inside = np.flatnonzero(self.flow.layer == t)
-            place = np.zeros((rows, inside.size))
-            place[self.flow.pairs[inside] - t * rows, np.arange(inside.size)] = 1.0
-            tables.append(cp.reshape(place @ p[inside[0] : inside[-1] + 1], self.mdp.rewards.shape, order="C"))
-        for t, expression in enumerate(self.ball.expressions(cp, tables)):
-            if math.isfinite(self.epsilon_array[t]):
-                name = "kl" if self.epsilon_array.size == 1 else f"kl[{t}]"
-                constraints.append((expression <= self.epsilon_array[t]).set_label(name))
-        return cp.Problem(cp.Maximize(self.flow.pick(self.rewards) @ p), constraints)
+        mass, gain = self.flow.block, self.flow.pick(self.rewards)
+        tables = [self.flow.pairs[self.flow.layer == t] - t * self.mdp.rewards.size for t in range(self.horizon)]
+        return pose_layers(gain, mass, tables, self.mdp.rewards.shape, self.ball.expressions, self.epsilon_array)
 
     def __repr__(self) -> str:
         radii = self.epsilon_array

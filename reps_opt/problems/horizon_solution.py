@@ -10,19 +10,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.optimize import brentq
 
 from reps_opt.certificate import Certificate
 from reps_opt.problems.horizon_balls import DualReading
+from reps_opt.problems.segment import first_inside
+from reps_opt.result import Arrays
 from reps_opt.solution import Solution, Status
 from reps_opt.solvers.answer import Answer
 from reps_opt.time_indexed import bellman_error, evaluate, flow_residual, occupancy_of
 from reps_opt.validation import FloatArray
 
 if TYPE_CHECKING:
-    import matplotlib.figure
-    import xarray
-
     from reps_opt.problems.horizon import FiniteHorizonREPS
 
 
@@ -83,30 +81,22 @@ class FiniteHorizonSolution(Solution):
         ]
         return [*lines, ("message", self.message)] if self.message else lines
 
-    def to_xarray(self) -> xarray.Dataset:
-        """The arrays with named dimensions ``time``, ``state`` and ``action``; the numbers as attributes."""
-        import xarray
+    def numbers(self) -> dict[str, Any]:
+        return {**super().numbers(), "gamma": self.problem.mdp.gamma, "ball": self.problem.ball.label}
 
+    def arrays(self) -> Arrays:
+        """Over time, states and actions; with a ball a step also its ``eta`` and ``kl``."""
         pairs = ("time", "state", "action")
         arrays: dict[str, Any] = {
-            "value": (pairs[:2], self.value),
             "occupancy": (pairs, self.occupancy),
             "policy": (pairs, self.policy),
+            "value": (pairs[:2], self.value),
             "reference": (pairs, self.problem.reference),
             "reward": (pairs, self.problem.rewards),
         }
         if np.ndim(self.eta):
-            arrays |= {"eta": ("time", self.eta), "kl": ("time", self.divergences)}
-        attributes: dict[str, Any] = {name: float(getattr(self, name)) for name in ("objective", "dual_objective")}
-        attributes |= {"status": str(self.status), "gap": self.certificate.gap, "ball": self.problem.ball.label}
-        coordinates = {name: np.arange(size) for name, size in zip(pairs, self.policy.shape, strict=True)}
-        return xarray.Dataset(arrays, coordinates, attributes)
-
-    def plot(self) -> matplotlib.figure.Figure:
-        """Draw values and states over time, and each step's divergence and eta."""
-        from reps_opt.plotting import plot_time_indexed
-
-        return plot_time_indexed(self)
+            arrays |= {"eta": (pairs[:1], self.eta), "kl": (pairs[:1], self.divergences)}
+        return arrays
 
 
 def read_answer(problem: FiniteHorizonREPS, answer: Answer) -> FiniteHorizonSolution:
@@ -176,18 +166,10 @@ def _single_point(problem: FiniteHorizonREPS) -> DualReading:
 def _into_ball(problem: FiniteHorizonREPS, occupancy: FloatArray) -> FloatArray:
     """The occupancy itself inside the balls; outside, the first point towards the reference that is in all of them."""
 
-    def excess(share: float) -> float:
-        mixed = (1 - share) * occupancy + share * problem.reference
-        return float((problem.ball.divergences(mixed) - problem.epsilon_array).max())
+    def excess(x: FloatArray) -> float:
+        return float((problem.ball.divergences(x) - problem.epsilon_array).max())
 
-    if excess(0.0) <= 0:
-        return occupancy
-    if excess(1.0) >= 0:
-        return problem.reference
-    share = float(brentq(excess, 0.0, 1.0, xtol=1e-16, rtol=1e-14))
-    while excess(share) > 0 and share < 1:
-        share = min(1.0, share * (1 + 1e-12) + 1e-16)
-    return (1 - share) * occupancy + share * problem.reference
+    return first_inside(excess, occupancy, problem.reference)
 
 
 def _certify(problem: FiniteHorizonREPS, occupancy: FloatArray, upper: float) -> Certificate:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from scipy.special import entr
 
+from reps_opt.result import Arrays
 from reps_opt.solution import Solution
 from reps_opt.validation import FloatArray
-
-if TYPE_CHECKING:
-    import matplotlib.figure
-    import xarray
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -95,29 +92,18 @@ class OccupancySolution(Solution):
             lines.insert(-1, ("costs", text))
         return lines
 
-    def to_xarray(self) -> xarray.Dataset:
-        """The arrays with named dimensions ``state`` and ``action``; the numbers as attributes."""
-        import xarray
+    def numbers(self) -> dict[str, Any]:
+        return {**super().numbers(), "epsilon_min": float(self.epsilon_min), "gamma": self.problem.mdp.gamma}
 
+    def arrays(self) -> Arrays:
+        """Over states and actions; ``reference`` is left out where the problem has none."""
         pairs = ("state", "action")
         arrays: dict[str, Any] = {
-            "value": ("state", self.value),
             "occupancy": (pairs, self.occupancy),
             "policy": (pairs, self.policy),
+            "value": (pairs[:1], self.value),
             "reward": (pairs, self.problem.mdp.rewards),
             "bellman_error": (pairs, self.bellman_error),
         }
-        if self.problem.reference is not None:
-            arrays["reference"] = (pairs, self.problem.reference)
-        names = ("eta", "kl", "objective", "dual_objective", "epsilon_min")
-        attributes: dict[str, Any] = {name: float(getattr(self, name)) for name in names}
-        attributes |= {"status": str(self.status), "gap": self.certificate.gap, "gamma": self.problem.mdp.gamma}
-        n_states, n_actions = self.policy.shape
-        coordinates = {"state": np.arange(n_states), "action": np.arange(n_actions)}
-        return xarray.Dataset(arrays, coordinates, attributes)
-
-    def plot(self) -> matplotlib.figure.Figure:
-        """Draw value and policy (on the map, where the MDP has one), the weights p/q and the duals."""
-        from reps_opt.plotting import plot_solution
-
-        return plot_solution(self)
+        reference = self.problem.reference
+        return arrays if reference is None else {**arrays, "reference": (pairs, reference)}

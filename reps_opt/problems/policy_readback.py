@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import brentq
 
 from reps_opt.certificate import Certificate
 from reps_opt.policy_divergences import PolicyDivergence
 from reps_opt.problems.policy_solution import PolicySolution, kept_apart_from_zero
 from reps_opt.problems.readback import SLACK_MARGIN, Bound
+from reps_opt.problems.segment import first_inside
 from reps_opt.program import Program, Scale
 from reps_opt.solution import Status
 from reps_opt.solvers.answer import Answer
@@ -95,19 +95,9 @@ def _candidates(program: Program, answer: Answer) -> Iterator[FloatArray]:
 def _into_ball(program: Program, point: FloatArray) -> FloatArray:
     """The point itself inside the ball; outside, the point of its segment to the old policy that the sphere cuts."""
     ball, epsilon = program.divergence, program.epsilon
-    if epsilon is None or ball.value(point) <= epsilon:
+    if epsilon is None:
         return point
-
-    def excess(share: float) -> float:
-        return ball.value((1 - share) * point + share * ball.reference) - epsilon
-
-    if excess(1.0) >= 0:
-        return ball.reference
-    near = 1e-16
-    if excess(near) <= 0:
-        return (1 - near) * point + near * ball.reference
-    share = brentq(excess, near, 1.0, xtol=1e-16, rtol=1e-14)
-    return (1 - share) * point + share * ball.reference
+    return first_inside(lambda x: ball.value(x) - epsilon, point, ball.reference)
 
 
 def _bounds(program: Program, answer: Answer, point: FloatArray) -> Iterator[Bound]:

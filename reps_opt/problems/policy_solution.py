@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from reps_opt.result import Arrays
 from reps_opt.solution import Solution
 from reps_opt.validation import FloatArray
 
 if TYPE_CHECKING:
-    import xarray
-
     from reps_opt.policy_comparison import PolicyComparison
 
 
@@ -86,21 +85,22 @@ class PolicySolution(Solution):
             lines.insert(1, ("predicted gain", f"{self.predicted_improvement:.10g}"))
         return lines
 
-    def to_xarray(self) -> xarray.Dataset:
-        """The arrays with named dimensions ``state`` and ``action``; the numbers as attributes."""
-        import xarray
+    def numbers(self) -> dict[str, Any]:
+        names = ("predicted_improvement", "actual_improvement")
+        gains = {name: float(getattr(self, name)) for name in names}
+        return {**super().numbers(), **gains, "gamma": self.problem.mdp.gamma}
 
+    def arrays(self) -> Arrays:
+        """Over states and actions; a gradient step's change of the parameters too."""
         pairs = ("state", "action")
         arrays: dict[str, Any] = {
             "policy": (pairs, self.policy),
             "old_policy": (pairs, self.problem.policy),
             "advantage": (pairs, self.problem.advantage),
-            "value": ("state", self.value),
+            "value": (pairs[:1], self.value),
             "occupancy": (pairs, self.occupancy),
-            "old_state_distribution": ("state", self.problem.state_distribution),
+            "old_state_distribution": (pairs[:1], self.problem.state_distribution),
         }
-        names = ("eta", "kl", "objective", "dual_objective", "predicted_improvement", "actual_improvement")
-        attributes: dict[str, Any] = {name: float(getattr(self, name)) for name in names}
-        attributes |= {"status": str(self.status), "gap": self.certificate.gap, "gamma": self.problem.mdp.gamma}
-        n_states, n_actions = self.policy.shape
-        return xarray.Dataset(arrays, {"state": np.arange(n_states), "action": np.arange(n_actions)}, attributes)
+        if self.step is not None:
+            arrays["step"] = (pairs if self.step.ndim == 2 else ("parameter",), self.step)
+        return arrays

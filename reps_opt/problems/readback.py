@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from scipy.optimize import brentq
 
 from reps_opt.certificate import Certificate
 from reps_opt.divergences import KL, group_max
 from reps_opt.problems.occupancy_solution import OccupancySolution
+from reps_opt.problems.segment import first_inside
 from reps_opt.program import Program, Scale
 from reps_opt.solution import Status
 from reps_opt.solvers.answer import Answer
@@ -160,23 +160,13 @@ def _feasible(problem: OccupancyProblem, program: Program, policy: FloatArray, p
 def _within(problem: OccupancyProblem, program: Program, point: FloatArray) -> FloatArray:
     """The point itself inside ball and budgets; else the first point of its segment to the anchor that is."""
 
-    def excess(share: float) -> float:
-        x = point if share == 0 else (1 - share) * point + share * anchor
+    def excess(x: FloatArray) -> float:
         radius = math.inf if program.epsilon is None else program.epsilon
         beyond = program.divergence.value(x) - radius if radius < math.inf else -math.inf
         rows = [np.max(block.matrix @ x - block.rhs) for block in program.inequalities.values()]
         return float(max([beyond, *rows]))
 
-    anchor = point
-    if excess(0.0) <= 0:
-        return point
-    anchor = problem.anchor
-    if excess(1.0) >= 0:
-        return anchor
-    share = brentq(excess, 0.0, 1.0, xtol=1e-16, rtol=1e-14)
-    while excess(share) > 0 and share < 1:
-        share = min(1.0, share * (1 + 1e-12) + 1e-16)
-    return (1 - share) * point + share * anchor
+    return point if excess(point) <= 0 else first_inside(excess, point, problem.anchor)
 
 
 def _best_bound(problem: OccupancyProblem, program: Program, answer: Answer, point: FloatArray) -> Bound:

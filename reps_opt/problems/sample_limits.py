@@ -24,8 +24,10 @@ def best_weights(program: Program) -> LinearLimit:
     """Linear program over the weights that match the features, and the point of its optimal face nearest the base.
 
     Without features: the tied maxima, weighted as the base weighs them. With features: HiGHS, then a projection.
-    An infeasible linear program gives a divergence of infinity.
+    An infeasible linear program gives a divergence of infinity. Softened rows make it a quadratic program.
     """
+    if program.ridge is not None:
+        return _softened(program)
     c = program.objective
     unit = float(np.ptp(c)) or 1.0
     v = np.zeros(program.rhs.size)
@@ -38,6 +40,21 @@ def best_weights(program: Program) -> LinearLimit:
         v = -unit * result.eqlin.marginals[:-1]
     slack = program.slack(v)
     point = _nearest(program, slack >= slack.max() - TIGHT * unit)
+    return LinearLimit(point, v, program.divergence.value(point))
+
+
+def _softened(program: Program) -> LinearLimit:
+    """The best weights where a mismatch of the features costs ``(A w)^2 / (2 ridge)``, by the conic solver."""
+    from reps_opt.solvers.cvxpy_conic import CvxpyPrimal
+
+    scaled, scale = program.normalised()
+    assert scaled.ridge is not None
+    answer = CvxpyPrimal().solve(replace(scaled, epsilon=np.inf))
+    if answer.point is None:
+        raise RuntimeError(answer.message)
+    point = np.maximum(answer.point, 0.0)
+    point /= point.sum()
+    v = -scale.factor * scaled.residual(point) / scaled.ridge
     return LinearLimit(point, v, program.divergence.value(point))
 
 

@@ -23,7 +23,7 @@ from reps_opt.solvers.scalar_dual import ScalarDual
 from reps_opt.validation import FloatArray, read_only
 
 if TYPE_CHECKING:
-    from reps_opt.problems.samples import SampleProblem
+    from reps_opt.problems.sample_problem import SampleProblem
 
 SMALL_ESS = 2.0
 """Effective sample size below which a policy fitted to the weights follows one or two samples."""
@@ -85,7 +85,7 @@ def _candidates(problem: SampleProblem, program: Program, answer: Answer) -> lis
         found = [] if answer.point is None else [(math.inf, answer.eta, answer.point)]
         v = np.zeros(program.rhs.size)
     elif answer.eta == math.inf:
-        found = [(_pinsker_bound(problem, program), math.inf, problem.centre.point)]
+        found = [(_pinsker_bound(problem, program, v), math.inf, problem.centre.point)]
     else:
         found = _bounds_and_points(program, answer, v)
     checked = [_Candidate(p, eta, v, _certify(problem, program, p, upper, eta, v)) for upper, eta, p in found]
@@ -111,11 +111,12 @@ def _bounds_and_points(program: Program, answer: Answer, v: FloatArray) -> list[
     return [(upper, eta, point) for point in points]
 
 
-def _pinsker_bound(problem: SampleProblem, program: Program) -> float:
+def _pinsker_bound(problem: SampleProblem, program: Program, v: FloatArray) -> float:
     """Bound for a ball that barely holds its centre: KL(w || centre) <= epsilon - epsilon_min, then Pinsker."""
     room = max((program.epsilon or 0.0) - problem.centre.divergence, 0.0)
-    reach = math.sqrt(room / 2) * float(np.ptp(program.objective))
-    return float(program.objective @ problem.centre.point) + reach
+    reach = math.sqrt(room / 2) * float(np.ptp(program.slack(v)))
+    softened = 0.0 if program.ridge is None else float(program.ridge @ v**2) / 2
+    return float(program.slack(v) @ problem.centre.point) + softened + reach
 
 
 def _certify(
@@ -194,13 +195,12 @@ def _setup(problem: SampleProblem) -> dict[str, float]:
 
 def _normaliser(problem: SampleProblem, program: Program, best: _Candidate) -> float:
     """Multiplier of the normalisation, in reward units."""
-    slack = program.slack(best.multipliers)
     if best.eta == math.inf:
-        inner = float(slack @ best.point)
+        inner = float(program.slack(best.multipliers) @ best.point)
     elif best.eta > 0:
-        inner = best.eta * program.divergence.conjugate(slack / best.eta).normaliser
+        inner = best.eta * program.dual(best.eta, best.multipliers).conjugate.normaliser
     else:
-        inner = float(slack.max())
+        inner = float(program.slack(best.multipliers).max())
     scale = problem.normalised[1]
     return scale.shift + scale.factor * inner
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from reps_opt.result import Arrays
 from reps_opt.solution import Solution
 from reps_opt.validation import FloatArray, as_float_array
 
@@ -77,15 +78,13 @@ class SampleSolution(Solution):
             lines.insert(1, ("epsilon_min", f"{self.epsilon_min:.9g}"))
         return lines
 
-    def to_xarray(self) -> Any:
-        """The arrays with named dimensions ``sample`` and ``feature``; the numbers as attributes."""
-        import xarray
+    def numbers(self) -> dict[str, Any]:
+        more = {"epsilon_min": self.epsilon_min, "rank": self.rank, "ess": self.ess}
+        return {**super().numbers(), **more}
 
-        arrays = {
-            "weights": ("sample", self.sample_weights),
-            "reward": ("sample", np.asarray(self.problem.rewards)),
-            "theta": ("feature", self.theta),
+    def arrays(self) -> Arrays:
+        return {
+            "weights": (("sample",), self.sample_weights),
+            "reward": (("sample",), self.problem.rewards),
+            "theta": (("feature",), self.theta),
         }
-        names = ("eta", "kl", "objective", "dual_objective", "epsilon_min", "rank", "ess")
-        attributes = {name: float(getattr(self, name)) for name in names}
-        return xarray.Dataset(arrays, attrs=attributes | {"status": str(self.status), "gap": self.certificate.gap})

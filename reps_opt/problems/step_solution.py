@@ -7,18 +7,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from reps_opt.certificate import GAP_TOLERANCE, Certificate
 from reps_opt.program import Program
+from reps_opt.result import Arrays
 from reps_opt.solution import Solution, Status
 from reps_opt.solvers.answer import Answer
 from reps_opt.validation import FloatArray
 
 if TYPE_CHECKING:
     from reps_opt.problems.steps import TrustRegionStep
+
+
+CANCELLED = 1e-3
+"""Undamped share of a divergence below which it is computed anew, not by taking the damping off."""
 
 
 @dataclass(frozen=True)
@@ -84,20 +89,35 @@ class StepSolution(Solution):
             lines.insert(1, ("epsilon_min", f"{self.epsilon_min:.9g}"))
         return lines
 
+    def numbers(self) -> dict[str, Any]:
+        names = ("predicted_improvement", "predicted_kl", "lengthening", "epsilon_min")
+        return {**super().numbers(), **{name: float(getattr(self, name)) for name in names}}
+
+    def arrays(self) -> Arrays:
+        """Over the parameters; with cost rows also their prices ``nu``, and ``cost`` = c + b.step, to be <= 0."""
+        problem = self.problem
+        arrays: dict[str, Any] = {
+            "step": (("parameter",), self.step),
+            "gradient": (("parameter",), problem.gradient),
+        }
+        if self.nu.size:
+            arrays |= {"nu": (("row",), self.nu), "cost": (("row",), problem.levels + problem.slopes @ self.step)}
+        return arrays
+
 
 def read_step(problem: TrustRegionStep, program: Program, answer: Answer) -> StepSolution:
     """Certified solution from an answer to the normalised program."""
     if answer.point is None or not np.isfinite(answer.point).all():
         return _failed(problem, answer)
     unit = problem.normalised[1].factor
-    point, divergence = _into_ball(problem, answer.point)
+    point = _into_ball(problem, answer.point)
     eta, nu = answer.eta * unit, np.zeros_like(problem.levels)
     if answer.multipliers is not None:
         nu = np.maximum(answer.multipliers * unit, 0.0)
-    certificate = _certify(problem, point, divergence, eta, nu)
+    certificate = _certify(problem, point, eta, nu)
     ok = certificate.ok()
-    advice = [*certificate.reasons(), answer.message, _advice(problem, certificate)]
-    step, lengthening = _lengthened(problem, point)
+    advice = [] if ok else [*certificate.reasons(), answer.message, _advice(problem, certificate)]
+    step, predicted_kl, lengthening = _lengthened(problem, point)
     return StepSolution(
         problem=problem,
         status=Status.CERTIFIED if ok else Status.UNCERTIFIED,
@@ -111,7 +131,7 @@ def read_step(problem: TrustRegionStep, program: Program, answer: Answer) -> Ste
         step=step,
         nu=nu,
         predicted_improvement=float(problem.gradient @ step),
-        predicted_kl=problem.metric.half_square(step) if problem.damping > 0 else divergence,
+        predicted_kl=predicted_kl,
         lengthening=lengthening,
         epsilon_min=problem.epsilon_min,
     )
@@ -155,43 +175,53 @@ def _without_duals(
     )
 
 
-def _into_ball(problem: TrustRegionStep, point: FloatArray) -> tuple[FloatArray, float]:
-    """The point, shortened where a conic solver left the ball by its tolerance, and its divergence."""
-    divergence = problem.damped_metric.half_square(point)
+class _Point(NamedTuple):
+    """A step s (P,), ``(F + damping I) s``, and the divergence of the problem solved."""
+
+    step: FloatArray
+    curved: FloatArray
+    divergence: float
+
+
+def _into_ball(problem: TrustRegionStep, step: FloatArray) -> _Point:
+    """The step, shortened where a conic solver left the ball by its tolerance, and the one product taken with it."""
+    curved = problem.damped_metric.product(step)
+    divergence = 0.5 * float(step @ curved)
     if divergence <= problem.epsilon:
-        return point, divergence
-    return point * math.sqrt(problem.epsilon / divergence), problem.epsilon
+        return _Point(step, curved, divergence)
+    inside = math.sqrt(problem.epsilon / divergence)
+    return _Point(inside * step, inside * curved, problem.epsilon)
 
 
-def _certify(
-    problem: TrustRegionStep, point: FloatArray, divergence: float, eta: float, nu: FloatArray
-) -> StepCertificate:
+def _certify(problem: TrustRegionStep, point: _Point, eta: float, nu: FloatArray) -> StepCertificate:
     """Gap by weak duality, residuals of the rows and of the KKT conditions, all from the problem's data."""
-    g = problem.gradient
-    pulled = g - nu @ problem.slopes
-    lower = float(g @ point)
+    has_rows = problem.levels.size > 0
+    pulled = problem.gradient - nu @ problem.slopes if has_rows else problem.gradient
+    lower = float(problem.gradient @ point.step)
     upper, stationarity = _upper(problem, pulled, point, eta, nu)
-    level = problem.levels + problem.slopes @ point
-    reach = np.sqrt(np.maximum(2 * problem.epsilon * problem.row_squares, 0.0)) + np.abs(problem.levels)
-    gain = max(lower, 0.0)
-    if problem.levels.size:  # the gain without rows
-        gain = max(gain, math.sqrt(2 * problem.epsilon * problem.gradient_square))
+    gain, flow, complementarity = max(lower, 0.0), 0.0, 0.0
+    if has_rows:
+        gain = max(gain, math.sqrt(2 * problem.epsilon * problem.gradient_square))  # the gain without rows
+        level = problem.levels + problem.slopes @ point.step
+        reach = np.sqrt(np.maximum(2 * problem.epsilon * problem.row_squares, 0.0)) + np.abs(problem.levels)
+        flow = float(np.max(level / np.where(reach > 0, reach, 1.0), initial=0.0))
+        complementarity = float(np.max(nu * np.abs(level), initial=0.0))
     gain = gain if gain > 0 else 1.0
     return StepCertificate(
         gap=max((upper - lower) / gain, 0.0),
-        flow=float(np.max(level / np.where(reach > 0, reach, 1.0), initial=0.0)),
+        flow=flow,
         mass=0.0,
-        kl=divergence,
+        kl=point.divergence,
         epsilon=problem.epsilon,
         upper=upper,
         lower=lower,
         stationarity=stationarity,
-        complementarity=float(np.max(nu * np.abs(level), initial=0.0)) / gain,
+        complementarity=complementarity / gain,
     )
 
 
 def _upper(
-    problem: TrustRegionStep, pulled: FloatArray, point: FloatArray, eta: float, nu: FloatArray
+    problem: TrustRegionStep, pulled: FloatArray, point: _Point, eta: float, nu: FloatArray
 ) -> tuple[float, float]:
     """Dual bound at (eta, nu), exact D* bounded through the step itself; and the stationarity residual."""
     metric, scale = problem.damped_metric, float(np.abs(problem.gradient).max()) or 1.0
@@ -203,22 +233,25 @@ def _upper(
         residual = float(np.abs(pulled).max()) / scale
         reach = math.sqrt(2 * problem.epsilon * 2 * metric.conjugate_bound(pulled, metric.solve(pulled)))
         return rows + reach, residual
-    x = eta * point
-    residual = float(np.abs(pulled - metric.product(x)).max()) / scale
-    return eta * problem.epsilon + rows + metric.conjugate_bound(pulled, x) / eta, residual
+    moved = eta * point.curved
+    residual = float(np.abs(pulled - moved).max()) / scale
+    return eta * problem.epsilon + rows + metric.conjugate_bound(pulled, eta * point.step, moved) / eta, residual
 
 
-def _lengthened(problem: TrustRegionStep, point: FloatArray) -> tuple[FloatArray, float]:
-    """The step of the damped problem, lengthened until the undamped quadratic or a row stops it."""
-    length = problem.metric.half_square(point) if problem.damping > 0 else 0.0
+def _lengthened(problem: TrustRegionStep, point: _Point) -> tuple[FloatArray, float, float]:
+    """The damped problem's step lengthened until the undamped quadratic or a row stops it; that, and the factor."""
+    if problem.damping == 0:
+        return point.step, point.divergence, 1.0
+    length = point.divergence - 0.5 * problem.damping * float(point.step @ point.step)
+    if length < CANCELLED * point.divergence:
+        length = problem.metric.half_square(point.step)
     if length <= 0:
-        return point, 1.0
+        return point.step, 0.0, 1.0
     factor = math.sqrt(problem.epsilon / length)
-    change = problem.slopes @ point
+    change = problem.slopes @ point.step
     rising = change > 0
-    factor = min([factor, *(-problem.levels[rising] / change[rising])])
-    factor = max(factor, 1.0)
-    return point * factor, factor
+    factor = max(min([factor, *(-problem.levels[rising] / change[rising])]), 1.0)
+    return factor * point.step, factor**2 * length, factor
 
 
 def _advice(problem: TrustRegionStep, certificate: StepCertificate) -> str:

@@ -11,7 +11,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
 from reps_opt.divergences import Quadratic as QuadraticBall
@@ -110,14 +109,18 @@ class TrustRegionStep(Problem):
     @cached_property
     def program(self) -> Program:
         """The :class:`~reps_opt.program.Program`, its rows ``B s <= -c`` under the name ``costs``."""
-        ball = QuadraticBall(self.damped_metric, self.gradient.size)
-        rows = {"costs": Block(sp.csr_array(self.slopes), -self.levels)} if self.levels.size else {}
-        return Program(self.gradient, ball, self.epsilon, inequalities=rows, variable="step")
+        return self._program(1.0)
 
     @cached_property
     def normalised(self) -> tuple[Program, Scale]:
         """The program with a gradient whose largest entry is one."""
-        return self.program.normalised()
+        unit = float(np.abs(self.gradient).max()) or 1.0
+        return self._program(unit), Scale(0.0, unit)
+
+    def _program(self, unit: float) -> Program:
+        ball = QuadraticBall(self.damped_metric, self.gradient.size)
+        rows = {"costs": Block(self.slopes, -self.levels)} if self.levels.size else {}
+        return Program(self.gradient / unit, ball, self.epsilon, inequalities=rows, variable="step")
 
     @cached_property
     def _reduced(self) -> Reduced:
@@ -143,7 +146,7 @@ class TrustRegionStep(Problem):
 
         Where the rows contradict each other the step is NaN, and the multipliers prove it.
         """
-        if not np.any(self.levels > 0):
+        if not (self.levels > 0).any():
             return np.zeros_like(self.gradient), np.zeros_like(self.levels)
         z, multipliers = self._reduced.nearest()
         return self._reduced.basis @ z, multipliers
@@ -152,6 +155,8 @@ class TrustRegionStep(Problem):
     def epsilon_min(self) -> float:
         """Smallest radius for which the rows can be met, by weak duality; infinite when none is."""
         step, multipliers = self.nearest
+        if not multipliers.any():
+            return 0.0
         if np.isnan(step).any():
             return math.inf
         pulled = -(multipliers @ self.slopes)

@@ -12,6 +12,7 @@ _ORIGIN = {
     "Newton": ".newton",
     "PerStepNewton": ".per_step",
     "Quadratic": ".quadratic",
+    "QuasiNewton": ".quasi_newton",
     "ScalarDual": ".scalar_dual",
     "ScipyDual": ".scipy_dual",
     "SoftBackup": ".soft_backup",

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cvxpy as cp
 import numpy as np
 import scipy.linalg
-import scipy.sparse as sp
 
 from reps_opt.divergences import Quadratic
+from reps_opt.graph import IntArray
 from reps_opt.metrics import Identity
 from reps_opt.program import Block, Program
 from reps_opt.solvers.answer import Answer
@@ -60,10 +60,8 @@ def pose_primal(program: Program) -> Posed:
     if program.ridge is not None:
         missed = cp.Variable(program.rhs.size, name="missed")
         objective -= cp.sum_squares(cp.multiply(1 / np.sqrt(program.ridge), missed)) / 2
-    constraints: dict[str, Any] = {
-        name: _array(b.matrix) @ x + missed == b.rhs for name, b in program.equalities.items()
-    }
-    constraints |= {name: _array(b.matrix) @ x <= b.rhs for name, b in program.inequalities.items()}
+    constraints: dict[str, Any] = {name: b.in_memory @ x + missed == b.rhs for name, b in program.equalities.items()}
+    constraints |= {name: b.in_memory @ x <= b.rhs for name, b in program.inequalities.items()}
     if simplex:
         constraints["normalisation"] = cp.sum(x) == 1
     divergence = program.divergence.expression(cp, x)
@@ -86,7 +84,7 @@ def pose_dual(program: Program) -> Posed:
     bellman = cp.Variable(program.n, name="bellman_error")
     ball = program.epsilon is not None and math.isfinite(program.epsilon)
     eta: Any = cp.Variable(name="kl", nonneg=True) if ball else (program.temperature or 0.0)
-    priced = sum(_array(block.matrix).T @ duals[name] for name, block in blocks.items())
+    priced = sum(block.in_memory.T @ duals[name] for name, block in blocks.items())
     slack = program.objective - priced
     constraints: dict[str, Any] = {"flow": bellman == (slack - normaliser if program.divergence.simplex else slack)}
     if isinstance(program.divergence, Quadratic):
@@ -105,9 +103,46 @@ def pose_dual(program: Program) -> Posed:
     return Posed(cp.Problem(cp.Minimize(objective), _labelled(constraints)), variables, constraints)
 
 
-def _array(matrix: Any) -> Any:
-    """The matrix of a block as CVXPY takes it."""
-    return matrix if sp.issparse(matrix) else matrix.T.array.T
+def pose_layers(
+    objective: FloatArray,
+    flow: Block,
+    tables: Sequence[IntArray],
+    shape: tuple[int, int],
+    divergences: Callable[[Any, list[Any]], list[Any]],
+    radii: FloatArray,
+) -> cp.Problem:
+    """Pose a primal over an occupancy that has a table (S, A) for every step.
+
+    Parameters
+    ----------
+    objective, flow
+        c (n,) and the rows ``A x = b``, over the pairs in order of time.
+    tables
+        For each step, where in its raveled table the step's pairs stand.
+    shape
+        (S, A).
+    divergences
+        Maps cvxpy and the tables to as many expressions as there are ``radii``.
+    radii
+        Radii (k,): constraints labelled ``kl``, or ``kl[t]`` where there is one a step.
+    """
+    p = cp.Variable(objective.size, name="occupancy", nonneg=True)
+    constraints = {"flow": flow.matrix @ p == flow.rhs}
+    filled, first = [], 0
+    for index in tables:
+        place = np.zeros((shape[0] * shape[1], index.size))
+        place[index, np.arange(index.size)] = 1.0
+        filled.append(cp.reshape(place @ p[first : first + index.size], shape, order="C"))
+        first += index.size
+    for t, divergence in enumerate(divergences(cp, filled)):
+        if math.isfinite(radii[t]):
+            constraints["kl" if radii.size == 1 else f"kl[{t}]"] = divergence <= radii[t]
+    return cp.Problem(cp.Maximize(objective @ p), _labelled(constraints))
+
+
+def installed_solvers() -> list[str]:
+    """Names of the solvers that CVXPY finds."""
+    return list(cp.installed_solvers())
 
 
 def _labelled(constraints: Mapping[str, Any]) -> list[Any]:
@@ -125,6 +160,7 @@ class _Conic:
 
     solver: str = "CLARABEL"
     options: Mapping[str, Any] = field(default_factory=dict)
+    verbose: bool = field(default=False, kw_only=True)
 
     def solve(self, program: Program) -> Answer:
         """Solve a program whose objective is normalised to range one."""
@@ -159,7 +195,7 @@ class _Conic:
             # CVXPY warns where a solution may be inaccurate; here the certificate says so
             with np.errstate(all="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                posed.problem.solve(solver=self.solver, **options)
+                posed.problem.solve(solver=self.solver, verbose=self.verbose, **options)
         except (cp.error.SolverError, ArithmeticError, ValueError) as error:
             return "error", f"{self.solver}: {error}", {"solver": self.solver}
         says = str(posed.problem.status)
@@ -177,6 +213,8 @@ class CvxpyPrimal(_Conic):
         Name of a solver with exponential cones: ``"CLARABEL"`` or ``"SCS"``.
     options
         Passed to ``cvxpy.Problem.solve``.
+    verbose
+        Let CVXPY and the solver print what they do.
     whiten
         Pose a quadratic ball as the round one ``|y| <= sqrt(2 epsilon)`` with ``y = L's``, F = L L'.
 
@@ -247,10 +285,7 @@ def _attempt_whitened(route: CvxpyPrimal, program: Program) -> tuple[Answer, str
 
     objective = turned(program.objective, 0)
     unit = float(np.linalg.norm(objective)) or 1.0
-    rows = {
-        name: Block(sp.csr_array(turned(block.matrix.toarray().T, 0).T), block.rhs)
-        for name, block in program.inequalities.items()
-    }
+    rows = {name: Block(turned(block.dense.T, 0).T, block.rhs) for name, block in program.inequalities.items()}
     ball = Quadratic(Identity(), program.n)
     unit_ball = replace(program, objective=objective / unit, epsilon=0.5, inequalities=rows, divergence=ball)
     answer, says = replace(route, whiten=False)._attempt(unit_ball)

@@ -18,6 +18,7 @@ from reps_opt.divergences import Conjugate
 from reps_opt.program import DualPoint, LinearLimit, Program
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.normal_equations import METHODS, NormalEquations, normal_equations
+from reps_opt.solvers.trace import Trace
 from reps_opt.validation import FloatArray, as_count, as_scalar
 
 LARGEST_LOG_STEP = 2.0
@@ -37,9 +38,6 @@ LARGEST_TRAVEL = 1.0
 
 ALONG_RTOL = 0.1
 """Largest relative residual of the iterative solve for dv/d eta: its error is multiplied by eta's step."""
-
-ALONG_LEAST_RTOL = 1e-5
-"""Least relative residual of that solve."""
 
 NEAR_THE_CURVE = 0.1
 """1-norm of the residual below which, in penalty form, eta goes on towards the temperature."""
@@ -61,6 +59,15 @@ LARGEST_COOLING = 0.7
 
 FAR_OUTSIDE = 10.0
 """Divergence of a warm start, in radii, beyond which a cold one is better."""
+
+ACCEPTABLE = 1e-9
+"""Error of the dual up to which the search may end where no step improves it."""
+
+SHARES = (1e-6, 1e-3, 1.0)
+"""Shares of the mass spread evenly, for want of curvature, tried in turn."""
+
+ROUNDING = 1e-14
+"""Divergence that may be rounding."""
 
 SMALLEST_ETA = 1e-10
 """Where the search starts when the multipliers explain the objective completely."""
@@ -85,7 +92,7 @@ def quadratic_start(program: Program, equations: NormalEquations) -> DualPoint:
         return near
     centre = program.centre
     offset = np.zeros(program.rhs.size) if centre is None else centre.multipliers
-    base = program.divergence.conjugate(-(program.transpose @ offset))
+    base = program.divergence.conjugate(program.slack(offset) - program.objective)
     equations.update(base.weights, ~program.signed, _starting_shift(program, base))
     v = np.zeros(program.rhs.size) if program.start is None else program.start
     v = v + equations.solve(program.matrix @ base.hessian(program.slack(v)), 1e-2)
@@ -219,7 +226,8 @@ class _Search:
         self.settings = settings
         self.program = program
         self.equations = normal_equations(program, settings.linear_solver)
-        self.trace: list[dict[str, float]] = []
+        self.trace = Trace(settings.verbose)
+        self.alpha = math.nan
 
     def run(self) -> Answer:
         """Iterate to the tolerance, or to where no step improves the dual any more."""
@@ -249,6 +257,8 @@ class _Search:
             if moved is None:
                 if suspicion > 0 and (limit := limit_if_slack(self.program, point.divergence)) is not None:
                     return self._answer(0.0, limit.multipliers, limit.point, "the ball is slack")
+                moved = self._damped_step(point, free, shift)
+            if moved is None:
                 message = "no further decrease of the dual"
                 break
             point = moved
@@ -263,6 +273,21 @@ class _Search:
         if not divergence.truncates:
             return weights
         return weights + DAMPING * min(1.0, dual_error(self.program, point)) * divergence.reference
+
+    def _damped_step(self, point: DualPoint, free: np.ndarray, shift: FloatArray | None) -> DualPoint | None:
+        """A step where Newton's own leads nowhere: nearly all mass in one coordinate has next to no curvature.
+
+        An even share of the mass everywhere, the more the shorter the step, makes up for it (Levenberg, Marquardt).
+        """
+        if dual_error(self.program, point) <= ACCEPTABLE:
+            return None
+        even = point.conjugate.weights.sum() / self.program.n
+        for share in SHARES:
+            self.equations.update(self._curvature(point) + share * even, free, shift)
+            moved = self._line_search(point, self._direction(point))
+            if moved is not None:
+                return moved
+        return None
 
     def _converged(self, point: DualPoint, free: np.ndarray) -> bool:
         tolerance = self.settings.tolerance
@@ -279,7 +304,7 @@ class _Search:
             return Direction(0.0, newton, np.zeros_like(newton), float(point.residual @ newton))
         scaled = point.slack / eta
         spread = conjugate.hessian(scaled)
-        coupling = program.matrix @ spread
+        coupling = program.matrix @ spread if point.coupling is None else point.coupling
         along = -equations.solve(coupling, self._along_rtol(point, coupling, rtol * size))
         if program.epsilon is None:
             assert program.temperature is not None
@@ -300,7 +325,7 @@ class _Search:
         if not epsilon:
             return ALONG_RTOL
         expected = off_ball(self.program, point) / (2 * epsilon) * float(np.abs(coupling).sum())
-        return float(np.clip(left / max(expected, 1e-300), ALONG_LEAST_RTOL, ALONG_RTOL))
+        return float(np.clip(left / max(expected, 1e-300), self.equations.least_along_rtol, ALONG_RTOL))
 
     def _may_cool(self, point: DualPoint) -> bool:
         """In penalty form: whether eta is above the temperature and the point near enough to the curve to go on."""
@@ -312,6 +337,8 @@ class _Search:
         """Newton step of log D = log epsilon in log eta, along the curve of minimising multipliers."""
         epsilon = self.program.epsilon
         assert epsilon is not None
+        if divergence <= ROUNDING < 1e-2 * epsilon:  # nothing has moved yet, and the curvature is rounding too
+            return -LARGEST_LOG_STEP
         if divergence > 0 and epsilon > 0:
             step = divergence / curvature * math.log(divergence / epsilon)
         else:
@@ -348,6 +375,7 @@ class _Search:
         temperature = self.program.temperature
         if temperature is not None and direction.log_eta != 0 and eta <= temperature * (1 + 1e-12):
             eta = temperature
+        self.alpha = alpha
         v = point.multipliers + alpha * direction.newton + (eta - point.eta) * direction.along
         signed = self.program.signed
         v[signed] = np.maximum(v[signed], 0.0)
@@ -359,17 +387,9 @@ class _Search:
         return float(trial.conjugate.point @ moved - trial.conjugate.value + point.conjugate.value)
 
     def _log(self, point: DualPoint, free: np.ndarray) -> None:
-        row = {
-            "dual": point.value,
-            "eta": point.eta,
-            "divergence": point.divergence,
-            "flow": float(np.abs(point.residual[free]).sum()),
-        }
-        if self.settings.verbose:
-            if not self.trace:
-                print("  it          dual            eta      divergence     residual")
-            print("{:4d}  {dual: .8e}  {eta: .4e}  {divergence: .6e}  {flow: .2e}".format(len(self.trace), **row))
-        self.trace.append(row)
+        """One row of the trace: the point, and the share of Newton's step that led to it."""
+        residual = float(np.abs(point.residual[free]).sum())
+        self.trace.add(dual=point.value, eta=point.eta, divergence=point.divergence, residual=residual, step=self.alpha)
 
     def _answer(self, eta: float, multipliers: FloatArray, point: FloatArray, message: str) -> Answer:
         stats: dict[str, Any] = {"iterations": max(len(self.trace) - 1, 0), **self.equations.stats, "trace": self.trace}

@@ -87,6 +87,9 @@ def _for_many_rows(program: Program) -> str:
 class NormalEquations(ABC):
     """``solve(rhs)`` for the current weights; counts what it spends in ``stats``."""
 
+    least_along_rtol = 1e-5
+    """Least relative residual worth its price in solving for dv/d eta."""
+
     def __init__(self, program: Program) -> None:
         self.program = program
         self.rows = program.matrix

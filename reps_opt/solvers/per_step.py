@@ -26,6 +26,7 @@ from reps_opt.program import Block, Program
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.block_equations import BlockEquations
 from reps_opt.solvers.normal_equations import DENSE_LIMIT, NormalEquations, normal_equations
+from reps_opt.solvers.trace import Trace
 from reps_opt.validation import FloatArray, as_count, as_scalar
 
 PATH_FACTOR = 0.1
@@ -148,10 +149,13 @@ class PerStepNewton:
         Final mu: the gap, with rewards of range one and averaged over the steps.
     max_iterations
         Newton iterations in all.
+    verbose
+        Print one line an iteration.
     """
 
     tolerance: float = 1e-9
     max_iterations: int = 500
+    verbose: bool = False
 
     def __post_init__(self) -> None:
         as_scalar(self.tolerance, "tolerance", low=0.0, low_open=True)
@@ -160,12 +164,13 @@ class PerStepNewton:
     def solve(self, program: PerStepProgram) -> PerStepAnswer:
         """Follow the central path of the dual of a program whose objective has range one."""
         search = _Path(program, self._equations(program))
+        trace = Trace(self.verbose)
         state, mu = search.start()
         iterations, message = 0, "converged"
         while mu > self.tolerance and iterations < self.max_iterations:
             mu = max(self.tolerance, PATH_FACTOR * mu)
             state = search.with_barrier(state, mu)
-            state, spent, message = self._centre(search, state, mu, self.max_iterations - iterations)
+            state, spent, message = self._centre(search, state, mu, self.max_iterations - iterations, trace)
             iterations += spent
         point = search.onto_flow(state)
         stats = {"iterations": iterations, **search.equations.stats}
@@ -177,12 +182,13 @@ class PerStepNewton:
             return normal_equations(program.rows, "dense")
         return BlockEquations(program.rows, program.row_starts)
 
-    def _centre(self, search: _Path, state: _State, mu: float, budget: int) -> tuple[_State, int, str]:
+    def _centre(self, search: _Path, state: _State, mu: float, budget: int, trace: Trace) -> tuple[_State, int, str]:
         """Newton's method at one mu, until the decrement is small or rounding leaves nothing to gain."""
         centred = mu * (CENTRED if mu > self.tolerance else CENTRED_LAST)
         last = np.inf
         for spent in range(budget):
             step = search.direction(state, mu)
+            trace.add(dual=state.dual.value, barrier=mu, largest_eta=state.eta.max(), decrement=-step.slope)
             quadratic = -step.slope <= CENTRED * mu
             if -step.slope <= centred or (quadratic and -step.slope > last / 4):  # rounding, once it falls no more
                 return state, spent, "converged"

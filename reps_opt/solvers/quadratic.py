@@ -11,6 +11,7 @@ Shapes: P parameters, k cost rows; r <= 1 + k reduced coordinates z; N is (k, r)
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -100,7 +101,12 @@ class Reduced:
         :math:`\eta = \sqrt{(q - r^2/S)/(2\epsilon - c^2/S)}`, :math:`\nu = (r + \eta c)/S`.
         """
         held = np.flatnonzero(active)
-        pseudo = np.linalg.pinv(self.rows[held])
+        if not held.size:
+            size, reach = math.sqrt(float(self.objective @ self.objective)), math.sqrt(2 * epsilon)
+            eta = size / reach
+            return FacePoint(self.objective / eta if eta > 0 else self.objective, eta, np.zeros(len(self.rows)))
+        row = self.rows[held]
+        pseudo = row.T / (float(row[0] @ row[0]) or 1.0) if held.size == 1 else np.linalg.pinv(row)
         nearest = pseudo @ self.rhs[held]
         explained = pseudo.T @ self.objective
         left = self.objective - self.rows[held].T @ explained
@@ -122,12 +128,12 @@ class Reduced:
         k = len(self.rhs)
         free = self.on_face(np.zeros(k), epsilon)
         assert free is not None
-        if self._holds(free, epsilon):
+        if k == 0 or self._holds(free, epsilon):
             return free
-        active = np.ones(1) if k == 1 else self._active(epsilon)
-        face = self.on_face(active, epsilon)
-        if face is not None and (k == 1 or self._holds(face, epsilon)):
-            return FacePoint(face.z, face.eta, np.maximum(face.nu, 0.0))
+        for active in [np.ones(1)] if k == 1 else self._actives(epsilon):
+            face = self.on_face(active, epsilon)
+            if face is not None and (k == 1 or self._holds(face, epsilon)):
+                return FacePoint(face.z, face.eta, np.maximum(face.nu, 0.0))
         return self.from_nearest(epsilon)
 
     def _holds(self, point: FacePoint, epsilon: float) -> bool:
@@ -135,10 +141,15 @@ class Reduced:
         inside = bool(np.all(self.rows @ point.z - self.rhs <= TOLERANCE * reach))
         return inside and bool(np.all(point.nu >= -TOLERANCE * max(1.0, float(np.abs(point.nu).max(initial=0.0)))))
 
-    def _active(self, epsilon: float) -> FloatArray:
-        """Rows (k,) with positive multiplier at the eta where the projection of ``h / eta`` has the ball's radius."""
+    def _actives(self, epsilon: float) -> Iterator[FloatArray]:
+        """Rows (k,) with positive multiplier at the eta where the projection of ``h / eta`` has the ball's radius.
+
+        Where the ball is slack, eta should be zero; targets too far away lose the rows to rounding, so that nearer ones
+        follow.
+        """
         if not self.objective.any():
-            return (self.nearest()[1] > 0).astype(float)
+            yield (self.nearest()[1] > 0).astype(float)
+            return
 
         def excess(log_eta: float) -> float:
             z = self._project(self.objective * math.exp(-log_eta))[0]
@@ -147,13 +158,12 @@ class Reduced:
         start = math.log(float(np.linalg.norm(self.objective)) / math.sqrt(2 * epsilon))
         low, high = start - 30.0, start + 30.0
         if excess(low) <= 0:
-            log_eta = low
-        elif excess(high) >= 0:
-            log_eta = high
+            tried = [low, *(start - closer for closer in (24.0, 18.0, 12.0, 6.0, 0.0))]
         else:
-            log_eta = brentq(excess, low, high, xtol=1e-14, rtol=1e-14)
-        u = self._project(self.objective * math.exp(-log_eta))[1]
-        return (u > 1e-12 * u.max(initial=0.0)).astype(float)
+            tried = [high if excess(high) >= 0 else brentq(excess, low, high, xtol=1e-14, rtol=1e-14)]
+        for log_eta in tried:
+            u = self._project(self.objective * math.exp(-log_eta))[1]
+            yield (u > 1e-12 * u.max(initial=0.0)).astype(float)
 
     def from_nearest(self, epsilon: float) -> FacePoint:
         """Where the rows miss the ball: the way to their nearest point, as far as the ball goes."""
@@ -165,27 +175,38 @@ class Reduced:
         return FacePoint(z * (reach / size if size > 0 else 0.0), math.inf, u)
 
 
-def reduce_program(program: Program, images: FloatArray | None = None) -> Reduced:
-    """Reduce a program to the span of ``images`` (P, 1 + k): those of the objective and the rows under ``F^-1``."""
+def reduce_program(
+    program: Program,
+    columns: FloatArray | None = None,
+    images: FloatArray | None = None,
+    curved: FloatArray | None = None,
+) -> Reduced:
+    """Reduce a program to the span of the images of the objective and the rows under ``F^-1``.
+
+    What is known already may be given, each (P, 1 + k): objective and rows, their images, and F times these.
+    """
     if program.equalities:
         raise ValueError("the Quadratic solver takes inequality rows only: use CvxpyPrimal")
-    columns = _columns(program)
+    columns = _columns(program) if columns is None else columns
     metric = _metric(program)
     moved = metric.solve(columns) if images is None else images
-    curved = metric.product(moved)
+    curved = metric.product(moved) if curved is None else curved
     squares = np.einsum("pi,pi->i", moved, curved)
     scale = 1.0 / np.sqrt(np.where(squares > 0, squares, 1.0))
-    moved, curved = moved * scale, curved * scale
-    values, vectors = np.linalg.eigh((moved.T @ curved + curved.T @ moved) / 2)
-    kept = values > 1e-15 * max(float(values[-1]), 1e-300)
-    basis = moved @ (vectors[:, kept] / np.sqrt(values[kept]))
+    basis = moved * scale
+    if len(squares) > 1:
+        cross = (curved * scale).T @ basis
+        values, vectors = np.linalg.eigh((cross + cross.T) / 2)
+        kept = values > 1e-15 * max(float(values[-1]), 1e-300)
+        basis = basis @ (vectors[:, kept] / np.sqrt(values[kept]))
     reduced = columns.T @ basis
     return Reduced(basis, reduced[0], reduced[1:], program.rhs)
 
 
 def _columns(program: Program) -> FloatArray:
     """Objective and rows side by side (P, 1 + k)."""
-    return np.column_stack([program.objective, program.matrix.toarray().T])
+    rows = [block.dense for block in program.inequalities.values()]
+    return np.vstack([program.objective, *rows]).T
 
 
 def _metric(program: Program) -> Metric:
@@ -235,22 +256,25 @@ class Quadratic:
         metric = _metric(program)
         if program.epsilon is None or not 0 < program.epsilon < math.inf:
             raise ValueError("the Quadratic solver needs a finite ball of positive radius")
-        images, stats = self._images(metric, _columns(program))
-        reduced = reduce_program(program, images)
+        columns = _columns(program)
+        images, curved, stats = self._images(metric, columns)
+        reduced = reduce_program(program, columns, images, curved)
         point = reduced.solve(program.epsilon)
         message = "no point of the ball satisfies the rows" if point.eta == math.inf else "closed form"
         return Answer(point.eta, point.nu, reduced.basis @ point.z, message, stats)
 
-    def _images(self, metric: Metric, columns: FloatArray) -> tuple[FloatArray, dict[str, Any]]:
-        """``F^-1`` times columns (P, 1 + k), and what it took."""
+    def _images(self, metric: Metric, columns: FloatArray) -> tuple[FloatArray, FloatArray | None, dict[str, Any]]:
+        """``F^-1`` times columns (P, 1 + k), F times that where it is known, and what it took."""
         by_products = self.method == "cg" or (self.method == "auto" and isinstance(metric, Product))
         if not by_products:
             if isinstance(metric, Product):
                 raise ValueError("metric is known by its products only: it takes method='cg'")
             images = metric.solve(columns)
             spent = {"factorisations": metric.factorisations} if isinstance(metric, Factorised) else {}
-            return images, {"method": "cholesky", **spent}
-        runs = [conjugate_gradient(metric.product, column, self.rtol, self.max_iterations) for column in columns.T]
+            return images, None, {"method": "cholesky", **spent}
+        settings = self.rtol, self.max_iterations, metric.precondition
+        runs = [conjugate_gradient(metric.product, column, *settings) for column in columns.T]
         stats = {"method": "cg", "products": sum(run.products for run in runs)}
         stats["relative_residual"] = max(run.relative_residual for run in runs)
-        return np.column_stack([run.solution for run in runs]), stats
+        images = np.column_stack([run.solution for run in runs])
+        return images, columns - np.column_stack([run.residual for run in runs]), stats

@@ -18,6 +18,7 @@ import numpy as np
 
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
+from reps_opt.solvers.trace import Trace
 from reps_opt.validation import FloatArray, as_count, as_scalar
 
 
@@ -31,10 +32,13 @@ class ScalarDual:
         Largest \\|KL - epsilon\\| at the end.
     max_iterations
         Evaluations before the best eta so far is returned.
+    verbose
+        Print one line an iteration.
     """
 
     tolerance: float = 1e-12
     max_iterations: int = 200
+    verbose: bool = False
 
     def __post_init__(self) -> None:
         as_scalar(self.tolerance, "tolerance", low=0.0, low_open=True)
@@ -65,8 +69,10 @@ class ScalarDual:
         centred = c - q @ c
         eta = math.sqrt(float(q @ (centred * centred)) / (2 * epsilon))
         low, high = 0.0, math.inf
+        trace = Trace(self.verbose)
         for iteration in range(1, self.max_iterations + 1):
             w, divergence, variance = _tilted(c, q, eta)
+            trace.add(eta=eta, divergence=divergence, excess=divergence - epsilon)
             if abs(divergence - epsilon) <= self.tolerance:
                 break
             low, high = (eta, high) if divergence > epsilon else (low, eta)

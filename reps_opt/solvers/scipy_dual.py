@@ -27,6 +27,7 @@ from reps_opt.solvers.newton import (
     require_simplex,
 )
 from reps_opt.solvers.normal_equations import normal_equations, product_diagonal
+from reps_opt.solvers.trace import Trace
 from reps_opt.validation import FloatArray, as_count, as_scalar
 
 WITH_HESSIAN = ("trust-exact", "dogleg", "trust-constr")
@@ -55,11 +56,18 @@ MAX_ROUNDS = 25
 ROUND_ITERATIONS = 250
 """Iterations of a first-order method before its coordinates are whitened anew, which does more for it than going on."""
 
+WHITENING_DAMPINGS = (0.0, 1e-4, 1e-2, 1.0)
+"""Shares of the reference in the weights that coordinates are whitened for, each tried when the one before leads
+nowhere: where eta is small, the weights of one point leave out pairs that the next one needs."""
+
 ROUNDING = 1e-12
 """Decrease of the dual, in units of eta, that a round must bring where the error does not fall."""
 
 COOLING = 3.0
 """Factor between the temperatures of two rounds in penalty form."""
+
+SHOWN_EVERY = 25
+"""Iterations of a first-order method from one line of its trace to the next."""
 
 ENOUGH = 1e-9
 """|D(x) - epsilon| plus 1-norm of the residual at which no further round is started."""
@@ -80,6 +88,8 @@ class ScipyDual:
         ``maxiter`` of the method, in each of several rounds; first-order methods take shorter ones.
     options
         Further options of the method.
+    verbose
+        Print a line an iteration, or every so many of a first-order method's.
 
     Examples
     --------
@@ -94,6 +104,7 @@ class ScipyDual:
     tolerance: float = 1e-10
     max_iterations: int = 5_000
     options: Mapping[str, Any] = field(default_factory=dict)
+    verbose: bool = False
 
     def __post_init__(self) -> None:
         as_scalar(self.tolerance, "tolerance", low=0.0, low_open=True)
@@ -161,24 +172,29 @@ class ScipyDual:
         """Rounds of ``minimize`` until the point is stationary, or gets no better."""
         stats: dict[str, Any] = {"method": self.method, "iterations": 0, "evaluations": 0, "rounds": 0}
         message = ""
+        dampings: tuple[float, ...] = WHITENING_DAMPINGS
+        trace = Trace(self.verbose, SHOWN_EVERY if self.method.lower() in WITH_GRADIENT else 1)
         while stats["rounds"] < MAX_ROUNDS and (error := dual_error(program, point)) > ENOUGH:
             stats["rounds"] += 1
             try:
-                result, moved = self._round(program, point)
+                result, moved = self._round(program, point, trace, dampings[0])
             except (ValueError, ArithmeticError, np.linalg.LinAlgError) as failure:
                 message = f"{self.method}: {failure}"
                 break
             message = str(result.message)
             stats["iterations"] += int(result.get("nit", 0))
             stats["evaluations"] += int(result.nfev)
-            if not (dual_error(program, moved) < error or moved.value < point.value - ROUNDING * point.eta):
+            if dual_error(program, moved) < error or moved.value < point.value - ROUNDING * point.eta:
+                point = moved
+            elif len(dampings) > 1:
+                dampings = dampings[1:]  # the metric of this point may say nothing of the next one's
+            else:
                 break
-            point = moved
         return Answer(point.eta, point.multipliers, point.conjugate.point, message, stats)
 
-    def _round(self, program: Program, origin: DualPoint) -> tuple[Any, DualPoint]:
+    def _round(self, program: Program, origin: DualPoint, trace: Trace, damping: float) -> tuple[Any, DualPoint]:
         """One call of ``minimize``, in coordinates whitened at the point it starts from."""
-        dual = _WhitenedDual(program, origin)
+        dual = _WhitenedDual(program, origin, damping)
         method = self.method.lower()
         derivatives: dict[str, Any] = {}
         if method in WITH_HESSIAN:
@@ -189,6 +205,12 @@ class ScipyDual:
         options = {"maxiter": min(limit, self.max_iterations), **FULL_ACCURACY.get(method, {}), **self.options}
         if method == "tnc":
             options["maxfun"] = options.pop("maxiter")
+
+        def watch(z: FloatArray, *_: Any) -> None:
+            at = dual.at(z)
+            residual = float(np.abs(at.residual).sum())
+            trace.add(dual=at.value, eta=at.eta, divergence=at.divergence, residual=residual)
+
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")  # a method that gives up warns; here the certificate says so
             result = minimize(
@@ -198,6 +220,7 @@ class ScipyDual:
                 method=self.method,
                 tol=self.tolerance,
                 options=options,
+                callback=watch if self.verbose else None,
                 **derivatives,
             )
         return result, dual.at(result.x)
@@ -217,10 +240,10 @@ def _with_rows(program: Program, kept: BoolArray) -> Program:
 class _WhitenedDual:
     """The dual over z, its curvature in y near the identity at the start, its gauge directions removed."""
 
-    def __init__(self, program: Program, origin: DualPoint) -> None:
+    def __init__(self, program: Program, origin: DualPoint, damping: float) -> None:
         self.program = program
         self.origin = origin
-        self.columns = _whitening(program, self.origin)
+        self.columns = _whitening(program, self.origin, damping)
         self.fixed = program.epsilon is None
         self.start = np.zeros(self.columns.shape[1] + (not self.fixed))
         self._last: tuple[FloatArray, DualPoint] | None = None
@@ -271,13 +294,15 @@ class _WhitenedDual:
         return self.program.epsilon
 
 
-def _whitening(program: Program, origin: DualPoint) -> Any:
+def _whitening(program: Program, origin: DualPoint, damping: float) -> Any:
     """Columns T (m, k) with ``T' A H A' T`` the identity at the start: whitened when small, scaled when large."""
     weights = origin.conjugate.weights
     if program.rhs.size == 0:
         return np.zeros((0, 0))
     if program.divergence.truncates:
-        weights = weights + DAMPING * program.divergence.reference
+        damping = max(damping, DAMPING)
+    if damping:
+        weights = weights + damping * program.divergence.reference
     if program.rhs.size > WHITENED_LIMIT and sp.issparse(program.matrix):
         diagonal = product_diagonal(program.matrix, weights)
         return sp.diags_array(1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0)))

@@ -21,6 +21,7 @@ from scipy.special import rel_entr
 
 from reps_opt.mdp import MDP
 from reps_opt.solvers.answer import Answer
+from reps_opt.solvers.trace import Trace
 from reps_opt.time_indexed import backward_induction, bellman_error, occupancy_of, optimal_values
 from reps_opt.validation import FloatArray, as_scalar
 
@@ -98,9 +99,12 @@ class SoftBackup:
     ----------
     tolerance
         Largest change of log eta at the end.
+    verbose
+        Print one line a backup.
     """
 
     tolerance: float = 1e-14
+    verbose: bool = False
 
     def __post_init__(self) -> None:
         as_scalar(self.tolerance, "tolerance", low=0.0, low_open=True)
@@ -109,12 +113,13 @@ class SoftBackup:
         """Minimise the one-dimensional dual of a program with rewards of range one."""
         if program.dual(0.0).divergence <= program.epsilon:
             return Answer(0.0, None, None, "the ball is slack", {"backups": 1})
-        backups = 1
+        backups, trace = 1, Trace(self.verbose)
 
         def excess(log_eta: float) -> float:
             nonlocal backups
             backups += 1
             divergence = program.dual(math.exp(log_eta)).divergence
+            trace.add(eta=math.exp(log_eta), divergence=divergence, excess=divergence - program.epsilon)
             return math.log(max(divergence, 1e-300) / program.epsilon)
 
         low = high = 0.5 * math.log(program.rewards.shape[0] / program.epsilon)

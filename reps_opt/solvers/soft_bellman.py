@@ -32,10 +32,14 @@ from reps_opt.markov import DIRECT_LIMIT
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.newton import LARGEST_LOG_STEP, SLACK_SUSPECTED, limit_if_slack, linear_answer
+from reps_opt.solvers.trace import Trace
 from reps_opt.validation import FloatArray, as_count, as_scalar
 
 NEAR_CURVE = 0.3
 """Largest error of the soft Bellman equations, in units of eta, at which eta moves too."""
+
+PATIENCE = 30
+"""Iterations after which eta moves only on the curve itself, so that every move halves the bracket around it."""
 
 SMALLEST_START = 1e-4
 """Smallest eta to start from, in units of the objective's range."""
@@ -51,6 +55,8 @@ class SoftBellman:
         Largest \|D - epsilon\| and largest error of the soft Bellman equations, rewards normalised to range one.
     max_iterations
         Policies evaluated before the last is returned.
+    verbose
+        Print one line an iteration.
 
     References
     ----------
@@ -59,6 +65,7 @@ class SoftBellman:
 
     tolerance: float = 1e-12
     max_iterations: int = 200
+    verbose: bool = False
 
     def __post_init__(self) -> None:
         as_scalar(self.tolerance, "tolerance", low=0.0, low_open=True)
@@ -163,16 +170,19 @@ class _SoftSearch:
         self.chain = _Chain(program)
         self.mu: FloatArray | None = None
         self.bracket = (0.0, math.inf)
+        self.moves = 0
 
     def run(self) -> Answer:
         """Alternate nothing: V, rho and eta move together, eta only near the curve of soft Bellman solutions."""
         self._start()
         suspicion, tolerance = SLACK_SUSPECTED * self.eta, self.settings.tolerance
         message, previous, stalled = "iteration limit", math.inf, 0
+        trace = Trace(self.settings.verbose)
         for iteration in range(self.settings.max_iterations):
             self._evaluate(previous)
             off = 0.0 if self.program.epsilon is None else abs(self.reached - self.program.epsilon)
             error = max(self.size, off)
+            trace.add(eta=self.eta, divergence=self.reached, bellman_error=self.size)
             stalled = stalled + 1 if error >= 0.5 * previous and error < 1e-9 else 0
             if error <= tolerance or stalled >= 2 or self._pinched():
                 message = "converged" if stalled < 2 else "converged to rounding level"
@@ -225,12 +235,19 @@ class _SoftSearch:
         chain = self.chain
         step = chain.solve(self.error, 1e-3 * float(np.linalg.norm(self.error)))
         new_eta = self.eta
-        if self.program.epsilon is not None and self.size <= NEAR_CURVE * self.eta:
+        if self.program.epsilon is not None and self.size <= self._near(self.program.epsilon):
             along = chain.solve(-self.kl, 1e-3 * float(np.linalg.norm(self.kl)))
             new_eta = self._next_eta(chain.split(along)[0])
             step = step + (new_eta - self.eta) * along
         dv, drho = chain.split(step)
         self.v, self.rho, self.eta = self.v + dv, self.rho + drho, new_eta
+
+    def _near(self, epsilon: float) -> float:
+        """Error of the equations up to which eta may move."""
+        self.moves += 1
+        if self.moves <= PATIENCE:
+            return NEAR_CURVE * self.eta
+        return max(1e-7 * abs(self.reached - epsilon), self.settings.tolerance)
 
     def _next_eta(self, along: FloatArray) -> float:
         """Newton step of log D = log epsilon in log eta, kept inside the bracket found so far."""
@@ -244,8 +261,6 @@ class _SoftSearch:
         reached = max(self.reached, 1e-300)
         log_step = np.clip(reached / curvature * math.log(reached / epsilon), -LARGEST_LOG_STEP, LARGEST_LOG_STEP)
         moved = self.eta * math.exp(float(log_step))
-        if self.chain.by_component(np.ones(self.chain.m)).size == 1:
-            return moved
         if self.size <= 1e-6 * abs(self.reached - epsilon):
             low, high = self.bracket
             self.bracket = (self.eta, high) if self.reached > epsilon else (low, self.eta)

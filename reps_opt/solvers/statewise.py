@@ -14,6 +14,7 @@ from reps_opt.policy_divergences import PolicyDivergence
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.newton import linear_answer
+from reps_opt.solvers.trace import Trace
 from reps_opt.validation import FloatArray, as_count, as_scalar
 
 LEAST_GAP = 1e-20
@@ -36,6 +37,8 @@ class Statewise:
         Largest \|D(x) - epsilon\| at the end, relative to epsilon.
     max_iterations
         Iterations before the best point so far is returned.
+    verbose
+        Print one line an iteration.
 
     Examples
     --------
@@ -49,6 +52,7 @@ class Statewise:
 
     tolerance: float = 1e-14
     max_iterations: int = 200
+    verbose: bool = False
 
     def __post_init__(self) -> None:
         as_scalar(self.tolerance, "tolerance", low=0.0, low_open=True)
@@ -73,11 +77,12 @@ class Statewise:
         below = _below_top(program.objective, ball)
         log_eta = math.log(math.sqrt(ball.curvature(below, ball.reference) / (2 * epsilon)))
         low, high = -math.inf, math.inf
-        message = "iteration limit"
+        message, trace = "iteration limit", Trace(self.verbose)
         for iteration in range(self.max_iterations):
             y = below / math.exp(log_eta)
             best = ball.statewise(y)
             divergence = ball.value(best.point)
+            trace.add(eta=math.exp(log_eta), divergence=divergence, excess=divergence - epsilon)
             pinned = low > -math.inf and high - low <= 4e-16 * max(1.0, abs(low))
             if abs(divergence - epsilon) <= self.tolerance * epsilon or pinned:
                 message = "converged"

@@ -1,7 +1,7 @@
 """Steps a second: our swing-up, one state or many at once, beside Gymnasium's Pendulum stepped singly.
 
 Run it as a script, on one thread: ``OMP_NUM_THREADS=1 python tests/benchmarks/env_steps.py``. Rates are medians over
-repetitions, in CPU time. "agrees" is the largest difference between the batched steps and the same steps taken singly.
+repetitions, in CPU time. The accuracy is the largest difference between batched steps and the same steps taken singly.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import gymnasium
 import numpy as np
 
 import envs
+from tests.benchmarks.comparison import Row, show, versions
 
 BATCHES = (10, 100, 1000, 10_000)
 REPEATS = 7
@@ -72,24 +73,35 @@ def disagreement(env: envs.BatchedEnv, n: int) -> float:
     return float(np.abs(together - np.array(alone)).max())
 
 
-def main(seconds: float = SECONDS, repeats: int = REPEATS, batches: tuple[int, ...] = BATCHES) -> None:
-    """Print the table."""
+def measure(seconds: float = SECONDS, repeats: int = REPEATS, batches: Sequence[int] = BATCHES) -> Iterator[Row]:
+    """A row an environment and batch; the cost is that of one step of one state."""
     envs.register()
-    print(f"Python {platform.python_version()}, NumPy {np.__version__}, Gymnasium {gymnasium.__version__}")
-    peer = rate(single(gymnasium.make("Pendulum-v1")), seconds, repeats)
-    print(f"{'case':44}{'steps/s':>12}{'ratio':>9}  agrees")
-    rows: list[tuple[str, Callable[[], int], str]] = [
-        ("Pendulum-v1, unwrapped, one at a time", single(gymnasium.make("Pendulum-v1").unwrapped), ""),
-        ("SwingUp-v0, gymnasium.make, one at a time", single(gymnasium.make("reps_opt/SwingUp-v0")), ""),
-        ("SwingUp-v0, unwrapped, one at a time", single(envs.SwingUp()), ""),
-    ]
+    peer = 1 / rate(single(gymnasium.make("Pendulum-v1")), seconds, repeats)
+    beside = {"peer": "Gymnasium's Pendulum, one at a time", "peer_cost": peer, "peer_accuracy": "its own dynamics"}
+
+    def row(name: str, batch: int, advance: Callable[[], int], accuracy: str, accurate: bool = True) -> Row:
+        cost = 1 / rate(advance, seconds, repeats)
+        return Row(f"steps of {name}", f"{batch:,} at once", batch, cost, accuracy, accurate, **beside)
+
+    yield row("Pendulum-v1, unwrapped", 1, single(gymnasium.make("Pendulum-v1").unwrapped), "its own dynamics")
+    yield row("SwingUp-v0, gymnasium.make", 1, single(gymnasium.make("reps_opt/SwingUp-v0")), "one state")
+    yield row("SwingUp-v0, unwrapped", 1, single(envs.SwingUp()), "one state")
     for env in (envs.SwingUp(), envs.SwingUp(integrator="rk4"), envs.PixelSwingUp()):
         kind = type(env).__name__ + (", rk4" if "rk4" in env.integrator else "")
-        rows += [(f"{kind}, {n} at once", batched(env, n), f"{disagreement(env, min(n, 1000)):g}") for n in batches]
-    print(f"{'Pendulum-v1, gymnasium.make, one at a time':44}{peer:12.3g}{1.0:9.2f}")
-    for case, advance, agrees in rows:
-        steps = rate(advance, seconds, repeats)
-        print(f"{case:44}{steps:12.3g}{steps / peer:9.2f}  {agrees}")
+        for n in batches:
+            off = disagreement(env, min(n, 1000))
+            yield row(kind, n, batched(env, n), f"differs from single steps by {off:g}", off == 0)
+
+
+def rows(quick: bool = False) -> Iterator[Row]:
+    """The rows of the table."""
+    return measure(0.01, 1, (10, 100)) if quick else measure()
+
+
+def main(seconds: float = SECONDS, repeats: int = REPEATS, batches: Sequence[int] = BATCHES) -> list[Row]:
+    """Print the table."""
+    print(f"Python {platform.python_version()}, {versions('numpy', 'gymnasium')}; cost is that of one step")
+    return show(measure(seconds, repeats, batches))
 
 
 if __name__ == "__main__":

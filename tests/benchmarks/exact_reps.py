@@ -1,4 +1,4 @@
-"""Exact REPS against size, route by route, with the accuracy of each answer beside its cost.
+"""Exact REPS against size, route by route, and the conditional-KL step beside it.
 
 OMP_NUM_THREADS=1 PYTHONPATH=. python tests/benchmarks/exact_reps.py --sides 32 100 316
 """
@@ -6,18 +6,29 @@ OMP_NUM_THREADS=1 PYTHONPATH=. python tests/benchmarks/exact_reps.py --sides 32 
 from __future__ import annotations
 
 import argparse
-import resource
-import time
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 import envs
-from reps_opt import MDP, REPS, solve
-from reps_opt.solvers import CvxpyDual, Newton, ScipyDual
+from reps_opt import MDP, REPS, ConditionalREPS, Solution, solve
+from reps_opt.solvers import CvxpyDual, ScipyDual
+from reps_opt.solvers.answer import Solver
+from tests.benchmarks.comparison import Cost, Goal, Row, growth, in_child, resident_mib, show, timed
 
 GAMMA, EPSILON, SLIP = 0.95, 0.5, 0.2
-LARGEST = {"Newton": 10**9, "ScipyDual L-BFGS-B": 20_000, "CvxpyDual CLARABEL": 20_000}
-ROUTES = {"Newton": Newton(), "ScipyDual L-BFGS-B": ScipyDual("L-BFGS-B"), "CvxpyDual CLARABEL": CvxpyDual()}
+KINDS = ("grid", "grid from a corner", "garnet")
+SIDES, QUICK_SIDES = (32, 100, 316), (6, 10)
+PEERS: dict[str, tuple[Solver, int]] = {
+    "CVXPY, Clarabel": (CvxpyDual("CLARABEL"), 20_000),
+    "CVXPY, SCS": (CvxpyDual("SCS"), 2_000),
+    "SciPy, L-BFGS-B": (ScipyDual("L-BFGS-B"), 20_000),
+}
+"""Other routes to the same dual, and the largest S each is given."""
+
+GAP = 1e-8
+FASTER, LONGEST, LARGEST_GROWTH, MOST_MIB = 100.0, 3.0, 1.2, 2048.0  # at S = 1e5
+CONDITIONAL = 3.0  # times the joint-KL step
 
 
 def graph(kind: str, side: int) -> MDP:
@@ -30,36 +41,82 @@ def graph(kind: str, side: int) -> MDP:
     return MDP(mdp.transitions, rewards, GAMMA, corner)
 
 
-def main(sides: list[int], largest_conic: int) -> None:
-    """Print one row a graph, size and route: CPU and wall seconds, gap, KL error, ratio to Newton."""
-    limits = {**LARGEST, "CvxpyDual CLARABEL": largest_conic}
-    print(
-        f"{'graph':<19}{'S':>7}  {'route':<20}{'CPU s':>8}{'wall s':>8}{'ratio':>7}  {'gap':>8}{'|KL-eps|':>10}  status"
-    )
-    for kind in ("grid", "grid from a corner", "garnet"):
+def accuracy(solution: Solution) -> str:
+    """Gap in units of the reward range, and status where it is not certified."""
+    status = "" if solution.status == "certified" else f", {solution.status}"
+    return f"gap {solution.certificate.gap:.0e}, KL off {abs(solution.kl - EPSILON):.0e}{status}"
+
+
+def solved(mdp: MDP, q: np.ndarray, route: Solver | None = None) -> Cost:
+    """One solve of a problem made anew, so that nothing is kept from another route; the median of three where quick."""
+    return timed(lambda: solve(REPS(mdp, q, EPSILON), route), 3 if route is None and mdp.n_states < 50_000 else 1)
+
+
+def rows(quick: bool = False, sides: Sequence[int] | None = None, largest_conic: int | None = None) -> Iterator[Row]:
+    """A row a graph, size and peer; ``largest_conic`` is the largest S given to Clarabel."""
+    sides = (QUICK_SIDES if quick else SIDES) if sides is None else sides
+    for kind in KINDS:
+        costs: dict[int, float] = {}
         for side in sides:
             mdp = graph(kind, side)
-            problem = REPS(mdp, mdp.occupancy(mdp.uniform_policy()), EPSILON)
-            ours = None
-            for name, solver in ROUTES.items():
-                if mdp.n_states > limits[name]:
-                    continue
-                fresh = REPS(mdp, problem.reference, EPSILON)
-                cpu, wall = time.process_time(), time.perf_counter()
-                solution = solve(fresh, solver)
-                cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-                ours = cpu if ours is None else ours
-                print(
-                    f"{kind:<19}{mdp.n_states:>7}  {name:<20}{cpu:>8.2f}{wall:>8.2f}{cpu / ours:>7.1f}  "
-                    f"{solution.certificate.gap:>8.0e}{abs(solution.kl - EPSILON):>10.0e}  {solution.status}",
-                    flush=True,
-                )
-    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
+            q = mdp.occupancy(mdp.uniform_policy())
+            ours = solved(mdp, q)
+            costs[mdp.n_states] = ours.cpu
+            conic = largest_conic if largest_conic is not None else (10**6 if kind == "grid" and not quick else 20_000)
+            yield from _beside_peers(kind, mdp, q, ours, conic, costs)
+            if kind == "grid":
+                yield _conditional(mdp, q, ours, quick)
+
+
+def _beside_peers(
+    kind: str, mdp: MDP, q: np.ndarray, ours: Cost, largest_conic: int, costs: dict[int, float]
+) -> Iterator[Row]:
+    check = ours.value.certificate
+    accurate = abs(check.gap) <= GAP and ours.value.status == "certified"
+    common = (f"exact REPS, {kind}", f"S = {mdp.n_states:,}", mdp.n_states, ours.cpu, accuracy(ours.value), accurate)
+    goals = _alone(mdp, q, ours, costs) if kind == "grid" and mdp.n_states > 50_000 else ()
+    yield Row(*common, goals=goals)
+    for name, (route, largest) in PEERS.items():
+        if mdp.n_states > (largest_conic if "Clarabel" in name else largest):
+            continue
+        theirs = solved(mdp, q, route)
+        wanted = name == "CVXPY, Clarabel" and kind == "grid" and mdp.n_states > 50_000
+        faster = (Goal("times faster", theirs.cpu / ours.cpu, FASTER, least=True),) if wanted else ()
+        yield Row(*common, peer=name, peer_cost=theirs.cpu, peer_accuracy=accuracy(theirs.value), goals=faster)
+
+
+def _alone(mdp: MDP, q: np.ndarray, ours: Cost, costs: dict[int, float]) -> tuple[Goal, ...]:
+    """Goals at the largest size that need no peer: time, growth, memory."""
+    peak = in_child(lambda: (solve(REPS(mdp, q, EPSILON)).objective, resident_mib()))[0][1]
+    slope = growth(list(costs), list(costs.values()))
+    return (
+        Goal("CPU s", ours.cpu, LONGEST),
+        Goal("exponent of S", slope, LARGEST_GROWTH),
+        Goal("MiB in all", peak, MOST_MIB),
+    )
+
+
+def _conditional(mdp: MDP, q: np.ndarray, joint: Cost, quick: bool) -> Row:
+    policy = mdp.uniform_policy()
+    ours = timed(lambda: solve(ConditionalREPS(mdp, policy, EPSILON)), 1 if mdp.n_states > 50_000 else 3)
+    gap = abs(ours.value.certificate.gap)
+    return Row(
+        "conditional-KL step, grid",
+        f"S = {mdp.n_states:,}",
+        mdp.n_states,
+        ours.cpu,
+        accuracy(ours.value),
+        gap <= GAP and ours.value.status == "certified",
+        "joint-KL REPS, here",
+        joint.cpu,
+        accuracy(joint.value),
+        () if quick else (Goal("times the joint", ours.cpu / joint.cpu, CONDITIONAL),),
+    )
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sides", type=int, nargs="+", default=[32, 100, 316], help="S is the square of these")
+    parser.add_argument("--sides", type=int, nargs="+", default=list(SIDES), help="S is the square of these")
     parser.add_argument("--largest-conic", type=int, default=20_000, help="largest S given to the conic solver")
     arguments = parser.parse_args()
-    main(arguments.sides, arguments.largest_conic)
+    show(rows(sides=arguments.sides, largest_conic=arguments.largest_conic))

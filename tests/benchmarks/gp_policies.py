@@ -13,19 +13,30 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"
 
 import argparse
-import multiprocessing
-import resource
+import math
 import sys
 import time
 import warnings
-from collections.abc import Callable
-from importlib.metadata import version
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from policies import GaussianProcessPolicy
 from policies.gaussian import Gaussian
+from tests.benchmarks.comparison import (
+    Cost,
+    Goal,
+    Row,
+    in_child,
+    installed,
+    missing,
+    resident_mib,
+    show,
+    timed,
+    versions,
+)
 
 STATE_DIM, NOISE_STD, LOG_WEIGHT_STD = 4, 0.3, 0.8
 ADAM_STEPS, SVGP_EPOCHS, SVGP_BATCH, SVGP_INDUCING = 100, 100, 512, 128
@@ -169,66 +180,107 @@ def sampler(predict: Callable[..., Any]) -> Callable[..., Any]:
     return act
 
 
-def resident_mib() -> float:
-    """Peak resident set of this process so far, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+class Fit(NamedTuple):
+    """What one case measured: medians of the fit, memory of the first, one action in microseconds, KL in nats."""
+
+    cost: Cost
+    mib: float
+    action: float
+    kl: float
 
 
-def measure(fit: Callable[..., Any], n: int, weighted: bool, n_actions: int, repeats: int, queue: Any) -> None:
-    """Medians of fit times and of an action's time, memory of the first fit, and KL, put on the queue."""
+def measure(fit: Callable[..., Any], n: int, weighted: bool, n_actions: int, repeats: int) -> Fit:
+    """Medians of fit times and of an action's time, memory of the first fit, and KL."""
     fit(*weighted_data(200, weighted, seed=1))  # imports and warm-up
     data, before = weighted_data(n, weighted), resident_mib()
-    wall, cpu, memory = [], [], 0.0
-    for i in range(repeats):
-        start, start_cpu = time.perf_counter(), time.process_time()
-        predict, act = fit(*data)
-        wall.append(time.perf_counter() - start)
-        cpu.append(time.process_time() - start_cpu)
-        memory = resident_mib() - before if i == 0 else memory
+    first = timed(lambda: fit(*data))
+    memory = resident_mib() - before
+    cost = timed(lambda: fit(*data), repeats) if repeats > 1 else first
+    predict, act = cost.value
     test = np.random.default_rng(9).uniform(-2, 2, size=(N_TEST, STATE_DIM))
     rng, times = np.random.default_rng(0), []
     for state in np.resize(test, (n_actions + 10, STATE_DIM)):
         start = time.perf_counter()
         act(state, rng)
         times.append(time.perf_counter() - start)
-    latency = 1e6 * float(np.median(times[10:]))
-    queue.put((float(np.median(wall)), float(np.median(cpu)), memory, latency, mean_kl(*predict(test), test)))
+    action = 1e6 * float(np.median(times[10:]))
+    return Fit(cost._replace(value=None), memory, action, mean_kl(*predict(test), test))
 
 
-CASES: list[tuple[str, int, bool, Any, bool]] = [  # name, N, whether weighted, fit, whether it is a peer
-    ("reps_opt auto (sparse)", 2000, False, ours("auto"), False),
-    ("reps_opt exact", 2000, False, ours("exact"), False),
-    ("reps_opt features", 2000, False, ours("features"), False),
-    ("scikit-learn exact", 2000, False, scikit_learn, True),
-    ("gpytorch exact, Adam", 2000, False, gpytorch_exact, True),
-    ("reps_opt auto (sparse)", 2000, True, ours("auto"), False),
-    ("reps_opt exact", 2000, True, ours("exact"), False),
-    ("gpytorch exact, noise/w, Adam", 2000, True, gpytorch_exact, True),
-    ("reps_opt auto (sparse)", 20000, True, ours("auto"), False),
-    ("reps_opt features", 20000, True, ours("features"), False),
-    ("gpytorch SVGP, w log-lik, Adam", 20000, True, gpytorch_sparse, True),
-]
+class Peer(NamedTuple):
+    """Somebody else's fit, the module it needs, and by how many times ours is to be faster (NaN: no goal)."""
+
+    name: str
+    module: str
+    fit: Callable[..., Any]
+    faster: float
 
 
-def main(peers: bool) -> None:
+PEERS: dict[tuple[int, bool], list[Peer]] = {  # by N and whether weighted
+    (2000, False): [
+        Peer("scikit-learn, exact", "sklearn", scikit_learn, 10.0),
+        Peer("gpytorch, exact, Adam", "gpytorch", gpytorch_exact, 50.0),
+    ],
+    (2000, True): [Peer("gpytorch, exact, noise / w, Adam", "gpytorch", gpytorch_exact, 50.0)],
+    (20000, True): [Peer("gpytorch, SVGP, weighted likelihood", "gpytorch", gpytorch_sparse, math.nan)],
+}
+METHODS = {2000: ("auto", "exact", "features"), 20000: ("auto", "features")}
+FIT_SECONDS, FIT_MIB, ACTION = {2000: 1.5, 20000: 5.0}, {20000: 110.0}, 20.0
+WORSE_KL = 0.002
+"""KL, in nats, by which a fit may be worse than the best peer's and still count as equal."""
+
+
+def row(method: str, n: int, weighted: bool, ours: Fit, goals: bool) -> Row:
+    """Our own row, without a peer."""
+    wanted = [Goal("CPU s", ours.cost.cpu, FIT_SECONDS[n]), Goal("us an action", ours.action, ACTION)] if goals else []
+    if goals and n in FIT_MIB:
+        wanted.append(Goal("MiB", ours.mib, FIT_MIB[n]))
+    return Row(
+        f"weighted GP fit, {method}",
+        f"N = {n:,}, {'ESS weights' if weighted else 'weights of one'}",
+        n,
+        ours.cost.cpu,
+        f"KL {ours.kl:.5f}, {ours.mib:.0f} MiB; action {ours.action:.3g} us",
+        goals=tuple(wanted) if method == "auto" else (),
+    )
+
+
+def beside(ours: Row, own: Fit, peer: Peer, theirs: Fit, goals: bool) -> Row:
+    """The row of "auto" beside a peer's fit of the same data."""
+    faster = Goal("times faster", theirs.cost.cpu / own.cost.cpu, peer.faster, least=True)
+    return replace(
+        ours,
+        accurate=own.kl <= theirs.kl + WORSE_KL,
+        peer=peer.name,
+        peer_cost=theirs.cost.cpu,
+        peer_accuracy=f"KL {theirs.kl:.5f}, {theirs.mib:.0f} MiB; action {theirs.action:.3g} us",
+        goals=(faster,) if goals and not math.isnan(peer.faster) else (),
+    )
+
+
+def rows(quick: bool = False, peers: bool = True) -> Iterator[Row]:
+    """A row a method, and a row a peer beside "auto", each measured in a process of its own (but where quick)."""
+    cases = [(300, True)] if quick else [(2000, False), (2000, True), (20000, True)]
+    apart = (lambda call: call()) if quick else (lambda call: in_child(call)[0])
+    for n, weighted in cases:
+        for method in ("auto",) if quick else METHODS[n]:
+            fit = ours(method)
+            found = apart(lambda fit=fit, n=n, w=weighted: measure(fit, n, w, 50 if quick else N_ACTIONS, 3))
+            own = row(method, n, weighted, found, not quick)
+            yield own
+            beaten = PEERS.get((2000 if quick else n, weighted), []) if peers and method == "auto" else []
+            for peer in beaten:
+                if not installed(peer.module):
+                    yield replace(own, note=missing(peer.module), goals=())
+                    continue
+                theirs = apart(lambda p=peer, n=n, w=weighted: measure(p.fit, n, w, N_PEER_ACTIONS, 1))
+                yield beside(own, found, peer, theirs, not quick)
+
+
+def main(peers: bool) -> list[Row]:
     """Print the table; ratios are of CPU time, to this package's "auto" on the same data."""
-    names = ("numpy", "scipy", "scikit-learn", "torch", "gpytorch")
-    print(f"Python {sys.version.split()[0]}, " + ", ".join(f"{name} {version(name)}" for name in names))
-    heads = f"{'fit s':>8s} {'CPU s':>8s} {'ratio':>7s} {'MiB':>6s} {'act us':>9s} {'KL nats':>9s}"
-    print(f"{'case':30s} {'N':>6s} {'weights':>7s} {heads}")
-    context, reference = multiprocessing.get_context("fork"), 1.0
-    for name, n, weighted, fit, is_peer in CASES:
-        if is_peer and not peers:
-            continue
-        queue: Any = context.Queue()
-        budget = (N_PEER_ACTIONS, 1) if is_peer else (N_ACTIONS, 3)
-        child = context.Process(target=measure, args=(fit, n, weighted, *budget, queue))
-        child.start()
-        wall, cpu, memory, latency, kl = queue.get()
-        child.join()
-        reference = cpu if "auto" in name else reference
-        figures = f"{wall:8.2f} {cpu:8.2f} {cpu / reference:7.1f} {memory:6.0f} {latency:9.1f} {kl:9.5f}"
-        print(f"{name:30s} {n:6d} {'ESS' if weighted else 'ones':>7s} {figures}", flush=True)
+    print(f"Python {sys.version.split()[0]}, " + versions("numpy", "scipy", "scikit-learn", "torch", "gpytorch"))
+    return show(rows(peers=peers))
 
 
 if __name__ == "__main__":

@@ -1,17 +1,22 @@
-"""Speed of the sample dual against SciPy's L-BFGS-B on the same dual, with the accuracy of both beside it.
+"""Speed of the sample dual against SciPy's L-BFGS-B on the same dual, and of episodic duals against public codes.
 
     OMP_NUM_THREADS=1 python tests/benchmarks/sample_dual.py [--large] [--no-peer]
 
 A Gram-equivalent counts Gram matrices (of some of the rows: that fraction) plus a twentieth for every pass. ``Grams'
-time`` is the whole CPU time, set-up (scaling, rank) included, in units of one measured Gram matrix, blocked and
-symmetric: half the work of ``(X * w[:, None]).T @ X``, so the hardest unit there is. Ratios are of CPU times.
+time`` is the whole CPU time, set-up (checks, scaling, rank) and certificate included, in units of one measured Gram
+matrix: our own, blocked and symmetric, which is the hardest unit there is, and the plain ``(X * w[:, None]).T @ X``.
+Ratios are of CPU times.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
+import itertools
+import math
 import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar
@@ -19,10 +24,18 @@ from scipy.optimize import minimize, minimize_scalar
 from reps_opt import EpisodicREPS, SampleREPS, solve
 from reps_opt.rows import ArrayRows
 from reps_opt.solvers import ScalarDual
+from tests.benchmarks.comparison import Goal, Row, installed, missing, seconds, show, timed
 
 SIZES = [(10_000, 50), (100_000, 100)]
 LARGE = (200_000, 300)
+QUICK_SIZES = [(500, 5), (2_000, 10)]
 RADII = [0.01, 0.5, 2.0, 4.0]
+RADIUS, SCALES = 0.5, (1e-8, 1.0, 1e8)  # of episodic duals
+
+GRAMS = {0.01: 5.0, 0.5: 5.0, 2.0: 15.0, 4.0: 40.0}
+"""Gram-equivalents in all that a radius may take."""
+
+KL_OFF, FLOW, MICROSECONDS = 1e-10, 1e-10, 150.0
 
 
 def gaussian(n, d, rng):
@@ -67,64 +80,100 @@ def lbfgs(rewards, psi, epsilon):
     return passes, abs(kl - epsilon), float(np.abs(missed).sum())
 
 
-def timed(work):
-    began, cpu = time.perf_counter(), time.process_time()
-    result = work()
-    return result, time.perf_counter() - began, time.process_time() - cpu
-
-
-def compare(make, n, d, radii, peer):
+def compare(
+    make: Callable[..., Any], n: int, d: int, radii: Sequence[float], peer: bool = True, goals: bool = True
+) -> Iterator[Row]:
+    """A row a radius: cost in seconds, in Gram-equivalents and in the time of one Gram, beside L-BFGS-B's."""
     rewards, psi = make(n, d, np.random.default_rng(0))
-    gram = min(timed(lambda: ArrayRows(psi).gram(np.full(n, 1 / n)))[2] for _ in range(5))
+    w = np.full(n, 1 / n)
+    gram, plain = timed(lambda: ArrayRows(psi).gram(w), 3, True).cpu, timed(lambda: (psi * w[:, None]).T @ psi, 3).cpu
     for epsilon in radii:
-        solution, wall, cpu = timed(lambda epsilon=epsilon: solve(SampleREPS(rewards, psi, epsilon)))
-        stats, check = solution.stats, solution.certificate
-        off = abs(check.kl - epsilon)
-        line = (
-            f"{make.__name__:<12}{n:>7} x {d:<4}{epsilon:>6}  {solution.status!s:<10}{stats.get('passes', 0):>5} passes"
+        ours = timed(lambda epsilon=epsilon: solve(SampleREPS(rewards, psi, epsilon)), 3, True)
+        stats, check = ours.value.stats, ours.value.certificate
+        off, spent = abs(check.kl - epsilon), stats.get("gram_equivalents", math.nan)
+        parts = f"{stats.get('passes', 0)} passes, {stats.get('grams', 0):.2g} Grams"
+        parts += f"; {ours.cpu / gram:.1f} Grams' time ({ours.cpu / plain:.1f} plain ones')"
+        row = Row(
+            f"sample dual, {make.__name__}, epsilon {epsilon:g}",
+            f"{n:,} x {d}",
+            n * d,
+            ours.cpu,
+            f"KL off {off:.0e}, flow {check.flow:.0e}; {parts}",
+            off <= KL_OFF and check.flow <= FLOW and ours.value.status == "certified",
+            goals=(Goal("Gram-equivalents", spent, GRAMS[epsilon]),) if goals and epsilon in GRAMS else (),
         )
-        line += f"{stats.get('grams', 0):>7.2f} Grams{stats.get('gram_equivalents', 0):>7.2f} equiv{wall:>8.3f} s"
-        line += f"{cpu:>8.3f} cpu{cpu / gram:>7.1f} Grams' time   |KL-eps| {off:.0e}  flow {check.flow:.0e}"
         if peer:
-            (passes, off, missed), _, other = timed(lambda epsilon=epsilon: lbfgs(rewards, psi, epsilon))
-            line += f" | L-BFGS-B {passes} passes {other:.2f} cpu, ratio {other / cpu:.1f}, {off:.0e}, {missed:.0e}"
-        print(line, flush=True)
+            theirs = timed(lambda epsilon=epsilon: lbfgs(rewards, psi, epsilon))
+            passes, other_off, missed = theirs.value
+            quality = f"KL off {other_off:.0e}, flow {missed:.0e}; {passes} passes"
+            row = replace(row, peer="SciPy, L-BFGS-B", peer_cost=theirs.cpu, peer_accuracy=quality)
+        yield row
 
 
-def episodic(n, scale):
-    """Microseconds of the dual alone and of a certified solve, and SciPy's bounded Brent on the unscaled dual."""
-    returns = scale * np.random.default_rng(0).normal(size=n)
-    problem = EpisodicREPS(returns, epsilon=0.5)
-    program, solver = problem.normalised[0], ScalarDual()
+def brent(returns: np.ndarray) -> float:
+    """eta by SciPy's bounded Brent on the unscaled dual, as episodic REPS is often written."""
     top = returns.max()
+    dual = lambda eta: eta * RADIUS + top + eta * np.log(np.mean(np.exp((returns - top) / eta)))  # noqa: E731
+    return float(minimize_scalar(dual, bounds=(1e-8, 1e8), method="bounded", options={"xatol": 1e-10}).x)
 
-    def brent():
-        dual = lambda eta: eta * 0.5 + top + eta * np.log(np.mean(np.exp((returns - top) / eta)))  # noqa: E731
-        return minimize_scalar(dual, bounds=(1e-8, 1e8), method="bounded", options={"xatol": 1e-10}).x
 
-    def median(work, repeats=300):
-        return 1e6 * float(np.median([timed(work)[1] for _ in range(repeats)]))
+def mushroom_rl(returns: np.ndarray) -> float:
+    """eta by MushroomRL's episodic REPS, its update without the fit that follows."""
+    from mushroom_rl.algorithms.policy_search import REPS
 
-    solution = solve(problem)
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        other, error = median(brent, 50), abs(brent() / solution.eta - 1)
-    dual, whole = median(lambda: solver.solve(program)), median(lambda: solve(problem))
-    off = abs(solution.kl - 0.5)
-    print(
-        f"N {n:>5} scale {scale:.0e}   dual {dual:5.0f} us   certified solve {whole:5.0f} us   |KL-eps| {off:.0e}",
-        end="",
+    found = minimize(
+        REPS._dual_function,
+        np.ones(1),
+        jac=REPS._dual_function_diff,
+        bounds=((np.finfo(np.float32).eps, np.inf),),
+        args=(RADIUS, returns, None),
     )
-    print(f"   | bounded Brent {other:6.0f} us, relative error of eta {error:.0e}")
+    return float(found.x[0])
 
 
-def main(sizes, radii, peer=True, scales=()):
+def episodic(n: int, scale: float, repeats: int = 300, goals: bool = True) -> Iterator[Row]:
+    """A row a peer: a certified solve of one episodic dual, the median of many, and the relative error of eta."""
+    returns = scale * np.random.default_rng(0).normal(size=n)
+    problem = EpisodicREPS(returns, epsilon=RADIUS)
+    program, solver = problem.normalised[0], ScalarDual()
+    ours = timed(lambda: solve(problem), repeats, warm=True)
+    dual = timed(lambda: solver.solve(program), repeats)
+    off, eta = abs(ours.value.kl - RADIUS), ours.value.eta
+    row = Row(
+        f"episodic dual, N = {n:,}",
+        f"returns of scale {scale:.0e}",
+        n,
+        ours.cpu,
+        f"KL off {off:.0e}, certified; the dual alone {seconds(dual.cpu)}",
+        off <= KL_OFF and ours.value.status == "certified",
+        goals=(Goal("us", 1e6 * ours.wall, MICROSECONDS),) if goals else (),
+    )
+    yield row if installed("mushroom_rl") else replace(row, note=missing("MushroomRL"))
+    peers = {"SciPy, bounded Brent": brent, **({"MushroomRL": mushroom_rl} if installed("mushroom_rl") else {})}
+    for name, find in peers.items():
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            theirs = timed(lambda find=find: find(returns), max(1, repeats // 6), warm=True)
+        error = f"eta off by {abs(theirs.value / eta - 1):.0e}"
+        yield replace(row, peer=name, peer_cost=theirs.cpu, peer_accuracy=error, goals=())
+
+
+def rows(quick: bool = False) -> Iterator[Row]:
+    """All cases of the sampled dual in memory."""
     for make in (gaussian, transitions):
-        for n, d in sizes:
-            compare(make, n, d, radii, peer)
-    for n in (100, 1_000):
-        for scale in scales:
-            episodic(n, scale)
+        for n, d in QUICK_SIZES if quick else [*SIZES, LARGE]:
+            yield from compare(make, n, d, [0.5] if quick else RADII, goals=not quick)
+    for n in (100,) if quick else (100, 1_000):
+        for scale in SCALES:
+            yield from episodic(n, scale, 6 if quick else 300, goals=not quick)
+
+
+def main(
+    sizes: Sequence[tuple[int, int]], radii: Sequence[float], peer: bool = True, scales: Sequence[float] = ()
+) -> list[Row]:
+    """Print the rows of some sizes, radii and scales."""
+    dual = (row for make in (gaussian, transitions) for n, d in sizes for row in compare(make, n, d, radii, peer))
+    return show(itertools.chain(dual, (row for n in (100, 1_000) for scale in scales for row in episodic(n, scale))))
 
 
 if __name__ == "__main__":
@@ -132,4 +181,4 @@ if __name__ == "__main__":
     parser.add_argument("--large", action="store_true", help="also 200,000 x 300")
     parser.add_argument("--no-peer", action="store_true")
     chosen = parser.parse_args()
-    main([*SIZES, *([LARGE] if chosen.large else [])], RADII, not chosen.no_peer, (1e-8, 1.0, 1e8))
+    main([*SIZES, *([LARGE] if chosen.large else [])], RADII, not chosen.no_peer, SCALES)

@@ -371,3 +371,21 @@ def test_bad_options_are_named(options, message):
     data = problem()
     with pytest.raises((ValueError, TypeError), match=message):
         clone(GaussianProcessPolicy()).set_params(**options).fit(data.states, data.actions)
+
+
+@pytest.mark.parametrize("noise", [1.0, 1e-4, 1e-8])
+def test_held_out_loss_keeps_its_digits_where_noise_is_small(noise):
+    """With a constant kernel K = 11' everything has a closed form: [A^-1]_ii = (1 - 1/(n + s))/s for A = K + s I."""
+    rng = np.random.default_rng(3)
+    n, y = 40, rng.normal(size=40)
+    pull = (y - y.sum() / (n + noise)) / noise
+    diagonal = (1 - 1 / (n + noise)) / noise
+    residual, spread = pull / diagonal, 1 / diagonal
+    v = np.mean(residual**2) / spread
+    expected = 0.5 * n * (np.log(2 * np.pi * v * spread) + 1)
+    problem = Problem(rng.uniform(size=(n, 1)), y[:, None], np.ones(n), None)
+    loss, gradient = loo_loss(SquaredExponential([1e9], (1e-3, 1e12)), np.log(noise), problem)
+    assert loss == pytest.approx(expected, rel=1e-7)
+    step = 1e-2
+    ends = [loo_loss(SquaredExponential([1e9], (1e-3, 1e12)), np.log(noise) + d, problem)[0] for d in (-step, step)]
+    assert gradient[-1] == pytest.approx((ends[1] - ends[0]) / (2 * step), abs=1e-4)

@@ -5,6 +5,7 @@ import pytest
 
 from policies import LinearGaussianPolicy, NeuralCategoricalPolicy, NeuralPolicy
 from policies.network import Network
+from reps_opt.conjugate_gradient import conjugate_gradient
 
 
 def test_outputs_and_jacobian_are_torchs():
@@ -63,3 +64,55 @@ def test_bad_options_are_named():
         NeuralPolicy(hidden=(3, 0)).fit([[0.0]], [0.0])
     with pytest.raises(ValueError, match="alpha must be > 0"):
         NeuralPolicy(alpha=0).fit([[0.0]], [0.0])
+    with pytest.raises(ValueError, match="dtype must be one of"):
+        NeuralPolicy(dtype="float16").fit([[0.0]], [0.0])
+
+
+@pytest.fixture(params=["gaussian", "categorical"])
+def walker(request):
+    """A policy of 12 state dimensions, its states and actions."""
+    rng = np.random.default_rng(0)
+    states = rng.normal(size=(600, 12))
+    if request.param == "gaussian":
+        policy = NeuralPolicy(hidden=(16, 16), max_iter=5, random_state=0).fit(states, states[:, :3])
+    else:
+        policy = NeuralCategoricalPolicy(hidden=(16, 16), max_iter=5, random_state=0).fit(
+            states, rng.integers(3, size=600)
+        )
+    return policy, states, policy.sample(states, rng)
+
+
+@pytest.mark.parametrize("damping", [1e-3, 1e-2])
+def test_the_preconditioner_gains_more_with_as_many_products(walker, damping):
+    policy, states, actions = walker
+    product, rough = policy.fisher_product(states), policy.fisher_preconditioner(states)
+    y, z = np.random.default_rng(1).normal(size=(2, len(policy.params)))
+    assert y @ rough(z, damping) == pytest.approx(z @ rough(y, damping), rel=1e-8)
+    assert y @ rough(y, damping) > 0
+    g = policy.score_product(states, actions, np.random.default_rng(2).normal(size=len(states)))
+    J = policy.fisher_factor(states)
+    exact = np.linalg.solve(J.T @ J / len(J) + damping * np.eye(len(g)), g)
+
+    def after(products, precondition):
+        return conjugate_gradient(lambda v: product(v) + damping * v, g, 0.0, products, precondition).solution
+
+    lost = [1 - g @ after(3, precondition) / (g @ exact) for precondition in (None, lambda r: rough(r, damping))]
+    assert 0 < lost[1] < 0.5 * lost[0]
+    assert g @ after(400, lambda r: rough(r, damping)) == pytest.approx(g @ exact, rel=1e-6)
+
+
+def test_single_precision_agrees_to_seven_digits(walker):
+    policy, states, actions = walker
+    single = policy.with_params(policy.params)
+    single.network_ = Network(policy.network_.sizes, "float32")
+    w = np.random.default_rng(2).normal(size=len(states)) / len(states)
+    v = np.random.default_rng(3).normal(size=len(policy.params))
+    pairs = [
+        (single.score_product(states, actions, w), policy.score_product(states, actions, w)),
+        (single.fisher_product(states)(v), policy.fisher_product(states)(v)),
+        (single.log_prob(states, actions), policy.log_prob(states, actions)),
+    ]
+    for low, high in pairs:
+        assert low.dtype == np.float64
+        np.testing.assert_allclose(low, high, atol=3e-6 * np.abs(high).max())
+        assert np.any(low != high)

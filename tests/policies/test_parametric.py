@@ -66,6 +66,22 @@ def test_fisher_product_is_that_of_the_factor(fitted):
     np.testing.assert_allclose(policy.fisher_product(states)(v), J.T @ (J @ v) / len(J), rtol=1e-10, atol=1e-12)
 
 
+def test_score_product_is_that_of_the_scores(fitted):
+    policy, states, actions = fitted
+    w = np.random.default_rng(4).normal(size=len(states))
+    expected = w @ policy.score_function(states, actions)
+    np.testing.assert_allclose(policy.score_product(states, actions, w), expected, rtol=1e-10, atol=1e-12)
+
+
+def test_compare_is_log_ratio_and_divergence(fitted):
+    policy, states, actions = fitted
+    other = policy.with_params(policy.params + 0.1)
+    log_ratio, kl = policy.compare(other, states, actions)
+    expected = other.log_prob(states, actions) - policy.log_prob(states, actions)
+    np.testing.assert_allclose(log_ratio, expected, rtol=1e-12, atol=1e-14)
+    np.testing.assert_array_equal(kl, policy.kl_divergence(other, states))
+
+
 def test_score_has_zero_mean_and_fisher_covariance(fitted):
     policy, states, _ = fitted
     rng = np.random.default_rng(2)

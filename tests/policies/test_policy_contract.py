@@ -173,6 +173,30 @@ def test_constant_states_and_constant_actions(name):
     assert np.all(std > 0)
 
 
+@pytest.mark.parametrize("name", GAUSSIAN)
+def test_duplicates_count_as_often_as_they_come(name):
+    """Samples twice and three times are samples of weight two and three; opposite actions in one state are its noise.
+
+    The linear policies' covariance is the exception: its trace correction asks for how many independent samples the
+    weights stand for, and a sample seen twice is two of them.
+    """
+    states, actions, _ = data(name)
+    counts = np.random.default_rng(5).integers(1, 4, 40)
+    policy = clone(GAUSSIAN[name])
+    weighted = policy.fit(states, actions, sample_weight=counts.astype(float)).predict(states, return_std=True)
+    policy.fit(states.repeat(counts, axis=0), actions.repeat(counts, axis=0))
+    repeated = policy.predict(states, return_std=True)
+    np.testing.assert_allclose(weighted[0], repeated[0], rtol=0, atol=1e-6)
+    if isinstance(policy, LinearGaussianPolicy):
+        assert np.all((repeated[1] < weighted[1]) & (weighted[1] < 1.2 * repeated[1]))
+    else:
+        np.testing.assert_allclose(weighted[1], repeated[1], rtol=0, atol=1e-6)
+    here = np.repeat(states[:1], 30, axis=0)
+    mean, std = policy.fit(here, np.resize([-1.0, 1.0], 30)).predict(states[:1], return_std=True)
+    assert mean[0] == pytest.approx(0.0, abs=1e-6)
+    assert std[0] == pytest.approx(1.0, rel=0.05)
+
+
 @pytest.mark.parametrize("name", POLICIES)
 def test_few_effective_samples_warn_and_three_are_enough(name):
     states, actions, _ = data(name)

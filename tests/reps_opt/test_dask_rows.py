@@ -40,6 +40,69 @@ def test_every_pass_equals_the_one_in_memory():
         assert one == pytest.approx(other)
 
 
+@pytest.mark.parametrize("make", [ArrayRows, lambda x: DaskRows(da.from_array(x, chunks=(40, -1)))])
+def test_scaled_rows_are_the_rows_of_scaled_columns(make):
+    rng = np.random.default_rng(3)
+    x, theta, w = rng.normal(size=(100, 3)), rng.normal(size=3), rng.uniform(size=100)
+    factors, kept = np.array([-2.0, 1e-20, 30.0]), np.array([1, 7, 70])
+    view, copy = make(x).scaled(factors), ArrayRows(x * factors)
+    assert type(view) is not type(make(x))
+    assert view @ theta == pytest.approx(copy @ theta)
+    assert view.T @ w == pytest.approx(copy.T @ w)
+    assert view.spread(theta, w, 0.3) == pytest.approx(copy.spread(theta, w, 0.3))
+    assert view.gram(w) == pytest.approx(copy.gram(w))
+    assert view.gram(w[kept], kept) == pytest.approx(copy.gram(w[kept], kept))
+    assert view.squared_lengths(np.eye(3)) == pytest.approx(copy.squared_lengths(np.eye(3)))
+    assert view.combined(np.eye(3)).array == pytest.approx(copy.array)
+    assert view.scaled(factors).array == pytest.approx(x * factors**2)
+    assert np.abs(view.triangle()) == pytest.approx(np.abs(copy.triangle()))
+    for one, other in zip(view.summary(w), copy.summary(w), strict=True):
+        assert one == pytest.approx(other)
+    for one, other in zip(view.tilt(theta, w, w, 0.5), copy.tilt(theta, w, w, 0.5), strict=True):
+        assert one == pytest.approx(other)
+    tiny = make(x).scaled(np.array([1e-200, 1.0, 1e200]))
+    assert type(tiny) is type(make(x))  # their squares are beyond double precision: better copied
+    assert tiny.array == pytest.approx(x * [1e-200, 1.0, 1e200])
+
+
+@pytest.mark.parametrize("spread", [1.0, 1e3], ids=["even", "blocks that vanish beside others"])
+def test_one_pass_gives_the_softmax_and_its_totals(spread):
+    rng = np.random.default_rng(2)
+    x, theta = rng.normal(size=(100, 3)), rng.normal(size=3)
+    offset = spread * np.sort(rng.normal(size=100))
+    base = rng.uniform(size=100) / 50
+    slack = offset - x @ theta
+    y = np.log(base) + slack / 0.7
+    w = np.exp(y - y.max())
+    w /= w.sum()
+    s = slack / 0.7
+    for rows in (ArrayRows(x), DaskRows(da.from_array(x, chunks=(13, -1)))):
+        tilted = rows.tilt(theta, offset, np.log(base), 0.7)
+        assert rows.passes == 1.0
+        assert tilted.slack == pytest.approx(slack)
+        assert tilted.point == pytest.approx(w, abs=1e-15)
+        assert tilted.normaliser == pytest.approx(y.max() + np.log(np.exp(y - y.max()).sum()), rel=1e-14)
+        assert tilted.total == pytest.approx(w @ x, abs=1e-14)
+        assert tilted.coupling == pytest.approx((w * (s - w @ s)) @ x, abs=1e-12)
+        assert rows.total(tilted.point) is tilted.total
+        assert rows.passes == 1.0
+
+
+def test_an_evaluation_of_the_dual_is_one_map_reduce(monkeypatch):
+    r, psi = draw(500, 3)
+    program = SampleREPS(r, da.from_array(psi, chunks=(100, -1))).program
+    rounds = []
+    fold = DaskRows._fold
+    monkeypatch.setattr(DaskRows, "_fold", lambda *given: rounds.append(given[1].__name__) or fold(*given))
+    point = program.dual(0.8, np.array([0.1, -0.2, 0.3]))
+    assert rounds == ["tilted_block"]
+    assert program.dual(0.8, np.array([0.1, -0.2, 0.3])) is point
+    same = SampleREPS(r, psi).program
+    slack = same.slack(point.multipliers)
+    assert point.value == pytest.approx(0.8 * 0.5 + 0.8 * same.divergence.conjugate(slack / 0.8).value)
+    assert point.residual == pytest.approx(same.residual(same.divergence.conjugate(slack / 0.8).point))
+
+
 @pytest.mark.parametrize("epsilon", [0.5, 2.0])
 def test_out_of_core_is_the_same_answer_for_the_same_passes(epsilon):
     r, psi = draw()

@@ -158,9 +158,10 @@ def test_a_shift_of_the_reward_changes_the_objective_only():
     assert other.objective == pytest.approx(one.objective + 1e6, abs=1e-8)
 
 
-def test_columns_of_any_scale():
+@pytest.mark.parametrize("scale", [[1e-3, 1.0, 1e3, 1e-3], [1e-200, 1e120, 1.0, 1e-80]], ids=str)
+def test_columns_of_any_scale(scale):
     r, psi = draw()
-    scale = np.array([1e-3, 1.0, 1e3, 1e-3])
+    scale = np.array(scale)
     one, other = solve(SampleREPS(r, psi)), solve(SampleREPS(r, psi * scale))
     assert other.status == Status.CERTIFIED
     assert other.theta * scale == pytest.approx(one.theta, rel=1e-8)

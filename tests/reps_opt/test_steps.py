@@ -226,6 +226,15 @@ def test_a_row_along_the_gradient_makes_the_ball_slack():
     np.testing.assert_allclose(solution.nu, [0.5])
 
 
+def test_a_row_that_holds_the_whole_line_makes_the_ball_slack_beside_others():
+    """The projection of a far target loses such rows to rounding: found by trying random problems."""
+    rows = [([1.64936633], -0.54895323), ([-1.061816], -0.39127549), ([1.63189738], 0.18059874)]
+    solution = solve(TrustRegionStep([0.02963676], [[1.0]], 1.0, rows))
+    assert solution.status == "certified"
+    assert solution.eta == 0.0
+    np.testing.assert_allclose(solution.step, [-0.18059874 / 1.63189738], rtol=1e-9)
+
+
 def test_rows_that_contradict_each_other_are_infeasible_at_any_radius():
     rows = [([1.0, 0.0], 1.0), ([-1.0, 0.0], 1.0)]
     solution = solve(TrustRegionStep([1.0, 1.0], np.eye(2), 100.0, rows))
@@ -279,6 +288,26 @@ class TestConjugateGradient:
         assert gaps == sorted(gaps, reverse=True)
         assert gaps[0] > 1e-3
         assert solution.status == "certified"
+
+    def test_a_preconditioner_saves_products_and_changes_no_answer(self, rng):
+        scale = np.geomspace(1.0, 1e2, 40)
+        F, g = spd(rng, 40, 10.0) * scale * scale[:, None], rng.normal(size=40)
+        rough = Product(lambda v: F @ v, preconditioner=lambda y, damping: y / (np.diag(F) + damping))
+        plain, fast = (solve(TrustRegionStep(g, metric, 0.1, damping=0.1)) for metric in (Product(rough.fn), rough))
+        assert fast.status == "certified"
+        exact = solve(TrustRegionStep(g, F, 0.1, damping=0.1))
+        np.testing.assert_allclose(fast.step, exact.step, atol=1e-7 * np.abs(exact.step).max())
+        assert fast.stats["products"] < 0.6 * plain.stats["products"]
+
+    def test_an_early_stop_costs_half_the_square_of_its_residual(self, rng):
+        F, g = spd(rng, 50, 1e3), rng.normal(size=50)
+        problem = TrustRegionStep(g, Product(lambda v: F @ v, 0.0, lambda y, _: np.linalg.solve(F, y)), 0.1)
+        assert solve(problem, Quadratic("cg", rtol=0.1)).stats["products"] == 1
+        noisy = Product(lambda v: F @ v, 0.0, lambda y, _: np.linalg.solve(F + 3 * np.eye(50), y))
+        best = solve(TrustRegionStep(g, F, 0.1)).objective
+        for rtol in (0.5, 0.1, 0.01):
+            solution = solve(TrustRegionStep(g, noisy, 0.1), Quadratic("cg", rtol=rtol))
+            assert solution.objective >= best * (1 - 4 * rtol**2)  # M is at least a quarter of the inverse
 
     def test_without_a_lower_bound_nothing_is_certified(self, rng):
         F = spd(rng, 5)
@@ -379,6 +408,10 @@ def test_bad_metrics_are_named():
         Factor(np.ones((2, 3)), [1.0, -1.0])
     with pytest.raises(TypeError, match="fn must be a function"):
         Product(np.eye(2))
+    with pytest.raises(TypeError, match="preconditioner must be a function"):
+        Product(lambda v: v, preconditioner=np.eye(2))
+    with pytest.raises(ValueError, match=r"preconditioner\(y, damping\) must have shape"):
+        solve(TrustRegionStep([1.0, 1.0], Product(lambda v: v, 1.0, lambda y, _: y[:1]), 0.1))
     with pytest.raises(ValueError, match="negative eigenvalue"):
         solve(TrustRegionStep([1.0, 1.0], [[1.0, 2.0], [2.0, 1.0]], 0.1))
     with pytest.raises(ValueError, match=r"fn\(v\) must have shape"):

@@ -1,0 +1,84 @@
+"""How a policy, known by protocol only, acts at one state or at many, and what an action space makes of it.
+
+Shapes: n states side by side; actions (n,) or (n, ...) in the space's own shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Act = Callable[[Any, np.random.Generator], Any]
+
+
+def check_policy(policy: Any) -> None:
+    """Raise TypeError unless the policy samples, acts, or is None."""
+    if isinstance(policy, type) or not (policy is None or hasattr(policy, "sample") or callable(policy)):
+        raise TypeError(f"policy must have sample(states, rng) or be act(state, rng), got {policy!r}")
+
+
+def many(policy: Any, space: Any, deterministic: bool) -> Act:
+    """The policy at many states at once."""
+    if policy is None:
+        return lambda states, rng: _uniform(space, rng, len(states))
+    if hasattr(policy, "sample"):
+        return (lambda states, rng: policy.predict(states)) if deterministic else policy.sample
+    return lambda states, rng: np.stack([np.asarray(policy(s, None if deterministic else rng)) for s in states])
+
+
+def one(policy: Any, space: Any, deterministic: bool) -> Act:
+    """The policy at one state."""
+    if policy is None:
+        return lambda state, rng: _uniform(space, rng, 1)[0]
+    if not hasattr(policy, "compile") and hasattr(policy, "sample"):
+        batched = many(policy, space, deterministic)
+        return lambda state, rng: batched(np.asarray(state)[None], rng)[0]
+    act = policy.compile() if hasattr(policy, "compile") else policy
+    return (lambda state, rng: act(state, None)) if deterministic else act
+
+
+def _uniform(space: Any, rng: np.random.Generator, n: int) -> NDArray[Any]:
+    if hasattr(space, "n"):
+        return int(getattr(space, "start", 0)) + rng.integers(int(space.n), size=n)
+    if not hasattr(space, "low") or not np.all(np.isfinite(space.low) & np.isfinite(space.high)):
+        raise ValueError(f"policy None needs a discrete or a bounded action space, got {space}")
+    return rng.uniform(space.low, space.high, size=(n, *space.shape))
+
+
+def as_actions(actions: Any, space: Any, n: int) -> NDArray[Any]:
+    """Actions in the shape the space asks for, (n,) or (n, ...)."""
+    array = np.asarray(actions)
+    if array.shape[:1] != (n,) or array.size != n * int(np.prod(space.shape)):
+        raise ValueError(f"policy must return {n} actions of shape {space.shape}, got an array of shape {array.shape}")
+    return array.reshape(n, *space.shape)
+
+
+def legal(actions: NDArray[Any], space: Any) -> Any:
+    """The action a Gymnasium environment takes: in the space's shape, dtype and bounds."""
+    if hasattr(space, "low"):
+        shape = actions.shape if actions.ndim > len(space.shape) else space.shape
+        return np.clip(actions.reshape(shape), space.low, space.high).astype(space.dtype)
+    return int(actions) if actions.ndim == 0 else actions
+
+
+def as_row(observed: Any) -> NDArray[Any]:
+    """One observation, flattened to (m,), or a number."""
+    array = _numbers(observed)
+    return array.reshape(-1) if array.ndim > 1 else array.copy()
+
+
+def as_rows(observed: Any) -> NDArray[Any]:
+    """Observations, one a row, flattened to (n, m), or (n,) numbers."""
+    array = _numbers(observed)
+    return array.reshape(len(array), -1) if array.ndim > 1 else array.copy()
+
+
+def _numbers(observed: Any) -> NDArray[Any]:
+    array = np.asarray(observed)
+    if array.dtype.kind not in "buif":
+        what = type(observed).__name__
+        raise TypeError(f"env must observe numbers, got {what}: wrap it, in Gymnasium's FlattenObservation for one")
+    return array

@@ -1,0 +1,132 @@
+"""Checkpoints of the improvement loop: one file without pickle, always whole, that a run goes on from bit for bit.
+
+It holds arrays, a JSON header, and the policies in their own format. The seed sequences of iterations are functions of
+the seed and the iteration's number, so no generator's state is needed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reps_opt.batch import ROWS, Batch
+from reps_opt.runs import Run, State
+from reps_opt.storage import MALFORMED, atomic_write, read_arrays
+
+FORMAT = "reps_opt.checkpoint/1"
+START = "start"
+"""Stands for the policy that the run began with: whoever resumes gives it again."""
+
+
+def write_checkpoint(path: str | os.PathLike[str], run: Run, state: State) -> None:
+    """Write everything the next iteration needs; the old file stays whole until the new one is.
+
+    Raises
+    ------
+    TypeError
+        For a policy without ``save(path)``.
+    """
+    policies = {str(i): START if policy is run.start else _policy_bytes(policy) for i, policy in state.policies.items()}
+    header = {
+        "format": FORMAT,
+        "entropy": _entropy(run),
+        "settings": _settings(run),
+        "index": state.index,
+        "rows": [dict(row) for row in state.rows],
+        "pool": [number for number, _ in state.pool],
+        "policies": {i: START if isinstance(made, str) else f"policy.{i}" for i, made in policies.items()},
+    }
+    arrays: dict[str, NDArray[Any]] = {"header": np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)}
+    for k, (_, batch) in enumerate(state.pool):
+        arrays |= {f"pool.{k}.{name}": getattr(batch, name) for name in (*ROWS, "start_states")}
+    arrays |= {f"policy.{i}": made for i, made in policies.items() if not isinstance(made, str)}
+    with atomic_write(path) as file:
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+def read_checkpoint(path: str | os.PathLike[str], run: Run) -> tuple[Run, State]:
+    """The run with the file's seed, and its state; nothing in the file is executed.
+
+    Raises
+    ------
+    ValueError
+        If the file is no checkpoint, or one of a run with other settings, which are named.
+    """
+    try:
+        arrays: dict[str, Any] = dict(read_arrays(path))
+        header = json.loads(arrays["header"].tobytes())
+        if header["format"] != FORMAT:
+            raise ValueError(f"it has format {header['format']!r}, and this version reads {FORMAT!r}")
+        pool = tuple(
+            (number, Batch(**{name: arrays[f"pool.{k}.{name}"] for name in (*ROWS, "start_states")}))
+            for k, number in enumerate(header["pool"])
+        )
+        saved = {int(i): None if name == START else arrays[name] for i, name in header["policies"].items()}
+        root = np.random.SeedSequence(header["entropy"][0], spawn_key=tuple(header["entropy"][1]))
+        index, rows, settings = int(header["index"]), tuple(map(dict, header["rows"])), dict(header["settings"])
+    except MALFORMED as error:
+        raise ValueError(f"checkpoint {os.fspath(path)!r} is not one: {error}") from None
+    _check_settings(settings, header["entropy"], run)
+    policies = {i: run.start if content is None else _policy(content, run) for i, content in saved.items()}
+    return replace(run, root=root), State(index, pool, policies, rows)
+
+
+def _entropy(run: Run) -> list[Any]:
+    """What the seed sequence is made of: integers, of any size in JSON."""
+    entropy = run.root.entropy
+    plain = int(entropy) if isinstance(entropy, int | np.integer) else [int(word) for word in entropy or []]
+    return [plain, [int(key) for key in run.root.spawn_key]]
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    return {
+        "env": type(run.env).__name__ if not isinstance(run.env, str) else run.env,
+        "update": type(run.update).__name__,
+        "amount": dict(run.amount),
+        "first": dict(run.first),
+        "keep": run.keep,
+        "reuse": run.reuse,
+        "evaluate": run.evaluate,
+        "max_steps": run.options["max_steps"],
+    }
+
+
+def _check_settings(its: Mapping[str, Any], entropy: Any, run: Run) -> None:
+    mine = _settings(run)
+    if run.seeded:
+        mine["seed"], its = _entropy(run), {**its, "seed": entropy}
+    for name, value in mine.items():
+        if value != its.get(name):
+            raise ValueError(f"checkpoint is of another run: its {name} is {its.get(name)!r}, here it is {value!r}")
+
+
+def _policy_bytes(policy: Any) -> NDArray[np.uint8]:
+    if not hasattr(policy, "save"):
+        raise TypeError(f"checkpoint needs policies with save(path), got {type(policy).__name__}")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "policy"
+        policy.save(path)
+        return np.frombuffer(path.read_bytes(), dtype=np.uint8)
+
+
+def _policy(content: NDArray[np.uint8], run: Run) -> Any:
+    """The policy of these bytes, read by the class of the update's prototype or of the start policy."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "policy"
+        path.write_bytes(content.tobytes())
+        return _loader(run)(path)
+
+
+def _loader(run: Run) -> Callable[[Path], Any]:
+    for owner in (getattr(run.update, "fit", None), run.start):
+        if hasattr(owner, "load"):
+            return owner.load  # type: ignore[union-attr]
+    raise TypeError("checkpoint needs a policy, or an update's prototype, with load(path) to be resumed")

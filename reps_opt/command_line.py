@@ -1,0 +1,136 @@
+"""The command line: ``python -m reps_opt solve`` and ``python -m reps_opt doctor``."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from reps_opt.problems.occupancy_solution import OccupancySolution
+    from reps_opt.solvers.answer import Solver
+
+EXIT_CODES = {"certified": 0, "uncertified": 1, "infeasible": 3, "failed": 4}
+"""By status; 2 is left to wrong arguments, as the shell has it."""
+
+EPSILON = 0.5
+
+app = typer.Typer(help="Policy search as convex optimisation.", no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+class Route(StrEnum):
+    """Routes to the same answer, by the names they have on the command line."""
+
+    NEWTON = "newton"
+    SCIPY = "scipy"
+    LBFGS = "l-bfgs-b"
+    CLARABEL = "clarabel"
+    CLARABEL_DUAL = "clarabel-dual"
+    SCS = "scs"
+    SCS_DUAL = "scs-dual"
+
+
+@app.command()
+def solve(
+    env: Annotated[str, typer.Argument(help="id of a Gymnasium environment with a transition table")],
+    epsilon: Annotated[float | None, typer.Option(help=f"radius of the KL ball in nats, by default {EPSILON}")] = None,
+    temperature: Annotated[float | None, typer.Option(help="price of a nat instead of a ball")] = None,
+    gamma: Annotated[float, typer.Option(help="discount factor; 1 is average reward, with restarts")] = 0.99,
+    solver: Annotated[Route, typer.Option(help="route to the answer")] = Route.NEWTON,
+    option: Annotated[list[str] | None, typer.Option(help="NAME=VALUE for gymnasium.make; may be repeated")] = None,
+    plot: Annotated[Path | None, typer.Option(help="write a figure: .png, .pdf, .svg")] = None,
+    save: Annotated[Path | None, typer.Option(help="write arrays and numbers: .nc, .npz or .csv")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="show the solver's iterations")] = False,
+) -> None:
+    """Improve the uniform policy of a Gymnasium table within a KL ball, exactly, and print the certified answer.
+
+    Exit code 0 when the answer is certified, 1 uncertified, 2 for wrong arguments, 3 infeasible, 4 failed.
+    """
+    import gymnasium
+
+    try:
+        solution = _solution(env, epsilon, temperature, gamma, _route(solver, verbose), _options(option or []))
+        typer.echo(_report(solution))
+        if save is not None:
+            typer.echo(f"answer written to {solution.save(save)}")
+        if plot is not None:
+            solution.plot().savefig(plot, dpi=120)
+            typer.echo(f"figure written to {plot}")
+    except (ValueError, TypeError, OSError, gymnasium.error.Error) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
+    raise typer.Exit(EXIT_CODES[solution.status])
+
+
+@app.command()
+def doctor() -> None:
+    """Show versions, solvers and threads, and test every route on small problems; exit code 1 where one fails."""
+    from reps_opt.doctor import examine
+
+    found = examine()
+    typer.echo(str(found))
+    raise typer.Exit(0 if found.healthy else 1)
+
+
+def _options(given: list[str]) -> dict[str, Any]:
+    """Arguments of ``gymnasium.make``: values as JSON where they are, else words."""
+    options = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise ValueError(f"option must be NAME=VALUE, got {text!r}")
+        try:
+            options[name] = json.loads(value)
+        except json.JSONDecodeError:
+            options[name] = value
+    return options
+
+
+def _route(route: Route, verbose: bool) -> Solver:
+    from reps_opt.solvers.newton import Newton
+    from reps_opt.solvers.scipy_dual import ScipyDual
+
+    if route is Route.NEWTON:
+        return Newton(verbose=verbose)
+    if route in (Route.SCIPY, Route.LBFGS):
+        method = ScipyDual.method if route is Route.SCIPY else route.value
+        return ScipyDual(method, verbose=verbose)
+    from reps_opt.solvers.cvxpy_conic import CvxpyDual, CvxpyPrimal
+
+    name, _, dual = route.value.partition("-")
+    return (CvxpyDual if dual else CvxpyPrimal)(name.upper(), verbose=verbose)
+
+
+def _solution(
+    env: str, epsilon: float | None, temperature: float | None, gamma: float, route: Solver, options: dict[str, Any]
+) -> OccupancySolution:
+    from reps_opt.mdp import MDP
+    from reps_opt.problems.reps import REPS
+    from reps_opt.solving import solve as solve_by
+
+    if temperature is not None and epsilon is not None:
+        raise ValueError("epsilon and temperature exclude each other: a ball, or a price")
+    mdp = MDP.from_gymnasium(env, gamma, "restart" if gamma == 1 else "absorb", **options)
+    reference = mdp.occupancy(mdp.uniform_policy())
+    radius = EPSILON if epsilon is None else epsilon
+    problem = REPS(mdp, reference, temperature=temperature) if temperature is not None else REPS(mdp, reference, radius)
+    return solve_by(problem, route)  # type: ignore[return-value]
+
+
+def _report(solution: OccupancySolution) -> str:
+    """Summary, map, and what the start is worth."""
+    from reps_opt.plotting import text_map
+
+    parts, mdp = [str(solution)], solution.problem.mdp
+    if solution.has_point and mdp.layout is not None:
+        parts.append("value and most probable action:\n" + text_map(solution))
+    if solution.has_point and mdp.gamma < 1:
+        policies = {"uniform policy": mdp.uniform_policy(), "new policy": solution.policy}
+        values = {name: mdp.mu0 @ mdp.value(policy) for name, policy in policies.items()}
+        values["optimal policy"] = mdp.mu0 @ mdp.solve_optimal().value
+        lines = [f"  {name:<14}  {value:.6g}" for name, value in values.items()]
+        parts.append("\n".join(["expected sum of discounted rewards from the start:", *lines]))
+    return "\n\n".join(parts)

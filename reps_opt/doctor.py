@@ -1,0 +1,182 @@
+"""A look at the installation: versions, solvers, threads, and a certified self-test through every route there is."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+
+from reps_opt.mdp import MDP
+from reps_opt.problem import Problem
+from reps_opt.problems.conditional import ConditionalREPS
+from reps_opt.problems.episodes import EpisodicREPS
+from reps_opt.problems.horizon import FiniteHorizonREPS
+from reps_opt.problems.policy_steps import ExactTRPO
+from reps_opt.problems.reps import REPS
+from reps_opt.problems.samples import SampleREPS
+from reps_opt.problems.steps import TrustRegionStep
+from reps_opt.result import Result
+from reps_opt.solution import Solution
+from reps_opt.solvers.answer import Solver
+from reps_opt.solvers.newton import Newton
+from reps_opt.solvers.scipy_dual import ScipyDual
+from reps_opt.solving import solve
+
+NEEDED = ("numpy", "scipy", "cvxpy", "scikit-learn", "gymnasium", "matplotlib", "pandas", "xarray", "tqdm", "typer")
+OPTIONAL = ("torch", "gpytorch", "dask", "distributed")
+CONIC_SOLVERS: dict[str, dict[str, Any]] = {
+    "CLARABEL": {"tol_gap_abs": 1e-12, "tol_gap_rel": 1e-12, "tol_feas": 1e-12},
+    "SCS": {"eps_abs": 1e-9, "eps_rel": 1e-9, "max_iters": 100_000},
+}
+"""Solvers with exponential cones that the self-test tries where they are installed, and how accurate to be.
+
+At their own tolerances they stop too early for a certificate of sampled problems.
+"""
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+AGREEMENT = 1e-6
+"""Largest difference between the objectives of two routes to one problem, in units of the reward range."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One problem of the self-test through one route: whether it is certified and agrees, and what was found."""
+
+    name: str
+    ok: bool
+    found: str
+
+
+@dataclass(frozen=True, repr=False)
+class Examination(Result):
+    """What :func:`examine` found: versions by package, threads, and every check of the self-test."""
+
+    versions: Mapping[str, str]
+    threads: Mapping[str, str]
+    checks: tuple[Check, ...]
+
+    @property
+    def healthy(self) -> bool:
+        """Whether every needed package is there and every check passes."""
+        return all(self.versions[name] for name in NEEDED) and all(check.ok for check in self.checks)
+
+    @property
+    def title(self) -> str:
+        return f"reps_opt {self.versions['reps_opt']} is {'well' if self.healthy else 'NOT well'}"
+
+    def rows(self) -> list[tuple[str, str]]:
+        versions = [
+            (name, found or ("MISSING" if name in NEEDED else "not installed (optional)"))
+            for name, found in self.versions.items()
+        ]
+        checks = [(check.name, f"{'ok' if check.ok else 'FAILED'}: {check.found}") for check in self.checks]
+        return [*versions, *self.threads.items(), *checks]
+
+    def numbers(self) -> dict[str, Any]:
+        """Versions, threads and findings by name."""
+        return {"healthy": self.healthy, **dict(self.rows())}
+
+
+def examine() -> Examination:
+    """Look at the installation, and solve small problems through every route that is installed.
+
+    Examples
+    --------
+    >>> from reps_opt.doctor import examine
+    >>> examine().healthy
+    True
+    """
+    return Examination(_versions(), _threads(), tuple(_check(*case) for case in _cases()))
+
+
+def _versions() -> dict[str, str]:
+    import reps_opt
+
+    found = {"reps_opt": reps_opt.__version__, "python": platform.python_version(), "platform": platform.platform()}
+    for name in (*NEEDED, *OPTIONAL):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = ""
+    return found
+
+
+def _threads() -> dict[str, str]:
+    """Processors, and the threads of every numerical library that is loaded."""
+    import threadpoolctl
+
+    pools = {f"{pool['internal_api']} ({pool['num_threads']})" for pool in threadpoolctl.threadpool_info()}
+    variables = {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ}
+    text = ", ".join(f"{name}={value}" for name, value in variables.items())
+    return {
+        "processors": str(os.cpu_count()),
+        "threads": ", ".join(sorted(pools)) + (f"   ({text})" if text else "   (set OMP_NUM_THREADS to change them)"),
+    }
+
+
+def _small_mdp() -> MDP:
+    """Six states on a ring: two actions step either way and slip, and one end pays."""
+    ahead, back = np.roll(np.eye(6), 1, axis=1), np.roll(np.eye(6), -1, axis=1)
+    P = np.stack([0.8 * ahead + 0.2 * back, 0.2 * ahead + 0.8 * back], axis=1)
+    rewards = np.zeros((6, 2))
+    rewards[3] = 1.0, 2.0
+    return MDP(P, rewards, gamma=0.9, mu0=np.eye(6)[0])
+
+
+def _cases() -> Iterator[tuple[str, Problem, Solver | None, float]]:
+    """Name, problem and route (None: its own) of each check; and the objective to agree with, NaN for the first."""
+    mdp = _small_mdp()
+    uniform = mdp.uniform_policy()
+    rng = np.random.default_rng(0)
+    returns, features = rng.normal(size=200), rng.normal(size=(200, 3))
+    exact, sampled = REPS(mdp, mdp.occupancy(uniform), 0.1), SampleREPS(returns, features, 0.5)
+    for problem in (exact, sampled):
+        kind = type(problem).__name__
+        objective = solve(problem).objective
+        yield f"{kind} by Newton", problem, Newton(), math.nan
+        yield f"{kind} by ScipyDual", problem, ScipyDual(), objective
+        for name, route in _conic_routes().items():
+            yield f"{kind} by {name}", problem, route, objective
+    own: dict[str, Callable[[], Problem]] = {
+        "EpisodicREPS": lambda: EpisodicREPS(returns, epsilon=0.5),
+        "ConditionalREPS": lambda: ConditionalREPS(mdp, uniform, 0.1),
+        "ExactTRPO": lambda: ExactTRPO(mdp, uniform, 0.1),
+        "FiniteHorizonREPS": lambda: FiniteHorizonREPS(mdp, uniform, horizon=5),
+        "TrustRegionStep": lambda: TrustRegionStep(features.mean(axis=0), features.T @ features / 200, 0.01),
+    }
+    for name, make in own.items():
+        yield name, make(), None, math.nan
+
+
+def _conic_routes() -> dict[str, Solver]:
+    """Primal and dual through every conic solver that is installed."""
+    try:
+        from reps_opt.solvers.cvxpy_conic import CvxpyDual, CvxpyPrimal, installed_solvers
+    except ImportError:
+        return {}
+    routes: dict[str, Solver] = {}
+    for name, options in CONIC_SOLVERS.items():
+        if name in installed_solvers():
+            routes[f"CvxpyPrimal, {name}"] = CvxpyPrimal(name, options)
+            routes[f"CvxpyDual, {name}"] = CvxpyDual(name, options)
+    return routes
+
+
+def _check(name: str, problem: Problem, route: Solver | None, objective: float) -> Check:
+    try:
+        solution: Solution = solve(problem, route)
+    except Exception as error:  # an installation can be broken in any way: each is a finding
+        return Check(name, False, f"{type(error).__name__}: {error}")
+    found = f"{solution.status}, gap {solution.certificate.gap:.0e}, {solution.stats['seconds']:.2g} s"
+    if not solution.certificate.ok():
+        return Check(name, False, f"{found}; {solution.message}")
+    if abs(solution.objective - objective) > AGREEMENT:
+        return Check(name, False, f"{found}; objective {solution.objective:.9g}, by Newton {objective:.9g}")
+    return Check(name, True, found)

@@ -1,0 +1,106 @@
+"""What a repeated update leaves behind: a row an iteration, for a summary, a table and a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from reps_opt.result import Arrays, Result
+from reps_opt.validation import FloatArray
+
+if TYPE_CHECKING:
+    import pandas
+
+SHOWN = 10
+"""Updates at either end of a history that its summary has a line for."""
+
+
+class Entry(Protocol):
+    """One iteration: :class:`~reps_opt.exact_iteration.Iteration` or :class:`~reps_opt.improvement.Record`."""
+
+    @property
+    def policy(self) -> Any:
+        """The policy after the update."""
+        ...
+
+    @property
+    def old_return(self) -> float:
+        """Return of the policy before it."""
+        ...
+
+    @property
+    def new_return(self) -> float:
+        """Return of the policy after it."""
+        ...
+
+    def row(self) -> dict[str, Any]:
+        """The iteration as a row of a table, its number under ``iteration``."""
+        ...
+
+    def line(self) -> str:
+        """The iteration in a line of text."""
+        ...
+
+
+class History(Result, tuple[Any, ...]):
+    """The iterations of :func:`~reps_opt.iterate` or :func:`~reps_opt.improve` in order, as a table and a figure.
+
+    Examples
+    --------
+    >>> from reps_opt import ExactNaturalGradient, iterate
+    >>> import envs
+    >>> mdp = envs.two_state()
+    >>> update = lambda policy: ExactNaturalGradient(mdp, policy, step_size=0.1)
+    >>> history = History(iterate(mdp, mdp.uniform_policy(), update, n_iterations=3))
+    >>> list(history.to_frame()["trpo_holds"])
+    [True, True, True]
+    >>> history.returns.round(3)
+    array([0.75 , 1.856, 1.95 , 1.95 ])
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, iterations: Iterable[Entry] = ()) -> History:
+        return super().__new__(cls, tuple(iterations))
+
+    @property
+    def policy(self) -> Any:
+        """The last policy."""
+        return self[-1].policy
+
+    @property
+    def returns(self) -> FloatArray:
+        """Returns before the first update and after each (iterations + 1,): mean reward a step in exact iterations."""
+        first = [self[0].old_return] if self else []
+        return np.array(first + [step.new_return for step in self])
+
+    @property
+    def title(self) -> str:
+        ends = f", return {self[0].old_return:.6g} to {self[-1].new_return:.6g}" if self else ""
+        return f"History of {len(self)} updates{ends}"
+
+    def rows(self) -> list[tuple[str, str]]:
+        """A line an update; of many, the first and the last ones."""
+        shown = self if len(self) <= 2 * SHOWN else (*self[:SHOWN], None, *self[-SHOWN:])
+        return [("...", "") if step is None else (str(step.index), step.line()) for step in shown]
+
+    def numbers(self) -> dict[str, Any]:
+        returns = self.returns
+        ends = {"first_return": float(returns[0]), "last_return": float(returns[-1])} if self else {}
+        return {"n_updates": len(self), **ends}
+
+    def arrays(self) -> Arrays:
+        """The columns of :meth:`to_frame` over the updates, and every policy where policies are tables."""
+        arrays: dict[str, Any] = {name: (("iteration",), column.to_numpy()) for name, column in self.to_frame().items()}
+        if self and all(isinstance(step.policy, np.ndarray) for step in self):
+            arrays["policy"] = (("iteration", "state", "action"), np.array([step.policy for step in self]))
+        return arrays
+
+    def to_frame(self) -> pandas.DataFrame:
+        """A row an iteration."""
+        import pandas
+
+        table = pandas.DataFrame([step.row() for step in self])
+        return table.set_index("iteration") if len(self) else table

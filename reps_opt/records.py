@@ -1,0 +1,104 @@
+"""Records of the improvement loop, and when to stop it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from reps_opt.batch import Batch
+from reps_opt.history import History
+from reps_opt.result import Result
+from reps_opt.validation import as_count, as_scalar
+
+
+class Score(NamedTuple):
+    """Mean undiscounted return of an episode, and mean reward of a step."""
+
+    mean_return: float
+    mean_reward: float
+
+    @classmethod
+    def of(cls, batch: Batch) -> Score:
+        """The score of the episodes of a batch."""
+        return cls(float(batch.returns.mean()), float(batch.rewards.mean()))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Record(Result):
+    """One iteration: what it had, what it did, and what came of it.
+
+    Attributes
+    ----------
+    index : int
+        1 for the first update.
+    policy
+        The policy after the update; None in a record read back from a checkpoint, unless it is the last.
+    values : mapping
+        The numbers of :meth:`row`.
+    update
+        What the update returned, with its solution; None in a record read back.
+    batch : Batch or None
+        The transitions it was given; None in a record read back.
+    """
+
+    index: int
+    policy: Any
+    values: Mapping[str, Any]
+    update: Any = None
+    batch: Batch | None = None
+
+    @property
+    def old_return(self) -> float:
+        """Return before the update: of the evaluation, or where there is none of this iteration's roll-outs."""
+        return float(self.values["old_return"])
+
+    @property
+    def new_return(self) -> float:
+        """Return after the update, as evaluated; without evaluation the next iteration's roll-outs tell it: NaN."""
+        return float(self.values["return"])
+
+    def row(self) -> dict[str, Any]:
+        """The iteration as one row of a table.
+
+        ``return``, ``reward``: mean undiscounted return and mean reward a step of the new policy in the evaluation;
+        ``old_return``, ``batch_return``, ``batch_reward``: of the policy before, in the evaluation and in this
+        iteration's own roll-outs; ``predicted``: the gain the update promised; ``kl_predicted``, ``kl``: the divergence
+        of its program and the one the new policy reached, in nats; ``eta``, ``ess``, ``gap``, ``status``, ``accepted``,
+        ``message``; ``steps``, ``episodes``: collected so far; ``seconds``: of wall time.
+        """
+        return {"iteration": self.index, **self.values}
+
+    @property
+    def title(self) -> str:
+        return f"Iteration {self.index}"
+
+    def numbers(self) -> dict[str, Any]:
+        return self.row()
+
+    def line(self) -> str:
+        """Return, reward, divergence, eta and status in a line of text."""
+        v = self.values
+        text = f"return {v['return']:.6g} (roll-outs {v['batch_return']:.6g}), reward {v['reward']:.4g}"
+        return f"{text}, KL {v['kl_predicted']:.3g} ({v['kl']:.3g} reached), eta {v['eta']:.3g}, {v['status']}"
+
+
+@dataclass(frozen=True)
+class NoImprovement:
+    """Stopping rule: the last ``patience`` evaluations brought no return above the best before by ``tolerance``."""
+
+    patience: int = 5
+    tolerance: float = 0.0
+
+    def __post_init__(self) -> None:
+        as_count(self.patience, "patience")
+        as_scalar(self.tolerance, "tolerance", low=0.0)
+
+    def __call__(self, history: History) -> str:
+        """Why to stop, or nothing."""
+        returns = history.returns
+        if len(history) < self.patience or not returns[-self.patience :].max() <= (
+            returns[: -self.patience].max() + self.tolerance
+        ):
+            return ""
+        return f"no return above {returns[: -self.patience].max():.6g} in {self.patience} iterations"

@@ -1,0 +1,135 @@
+"""What every result can do: print a summary, render in a notebook, become a table, be saved, be drawn."""
+
+from __future__ import annotations
+
+import html
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reps_opt.storage import atomic_write
+
+if TYPE_CHECKING:
+    import matplotlib.figure
+    import pandas
+    import xarray
+
+Arrays = Mapping[str, tuple[Sequence[str], Any]]
+"""Arrays by name, each with the names of its dimensions."""
+
+
+class Result:
+    """Base class of results: a subclass says its ``title``, ``rows``, ``numbers`` and ``arrays`` once.
+
+    Its figure is a function of :mod:`reps_opt.plotting`, registered there for the class.
+    """
+
+    __slots__ = ()
+
+    @property
+    def title(self) -> str:
+        """First line of the summary."""
+        return type(self).__name__
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Label and text of each line of the summary."""
+        return [(name.replace("_", " "), _text(value)) for name, value in self.numbers().items()]
+
+    def numbers(self) -> dict[str, Any]:
+        """Numbers and words by name: the attributes of :meth:`to_xarray`."""
+        return {}
+
+    def arrays(self) -> Arrays:
+        """Arrays by name, each with its dimensions; the one that the result is about comes first."""
+        return {}
+
+    def __str__(self) -> str:
+        rows = self.rows()
+        width = max((len(label) for label, _ in rows), default=0)
+        return "\n".join([self.title, *(f"  {label:<{width}}  {text}" for label, text in rows)])
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        cells = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(label)}</th><td>{html.escape(text)}</td></tr>"
+            for label, text in self.rows()
+        )
+        return f"<table><caption>{html.escape(self.title)}</caption>{cells}</table>"
+
+    def to_xarray(self) -> xarray.Dataset:
+        """The arrays with named dimensions, each counted from zero; the numbers as attributes."""
+        import xarray
+
+        arrays = {name: (tuple(dims), _storable(values)) for name, (dims, values) in self.arrays().items()}
+        sizes = {dim: size for dims, values in arrays.values() for dim, size in zip(dims, values.shape, strict=True)}
+        coordinates = {dim: np.arange(size) for dim, size in sizes.items()}
+        return xarray.Dataset(arrays, coordinates, _plain(self.numbers()))
+
+    def to_frame(self) -> pandas.DataFrame:
+        """A pandas table, a row an entry of the first array and beside it all that shares its dimensions.
+
+        Arrays along other dimensions are left to :meth:`to_xarray`; a result without arrays is one row of numbers.
+        """
+        import pandas
+
+        arrays = self.arrays()
+        if not arrays:
+            return pandas.DataFrame([self.numbers()])
+        along = set(next(iter(arrays.values()))[0])
+        return self.to_xarray()[[name for name, (dims, _) in arrays.items() if set(dims) <= along]].to_dataframe()
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write arrays and numbers to a file, by its ending: ``.nc`` (netCDF), ``.npz`` (NumPy) or ``.csv`` (table).
+
+        A process killed on the way leaves the old file or the new one, never half of one. Read a netCDF file with
+        ``xarray.load_dataset``, an npz file with ``numpy.load``: neither executes anything in it.
+
+        Raises
+        ------
+        ValueError
+            For another ending.
+        """
+        target = Path(path)
+        if target.suffix == ".nc":
+            content: Any = self.to_xarray().to_netcdf(engine="scipy")
+        elif target.suffix == ".csv":
+            content = self.to_frame().to_csv().encode()
+        elif target.suffix != ".npz":
+            raise ValueError(f"path must end in .nc, .npz or .csv, got {target.name!r}")
+        with atomic_write(target) as file:
+            if target.suffix == ".npz":
+                arrays = {name: _storable(values) for name, (_, values) in self.arrays().items()}
+                np.savez_compressed(file, **{**_plain(self.numbers()), **arrays})
+            else:
+                file.write(content)
+        return target
+
+    def plot(self) -> matplotlib.figure.Figure:
+        """Draw it: a matplotlib figure that holds what a person looks at first."""
+        from reps_opt.plotting import draw
+
+        return draw(self)
+
+
+def _text(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float | np.floating) else str(value)
+
+
+def _storable(values: Any) -> NDArray[Any]:
+    """An array that files take without pickle: words as fixed-width strings."""
+    array = np.asarray(values)
+    return array.astype(str) if array.dtype.kind in "OT" else array
+
+
+def _plain(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers as files take them: truth values as 0 and 1, words as plain strings."""
+    return {
+        name: int(value) if isinstance(value, bool | np.bool_) else str(value) if isinstance(value, str) else value
+        for name, value in numbers.items()
+    }

@@ -1,0 +1,70 @@
+"""A run of the improvement loop: its settings, and all that its next iteration needs.
+
+Everything random in it is a function of the seed and the iteration's number, so the state holds no generator.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from reps_opt.batch import Batch
+from reps_opt.records import Score
+from reps_opt.rollouts import child, rollout
+
+Update = Callable[..., Any]
+
+ROLLOUTS, EVALUATION = 0, 1
+"""First keys of the seed sequences: of iteration k's roll-outs, and of the evaluation, which is the same each time."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Settings of a run: how much to collect, to keep and to evaluate."""
+
+    env: Any
+    start: Any
+    update: Update
+    root: np.random.SeedSequence
+    amount: Mapping[str, Any]
+    first: Mapping[str, Any]
+    keep: int | None
+    reuse: str
+    evaluate: int | None
+    options: Mapping[str, Any]
+    seeded: bool
+
+    def collect(self, policy: Any, index: int) -> Batch:
+        """Iteration ``index``'s own roll-outs."""
+        size = self.first if index == 1 else self.amount
+        return rollout(self.env, policy, **size, seed=child(self.root, ROLLOUTS, index), **self.options)
+
+    def score(self, policy: Any) -> Score:
+        """The policy on the seeds that every iteration is evaluated on."""
+        if self.evaluate is None:
+            return Score(math.nan, math.nan)
+        seed = child(self.root, EVALUATION)
+        return Score.of(rollout(self.env, policy, n_episodes=self.evaluate, seed=seed, **self.options))
+
+
+@dataclass(frozen=True)
+class State:
+    """All that the next iteration needs: what a checkpoint holds.
+
+    ``pool`` are the roll-outs kept, each with the number of the iteration whose policy made it; ``policies`` are these
+    policies by that number, the start policy being 0.
+    """
+
+    index: int
+    pool: tuple[tuple[int, Batch], ...]
+    policies: Mapping[int, Any]
+    rows: tuple[Mapping[str, Any], ...] = field(default=())
+
+    @property
+    def policy(self) -> Any:
+        """The current policy."""
+        return self.policies[self.index]

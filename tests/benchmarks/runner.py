@@ -1,0 +1,64 @@
+"""The whole table of speed comparisons, one module after the other, as a page and a figure."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import platform
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tests.benchmarks.comparison import HEADS, Row, draw, line, markdown, summary, versions
+
+PARTS = {
+    "exact": "exact_reps",
+    "mdp": "plain_mdp",
+    "samples": "sample_dual",
+    "disk": "out_of_core",
+    "steps": "steps",
+    "gp": "gp_policies",
+    "envs": "env_steps",
+    "import": "imports",
+}
+"""Parts of the table by name, and the module of each."""
+
+PACKAGES = ("numpy", "scipy", "cvxpy", "clarabel", "scs", "quantecon", "scikit-learn", "torch", "gpytorch")
+PEERS = ("sb3-contrib", "mushroom-rl", "gymnasium", "dask")
+
+
+def rows(parts: Sequence[str], quick: bool) -> Iterator[Row]:
+    """The rows of some parts; one that breaks down is a row that is behind, and the rest go on."""
+    for part in parts:
+        try:
+            yield from importlib.import_module(f"tests.benchmarks.{PARTS[part]}").rows(quick)
+        except Exception as error:
+            note = f"{type(error).__name__}: {error}"
+            yield Row(part, "broke down", 1, float("nan"), note, accurate=False)
+
+
+def page(found: Sequence[Row], quick: bool) -> str:
+    """Versions, table, and what is ahead, level and behind."""
+    machine = f"Python {platform.python_version()}, {versions(*PACKAGES, *PEERS)}; {platform.processor() or 'CPU'}"
+    size = "quick sizes, which have no goals" if quick else "CPU seconds of one thread, side by side in one run"
+    return f"# Speed\n\n{machine}; {size}.\n\n{markdown(found)}\n```\n{summary(found)}\n```\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> list[Row]:
+    """Run the parts asked for, print rows as they come, and write page and figure."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="small sizes: a minute instead of half an hour")
+    parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS), help="parts of the table")
+    parser.add_argument("--table", type=Path, metavar="FILE", help="write the table as markdown")
+    parser.add_argument("--figure", type=Path, metavar="FILE", help="draw cost against size, log-log")
+    chosen = parser.parse_args(arguments)
+    print(line(HEADS), line("---" for _ in HEADS), sep="\n", flush=True)
+    found = []
+    for row in rows(chosen.only, chosen.quick):
+        print(line(row.cells()), flush=True)
+        found.append(row)
+        if chosen.table:  # anew after every row, so that a run which is stopped leaves what it has
+            chosen.table.write_text(page(found, chosen.quick), encoding="utf-8")
+    print(f"\n{summary(found)}")
+    if chosen.figure:
+        draw(found, chosen.figure)
+    return found

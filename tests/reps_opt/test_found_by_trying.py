@@ -1,0 +1,36 @@
+"""Inputs that once broke the library, found by ``python -m tests.hard_inputs``, kept."""
+
+from __future__ import annotations
+
+import pytest
+
+from reps_opt import solve
+from tests.hard.recipes import Recipe
+from tests.hard.verdicts import judge
+
+FIXED = {
+    "one sample and a ridge": Recipe("samples", 3, 1, 3, "heavy", "one goal", "random", 0.2, option="ridge"),
+    "no radius and a ridge": Recipe("samples", 305, 247, 4, "duplicated", "potential", "random", 0.0, option="ridge"),
+    "no ball but a ridge": Recipe("samples", 161, 161, 4, "duplicated", "normal", "random", 1e3, option="ridge"),
+    "all base weight on one sample": Recipe("samples", 29939, 17, 5, "constant", "ties", "graded", 1e3),
+    "contexts of one sample": Recipe("episodic", 295, 123, 5, "duplicated", "ties", "graded", 1e3, option="contexts"),
+    "actions taken once in 1e120": Recipe("reps", 52837, 7, 2, "slow", "normal", "tiny states", 1.0, 0.5, 1e3, 1e6),
+    "the same, conditionally": Recipe("conditional", 37673765, 2, 2, "slow", "one goal", "graded", 1.0, 0.9, 1e3, 1.0),
+    "the same in one step": Recipe(
+        "horizon", 12441, 5, 4, "multichain", "one goal", "tiny states", 0.0318, 1.0, 1e-3, option="shared 1"
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:the effective sample size")
+@pytest.mark.parametrize("name", FIXED)
+def test_is_certified_and_right(name):
+    solution = solve(FIXED[name].build())
+    assert judge(FIXED[name], solution).kind == "certified", solution
+
+
+@pytest.mark.parametrize("seed", [4, 1529])
+def test_base_weight_on_one_sample_that_nothing_matches_is_infeasible(seed):
+    recipe = Recipe("samples", seed, seed % 5, seed % 5, "duplicated", "normal", "graded", 0.3)
+    solution = solve(recipe.build())
+    assert judge(recipe, solution).kind == "infeasible", solution

@@ -1,0 +1,322 @@
+"""The improvement loop: every update through it, reuse of samples, evaluation, stopping, and what it reports."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.preprocessing import FunctionTransformer, PolynomialFeatures
+
+import envs
+from policies import GaussianProcessPolicy, LinearGaussianPolicy, TabularPolicy
+from reps_opt import (
+    ENAC,
+    REPS,
+    TRPO,
+    EpisodicREPSUpdate,
+    History,
+    NaturalGradient,
+    NoImprovement,
+    ParameterSearch,
+    REPSUpdate,
+    RewardWeightedRegression,
+    VanillaGradient,
+    importance_weights,
+    improve,
+    rollout,
+    solve,
+)
+from reps_opt.features import EmpiricalModel
+from reps_opt.gradients import enac
+
+ENV = envs.LQR(horizon=20)
+
+
+def linear(std: float = 0.3) -> LinearGaussianPolicy:
+    policy = LinearGaussianPolicy(ridge=0.0).fit(np.eye(6, 3), np.eye(6, 3)[::-1])
+    return policy.with_params(np.r_[np.zeros(12), np.full(3, np.log(std))])
+
+
+UPDATES = {
+    "reps": REPSUpdate(fit=LinearGaussianPolicy(), features=PolynomialFeatures(2), gamma=ENV.gamma, epsilon=0.3),
+    "rwr": RewardWeightedRegression(fit=LinearGaussianPolicy(), gamma=ENV.gamma, epsilon=0.3),
+    "awr": RewardWeightedRegression(fit=LinearGaussianPolicy(), gamma=ENV.gamma, epsilon=0.3, advantages=True),
+    "trpo": TRPO(gamma=ENV.gamma, epsilon=0.1),
+    "npg": NaturalGradient(gamma=ENV.gamma, epsilon=0.1),
+    "enac": ENAC(gamma=ENV.gamma, epsilon=0.05),
+    "vanilla": VanillaGradient(gamma=ENV.gamma, length=0.1),
+}
+
+
+@pytest.mark.parametrize("name", UPDATES)
+def test_every_update_improves(name: str) -> None:
+    history = History(improve(ENV, linear(), UPDATES[name], 8, n_episodes=30, seed=0, evaluate=50))
+    table = history.to_frame()
+    assert history.returns[-1] > history.returns[0] + 0.5
+    assert table["accepted"].all()
+    assert table["gap"].max() < 1e-6
+    np.testing.assert_array_equal(table["steps"], 600 * np.arange(1, 9))
+    np.testing.assert_array_equal(table["episodes"], 30 * np.arange(1, 9))
+    np.testing.assert_array_equal(history.returns[1:-1], table["old_return"][1:])
+    assert np.all(table["kl"] > 0)
+    if name in ("reps", "rwr", "awr"):
+        np.testing.assert_allclose(table["kl_predicted"], 0.3, atol=1e-7)
+        assert np.all(table["ess"] < 600)
+    assert "8 updates" in str(history)
+    assert len(history.plot().axes) >= 4
+    assert history.to_xarray()["return"].shape == (8,)
+
+
+def test_reps_from_samples_of_a_finite_mdp_takes_the_exact_step() -> None:
+    """Many samples, an empirical model and a table: the loop's step is the exact REPS step, in policy and return."""
+    mdp = envs.single_chain(gamma=0.9)
+    env = envs.TabularEnv(mdp, reset_probability=0.1)
+    update = REPSUpdate(
+        fit=TabularPolicy(n_states=5, n_actions=2),
+        features=OneHot(5),
+        gamma=0.9,
+        epsilon=0.5,
+        embedding=EmpiricalModel(),
+    )
+    (record,) = improve(env, TabularPolicy.from_probabilities(mdp.uniform_policy()), update, 1, n_steps=40_000, seed=0)
+    exact = solve(REPS(mdp, mdp.occupancy(mdp.uniform_policy()), 0.5))
+    np.testing.assert_allclose(record.policy.probabilities_, exact.policy, atol=0.03)
+    assert record.values["eta"] == pytest.approx(exact.eta, rel=0.05)
+    assert record.values["predicted"] == pytest.approx(
+        exact.objective - np.sum(exact.problem.reference * mdp.rewards), rel=0.05
+    )
+
+
+def test_enac_steps_along_its_regression() -> None:
+    """The step is the regression's natural gradient, as long as the ball allows."""
+    policy = linear()
+    batch = rollout(ENV, policy, n_episodes=40, seed=0)
+    solution = ENAC(gamma=ENV.gamma, epsilon=0.05)(policy, batch).solution
+    flags = batch.terminated, batch.truncated
+    w = enac(policy.score_function(batch.states, batch.actions), batch.rewards, *flags, ENV.gamma, 1e-6, True)
+    assert w @ solution.step == pytest.approx(np.linalg.norm(w) * np.linalg.norm(solution.step), rel=1e-9)
+    assert solution.certificate.ok(1e-8)
+    flat = ENAC()(policy, replace(batch, rewards=np.zeros(len(batch))))
+    assert not flat.accepted
+    assert flat.policy is policy
+
+
+class OneHot(FunctionTransformer):
+    """States 0 ... n - 1 as unit vectors."""
+
+    def __init__(self, n: int = 1) -> None:
+        super().__init__(lambda states: np.eye(n)[np.asarray(states, dtype=int).ravel()])
+        self.n = n
+
+
+def test_a_run_is_a_function_of_its_seed() -> None:
+    def run(seed, n_jobs=None):
+        return History(improve(ENV, linear(), UPDATES["rwr"], 2, n_episodes=300, seed=seed, evaluate=5, n_jobs=n_jobs))
+
+    one = run(1)
+    assert np.array_equal(one.returns, run(1).returns)
+    assert np.array_equal(one.returns, run(1, n_jobs=2).returns)
+    assert not np.array_equal(one.returns, run(2).returns)
+    assert np.array_equal(one.policy.params, run(np.random.SeedSequence(1)).policy.params)
+
+
+def test_the_latest_episodes_are_kept() -> None:
+    seen: list[int] = []
+
+    def update(policy, batch):
+        seen.append(batch.n_episodes)
+        return UPDATES["reps"](policy, batch)
+
+    records = list(improve(ENV, linear(), update, 4, n_episodes=10, first=30, keep=30, seed=0))
+    assert seen == [30, 30, 30, 30]
+    own = rollout(ENV, records[2].policy, n_episodes=10, seed=np.random.SeedSequence(0, spawn_key=(0, 4)))
+    np.testing.assert_array_equal(records[3].batch.rewards[-200:], own.rewards)  # the newest come last
+    np.testing.assert_array_equal(records[3].batch.rewards[:400], records[2].batch.rewards[200:])
+    seen.clear()
+    list(improve(ENV, linear(), update, 4, n_episodes=10, keep=25, seed=0))
+    assert seen == [10, 20, 25, 25]
+
+
+def test_importance_weights_make_old_samples_stand_for_the_new_policy() -> None:
+    """The mean reward of a new policy, estimated from another one's samples of the same states."""
+    bandit = ParameterSearch(lambda a, c, rng: -((a[:, 0] - 1.0) ** 2), n_params=1)
+    old, new = (linear_1d(mean, std) for mean, std in ((0.0, 1.0), (0.4, 0.7)))
+    pool = [
+        (old, rollout(bandit, old, n_episodes=40_000, seed=1)),
+        (new, rollout(bandit, new, n_episodes=10_000, seed=2)),
+    ]
+    weights = importance_weights(new, pool)
+    rewards = np.concatenate([batch.rewards for _, batch in pool])
+    assert weights.mean() == pytest.approx(1.0)
+    assert weights.max() <= 5.0 * weights.mean() * 1.05  # the new policy's own share is a fifth
+    assert weights @ rewards / weights.sum() == pytest.approx(-(0.6**2 + 0.7**2), abs=0.02)
+    with pytest.raises(TypeError, match="needs policies with log_prob, got NoneType"):
+        importance_weights(new, [(None, pool[0][1])])
+
+
+def linear_1d(mean: float, std: float) -> LinearGaussianPolicy:
+    policy = LinearGaussianPolicy().fit(np.zeros((4, 1)), np.arange(4.0)[:, None])
+    return policy.with_params(np.array([0.0, mean, np.log(std)]))
+
+
+def test_reuse_by_importance_runs_in_the_loop() -> None:
+    options = {"n_episodes": 10, "keep": 40, "seed": 0, "evaluate": 50}
+    by = {
+        reuse: History(improve(ENV, linear(), UPDATES["reps"], 8, reuse=reuse, **options))
+        for reuse in ("pool", "importance")
+    }
+    assert all(history.returns[-1] > history.returns[0] + 0.5 for history in by.values())
+    assert not np.array_equal(by["pool"].returns, by["importance"].returns)
+    with pytest.raises(TypeError, match="takes base_weights"):
+        improve(ENV, linear(), UPDATES["trpo"], 1, reuse="importance", n_episodes=1)
+
+
+def test_episodic_reps_with_contexts_finds_the_parameters_of_every_context() -> None:
+    """The best parameter is twice the context; without the context's features the weights prefer easy contexts."""
+    task = ParameterSearch(
+        lambda a, c, rng: -np.sum((a - 2 * c) ** 2, axis=1) - 5 * c[:, 0], 1, lambda n, rng: rng.uniform(0, 1, (n, 1))
+    )
+    start = linear_1d(0.0, 1.0)
+    update = EpisodicREPSUpdate(
+        fit=LinearGaussianPolicy(), contexts=PolynomialFeatures(2, include_bias=False), epsilon=0.7
+    )
+    history = History(improve(task, start, update, 15, n_episodes=100, seed=0, evaluate=1000))
+    mean = history.policy.predict(np.array([[0.1], [0.9]])).ravel()
+    np.testing.assert_allclose(mean, [0.2, 1.8], atol=0.05)
+    drift = {}
+    for contexts in (None, PolynomialFeatures(2, include_bias=False)):
+        problem = EpisodicREPSUpdate(fit=LinearGaussianPolicy(), contexts=contexts, epsilon=0.7)
+        (record,) = improve(task, start, problem, 1, n_episodes=300, seed=0)
+        drift[contexts is None] = abs(
+            record.update.solution.weights() @ record.batch.states[:, 0] - record.batch.states.mean()
+        )
+    assert drift[False] < 1e-9 < 0.05 < drift[True]
+
+
+def test_parameters_of_a_controller_are_an_episode_s_one_decision() -> None:
+    def gains(K, x):
+        return np.einsum("nij,nj->ni", K.reshape(-1, 3, 3), x)
+
+    task = ParameterSearch.of_controller(ENV, gains, 9, gamma=ENV.gamma)
+    K = np.random.default_rng(0).normal(size=9) * 0.1
+    batch = rollout(task, lambda state, rng: K, n_episodes=3, seed=0)
+    states, total = ENV.sample_starts(3, np.random.default_rng(0)), np.zeros(3)
+    for t in range(ENV.horizon):
+        moved = ENV.step_batch(states, gains(np.tile(K, (3, 1)), states), np.random.default_rng(0))
+        states, total = moved.next_states, total + ENV.gamma**t * moved.rewards
+    np.testing.assert_allclose(batch.rewards, total, rtol=1e-12)
+    single = ParameterSearch.of_controller("CartPole-v1", lambda p, x: (np.einsum("np,np->n", p, x) > 0).astype(int), 4)
+    good, bad = (
+        rollout(single, lambda s, rng, p=p: np.array(p), n_episodes=3, seed=0).rewards
+        for p in ([0.1, 0.5, 1, 1], [0, 0, -1, 0.0])
+    )
+    assert good.min() > 150 > 15 > bad.max()
+
+
+def test_stopping_and_callbacks() -> None:
+    seen = []
+    records = list(
+        improve(
+            ENV,
+            linear(1e-4),
+            UPDATES["rwr"],
+            30,
+            n_episodes=5,
+            seed=0,
+            evaluate=5,
+            callbacks=seen.append,
+            stop=NoImprovement(3, 1e-2),
+        )
+    )
+    assert len(records) < 30
+    assert records[-1].values["stopped"].startswith("no return above")
+    assert all(not record.values["stopped"] for record in records[:-1])
+    assert [record.index for record in seen] == list(range(1, len(records) + 1))
+    best_before = max([records[0].old_return, *(r.new_return for r in records[:-3])])
+    assert max(r.new_return for r in records[-3:]) <= best_before + 1e-2
+    long = improve(ENV, linear(), UPDATES["reps"], 10**9, n_episodes=2, seed=0, callbacks=[seen.append])
+    next(long)
+    long.close()
+
+
+def test_a_failed_update_leaves_the_policy_and_says_so() -> None:
+    """Two distant contexts cannot be matched by one: infeasible, and the loop goes on with what it has."""
+    update = REPSUpdate(fit=LinearGaussianPolicy(), features=PolynomialFeatures(3), gamma=ENV.gamma, epsilon=1e-9)
+    start = linear()
+    history = History(improve(ENV, start, update, 2, n_episodes=3, seed=0, evaluate=3))
+    assert history.policy is start
+    table = history.to_frame()
+    assert not table["accepted"].any()
+    assert (table["status"] == "infeasible").all()
+    assert table["message"].str.contains("epsilon").all()
+    assert history.returns[0] == history.returns[-1]
+
+
+def test_warm_start_takes_the_last_kernel() -> None:
+    prototype = GaussianProcessPolicy(max_iter=5)
+    update = REPSUpdate(fit=prototype, features=PolynomialFeatures(2), gamma=ENV.gamma, warm_start=True)
+    first, second = improve(ENV, None, update, 2, n_episodes=6, seed=0)
+    assert prototype.kernel is None
+    np.testing.assert_allclose(second.policy.kernel.theta, first.policy.kernel_.theta)
+    assert second.policy.noise == first.policy.noise_
+    assert second.policy.random_state == 0
+
+
+def test_memory_is_flat_over_a_long_run() -> None:
+    """Between the 10th and the 40th iteration nothing grows but the numbers of their rows."""
+    run = improve(ENV, linear(), UPDATES["rwr"], 40, n_episodes=20, keep=40, seed=0)
+    tracemalloc.start()
+    used = []
+    for index, record in enumerate(run, start=1):
+        del record
+        if index in (10, 40):
+            gc.collect()
+            used.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    assert used[1] - used[0] < 150_000  # bytes: thirty batches of twenty episodes would be 1.1 million
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"n_episodes": None}, ValueError, "one of n_episodes and n_steps"),
+        ({"n_steps": 5}, ValueError, "one of n_episodes and n_steps"),
+        ({"n_episodes": 0}, ValueError, "n_episodes must be >= 1"),
+        ({"first": 0}, ValueError, "first must be >= 1"),
+        ({"keep": 1.5}, TypeError, "keep must be an integer"),
+        ({"evaluate": 0}, ValueError, "evaluate must be >= 1"),
+        ({"reuse": "all"}, ValueError, "reuse must be one of"),
+        ({"update": 3}, TypeError, "update must be callable"),
+        ({"update": TRPO}, TypeError, "update must be callable"),
+        ({"policy": 3}, TypeError, "policy must have sample"),
+        ({"n_iterations": 0}, ValueError, "n_iterations must be >= 1"),
+    ],
+    ids=str,
+)
+def test_bad_input_is_named_at_the_call(arguments, error, message: str) -> None:
+    good = {"env": ENV, "policy": linear(), "update": UPDATES["reps"], "n_iterations": 1, "n_episodes": 1}
+    with pytest.raises(error, match=message):
+        improve(**(good | arguments))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"epsilon": -1.0}, ValueError, "epsilon must be >= 0"),
+        ({"fit": LinearGaussianPolicy}, TypeError, "fit must be a policy"),
+        ({"scale": "max"}, ValueError, "scale must be one of"),
+        ({"temperature": 0.0}, ValueError, "temperature must be > 0"),
+    ],
+    ids=str,
+)
+def test_bad_settings_of_an_update_are_named(arguments, error, message: str) -> None:
+    with pytest.raises(error, match=message):
+        RewardWeightedRegression(**({"fit": LinearGaussianPolicy()} | arguments))
+
+
+def test_episodic_update_wants_one_transition_an_episode() -> None:
+    with pytest.raises(ValueError, match="one transition an episode"):
+        EpisodicREPSUpdate(fit=LinearGaussianPolicy())(None, rollout(ENV, None, n_episodes=2, seed=0))

@@ -1,0 +1,100 @@
+"""The dual of many samples by way of a few: the same answer as Newton's, for fewer passes, and never a wrong one."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+from reps_opt import SampleREPS, Status, solve
+from reps_opt.solvers import Newton, QuasiNewton, quasi_newton
+from reps_opt.solvers.quasi_newton import rows_to_start
+
+NEWTON = Newton(tolerance=5e-11, slack_suspected=1e-2)
+
+
+def draw(n, d, seed=0):
+    rng = np.random.default_rng(seed)
+    psi = rng.normal(size=(n, d)) @ (np.eye(d) + rng.normal(size=(d, d)) / np.sqrt(d))
+    return psi[:, 0] + np.sin(psi[:, -1]) + rng.normal(size=n), psi
+
+
+@pytest.mark.parametrize("epsilon", [0.05, 0.5, 1.5])
+def test_the_default_for_many_rows_takes_fewer_passes_to_the_same_answer(epsilon):
+    r, psi = draw(30_000, 20)
+    kept = psi.copy()
+    ours, newton = solve(SampleREPS(r, psi, epsilon)), solve(SampleREPS(r, psi, epsilon), NEWTON)
+    assert (ours.stats["route"], ours.status) == ("QuasiNewton", Status.CERTIFIED)
+    assert abs(ours.kl - epsilon) <= 1e-10
+    assert ours.certificate.flow <= 1e-10
+    assert ours.objective == pytest.approx(newton.objective, abs=1e-11 * np.ptp(r))
+    assert ours.theta == pytest.approx(newton.theta, abs=1e-7)
+    assert ours.stats["passes"] < newton.stats["passes"]
+    assert ours.stats["gram_equivalents"] < 5
+    assert (psi == kept).all()
+
+
+def hard(kind, rng, n, d):
+    """Data of which a few rows say little."""
+    psi = rng.normal(size=(n, d))
+    r, base = psi[:, 0] + rng.normal(size=n), None
+    if kind == "heavy-tailed features":
+        psi = rng.standard_t(2, size=(n, d))
+    elif kind == "uneven base":
+        base = np.exp(2.5 * rng.normal(size=n))
+    elif kind == "heavy-tailed rewards":
+        r = rng.standard_cauchy(size=n)
+    elif kind == "rare features":
+        psi = (rng.random((n, d)) < 0.03) - 0.03
+    elif kind == "off centre":
+        psi = psi + 0.15
+    elif kind == "three good samples":
+        r = (np.arange(n) < 3) * 1.0
+    return r, psi, base
+
+
+KINDS = ["heavy-tailed features", "uneven base", "heavy-tailed rewards", "rare features", "off centre"]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "three good samples"])
+def test_what_a_few_rows_do_not_show_is_found_all_the_same(kind, monkeypatch):
+    monkeypatch.setattr(quasi_newton, "FEWEST_VALUES", 0)
+    monkeypatch.setattr(quasi_newton, "LARGEST_SHARE", 1.0)
+    started = 0
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        n, d = int(rng.integers(400, 2000)), int(rng.integers(1, 6))
+        r, psi, base = hard(kind, rng, n, d)
+        epsilon = float(np.exp(rng.uniform(np.log(0.02), np.log(3.0))))
+        started += rows_to_start(n, d, epsilon) is not None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # an effective sample size below two
+            ours = solve(SampleREPS(r, psi, epsilon, base), QuasiNewton())
+            newton = solve(SampleREPS(r, psi, epsilon, base), NEWTON)
+        assert ours.status == newton.status
+        if ours.status == Status.CERTIFIED:
+            assert ours.objective == pytest.approx(newton.objective, abs=1e-9 * np.ptp(r))
+    assert started >= 4
+
+
+def test_a_search_that_stalls_hands_over(monkeypatch):
+    monkeypatch.setattr(quasi_newton, "FEWEST_VALUES", 0)
+    r, psi = draw(3000, 4)
+    solution = solve(SampleREPS(r, psi, 0.5), QuasiNewton(max_iterations=2))
+    assert solution.status == Status.CERTIFIED
+    assert abs(solution.kl - 0.5) <= 1e-10
+
+
+def test_small_problems_ridges_and_penalties_go_to_newton():
+    assert rows_to_start(10_000, 10, 0.5) is None
+    assert rows_to_start(100_000, 100, 0.5) == 10_000
+    assert rows_to_start(100_000, 100, 4.0) is None  # e^4 samples for one effective one
+    assert rows_to_start(100_000, 100, 0.001) is None  # a few rows would be infeasible
+    assert rows_to_start(100_000, 100, None) is None
+    r, psi = draw(30_000, 20)
+    assert solve(SampleREPS(r, psi, 0.5, ridge=0.1)).stats["route"] == "Newton"
+    assert solve(SampleREPS(r, psi, temperature=1.0)).stats["route"] == "Newton"
+    assert solve(SampleREPS(r, psi, 0.5, ridge=0.1), QuasiNewton()).status == Status.CERTIFIED
+    with pytest.raises(ValueError, match="tolerance"):
+        QuasiNewton(tolerance=0.0)

@@ -1,0 +1,88 @@
+"""A verbose solver prints its way to the very answer that a silent one gives."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+import envs
+from reps_opt import REPS, ConditionalREPS, EpisodicREPS, ExactTRPO, FiniteHorizonREPS, SampleREPS, solve
+from reps_opt.problem import Problem
+from reps_opt.solvers import (
+    CvxpyDual,
+    CvxpyPrimal,
+    Newton,
+    PerStepNewton,
+    ScalarDual,
+    ScipyDual,
+    SoftBackup,
+    SoftBellman,
+    Statewise,
+)
+
+CHAIN = envs.single_chain()
+UNIFORM = CHAIN.uniform_policy()
+EPSILON = 0.2
+RNG = np.random.default_rng(0)
+
+
+def exact() -> Problem:
+    return REPS(CHAIN, CHAIN.occupancy(UNIFORM), EPSILON)
+
+
+CASES: dict[str, tuple[object, Callable[[], Problem], list[str]]] = {
+    "Newton": (Newton(), exact, ["dual", "eta", "divergence", "residual", "step"]),
+    "Newton on samples": (
+        Newton(),
+        lambda: SampleREPS(RNG.normal(size=50), RNG.normal(size=(50, 2)), EPSILON),
+        ["dual", "eta", "divergence", "residual", "step"],
+    ),
+    "ScipyDual": (ScipyDual(), exact, ["dual", "eta", "divergence", "residual"]),
+    "ScipyDual L-BFGS-B": (ScipyDual("L-BFGS-B"), exact, ["dual", "eta", "divergence", "residual"]),
+    "ScipyDual trust-constr": (ScipyDual("trust-constr"), exact, ["dual", "eta", "divergence", "residual"]),
+    "SoftBellman": (
+        SoftBellman(),
+        lambda: ConditionalREPS(CHAIN, UNIFORM, EPSILON),
+        ["eta", "divergence", "bellman_error"],
+    ),
+    "Statewise": (Statewise(), lambda: ExactTRPO(CHAIN, UNIFORM, EPSILON), ["eta", "divergence", "excess"]),
+    "ScalarDual": (ScalarDual(), lambda: EpisodicREPS(RNG.normal(size=50), None, EPSILON), ["eta", "divergence"]),
+    "SoftBackup": (
+        SoftBackup(),
+        lambda: FiniteHorizonREPS(CHAIN, UNIFORM, 4, EPSILON, ball="trajectory"),
+        ["eta", "divergence", "excess"],
+    ),
+    "PerStepNewton": (
+        PerStepNewton(),
+        lambda: FiniteHorizonREPS(CHAIN, UNIFORM, 4, EPSILON, ball="per_step"),
+        ["dual", "barrier", "decrement"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_verbose_prints_a_table_and_changes_nothing(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    route, make, columns = CASES[name]
+    problem = make()
+    silent = solve(problem, route)  # type: ignore[arg-type]
+    assert capsys.readouterr().out == ""
+    shown = solve(problem, dataclasses.replace(route, verbose=True))  # type: ignore[type-var,arg-type]
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header.split()[0] == "it"
+    assert set(columns) <= set(header.split())
+    assert all(len(row.split()) == len(header.split()) for row in rows)
+    assert shown.objective == silent.objective
+    if "divergence" in columns and route not in (ScipyDual("L-BFGS-B"),):
+        last = float(rows[-1].split()[header.split().index("divergence")])
+        assert last == pytest.approx(EPSILON, abs=1e-4)
+
+
+@pytest.mark.parametrize("route", [CvxpyPrimal(verbose=True), CvxpyDual("SCS", verbose=True)], ids=repr)
+def test_conic_solvers_print_for_themselves(route: CvxpyPrimal, capfd: pytest.CaptureFixture[str]) -> None:
+    solve(exact(), dataclasses.replace(route, verbose=False))
+    assert capfd.readouterr().out == ""
+    solve(exact(), route)
+    assert "iter" in capfd.readouterr().out

@@ -1,0 +1,123 @@
+"""The README's table "which algorithm is which program" says what the code poses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import envs
+import reps_opt
+from reps_opt import (
+    REPS,
+    ConditionalREPS,
+    EpisodicREPS,
+    ExactNaturalGradient,
+    ExactPolicyGradient,
+    ExactTRPO,
+    FiniteHorizonREPS,
+    LinearProgram,
+    ORePS,
+    SampleREPS,
+    TrustRegionStep,
+)
+from reps_opt.problem import Problem
+from reps_opt.program import Program
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+TABLE = README.split("## Which algorithm is which program")[1].split("Routes:")[0]
+HEADS = ("update", "x", "c", "A x = b", "divergence D", "class")
+
+CHAIN = envs.single_chain()
+UNIFORM = CHAIN.uniform_policy()
+Q = CHAIN.occupancy(UNIFORM)
+RNG = np.random.default_rng(0)
+RETURNS, FEATURES = RNG.normal(size=20), RNG.normal(size=(20, 2))
+TRAP = np.eye(5, 2)
+
+PROBLEMS: list[tuple[str, Callable[[], Problem]]] = [  # the class cell's text, and problems of that row
+    ("LinearProgram", lambda: LinearProgram(CHAIN)),
+    ("REPS", lambda: REPS(CHAIN, Q, 0.1)),
+    ("REPS", lambda: REPS(CHAIN, Q, 0.1, costs=[TRAP], budgets=[0.3])),
+    ("REPS(divergence=...)", lambda: REPS(CHAIN, Q, 0.1, divergence="chi2")),
+    ("REPS(divergence=...)", lambda: REPS(CHAIN, Q, 0.1, divergence=("alpha", 0.5))),
+    ("ConditionalREPS", lambda: ConditionalREPS(CHAIN, UNIFORM, 0.1)),
+    ("FiniteHorizonREPS", lambda: FiniteHorizonREPS(CHAIN, UNIFORM, 4)),
+    ("SampleREPS", lambda: SampleREPS(RETURNS, FEATURES)),
+    ("EpisodicREPS", lambda: EpisodicREPS(RETURNS)),
+    ("EpisodicREPS", lambda: EpisodicREPS(RETURNS, FEATURES)),
+    ("ExactTRPO", lambda: ExactTRPO(CHAIN, UNIFORM, 0.1)),
+    ("ExactTRPO", lambda: ExactTRPO(CHAIN, UNIFORM, 0.1, direction="new||old")),
+    ("ExactNaturalGradient", lambda: ExactNaturalGradient(CHAIN, UNIFORM, epsilon=0.1)),
+    ("ExactPolicyGradient", lambda: ExactPolicyGradient(CHAIN, UNIFORM, epsilon=0.1)),
+    ("TrustRegionStep", lambda: TrustRegionStep([1.0, 2.0], np.eye(2), 0.1)),
+    ("TrustRegionStep", lambda: TrustRegionStep([1.0, 2.0], np.eye(2), 0.1, [([1.0, 0.0], -0.1)])),
+]
+
+VARIABLES = {"occupancy": ("(s,a)", "π(a|s)"), "weights": ("weights w",), "step": ("parameter step s",)}
+"""How the table writes each variable of a program."""
+
+ROWS = {"flow": "flow", "features": "feature", "policy": "Σ_a x = d(s)", "budgets": "budgets", "costs": "cost rows"}
+"""How the table names each block of rows, in the update's name or the constraints."""
+
+DIVERGENCES = {
+    "NoBall": "none",
+    "KL": "KL",
+    "Alpha": "E_q f(p/q)",
+    "ConditionalKL": "log(π/π_q)",
+    "OldNewKL": "KL(π_q ‖ π)",
+    "NewOldKL": "KL(π ‖ π_q)",
+    "Quadratic": "½",
+}
+"""How the table writes each divergence, by class or base class."""
+
+
+def table() -> list[dict[str, str]]:
+    """The rows by column; escaped bars are put back."""
+    lines = [line.strip("| ") for line in TABLE.splitlines() if line.startswith("|")]
+    cells = [[cell.strip().replace("\0", "|") for cell in line.replace(r"\|", "\0").split("|")] for line in lines]
+    heads, _, *rows = cells
+    assert tuple(heads) == HEADS
+    return [dict(zip(HEADS, row, strict=True)) for row in rows]
+
+
+def row_of(name: str) -> dict[str, str]:
+    """The one row whose class cell holds this code."""
+    (found,) = [row for row in table() if f"`{name}`" in row["class"]]
+    return found
+
+
+@pytest.mark.parametrize(("name", "make"), PROBLEMS, ids=lambda value: value if isinstance(value, str) else "")
+def test_row_says_what_the_program_is(name: str, make: Callable[[], Problem]) -> None:
+    row, program = row_of(name), make().normalised[0]
+    assert isinstance(program, Program)
+    assert any(text in row["x"] for text in VARIABLES[program.variable]), program.variable
+    for block in (*program.equalities, *program.inequalities):
+        assert ROWS[block] in row["A x = b"] + row["update"], block
+    kinds = [kind.__name__ for kind in type(program.divergence).__mro__ if kind.__name__ in DIVERGENCES]
+    assert DIVERGENCES[kinds[0]] in row["divergence D"], kinds
+    masses = ("normalisation", "sum w = 1", "time-indexed flow", "d(s)")
+    assert program.divergence.simplex == any(text in row["A x = b"] for text in masses)
+
+
+def test_every_class_of_the_table_is_public_and_every_public_problem_is_in_the_table() -> None:
+    named = {name for row in table() for name in re.findall(r"`(\w+)", row["class"])}
+    public = {name for name in reps_opt.__all__ if isinstance(getattr(reps_opt, name), type)}
+    problems = {name for name in public if issubclass(getattr(reps_opt, name), Problem)}
+    assert problems | {ORePS.__name__} == named
+    assert {name.partition("(")[0] for name, _ in PROBLEMS} == problems
+
+
+def test_every_row_is_held_to_the_code() -> None:
+    tested = {name for name, _ in PROBLEMS} | {"ORePS"}
+    assert all(set(re.findall(r"`([^`]+)`", row["class"])) <= tested for row in table())
+
+
+def test_the_gradient_updates_that_the_table_names_exist() -> None:
+    (steps,) = [row for row in table() if "`TrustRegionStep`" in row["class"]]
+    words = {"vanilla gradient": "VanillaGradient", "NPG": "NaturalGradient", "TRPO": "TRPO", "CPO": "CPO"}
+    assert set(words) == set(steps["update"].split(", "))
+    assert set(words.values()) <= set(reps_opt.__all__)
