@@ -5,9 +5,8 @@ r"""Additive multilevel preconditioning: corrections that are constant on ever l
     D_l = \mathrm{diag}(R_l H R_l'),
 
 R_l summing over the aggregates of level l. A diagonal alone leaves conjugate gradient to carry news one state an
-iteration; here it crosses the graph in one. With the curvature of a discounted flow, the condition number then no longer
-grows as gamma goes to one. Aggregates are pairs of pairs of strongly coupled rows, so that they follow the graph
-whatever it is.
+iteration; here it crosses the graph in one, so that a gamma close to one costs hardly more iterations than another.
+Aggregates are pairs of pairs of strongly coupled rows, and follow the graph whatever it is.
 
 Shapes: m rows of H, symmetric and positive definite; m_l aggregates of level l.
 
@@ -112,9 +111,15 @@ class Aggregation:
         shape = (matrix.shape[0], self.size)
         return self._sums @ sp.csr_array((matrix.data, self.label[matrix.indices], matrix.indptr), shape=shape)
 
+    def holds(self, rows: BoolArray) -> BoolArray:
+        """Aggregates (k,) with one of the rows (m,) in them."""
+        held = np.zeros(self.size, dtype=bool)
+        held[self.label[rows]] = True
+        return held
+
     def restrict(self, residual: FloatArray) -> FloatArray:
         """``R r``."""
-        return np.bincount(self.label, weights=residual, minlength=self.size)
+        return np.bincount(self.label, weights=residual, minlength=self.size).astype(np.float64, copy=False)
 
 
 def _inverse(matrix: FloatArray) -> FloatArray:
@@ -139,11 +144,11 @@ class Multilevel:
         while matrix.shape[0] > COARSEST:
             pairs = Aggregation(match(matrix, alone))
             halved = pairs.coarse(matrix)
-            pairs_alone = None if alone is None else pairs.restrict(alone) > 0
+            pairs_alone = None if alone is None else pairs.holds(alone)
             level = Aggregation(match(halved, pairs_alone)[pairs.label])
             if level.size > STALLED * matrix.shape[0]:
                 break
-            alone = None if alone is None else level.restrict(alone) > 0
+            alone = None if alone is None else level.holds(alone)
             self.levels.append(level)
             matrix = level.coarse(matrix)
         self._diagonal: FloatArray | None = None
@@ -151,6 +156,8 @@ class Multilevel:
     def update(self, matrix: sp.csr_array, ridge: float) -> None:
         """Take in a new matrix, and what keeps its diagonal from zero; a small change leaves the levels as they are."""
         diagonal = matrix.diagonal() + ridge
+        if not self.levels:
+            return
         if self._diagonal is not None and np.mean(np.abs(diagonal / self._diagonal - 1.0)) < STALE:
             return
         self._diagonal = diagonal
@@ -158,7 +165,8 @@ class Multilevel:
         for level in self.levels:
             matrix = level.coarse(matrix)
             self._inverse.append(1.0 / (matrix.diagonal() + ridge))
-        self._coarsest = _inverse(matrix.toarray()) if matrix.shape[0] <= COARSEST else sp.diags_array(self._inverse[-1])
+        small = matrix.shape[0] <= COARSEST
+        self._coarsest = _inverse(matrix.toarray()) if small else sp.diags_array(self._inverse[-1])
 
     def correction(self, residual: FloatArray) -> FloatArray | float:
         """What the coarse levels add to ``D^-1 r`` (m,)."""
