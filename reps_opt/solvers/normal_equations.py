@@ -27,11 +27,12 @@ METHODS = ("auto", "dense", "sparse", "cg", "sampled")
 def normal_equations(program: Program, method: str = "auto") -> NormalEquations:
     """Choose how the systems of a program are solved.
 
-    ``dense`` Cholesky for few rows. Above that ``cg``, conjugate gradient, where the flow is discounted: scaled by the state masses the system's condition number is at most
-    ``((1 + sqrt(gamma)) / (1 - sqrt(gamma)))**2`` at every feasible point, however unequal the masses, because a
-    flow-consistent mu makes ``gamma P`` a contraction of factor ``sqrt(gamma)`` in the mu-weighted 2-norm. ``sparse``
-    LU otherwise: average reward needs it, and so do masses that fall off to nothing far from the start, where
-    conjugate gradient's norm no longer looks but the exponential of the Bellman error does.
+    ``dense`` Cholesky for few rows. Above that ``cg``, conjugate gradient, where the flow is discounted: scaled by the
+    state masses alone the system's condition number is at most ``((1 + sqrt(gamma)) / (1 - sqrt(gamma)))**2`` at every
+    feasible point, however unequal the masses, because a flow-consistent mu makes ``gamma P`` a contraction of factor
+    ``sqrt(gamma)`` in the mu-weighted 2-norm. ``sparse`` LU otherwise: average reward needs it, and so do masses that
+    fall off to nothing far from the start, where conjugate gradient's norm no longer looks but the exponential of the
+    Bellman error does.
 
     Where the rows are a feature matrix rather than sparse, ``sampled`` (:mod:`reps_opt.solvers.sampled_equations`),
     whatever else is asked for.
