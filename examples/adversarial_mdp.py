@@ -15,6 +15,7 @@ import numpy as np
 
 import envs
 from reps_opt import ORePS
+from reps_opt.progress import progress
 
 LAYERS = (1, 3, 3, 3)
 N_ACTIONS = 2
@@ -27,7 +28,7 @@ def regrets(feedback: str, n_episodes: int, n_seeds: int, adversary: str) -> tup
     """Regret of each seed, the bound, and the largest duality gap of any projection."""
     seeds = np.random.SeedSequence(n_episodes).spawn(n_seeds)
     runs = []
-    for seed in seeds:
+    for seed in progress(seeds, label=f"{feedback}, T = {n_episodes}"):
         mdp_seed, loss_seed, play_seed = seed.spawn(3)
         problem = envs.layered(LAYERS, N_ACTIONS, seed=mdp_seed)
         learner = ORePS(problem.mdp, problem.n_layers, n_episodes, feedback)

@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from reps_opt import EpisodicREPS, solve, top_half
+from reps_opt.progress import progress
 
 N_SAMPLES = 150
 N_ITERATIONS = 120
@@ -60,7 +61,8 @@ def main(n_samples=N_SAMPLES, n_iterations=N_ITERATIONS, n_seeds=N_SEEDS, plot=N
     results = {}
     for task, (objective, dimension) in TASKS.items():
         for method, weigh in METHODS.items():
-            runs = [search(objective, dimension, weigh, n_samples, n_iterations, seed) for seed in range(n_seeds)]
+            seeds = progress(range(n_seeds), label=f"{task}, {method}")
+            runs = [search(objective, dimension, weigh, n_samples, n_iterations, seed) for seed in seeds]
             results[task, method] = np.array(runs)
             last = results[task, method][:, -1]
             print(f"{task:<15} {method:<14} return: median {np.median(last):8.4g}, worst {last.min():8.4g}")

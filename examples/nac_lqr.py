@@ -13,6 +13,7 @@ from envs import LQR
 from policies import LinearGaussianPolicy
 from reps_opt import Factor, Identity, TrustRegionStep, solve
 from reps_opt.gradients import enac, gpomdp
+from reps_opt.progress import progress
 
 EPISODES_A_FIT = 25
 FITS_AN_EPOCH = 4
@@ -61,7 +62,7 @@ def main(n_seeds: int = 30, n_epochs: int = 30, plot: str | None = None) -> dict
     curves = {}
     for method in ("eNAC", "GPOMDP"):
         runs = np.zeros((n_seeds, n_epochs))
-        for seed in range(n_seeds):
+        for seed in progress(range(n_seeds), label=method):
             rng = np.random.default_rng(seed)
             policy = LinearGaussianPolicy(ridge=0.0).fit(rng.normal(size=(20, 3)), rng.normal(size=(20, 3)))
             policy = policy.with_params(np.r_[np.zeros(12), np.full(3, np.log(START_STD))])

@@ -6,10 +6,7 @@ python examples/trpo_cartpole.py --seeds 5 --plot cartpole.png
 from __future__ import annotations
 
 import argparse
-import time
-from types import SimpleNamespace
 
-import gymnasium
 import numpy as np
 from sklearn.kernel_approximation import RBFSampler
 from sklearn.linear_model import Ridge
@@ -17,11 +14,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from policies import NeuralCategoricalPolicy
-from reps_opt import TRPO
+from reps_opt import TRPO, Batch, improve
 
 BATCH = 1024
 EPSILON = 0.01  # nats
 GAMMA, TRACE = 0.99, 0.98
+LIMIT = 500  # steps of an episode
 TYPICAL = (1.0, 1.0, 0.1, 1.0)  # size of position, velocity, angle and its velocity, to scale the inputs by
 REPORTED = {10_000: 83, 25_000: 389, 50_000: 500}  # mature TRPO: steps, mean of the last 20 episodes
 
@@ -33,39 +31,27 @@ def start_policy(seed: int) -> NeuralCategoricalPolicy:
     return NeuralCategoricalPolicy(max_iter=1, random_state=seed).fit(states, np.arange(256) % 2)
 
 
-def collect(env, policy, state, n, rng):  # type: ignore[no-untyped-def]
-    """n transitions, continuing from ``state``; the returns of the episodes that ended, and the state reached."""
-    act, rows, returns = policy.compile(), [], []
-    for _ in range(n):
-        action = act(state, rng)
-        following, reward, terminated, truncated, info = env.step(int(action))
-        rows.append((state, action, reward, following, terminated, truncated))
-        state = following
-        if terminated or truncated:
-            returns.append(info["episode"]["r"])
-            state = env.reset()[0]
-    names = ("states", "actions", "rewards", "next_states", "terminated", "truncated")
-    return SimpleNamespace(**dict(zip(names, map(np.array, zip(*rows, strict=True)), strict=True))), returns, state
+def whole_returns(batch: Batch) -> list[float]:
+    """Returns of the episodes that ended by themselves, or at the environment's limit."""
+    length = np.bincount(batch.episode)
+    ended = np.bincount(batch.episode, weights=batch.terminated) > 0
+    return list(batch.returns[ended | (length == LIMIT)])
 
 
 def learn(seed: int, n_steps: int, verbose: bool = False) -> np.ndarray:
     """Steps and mean return of the last 20 episodes after each update (updates, 2)."""
-    env = gymnasium.wrappers.RecordEpisodeStatistics(gymnasium.make("CartPole-v1"))
-    state, rng, policy = env.reset(seed=seed)[0], np.random.default_rng(seed), start_policy(seed)
     values = make_pipeline(StandardScaler(), RBFSampler(gamma=0.1, n_components=200, random_state=0), Ridge(0.1))
     update = TRPO(epsilon=EPSILON, gamma=GAMMA, trace=TRACE, value_model=values, damping=1e-2, exact_fisher=True)
     returns, curve = [], []
-    while not curve or curve[-1][0] < n_steps:
-        batch, ended, state = collect(env, policy, state, BATCH, rng)
-        returns += ended
-        began = time.perf_counter()
-        result = update(policy, batch)
-        policy = result.policy
-        curve.append((len(curve) * BATCH + BATCH, np.mean(returns[-20:])))
+    n_updates = -(-n_steps // BATCH)
+    for record in improve(
+        "CartPole-v1", start_policy(seed), update, n_updates, n_steps=BATCH, seed=seed, progress=False
+    ):
+        returns += whole_returns(record.batch)
+        curve.append((record.values["steps"], np.mean(returns[-20:])))
         if verbose and len(curve) % 10 == 1:
-            print(f"{curve[-1][0]:6d} steps, return {curve[-1][1]:6.1f}, kl {result.kl:.4f}, ", end="")
-            print(f"eta {result.solution.eta:7.3f}, {result.trials} trials, {time.perf_counter() - began:.2f} s")
-    env.close()
+            print(f"{curve[-1][0]:6d} steps, return {curve[-1][1]:6.1f}, kl {record.values['kl']:.4f}, ", end="")
+            print(f"eta {record.values['eta']:7.3f}, {record.update.trials} trials, {record.values['seconds']:.2f} s")
     return np.array(curve)
 
 

@@ -19,11 +19,11 @@ import numpy as np
 
 from reps_opt.advantages import estimate_advantages
 from reps_opt.batch import Batch
-from reps_opt.gradients import returns_to_go
 from reps_opt.problems.episodes import EpisodicREPS
 from reps_opt.problems.sample_problem import SampleProblem
 from reps_opt.problems.sample_solution import SCALES, SampleSolution
 from reps_opt.problems.samples import SampleREPS
+from reps_opt.returns import returns_to_go
 from reps_opt.solving import solve
 from reps_opt.updates import PolicyUpdate
 from reps_opt.validation import FloatArray, as_scalar

@@ -1,4 +1,4 @@
-r"""Policy gradients from samples: advantages, likelihood-ratio gradients, Fisher metrics and natural gradients.
+r"""Policy gradients from samples: likelihood-ratio gradients, Fisher metrics, natural gradients and surrogates.
 
 Everything is a function of arrays, and of a policy known by the protocol :class:`ParametricPolicy` alone.
 
@@ -13,9 +13,10 @@ from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 import scipy.linalg
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from reps_opt.metrics import Factor
+from reps_opt.returns import Episodes, episodes
 from reps_opt.validation import FloatArray, as_float_array, as_scalar, check_nonnegative, check_shape
 
 BASELINES = ("optimal", "mean", "none")
@@ -48,132 +49,6 @@ class ParametricPolicy(Protocol):
     def kl_divergence(self, other: Any, states: Any) -> FloatArray:
         """KL(self || other) at each state (N,), in nats."""
         ...
-
-
-class Episodes(NamedTuple):
-    """Where episodes end (N,), the episode of each row (N,), and its time within it (N,)."""
-
-    ends: NDArray[np.bool_]
-    number: NDArray[np.int64]
-    time: NDArray[np.int64]
-
-    @property
-    def n_episodes(self) -> int:
-        """E."""
-        return int(self.number[-1]) + 1
-
-
-def episodes(terminated: ArrayLike, truncated: ArrayLike) -> Episodes:
-    """Split rows into episodes; the last row ends one whether it is flagged or not.
-
-    Examples
-    --------
-    >>> episodes([0, 1, 0, 0], [0, 0, 0, 1]).time
-    array([0, 1, 0, 1])
-    """
-    over = np.asarray(terminated, dtype=bool)
-    cut = np.asarray(truncated, dtype=bool)
-    if over.ndim != 1 or over.shape != cut.shape or over.size == 0:
-        raise ValueError(f"terminated and truncated must have one shape (N,), N >= 1, got {over.shape}, {cut.shape}")
-    ends = over | cut
-    ends[-1] = True
-    index = np.concatenate([[0], np.cumsum(ends[:-1])])
-    starts = np.concatenate([[0], np.flatnonzero(ends)[:-1] + 1])
-    return Episodes(ends, index, np.arange(over.size) - starts[index])
-
-
-def backward_sums(values: FloatArray, ends: NDArray[np.bool_], decay: float) -> FloatArray:
-    """``y_t = x_t + decay y_{t+1}`` within each episode (N,)."""
-    sums = np.empty_like(values)
-    carried = 0.0
-    for i in range(values.size - 1, -1, -1):
-        carried = values[i] + (0.0 if ends[i] else decay * carried)
-        sums[i] = carried
-    return sums
-
-
-def bootstrapped_rewards(
-    rewards: ArrayLike, terminated: ArrayLike, truncated: ArrayLike, next_values: ArrayLike, gamma: float
-) -> FloatArray:
-    """Rewards (N,) plus ``gamma V(s')`` where an episode is cut off without being over.
-
-    With them in place of the rewards, sums to the end of an episode stand for the whole future.
-
-    Examples
-    --------
-    >>> bootstrapped_rewards([1.0, 1.0, 1.0], [0, 1, 0], [0, 0, 1], [10.0, 10.0, 10.0], 0.5)
-    array([1., 1., 6.])
-    """
-    parts = episodes(terminated, truncated)
-    shape = parts.ends.shape
-    r, v = as_float_array(rewards, "rewards", shape), as_float_array(next_values, "next_values", shape)
-    cut = parts.ends & ~np.asarray(terminated, dtype=bool)
-    return r + as_scalar(gamma, "gamma", low=0.0, high=1.0) * np.where(cut, v, 0.0)
-
-
-def returns_to_go(
-    rewards: ArrayLike,
-    terminated: ArrayLike,
-    truncated: ArrayLike,
-    gamma: float,
-    next_values: ArrayLike | None = None,
-) -> FloatArray:
-    """Discounted rewards from each row to the end of its episode (N,): Monte Carlo estimates of Q(s, a).
-
-    Parameters
-    ----------
-    next_values
-        V(s') (N,), added where an episode is cut off; without it what comes after the cut counts as zero.
-    """
-    parts = episodes(terminated, truncated)
-    r = as_float_array(rewards, "rewards", parts.ends.shape)
-    if next_values is not None:
-        r = bootstrapped_rewards(r, terminated, truncated, next_values, gamma)
-    return backward_sums(r, parts.ends, as_scalar(gamma, "gamma", low=0.0, high=1.0))
-
-
-def generalised_advantages(
-    rewards: ArrayLike,
-    values: ArrayLike,
-    next_values: ArrayLike,
-    terminated: ArrayLike,
-    truncated: ArrayLike,
-    gamma: float,
-    trace: float = 0.95,
-) -> FloatArray:
-    r"""Generalised advantage estimates (N,).
-
-    .. math:: \hat A_t = \sum_{l\ge 0} (\gamma\lambda)^l \delta_{t+l}, \qquad
-              \delta_t = r_t + \gamma (1 - \text{terminated}_t) V(s_{t+1}) - V(s_t)
-
-    The sum stops at the end of the episode, and a truncated one still counts the value of its next state.
-
-    Parameters
-    ----------
-    values, next_values
-        V(s) and V(s') (N,); what is said of V(s') after termination is ignored.
-    trace
-        lambda in [0, 1]: 0 trusts the values, 1 the returns.
-
-    References
-    ----------
-    Schulman et al. (2016), *High-dimensional continuous control using generalized advantage estimation*, equation 16.
-
-    Examples
-    --------
-    >>> generalised_advantages([1.0, 1.0], [0.0, 0.0], [0.0, 4.0], [0, 0], [0, 1], gamma=0.5, trace=1.0)
-    array([2.5, 3. ])
-    >>> generalised_advantages([1.0, 1.0], [0.0, 0.0], [0.0, 4.0], [0, 1], [0, 0], gamma=0.5, trace=1.0)
-    array([1.5, 1. ])
-    """
-    parts = episodes(terminated, truncated)
-    shape = parts.ends.shape
-    r, v = as_float_array(rewards, "rewards", shape), as_float_array(values, "values", shape)
-    ahead = as_float_array(next_values, "next_values", shape)
-    discount = as_scalar(gamma, "gamma", low=0.0, high=1.0)
-    decay = discount * as_scalar(trace, "trace", low=0.0, high=1.0)
-    delta = r + discount * np.where(np.asarray(terminated, dtype=bool), 0.0, ahead) - v
-    return backward_sums(delta, parts.ends, decay)
 
 
 def reinforce(

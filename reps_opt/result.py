@@ -26,6 +26,17 @@ class Result:
     """Base class of results: a subclass says its ``title``, ``rows``, ``numbers`` and ``arrays`` once.
 
     Its figure is a function of :mod:`reps_opt.plotting`, registered there for the class.
+
+    Examples
+    --------
+    >>> from reps_opt import EpisodicREPS, solve
+    >>> solution = solve(EpisodicREPS([0.0, 1.0, 2.0], epsilon=0.1))
+    >>> table = solution.to_frame()
+    >>> list(table.columns), table["weights"].round(3).tolist()
+    (['weights', 'reward'], [0.17, 0.3, 0.53])
+    >>> data = solution.to_xarray()
+    >>> data.attrs["status"], round(data.attrs["kl"], 9)
+    ('certified', 0.1)
     """
 
     __slots__ = ()

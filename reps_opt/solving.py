@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 
 import numpy as np
 
@@ -17,7 +17,9 @@ BREAKDOWNS = (ArithmeticError, RuntimeError, LookupError, AssertionError, np.lin
 """How numerical libraries, and the assumptions made of them, give way on inputs beyond double precision."""
 
 
-def solve(problem: Problem, solver: Solver | None = None, start: Solution | None = None) -> Solution:
+def solve(
+    problem: Problem, solver: Solver | None = None, start: Solution | None = None, verbose: bool = False
+) -> Solution:
     """Solve a problem by any route, and certify the answer from the problem's data.
 
     Parameters
@@ -30,6 +32,8 @@ def solve(problem: Problem, solver: Solver | None = None, start: Solution | None
     start
         Solution of a nearby problem on the same MDP, to start from: another radius on a path, the last of repeated
         updates. It changes the cost, not the answer; used by ``Newton`` and ``ScipyDual`` on occupancy problems.
+    verbose
+        Print the route's iterations, the default route's too; a closed form has none.
 
     Returns
     -------
@@ -59,6 +63,8 @@ def solve(problem: Problem, solver: Solver | None = None, start: Solution | None
     if problem.routes is not None and not isinstance(route, problem.routes):
         known = ", ".join(kind.__name__ for kind in problem.routes)
         raise TypeError(f"solver must be {known} for {problem!r}, whose dual is its own; got {type(route).__name__}")
+    if verbose and is_dataclass(route) and "verbose" in {setting.name for setting in fields(route)}:
+        route = replace(route, verbose=True)
     if problem.infeasible:
         solution = problem.infeasible_solution()
     else:

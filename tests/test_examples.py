@@ -80,3 +80,26 @@ def test_trpo_cartpole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "mature TRPO" in printed
     assert "kl 0.0" in printed
     assert (tmp_path / "pole.png").stat().st_size > 10_000
+
+
+def test_trpo_pendulum(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
+    curves = example("trpo_pendulum")(n_seeds=1, n_steps=10_000, plot=str(tmp_path / "pendulum.png"))
+    assert curves[0, -1, 1] > -1213  # mature TRPO at as many steps
+    assert curves[0, -1, 1] > curves[0, 0, 1] + 100
+    assert "mature TRPO" in capsys.readouterr().out
+    assert (tmp_path / "pendulum.png").stat().st_size > 10_000
+
+
+def test_bounds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shares = example("bounds")(n_seeds=2, n_updates=3, plot=str(tmp_path / "bounds.png"))
+    for (name, epsilon, label), share in shares.items():
+        assert share.shape == (2, 4)
+        np.testing.assert_allclose(share[:, 0], 0.0, atol=1e-12)
+        assert np.all(share <= 1 + 1e-9)
+        if name == "garnet":  # rewards everywhere: both learn
+            assert share[:, -1].min() > 0.4, (epsilon, label)
+    joint = shares["single chain", 0.5, "joint bound (REPS)"]
+    assert joint[:, 1].min() > 0.1
+    assert "predicted" in capsys.readouterr().out
+    assert (tmp_path / "bounds.png").stat().st_size > 10_000

@@ -10,11 +10,14 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import gymnasium
 import numpy as np
 
 import envs
+from policies import GaussianProcessPolicy
+from reps_opt import rollout
 from tests.benchmarks.comparison import Row, show, versions
 
 BATCHES = (10, 100, 1000, 10_000)
@@ -73,6 +76,17 @@ def disagreement(env: envs.BatchedEnv, n: int) -> float:
     return float(np.abs(together - np.array(alone)).max())
 
 
+def rolled(env: envs.BatchedEnv | str, policy: Any, n_episodes: int) -> Callable[[], int]:
+    """A whole roll-out: policy, steps, and the batch that comes of them."""
+    return lambda: len(rollout(env, policy, n_episodes=n_episodes, seed=0))
+
+
+def fitted(env: envs.BatchedEnv | str, n_episodes: int) -> GaussianProcessPolicy:
+    """A Gaussian process policy of some thousand samples of the environment."""
+    batch = rollout(env, n_episodes=n_episodes, seed=1)
+    return GaussianProcessPolicy(max_iter=2, random_state=0).fit(batch.states, batch.actions)
+
+
 def measure(seconds: float = SECONDS, repeats: int = REPEATS, batches: Sequence[int] = BATCHES) -> Iterator[Row]:
     """A row an environment and batch; the cost is that of one step of one state."""
     envs.register()
@@ -91,6 +105,25 @@ def measure(seconds: float = SECONDS, repeats: int = REPEATS, batches: Sequence[
         for n in batches:
             off = disagreement(env, min(n, 1000))
             yield row(kind, n, batched(env, n), f"differs from single steps by {off:g}", off == 0)
+    yield from rollouts(row, max(batches))
+
+
+def rollouts(row: Callable[..., Row], largest: int) -> Iterator[Row]:
+    """Rows of whole roll-outs, by a policy's own code: batched where states come in batches, compiled where singly."""
+    swing, n = envs.SwingUp(), min(largest, 1000)
+    for name, policy in (("uniform actions", None), ("GP policy", fitted(swing, 40))):
+        off = replayed(swing, policy, n)
+        advance = rolled(swing, policy, n)
+        yield row(f"roll-outs of SwingUp, {name}", n, advance, f"differs from a replay by {off:g}", off == 0)
+    compiled = fitted("Pendulum-v1", 10)
+    yield row("roll-outs of Pendulum-v1, compiled GP policy", 1, rolled("Pendulum-v1", compiled, 2), "its own dynamics")
+
+
+def replayed(env: envs.BatchedEnv, policy: Any, n_episodes: int) -> float:
+    """Largest difference between recorded next states and those of the recorded states and actions stepped again."""
+    batch = rollout(env, policy, n_episodes=n_episodes, seed=0)
+    again = env.step_batch(batch.states, batch.actions, np.random.default_rng(0))
+    return float(np.abs(again.next_states - batch.next_states).max())
 
 
 def rows(quick: bool = False) -> Iterator[Row]:

@@ -17,6 +17,7 @@ PARTS = {
     "disk": "out_of_core",
     "steps": "steps",
     "gp": "gp_policies",
+    "swing-up": "swing_up",
     "envs": "env_steps",
     "import": "imports",
 }

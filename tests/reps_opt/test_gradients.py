@@ -13,19 +13,16 @@ from reps_opt.exact_gradients import (
     softmax_scores,
 )
 from reps_opt.gradients import (
-    bootstrapped_rewards,
     enac,
-    episodes,
     fisher,
-    generalised_advantages,
     gpomdp,
     mean_kl,
     natural_actor_critic,
     reinforce,
-    returns_to_go,
     surrogate,
     surrogate_gradient,
 )
+from reps_opt.returns import bootstrapped_rewards, episodes, generalised_advantages, returns_to_go
 from tests.reps_opt.step_fakes import LinearGaussian, SoftmaxTable, coin_mdp, every_trajectory, sample_episodes
 
 

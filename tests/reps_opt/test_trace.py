@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 
 import envs
-from reps_opt import REPS, ConditionalREPS, EpisodicREPS, ExactTRPO, FiniteHorizonREPS, SampleREPS, solve
+from reps_opt import (
+    REPS,
+    ConditionalREPS,
+    EpisodicREPS,
+    ExactTRPO,
+    FiniteHorizonREPS,
+    SampleREPS,
+    TrustRegionStep,
+    solve,
+)
 from reps_opt.problem import Problem
 from reps_opt.solvers import (
     CvxpyDual,
@@ -75,9 +84,18 @@ def test_verbose_prints_a_table_and_changes_nothing(name: str, capsys: pytest.Ca
     assert set(columns) <= set(header.split())
     assert all(len(row.split()) == len(header.split()) for row in rows)
     assert shown.objective == silent.objective
+    solve(problem, route, verbose=True)  # type: ignore[arg-type]
+    assert capsys.readouterr().out.splitlines() == [header, *rows]
     if "divergence" in columns and route not in (ScipyDual("L-BFGS-B"),):
         last = float(rows[-1].split()[header.split().index("divergence")])
         assert last == pytest.approx(EPSILON, abs=1e-4)
+
+
+def test_the_default_route_is_shown_and_a_closed_form_has_nothing_to_show(capsys: pytest.CaptureFixture[str]) -> None:
+    solve(exact(), verbose=True)
+    assert capsys.readouterr().out.split()[:3] == ["it", "dual", "eta"]
+    solve(TrustRegionStep([1.0, 2.0], np.eye(2), EPSILON), verbose=True)
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("route", [CvxpyPrimal(verbose=True), CvxpyDual("SCS", verbose=True)], ids=repr)
