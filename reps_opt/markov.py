@@ -62,6 +62,12 @@ def discounted_solve(
     return spla.splu(matrix.tocsc()).solve(rhs)
 
 
+def rough_discounted_solve(chain: sp.csr_array, gamma: float, rhs: FloatArray, rtol: float) -> FloatArray:
+    """Solve ``(I - gamma P) x = rhs`` to a relative residual of no more than a few digits (2-norm)."""
+    system = spla.LinearOperator(chain.shape, matvec=lambda x: x - gamma * (chain @ x), dtype=np.float64)
+    return spla.bicgstab(system, rhs, rtol=rtol, maxiter=500)[0]
+
+
 def _refined_bicgstab(matrix: sp.csr_array, rhs: FloatArray, x: FloatArray, rtol: float) -> FloatArray | None:
     target = rtol * np.abs(rhs).sum()
     best = np.inf
