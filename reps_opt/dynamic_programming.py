@@ -20,7 +20,7 @@ EVALUATION_RTOL = 0.05
 """Relative residual to which a greedy policy is evaluated before the next improvement."""
 
 NEAR_OPTIMUM = 1e-7
-"""Range of the Bellman error, rewards in [0, 1], at which a policy that no longer changes is left to exact evaluation."""
+"""Range of the Bellman error, rewards in [0, 1], at which a policy that changes no more is left to exact evaluation."""
 
 MAX_INEXACT = 10_000
 """Improvements before exact policy iteration takes over: news of a distant reward travels one state in each."""
