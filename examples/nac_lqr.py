@@ -11,8 +11,8 @@ import numpy as np
 
 from envs import LQR
 from policies import LinearGaussianPolicy
-from reps_opt import Factor, Identity, TrustRegionStep, solve
-from reps_opt.gradients import enac, gpomdp
+from reps_opt import ENAC, Identity, TrustRegionStep, rollout, solve
+from reps_opt.gradients import gpomdp
 from reps_opt.progress import progress
 
 EPISODES_A_FIT = 25
@@ -22,28 +22,14 @@ LENGTH = 0.05  # Euclidean length of the plain gradient's step
 START_STD = 0.3
 
 
-def roll_out(env, policy, n_episodes, rng):  # type: ignore[no-untyped-def]
-    """States and actions (E*H, 3), rewards and flags of the last step (E*H,), episode after episode."""
-    states, actions, rewards = [env.sample_starts(n_episodes, rng)], [], []
-    for _ in range(env.horizon):
-        actions.append(policy.sample(states[-1], rng))
-        moved = env.step_batch(states[-1], actions[-1], rng)
-        rewards.append(moved.rewards)
-        states.append(moved.next_states)
-    last = np.tile(np.arange(env.horizon) == env.horizon - 1, n_episodes)
-    rows = [np.stack(part, axis=1) for part in (states[:-1], actions, rewards)]
-    return rows[0].reshape(-1, 3), rows[1].reshape(-1, 3), rows[2].ravel(), last
-
-
-def step(policy, method, env, rng):  # type: ignore[no-untyped-def]
+def step(policy, method, env, seed):  # type: ignore[no-untyped-def]
     """One fit and one step; natural steps are measured by the Fisher metric, plain ones by the identity."""
-    states, actions, rewards, last = roll_out(env, policy, EPISODES_A_FIT, rng)
-    data = policy.score_function(states, actions), rewards, np.zeros_like(last), last, env.gamma
-    if method == "eNAC":
-        natural = enac(*data, ridge=1e-6, discounted_scores=True)  # F^-1 g by regression: no F is formed
-        length = Factor(policy.fisher_factor(states)).half_square(natural)
-        return policy.with_params(policy.params + np.sqrt(EPSILON / length) * natural)
-    solution = solve(TrustRegionStep(gpomdp(*data), Identity(), 0.5 * LENGTH**2))
+    batch = rollout(env, policy, n_episodes=EPISODES_A_FIT, seed=seed)
+    if method == "eNAC":  # F^-1 g by regression: no F is inverted
+        return ENAC(gamma=env.gamma, epsilon=EPSILON)(policy, batch).policy
+    scores = policy.score_function(batch.states, batch.actions)
+    gradient = gpomdp(scores, batch.rewards, batch.terminated, batch.truncated, env.gamma)
+    solution = solve(TrustRegionStep(gradient, Identity(), 0.5 * LENGTH**2))
     return policy.with_params(policy.params + solution.step)
 
 
@@ -67,8 +53,8 @@ def main(n_seeds: int = 30, n_epochs: int = 30, plot: str | None = None) -> dict
             policy = LinearGaussianPolicy(ridge=0.0).fit(rng.normal(size=(20, 3)), rng.normal(size=(20, 3)))
             policy = policy.with_params(np.r_[np.zeros(12), np.full(3, np.log(START_STD))])
             for epoch in range(n_epochs):
-                for _ in range(FITS_AN_EPOCH):
-                    policy = step(policy, method, env, rng)
+                for fit in range(FITS_AN_EPOCH):
+                    policy = step(policy, method, env, np.random.SeedSequence((seed, epoch, fit)))
                 runs[seed, epoch] = evaluate(env, policy)
         curves[method] = runs
     print(f"return of the mean action, {n_seeds} seeds, {EPISODES_A_FIT * FITS_AN_EPOCH} episodes an epoch; ", end="")

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -187,7 +187,7 @@ class Program:
         """All rows (m, n): equalities, then inequalities; a single block stays what it is, dense rows included."""
         blocks = [*self.equalities.values(), *self.inequalities.values()]
         if not blocks:
-            return sp.csr_array((0, self.n))
+            return _no_rows(self.n)[0]
         if len(blocks) == 1 and not sp.issparse(blocks[0].matrix):
             return blocks[0].matrix
         matrices = [block.in_memory for block in blocks]
@@ -197,6 +197,8 @@ class Program:
     @cached_property
     def transpose(self) -> Any:
         """``matrix.T`` (n, m), in row order."""
+        if not self.rhs.size:
+            return _no_rows(self.n)[1]
         return self.matrix.T.tocsr() if sp.issparse(self.matrix) else self.matrix.T
 
     @cached_property
@@ -261,7 +263,7 @@ class Program:
 
     def residual(self, x: FloatArray) -> FloatArray:
         """``(b, d) - (A, C) x`` (m,)."""
-        return self.rhs - self.matrix @ x
+        return self.rhs - self.matrix @ x if self.rhs.size else np.zeros(0)
 
     def violation(self, x: FloatArray) -> float:
         """1-norm of what x misses in the rows: of the residual of equalities, of the excess over inequalities."""
@@ -280,19 +282,23 @@ class Program:
         return value if self.temperature is None else value - self.temperature * self.divergence.value(x)
 
     def dual(self, eta: float, multipliers: FloatArray) -> DualPoint:
-        """Dual function and derivatives at ``eta > 0``; over dense rows in one pass, remembered until the next."""
-        if not isinstance(self.matrix, Transposed) or not isinstance(self.divergence, KL):
-            slack = self.slack(multipliers)
-            conjugate = self.divergence.conjugate(slack / eta)
-            return self._dual_point(eta, multipliers, slack, conjugate, self.residual(conjugate.point))
+        """Dual function and derivatives at ``eta > 0``; remembered until the next, for whoever certifies the answer."""
         last: DualPoint | None = self.__dict__.get("_last")
-        if last is not None and last.eta == eta and np.array_equal(last.multipliers, multipliers):
-            return last
-        tilted = self.transpose.tilt(multipliers, self.objective, self.divergence.log_reference, eta)
-        conjugate = Conjugate(tilted.normaliser, tilted.point, tilted.point, tilted.normaliser)
-        point = self._dual_point(eta, multipliers.copy(), tilted.slack, conjugate, self.rhs - tilted.total)
-        self.__dict__["_last"] = replace(point, coupling=tilted.coupling)
-        return self.__dict__["_last"]
+        if last is None or last.eta != eta or not np.array_equal(last.multipliers, multipliers):
+            last = self._evaluate(eta, multipliers.copy())
+            self.__dict__["_last"] = last
+        return last
+
+    def _evaluate(self, eta: float, multipliers: FloatArray) -> DualPoint:
+        """The dual at one point; over dense rows in one pass."""
+        if isinstance(self.matrix, Transposed) and isinstance(self.divergence, KL):
+            tilted = self.transpose.tilt(multipliers, self.objective, self.divergence.log_reference, eta)
+            conjugate = Conjugate(tilted.normaliser, tilted.point, tilted.point, tilted.normaliser)
+            point = self._dual_point(eta, multipliers, tilted.slack, conjugate, self.rhs - tilted.total)
+            return replace(point, coupling=tilted.coupling)
+        slack = self.slack(multipliers)
+        conjugate = self.divergence.conjugate(slack / eta)
+        return self._dual_point(eta, multipliers, slack, conjugate, self.residual(conjugate.point))
 
     def _dual_point(
         self, eta: float, multipliers: FloatArray, slack: FloatArray, conjugate: Conjugate, residual: FloatArray
@@ -321,6 +327,12 @@ class Program:
             return -math.inf
         penalty = 0.0 if self.temperature is None else eta * self.divergence.largest
         return float(self.objective.min()) - penalty
+
+
+@lru_cache(maxsize=8)
+def _no_rows(n: int) -> tuple[sp.csr_array, sp.csr_array]:
+    """Empty rows (0, n) and their transpose, kept: making them takes longer than a small dual without rows."""
+    return sp.csr_array((0, n)), sp.csr_array((n, 0))
 
 
 def _scaled_limit(limit: LinearLimit, factor: float) -> LinearLimit:

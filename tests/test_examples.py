@@ -103,3 +103,12 @@ def test_bounds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert joint[:, 1].min() > 0.1
     assert "predicted" in capsys.readouterr().out
     assert (tmp_path / "bounds.png").stat().st_size > 10_000
+
+
+def test_safe_grid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    curves = example("safe_grid")(n_seeds=1, n_updates=30, plot=str(tmp_path / "safe.png"))
+    assert curves["TRPO"][0, -1, 1] > 1.5  # of what the short way costs
+    assert curves["CPO"][0, -10:, 1].mean() < 0.6  # the budget is 0.5
+    assert curves["CPO"][0, -1, 0] > 0.55  # the optimum within the budget is 0.6572
+    assert "0.6572" in capsys.readouterr().out
+    assert (tmp_path / "safe.png").stat().st_size > 10_000

@@ -122,7 +122,7 @@ def _without_point(problem: OccupancyProblem, status: Status, message: str, stat
         objective=nan,
         dual_objective=nan,
         duals={"flow": value, "normalisation": nan, "kl": nan, **prices},
-        certificate=Certificate(nan, nan, nan, nan, epsilon, nan, nan),
+        certificate=Certificate.unknown(epsilon),
         epsilon_min=problem.epsilon_min,
         violation=problem.violation,
         message=message,

@@ -2,8 +2,10 @@
 
 Run ``python tests/benchmarks/gp_policies.py [--peers]``; with ``--peers`` it takes about three minutes. Each case runs
 in a process of its own, on one thread, so that its peak memory is its own: the rise of the resident set above what it
-was with data and libraries loaded. With weights of one all solve the same problem, so that their KL can be compared;
-with others, gpytorch's exact GP has them the only way it can, as noise sigma^2 / w.
+was with data and libraries loaded. All solve the same problem, so that their KL can be compared: gpytorch's exact GP
+has weights as noise sigma^2 / w, with the normaliser of a likelihood to the power w put back into its evidence (without
+it the noise collapses). Adam runs until its KL is within .002 nats of ours: 80 steps at rate .3 with weights of one.
+That is no fault of the budget: it creeps, to .0015 above ours after 200; at rate .1 it is .005 above after 100.
 """
 
 # ruff: noqa: E402 - threads are pinned before NumPy loads
@@ -39,7 +41,7 @@ from tests.benchmarks.comparison import (
 )
 
 STATE_DIM, NOISE_STD, LOG_WEIGHT_STD = 4, 0.3, 0.8
-ADAM_STEPS, SVGP_EPOCHS, SVGP_BATCH, SVGP_INDUCING = 100, 100, 512, 128
+ADAM_STEPS, ADAM_RATE, SVGP_EPOCHS, SVGP_BATCH, SVGP_INDUCING = 80, 0.3, 100, 512, 128
 N_TEST, N_ACTIONS, N_PEER_ACTIONS = 2000, 2000, 50
 
 
@@ -89,7 +91,7 @@ def scikit_learn(states: np.ndarray, actions: np.ndarray, weights: np.ndarray) -
 
 
 def gpytorch_exact(states: np.ndarray, actions: np.ndarray, weights: np.ndarray) -> Any:
-    """Exact GP, noise sigma^2 / w with sigma^2 learned, Adam."""
+    """Exact GP on the weighted evidence, Adam."""
     torch, gpytorch = torch_and_gpytorch()
     X, y, w = (torch.as_tensor(part) for part in (states, actions - actions.mean(), weights))
 
@@ -107,10 +109,10 @@ def gpytorch_exact(states: np.ndarray, actions: np.ndarray, weights: np.ndarray)
 
     model = Model().double()
     objective = gpytorch.mlls.ExactMarginalLogLikelihood(model.likelihood, model)
-    optimiser = torch.optim.Adam(model.parameters(), lr=0.1)
+    optimiser = torch.optim.Adam(model.parameters(), lr=ADAM_RATE)
     for _ in range(ADAM_STEPS):
         optimiser.zero_grad()
-        loss = -objective(model(X), y)
+        loss = -objective(model(X), y) - ((1 - w) / 2).mean() * model.log_noise
         loss.backward()
         optimiser.step()
     model.eval()
@@ -221,7 +223,7 @@ PEERS: dict[tuple[int, bool], list[Peer]] = {  # by N and whether weighted
         Peer("scikit-learn, exact", "sklearn", scikit_learn, 10.0),
         Peer("gpytorch, exact, Adam", "gpytorch", gpytorch_exact, 50.0),
     ],
-    (2000, True): [Peer("gpytorch, exact, noise / w, Adam", "gpytorch", gpytorch_exact, 50.0)],
+    (2000, True): [Peer("gpytorch, exact, weighted evidence, Adam", "gpytorch", gpytorch_exact, 50.0)],
     (20000, True): [Peer("gpytorch, SVGP, weighted likelihood", "gpytorch", gpytorch_sparse, math.nan)],
 }
 METHODS = {2000: ("auto", "exact", "features"), 20000: ("auto", "features")}

@@ -35,6 +35,34 @@ def test_the_default_for_many_rows_takes_fewer_passes_to_the_same_answer(epsilon
     assert (psi == kept).all()
 
 
+@pytest.mark.parametrize("scale", [1e-8, 1e8])
+def test_many_rows_with_rewards_of_any_scale(scale):
+    r, psi = draw(30_000, 20)
+    one, other = solve(SampleREPS(r, psi)), solve(SampleREPS(scale * r, psi))
+    assert (other.stats["route"], other.status) == ("QuasiNewton", Status.CERTIFIED)
+    assert other.eta == pytest.approx(scale * one.eta, rel=1e-9)
+    assert other.theta == pytest.approx(scale * one.theta, rel=1e-7, abs=scale * 1e-9)
+
+
+def test_many_rows_with_shifted_rewards_scaled_and_dependent_columns():
+    r, psi = draw(30_000, 20)
+    one = solve(SampleREPS(r, psi))
+    columns = 10.0 ** np.random.default_rng(1).uniform(-3, 3, 20)
+    cases = {
+        "shifted": SampleREPS(r + 1e6, psi),
+        "scaled": SampleREPS(r, psi * columns),
+        "dependent": SampleREPS(r, np.column_stack([psi, psi[:, 0] - psi[:, 1], np.zeros(r.size)])),
+    }
+    for name, problem in cases.items():
+        other = solve(problem)
+        assert other.status == Status.CERTIFIED, name
+        assert other.eta == pytest.approx(one.eta, rel=1e-7), name
+        assert other.weights() == pytest.approx(one.weights(), abs=1e-10), name
+    assert solve(cases["dependent"]).rank == 20
+    off = solve(SampleREPS(r, psi + 0.5, 0.05))
+    assert (off.status, off.epsilon_min > 0.05) == (Status.INFEASIBLE, True)
+
+
 def hard(kind, rng, n, d):
     """Data of which a few rows say little."""
     psi = rng.normal(size=(n, d))
