@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Self
 
 GAP_TOLERANCE = 1e-6
 FLOW_TOLERANCE = 1e-8
@@ -44,6 +45,11 @@ class Certificate:
     epsilon: float
     upper: float
     lower: float
+
+    @classmethod
+    def unknown(cls, epsilon: float) -> Self:
+        """What there is to say without a point: the radius, and nothing else. It is never ok."""
+        return cls(math.nan, math.nan, math.nan, math.nan, epsilon, math.nan, math.nan)
 
     def ok(self, tol: float = GAP_TOLERANCE) -> bool:
         r"""Whether \|gap\| is at most ``tol`` and the point feasible: flow 1e-8, mass 1e-9, divergence 1e-7."""

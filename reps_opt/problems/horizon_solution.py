@@ -149,7 +149,7 @@ def _failed(problem: FiniteHorizonREPS, answer: Answer) -> FiniteHorizonSolution
         objective=nan,
         dual_objective=nan,
         duals={"flow": value, "kl": nan},
-        certificate=Certificate(nan, nan, nan, nan, float(problem.epsilon_array.min()), nan, nan),
+        certificate=Certificate.unknown(float(problem.epsilon_array.min())),
         message=answer.message,
         stats=dict(answer.stats),
     )

@@ -68,7 +68,7 @@ def read_failed(problem: ExactTRPO, answer: Answer) -> PolicySolution:
         objective=nan,
         dual_objective=nan,
         duals={"policy": nothing[:, 0], "kl": nan},
-        certificate=Certificate(nan, nan, nan, nan, epsilon, nan, nan),
+        certificate=Certificate.unknown(epsilon),
         message=answer.message,
         stats=dict(answer.stats),
     )

@@ -33,6 +33,10 @@ SLACK_MARGIN = 1e-9
 """How far inside the ball a point must be for eta to be read as zero."""
 
 
+SAME_POLICY = 1e-12
+"""Largest difference of two policies that counts as rounding."""
+
+
 class Bound(NamedTuple):
     """A dual bound and where it was taken."""
 
@@ -118,7 +122,7 @@ def _without_point(problem: OccupancyProblem, status: Status, message: str, stat
         objective=nan,
         dual_objective=nan,
         duals={"flow": value, "normalisation": nan, "kl": nan, **prices},
-        certificate=Certificate(nan, nan, nan, nan, epsilon, nan, nan),
+        certificate=Certificate.unknown(epsilon),
         epsilon_min=problem.epsilon_min,
         violation=problem.violation,
         message=message,
@@ -135,7 +139,7 @@ def _policies(problem: OccupancyProblem, program: Program, answer: Answer) -> It
         scaled = program.slack(answer.multipliers) / answer.eta
         policy = program.divergence.within(scaled, reduction.pair_state, reduction.states.size)
         yield policy
-        if own is None or conditional is None:
+        if own is None or conditional is None or np.abs(policy - conditional).max() <= SAME_POLICY:
             return
     assert conditional is not None
     yield conditional

@@ -164,7 +164,7 @@ def _without_duals(
         objective=nan,
         dual_objective=nan,
         duals={"kl": nan, "costs": nothing},
-        certificate=StepCertificate(nan, nan, 0.0, nan, problem.epsilon, nan, nan),
+        certificate=StepCertificate.unknown(problem.epsilon),
         message=message,
         stats=stats,
         step=step,

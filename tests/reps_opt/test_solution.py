@@ -161,3 +161,10 @@ def test_text_map_shows_every_state(lake: OccupancySolution) -> None:
     assert f"{lake.value[14]:.3f}" in lines[3]
     with pytest.raises(ValueError, match="layout"):
         text_map(solve(LinearProgram(envs.single_chain())))
+
+
+def test_an_unknown_certificate_is_never_ok() -> None:
+    check = Certificate.unknown(0.5)
+    assert check.epsilon == 0.5
+    assert not check.ok()
+    assert not check.ok(tol=math.inf)
