@@ -40,5 +40,5 @@ def test_tiny_constant_rewards_are_a_unit_where_a_mismatch_has_a_price():
     """The gap was once measured in ones, beside rewards of 1e-9, and called certified."""
     recipe = Recipe("samples", 271, 75, 5, "scaled", "constant", "random", 1.0, scale=1e-9, shift=1.0, option="ridge")
     assert judge(recipe, solve(recipe.build())).kind != "wrong"
-    plain = Recipe("samples", 3, 75, 2, "normal", "constant", "random", 0.1, scale=1e-9, shift=1.0, option="ridge")
+    plain = Recipe("samples", 3, 75, 2, "normal", "constant", "uniform", 0.1, scale=1e-9, shift=1.0, option="ridge")
     assert judge(plain, solve(plain.build())).kind == "certified"
