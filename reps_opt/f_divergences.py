@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.special import kl_div, logsumexp
+from scipy.special import kl_div
 
 from reps_opt.divergences import KL, Conjugate, Divergence
 from reps_opt.validation import FloatArray, as_scalar, read_only
@@ -52,6 +52,12 @@ def as_alpha(alpha: float, name: str) -> float:
             "comes alive"
         )
     return number
+
+
+def _log_sum(exponents: FloatArray) -> float:
+    """``log sum exp`` of a few numbers, minus infinity among them, at a tenth of the cost of SciPy's general one."""
+    top = float(exponents.max())
+    return top + math.log(float(np.exp(exponents - top).sum())) if top > -math.inf else top
 
 
 class Alpha(Divergence):
@@ -147,9 +153,9 @@ class Alpha(Divergence):
             xi = np.maximum(zeta + shift, 0.0)
             log_xi = np.log(np.where(xi > 0, xi, 1.0))
             log_slopes = np.where(xi > 0, log_q + (p - 1) * log_xi, -np.inf)  # powers of 1e-200 have no other form
-            log_total = float(logsumexp(log_slopes + log_xi))
+            log_total = _log_sum(log_slopes + log_xi)
             inverse_norm = math.exp(min(-log_total / p, LARGEST_EXPONENT))
-            step = (inverse_norm - 1) * math.exp(min(log_total - float(logsumexp(log_slopes)), LARGEST_EXPONENT))
+            step = (inverse_norm - 1) * math.exp(min(log_total - _log_sum(log_slopes), LARGEST_EXPONENT))
             moved = min(max(zeta + step, low), high)
             if abs(moved - zeta) <= 2 * np.finfo(float).eps * zeta:
                 break

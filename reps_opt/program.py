@@ -257,6 +257,13 @@ class Program:
             other.__dict__[shared] = getattr(self, shared)
         return other
 
+    def fresh(self) -> Program:
+        """The same program with dense rows of its own, whose memory is then one solve's business and one thread's."""
+        if not isinstance(self.matrix, Transposed):
+            return self
+        (name, block), *_ = self.equalities.items()
+        return replace(self, equalities={name: Block(block.matrix.T.fresh().T, block.rhs)})
+
     def warmed(self, warm: tuple[float, FloatArray]) -> Program:
         """The same program with a nearby solution's eta and multipliers to start from, in this program's units."""
         return self._with_rows(replace(self, warm=warm))

@@ -61,7 +61,8 @@ def scaled_cholesky(
     """
     diagonal = np.diag(matrix).copy()
     scale = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
-    matrix *= scale[:, None] * scale[None, :]
+    matrix *= scale[:, None]  # one after the other: the product of two scales may overflow where no entry does
+    matrix *= scale
     np.fill_diagonal(matrix, 1.0)
     if grounds is not None:
         matrix[grounds, grounds] += 1.0
