@@ -233,7 +233,10 @@ class Program:
         low, high = float(self.objective.min()), float(self.objective.max())
         if not self.divergence.simplex:
             low, high = 0.0, max(-low, high)
-        factor = high - low if high > low else 1.0
+        softened = (
+            abs(low) if self.ridge is not None else 0.0
+        )  # constant rewards are a unit where a mismatch has a price
+        factor = high - low or softened or 1.0
         shifted = replace(self, objective=self.objective - low)
         return self._with_rows(shifted).in_units_of(factor), Scale(low, factor)
 

@@ -241,6 +241,8 @@ class TestProgram:
         flat, scale = program(objective=np.full(4, 3.0)).normalised()
         assert scale == Scale(3.0, 1.0)
         np.testing.assert_array_equal(flat.objective, 0.0)
+        assert program(objective=np.full(4, -3.0), ridge=np.ones(3)).normalised()[1] == Scale(-3.0, 3.0)
+        assert program(objective=np.zeros(4), ridge=np.ones(3)).normalised()[1] == Scale(0.0, 1.0)
         off, scale = program(
             divergence=Quadratic(Dense(np.eye(4)), 4), objective=np.array([-4.0, 1, 0, 2])
         ).normalised()
