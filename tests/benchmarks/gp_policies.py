@@ -4,8 +4,8 @@ Run ``python tests/benchmarks/gp_policies.py [--peers]``; with ``--peers`` it ta
 in a process of its own, on one thread, so that its peak memory is its own: the rise of the resident set above what it
 was with data and libraries loaded. All solve the same problem, so that their KL can be compared: gpytorch's exact GP
 has weights as noise sigma^2 / w, with the normaliser of a likelihood to the power w put back into its evidence (without
-it the noise collapses). Adam runs until its KL is within .002 nats of ours: 80 steps at rate .3 with weights of one.
-That is no fault of the budget: it creeps, to .0015 above ours after 200; at rate .1 it is .005 above after 100.
+it the noise collapses). Adam runs until its KL, with weights of one, is about .002 nats above ours: 80 steps at rate
+.3. More would help little: it is .0015 above after 200 steps; at rate .1 it is .005 above after 100.
 """
 
 # ruff: noqa: E402 - threads are pinned before NumPy loads
