@@ -13,15 +13,20 @@ from sklearn.decomposition import PCA
 from sklearn.kernel_approximation import RBFSampler
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
-from swing_up_gp import BOUNDS, EPSILON, N_EVALUATED, N_FEATURES, N_ITERATIONS, RIDGE, START_SPREAD, report, trial
+from swing_up_gp import EPSILON, N_EVALUATED, N_ITERATIONS, START_SPREAD, report, trial
 
 import envs
 from policies import GaussianProcessPolicy, SquaredExponential
 from reps_opt import REPSUpdate
 
 N_TRIALS = 10
-CHANGE = 5.0  # what a change of a pixel counts, in brightness: 1/dt of 20 Hz over the state version's SPEED
-WIDTH, LENGTH_SCALE = 0.75, 0.8  # of values and policy, in brightness summed in squares over the pixels
+CHANGE = 5.0  # a change of a pixel counts five times its brightness: 1/dt of 20 Hz over the state version's SPEED
+N_FEATURES, WIDTH, RIDGE = (
+    400,
+    1.2,
+    1e-6,
+)  # of the value function, in brightness, root of squares summed over the pixels
+LENGTH_SCALE, BOUNDS = 2.0, (1.0, 4.0)  # of the policy; rods that do not overlap all look equally far apart below
 N_COMPONENTS = 20  # keep 99.9 % of the variance
 PUBLISHED = {"start": -97, "NP-REPS from pixels, iteration 20": -28}  # van Hoof et al. (2015, 2017), read off figures
 
@@ -40,9 +45,8 @@ def value_features(batch):
 
 def make_update(env):
     """REPS with a Gaussian process on the principal components of what was seen."""
-    scale = np.array(BOUNDS) * LENGTH_SCALE
     components = make_pipeline(FunctionTransformer(enlarge_change), PCA(N_COMPONENTS, random_state=0))
-    controller = GaussianProcessPolicy(SquaredExponential(LENGTH_SCALE, tuple(scale)), features=components)
+    controller = GaussianProcessPolicy(SquaredExponential(LENGTH_SCALE, BOUNDS), features=components)
     return REPSUpdate(fit=controller, features=value_features, gamma=env.gamma, epsilon=EPSILON, ridge=RIDGE)
 
 
