@@ -1,5 +1,8 @@
 """O-REPS against an adversary: regret grows like the square root of the number of episodes, and stays under its bound.
 
+The learning rate is the one the bound is proven with. It is small: until it has moved the policy, regret grows with T
+itself, so that the slope over all T is above the bound's .5 and falls towards it as T grows; both are printed.
+
 A random loop-free MDP (L = 4 layers, |X| = 10 states, |A| = 2 actions), losses whose means are redrawn five times, full
 information and bandit feedback, many seeds.
 

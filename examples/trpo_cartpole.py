@@ -18,7 +18,7 @@ from reps_opt import TRPO, Batch, improve
 
 BATCH = 1024
 EPSILON = 0.01  # nats
-GAMMA, TRACE = 0.99, 0.98
+GAMMA, TRACE = 0.99, 0.95
 LIMIT = 500  # steps of an episode
 TYPICAL = (1.0, 1.0, 0.1, 1.0)  # size of position, velocity, angle and its velocity, to scale the inputs by
 REPORTED = {10_000: 83, 25_000: 389, 50_000: 500}  # mature TRPO: steps, mean of the last 20 episodes

@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from policies import NeuralPolicy
 from reps_opt import TRPO, improve
 
-BATCH = 1000  # steps an update: five episodes
+BATCH = 2000  # steps an update: ten episodes
 EPSILON = 0.02  # nats
 GAMMA, TRACE = 0.9, 0.95
 REPORTED = {10_000: -1213, 25_000: -1088, 50_000: -545, 75_000: -237, 100_000: -199}  # mature TRPO, last 20 episodes

@@ -9,13 +9,16 @@ Shapes: N samples, d features; the array is X (N, d), chunked along the samples 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import dask
 import dask.array as da
 import numpy as np
 
+import reps_opt.progress as bars
 from reps_opt.rows import ArrayRows, Rows, Summary, TiltedBlock, block_summary, combined_summary, tilted_block
 from reps_opt.validation import FloatArray, check_finite
 
@@ -23,7 +26,8 @@ from reps_opt.validation import FloatArray, check_finite
 class DaskRows(Rows):
     """Rows held in a dask array: memory-mapped files, Zarr or HDF5 stores, computations, a cluster's memory.
 
-    The scheduler is whatever dask is set to: threads by default, a ``distributed.Client`` where one is active.
+    The scheduler is whatever dask is set to: threads by default, a ``distributed.Client`` where one is active. A pass
+    that takes longer than a second shows its progress on a terminal.
 
     Parameters
     ----------
@@ -48,7 +52,8 @@ class DaskRows(Rows):
     def _fold(self, work: Callable[..., Any], arguments: Callable[[slice], tuple]) -> list[Any]:
         """``work(block, *arguments(place))`` for every block, in order: one map over the blocks."""
         task = dask.delayed(work, pure=False)
-        return list(dask.compute(*[task(block, *arguments(place)) for place, block in self._pieces]))
+        with _bar():
+            return list(dask.compute(*[task(block, *arguments(place)) for place, block in self._pieces]))
 
     def _sum(self, work: Callable[..., Any], arguments: Callable[[slice], tuple]) -> FloatArray:
         """Sum of ``work(block, *arguments(place))``: one map-reduce, in the order of the blocks."""
@@ -96,6 +101,15 @@ class DaskRows(Rows):
     def _triangle(self) -> FloatArray:
         parts = self._fold(_triangle, lambda place: ())
         return ArrayRows(np.vstack(parts)).triangle()
+
+
+def _bar() -> AbstractContextManager[Any]:
+    """A bar of the current pass, for a person who waits at a terminal; a cluster has its own dashboard instead."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        return nullcontext()
+    from tqdm.dask import TqdmCallback
+
+    return TqdmCallback(desc="pass over the rows", delay=bars.PATIENCE, leave=False, dynamic_ncols=True)
 
 
 def _check(block: FloatArray, first: int) -> None:

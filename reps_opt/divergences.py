@@ -22,6 +22,9 @@ from reps_opt.graph import IntArray
 from reps_opt.metrics import Metric
 from reps_opt.validation import FloatArray, read_only
 
+ROUNDING = 1e-12
+"""How far below zero rounding can put a divergence that is zero."""
+
 
 @dataclass(frozen=True)
 class Conjugate:
@@ -172,7 +175,8 @@ class KL(Divergence):
         return -float(self.log_reference.min())
 
     def value(self, x: FloatArray) -> float:
-        return float(kl_div(x, self.reference).sum() + (x.sum() - self.reference.sum()))
+        value = float(kl_div(x, self.reference).sum() + (x.sum() - self.reference.sum()))
+        return max(value, 0.0) if value > -ROUNDING else value  # not below zero by rounding: a price may multiply it
 
     def conjugate(self, y: FloatArray) -> Conjugate:
         exponent = self.log_reference + y

@@ -1,4 +1,4 @@
-"""Optimal policies of a finite MDP: policy iteration, modified for large MDPs, multichain for average reward.
+"""Optimal policies of a finite MDP: policy iteration, inexact at first for large MDPs, multichain for average reward.
 
 Shapes: S states, A actions; values (S,), action values (S, A).
 """
@@ -16,14 +16,14 @@ from reps_opt.validation import FloatArray
 if TYPE_CHECKING:
     from reps_opt.mdp import MDP
 
-SETTLED_SWEEPS, MOVING_SWEEPS = 30, 4
-"""Applications of P_pi between two greedy improvements in modified policy iteration (Puterman 1994, section 6.5).
+EVALUATION_RTOL = 0.05
+"""Relative residual to which a greedy policy is evaluated before the next improvement."""
 
-News of a distant reward travels one state an improvement: while the greedy policy still moves, few sweeps pay.
-"""
+NEAR_OPTIMUM = 1e-7
+"""Range of the Bellman error, rewards in [0, 1], at which a policy that changes no more is left to exact evaluation."""
 
-MOVING = 1e-3
-"""Share of states whose greedy action changed above which the policy counts as moving."""
+MAX_INEXACT = 10_000
+"""Improvements before exact policy iteration takes over: news of a distant reward travels one state in each."""
 
 
 class OptimalPolicy(NamedTuple):
@@ -64,7 +64,7 @@ def optimal_policy(mdp: MDP) -> OptimalPolicy:
     else:
         start = np.zeros(mdp.n_states)
         if mdp.n_states > markov.DIRECT_LIMIT:
-            start = _modified_policy_iteration(scaled, start)
+            start = _inexact_policy_iteration(scaled, start)
         best = _policy_iteration(scaled, start)
         offset = low / (1 - mdp.gamma)
     return best._replace(
@@ -101,22 +101,24 @@ def _policy_iteration(mdp: MDP, value: FloatArray, max_iterations: int = 1000) -
     return OptimalPolicy(policy, value, (1 - mdp.gamma) * value, residual, iteration)
 
 
-def _modified_policy_iteration(mdp: MDP, value: FloatArray) -> FloatArray:
-    """Value near the optimum, to start policy iteration from: each greedy policy is evaluated by a few sweeps."""
-    one_hot = np.eye(mdp.n_actions)
-    scale = max(float(np.ptp(mdp.rewards)), np.finfo(float).tiny)
-    actions = np.zeros(mdp.n_states, dtype=np.int64)
-    while True:
+def _inexact_policy_iteration(mdp: MDP, value: FloatArray) -> FloatArray:
+    """Value near the optimum, to start policy iteration from: each greedy policy is evaluated to a digit only.
+
+    Policy iteration is Newton's method on the Bellman equations, and needs its linear systems no more accurately than
+    that (Gargiani, Liao-McPherson, Zanelli, Lygeros 2022, *Inexact GMRES policy iteration for large-scale MDPs*).
+    """
+    states, tolerance = np.arange(mdp.n_states), _rounding(mdp)
+    actions: np.ndarray | None = None
+    for _ in range(MAX_INEXACT):
         error = mdp.bellman_error(value)
-        before, actions = actions, error.argmax(axis=1)
-        moving = np.count_nonzero(actions != before) > MOVING * mdp.n_states
-        step = error[np.arange(mdp.n_states), actions]
-        if np.ptp(step) <= 1e-7 * scale:
+        improved = error.argmax(axis=1) if actions is None else _greedy(error, actions, tolerance)
+        step = error[states, improved]
+        if actions is not None and np.array_equal(improved, actions) and np.ptp(step) <= NEAR_OPTIMUM:
             return value + step.mean() / (1 - mdp.gamma)
-        chain = mdp._chain(one_hot[actions])
-        for _ in range(MOVING_SWEEPS if moving else SETTLED_SWEEPS):
-            value = value + step
-            step = mdp.gamma * (chain @ step)
+        actions = improved
+        chain = mdp.transitions[states * mdp.n_actions + actions]
+        value = value + markov.rough_discounted_solve(chain, mdp.gamma, step, EVALUATION_RTOL)
+    return value
 
 
 def _multichain_policy_iteration(mdp: MDP, max_iterations: int = 1000) -> OptimalPolicy:

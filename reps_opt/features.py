@@ -109,6 +109,11 @@ def kernel_features(batch: Batch, n_features: int = 100, bandwidth: float | None
     With as many features as distinct states this is the kernel value function of van Hoof et al. (2017), in the
     coordinates that make theta's length the function's norm in the kernel's space; with fewer, its Nystroem projection.
 
+    A kernel narrower than the gaps between the landmarks leaves holes where all features, and so the values, are zero:
+    the weights then vanish in one hole and come back from another, and promise rewards that no policy has. Where the
+    states seldom visited matter, take more landmarks, a wider kernel, or scikit-learn's ``RBFSampler``, whose waves
+    reach everywhere.
+
     Parameters
     ----------
     n_features

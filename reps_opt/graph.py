@@ -45,6 +45,8 @@ def closed_pairs(transitions: sp.csr_array, allowed: BoolArray) -> BoolArray:
     """Drop, until nothing changes, every pair that can lead to a state in which no allowed pair is left."""
     n_states = transitions.shape[1]
     allowed = allowed.copy()
+    if allowed.all():
+        return allowed
     support = (transitions > 0).astype(np.int64)
     while True:
         dead = ~allowed.reshape(n_states, -1).any(axis=1)

@@ -22,6 +22,9 @@ DENSE_LIMIT = 300
 """Largest recurrent class whose stationary distribution is found by dense elimination."""
 
 
+ROUNDING = 1e-14
+"""Relative residual that counts as rounding."""
+
 NEXT_TO_NOTHING = 1e-13
 """Mass below which an iterative solution has few digits left."""
 
@@ -39,23 +42,34 @@ class ChainStructure(NamedTuple):
 
 
 def discounted_solve(
-    chain: sp.csr_array, gamma: float, rhs: FloatArray, transposed: bool = False, guess: FloatArray | None = None
+    chain: sp.csr_array,
+    gamma: float,
+    rhs: FloatArray,
+    transposed: bool = False,
+    guess: FloatArray | None = None,
+    rtol: float = ROUNDING,
 ) -> FloatArray:
     """Solve ``(I - gamma P) x = rhs``, or with ``P'`` when transposed.
 
     Small chains are factorised. Large ones are solved by BiCGSTAB with iterative refinement, which needs neither
-    ordering nor fill, and are factorised only if the residual does not reach rounding level.
+    ordering nor fill, and are factorised only if the relative residual (1-norm) does not come down to ``rtol``.
     """
     matrix = sp.eye_array(chain.shape[0], format="csr") - gamma * (chain.T if transposed else chain)
     if chain.shape[0] > DIRECT_LIMIT:
-        x = _refined_bicgstab(matrix.tocsr(), rhs, np.zeros_like(rhs) if guess is None else guess)
+        x = _refined_bicgstab(matrix.tocsr(), rhs, np.zeros_like(rhs) if guess is None else guess, rtol)
         if x is not None:
             return x
     return spla.splu(matrix.tocsc()).solve(rhs)
 
 
-def _refined_bicgstab(matrix: sp.csr_array, rhs: FloatArray, x: FloatArray) -> FloatArray | None:
-    target = 1e-14 * np.abs(rhs).sum()
+def rough_discounted_solve(chain: sp.csr_array, gamma: float, rhs: FloatArray, rtol: float) -> FloatArray:
+    """Solve ``(I - gamma P) x = rhs`` to a relative residual of no more than a few digits (2-norm)."""
+    system = spla.LinearOperator(chain.shape, matvec=lambda x: x - gamma * (chain @ x), dtype=np.float64)
+    return spla.bicgstab(system, rhs, rtol=rtol, maxiter=500)[0]
+
+
+def _refined_bicgstab(matrix: sp.csr_array, rhs: FloatArray, x: FloatArray, rtol: float) -> FloatArray | None:
+    target = rtol * np.abs(rhs).sum()
     best = np.inf
     for _ in range(12):
         residual = rhs - matrix @ x

@@ -241,7 +241,7 @@ class MDP:
         return float(np.sum(self.occupancy(policy) * self.rewards))
 
     def solve_optimal(self) -> OptimalPolicy:
-        """Optimal deterministic policy with its value, by policy iteration (modified for large MDPs).
+        """Optimal deterministic policy with its value, by policy iteration (inexact at first for large MDPs).
 
         With ``gamma=1`` the policy has the best gain from every state.
         """

@@ -233,7 +233,10 @@ class Program:
         low, high = float(self.objective.min()), float(self.objective.max())
         if not self.divergence.simplex:
             low, high = 0.0, max(-low, high)
-        factor = high - low if high > low else 1.0
+        softened = (
+            abs(low) if self.ridge is not None else 0.0
+        )  # constant rewards are a unit where a mismatch has a price
+        factor = high - low or softened or 1.0
         shifted = replace(self, objective=self.objective - low)
         return self._with_rows(shifted).in_units_of(factor), Scale(low, factor)
 
@@ -256,6 +259,13 @@ class Program:
         for shared in ("matrix", "transpose", "rhs", "signed"):
             other.__dict__[shared] = getattr(self, shared)
         return other
+
+    def fresh(self) -> Program:
+        """The same program with dense rows of its own, whose memory is then one solve's business and one thread's."""
+        if not isinstance(self.matrix, Transposed):
+            return self
+        (name, block), *_ = self.equalities.items()
+        return replace(self, equalities={name: Block(block.matrix.T.fresh().T, block.rhs)})
 
     def warmed(self, warm: tuple[float, FloatArray]) -> Program:
         """The same program with a nearby solution's eta and multipliers to start from, in this program's units."""

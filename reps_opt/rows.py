@@ -143,8 +143,9 @@ class Rows(ABC):
 
     def total(self, weights: FloatArray) -> FloatArray:
         """X' weights (d,); known already for the weights that the last :meth:`tilt` gave."""
-        if self._known is not None and weights is self._known[0]:
-            return self._known[1]
+        known = self._known  # read once: another thread may put its own there
+        if known is not None and weights is known[0]:
+            return known[1]
         self.passes += 0.5
         return self._total(weights)
 

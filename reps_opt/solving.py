@@ -69,6 +69,7 @@ def solve(
         solution = problem.infeasible_solution()
     else:
         program = problem.normalised[0]
+        program = program.fresh() if isinstance(program, Program) else program
         if start is not None:
             program = problem.warm_start(program, start)
         answer = problem.closed_form(program) or _attempt(route, program)

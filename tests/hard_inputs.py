@@ -37,9 +37,9 @@ def verdict_on(recipe: Recipe) -> Verdict:
     return judge(recipe, solution)
 
 
-def try_family(name: str, examples: int, start: int) -> list[tuple[Recipe, Verdict]]:
-    """Verdicts on so many recipes of a family, the same for the same ``start``."""
-    found: list[tuple[Recipe, Verdict]] = []
+def try_recipes(name: str, examples: int, start: int) -> list[Recipe]:
+    """So many recipes of a family, the same for the same ``start``."""
+    found: list[Recipe] = []
     silent = settings(
         max_examples=examples,
         database=None,
@@ -51,10 +51,10 @@ def try_family(name: str, examples: int, start: int) -> list[tuple[Recipe, Verdi
     @seed(start)
     @silent
     @given(PROBLEMS[name])
-    def run(recipe: Recipe) -> None:
-        found.append((recipe, verdict_on(recipe)))
+    def draw(recipe: Recipe) -> None:
+        found.append(recipe)
 
-    run()
+    draw()
     return found
 
 
@@ -65,7 +65,8 @@ def main(examples: int, start: int, families: list[str], verbose: bool) -> int:
     began = time.process_time()
     for i, name in enumerate(families):
         share = examples // len(families) + (i < examples % len(families))
-        for recipe, verdict in try_family(name, share, start):
+        for recipe in try_recipes(name, share, start):
+            verdict = verdict_on(recipe)
             counts[name][verdict.kind] += 1
             confirmed[verdict.confirmed] += verdict.kind in ("certified", "infeasible")
             if verdict.kind in BAD or (verbose and (verdict.kind in ("uncertified", "failed"))):

@@ -33,6 +33,10 @@ SLACK_MARGIN = 1e-9
 """How far inside the ball a point must be for eta to be read as zero."""
 
 
+SAME_POLICY = 1e-12
+"""Largest difference of two policies that counts as rounding."""
+
+
 class Bound(NamedTuple):
     """A dual bound and where it was taken."""
 
@@ -135,7 +139,7 @@ def _policies(problem: OccupancyProblem, program: Program, answer: Answer) -> It
         scaled = program.slack(answer.multipliers) / answer.eta
         policy = program.divergence.within(scaled, reduction.pair_state, reduction.states.size)
         yield policy
-        if own is None or conditional is None:
+        if own is None or conditional is None or np.abs(policy - conditional).max() <= SAME_POLICY:
             return
     assert conditional is not None
     yield conditional

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 CONSISTENT = 1e-11
 """Largest 1-norm of the flow residual for which a reference counts as feasible itself."""
 
+START_RTOL = 1e-6
+"""Relative residual of the value that solvers start from."""
+
 LEAST_MASS = 1e-300
 """Mass of a pair that has underflowed."""
 
@@ -55,14 +58,19 @@ class Reduction:
         """Position in ``states`` of the state of each pair (n,)."""
         return np.searchsorted(self.states, self.pairs // self.mdp.n_actions)
 
+    @cached_property
+    def _arriving(self) -> sp.csr_array:
+        """Transition probabilities (n, m) of the kept pairs into the kept states."""
+        rows = self.mdp.transitions
+        if self.pairs.size < rows.shape[0]:
+            rows = rows[self.pairs]
+        return rows if self.states.size == self.mdp.n_states else rows[:, self.states]
+
     def flow(self) -> Block:
         """Flow rows ``sum_a p(s', a) - gamma sum p(s, a) P(s'|s, a) = (1 - gamma) mu0(s')``."""
         n, m = self.pairs.size, self.states.size
         leaving = sp.csr_array((np.ones(n), (np.arange(n), self.pair_state)), shape=(n, m))
-        arriving = self.mdp.transitions[self.pairs]
-        if m < self.mdp.n_states:
-            arriving = arriving[:, self.states]
-        columns = leaving - self.mdp.gamma * arriving
+        columns = leaving - self.mdp.gamma * self._arriving
         return Block(columns.T.tocsr(), (1 - self.mdp.gamma) * self.mdp.mu0[self.states])
 
     def grounds(self) -> IntArray:
@@ -114,7 +122,7 @@ class Reduction:
         """Transition matrix (m, m) of a policy (n,) over the kept pairs."""
         n, m = self.pairs.size, self.states.size
         choose = sp.csr_array((policy, (self.pair_state, np.arange(n))), shape=(m, n))
-        return (choose @ self.mdp.transitions[self.pairs][:, self.states]).tocsr()
+        return (choose @ self._arriving).tocsr()
 
     def interior(self) -> FloatArray:
         """Occupancy (n,) of the policy that takes every kept action equally often: positive on all kept pairs."""
@@ -129,12 +137,13 @@ class Reduction:
     def value(self, weights: FloatArray) -> FloatArray:
         """Discounted value (m,) of the policy that chooses in proportion to the weights (n,), shifted to mean zero.
 
-        The shift is free: a constant added to the value changes nothing in the dual.
+        It is where solvers start, and no more accurate than that needs. The shift is free: a constant added to the
+        value changes nothing in the dual.
         """
         policy = weights / self.state_sums(weights)[self.pair_state]
         rewards = self.mdp.rewards.ravel()[self.pairs]
         reward = self.state_sums(policy * (rewards - rewards.min()))
-        value = markov.discounted_solve(self.chain(policy), self.mdp.gamma, reward)
+        value = markov.discounted_solve(self.chain(policy), self.mdp.gamma, reward, rtol=START_RTOL)
         return value - value.mean()
 
     def spread_pairs(self, values: FloatArray, fill: float = 0.0) -> FloatArray:
@@ -192,12 +201,13 @@ def reduce(mdp: MDP, allowed: BoolArray) -> Reduction | None:
         alive = kept.reshape(mdp.n_states, mdp.n_actions).any(axis=1)
         if (mdp.mu0[~alive] > 0).any():
             return None
-        reached = reachable_states(state_graph(mdp.transitions, kept), mdp.mu0 > 0)
-        kept &= np.repeat(reached, mdp.n_actions)
+        if not (mdp.mu0 > 0).all():
+            reached = reachable_states(state_graph(mdp.transitions, kept), mdp.mu0 > 0)
+            kept &= np.repeat(reached, mdp.n_actions)
     else:
         kept, component = end_components(mdp.transitions, allowed)
         if not kept.any():
             return None
     pairs = np.flatnonzero(kept)
-    states = np.unique(pairs // mdp.n_actions)
+    states = np.flatnonzero(kept.reshape(mdp.n_states, mdp.n_actions).any(axis=1))
     return Reduction(mdp, pairs, states, component[states])

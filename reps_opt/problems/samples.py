@@ -119,8 +119,10 @@ class SampleREPS(SampleProblem):
             A regressor with ``fit(X, Y)`` and ``predict(X)``, from states and actions side by side to the features of
             the next state: a :class:`~reps_opt.features.ConditionalMeanEmbedding`, an
             :class:`~reps_opt.features.EmpiricalModel`, or any of scikit-learn's. None takes the one next state seen.
-            A regression's errors become errors of the flow: give a ridge with it (1e-2 of the reward range, say),
-            since matching many features exactly under a slightly wrong model can cost more than the bias it cures.
+            A regression's errors become errors of the flow: give a ridge with it, since matching many features exactly
+            under a slightly wrong model can cost more than the bias it cures. Its price ``ridge |theta|^2 / 2`` should
+            be small beside ``eta epsilon``, and theta is as large as the values: with rewards in the tens 1e-2 may do
+            for gamma = 0.95, where 1e-5 is right for values in the thousands and 0.1 leaves no value function at all.
         epsilon, base_weights, ridge, temperature
             As for :class:`SampleREPS`.
         """

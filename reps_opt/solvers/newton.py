@@ -37,7 +37,7 @@ LARGEST_TRAVEL = 1.0
 """Largest KL(new || old) between the primal points of two iterations: the Hessian stays comparable within it."""
 
 ALONG_RTOL = 0.1
-"""Relative residual of the iterative solve for dv/d eta, which only steers: its error is multiplied by eta's step."""
+"""Largest relative residual of the iterative solve for dv/d eta: its error is multiplied by eta's step."""
 
 NEAR_THE_CURVE = 0.1
 """1-norm of the residual below which, in penalty form, eta goes on towards the temperature."""
@@ -298,14 +298,14 @@ class _Search:
         eta, conjugate = point.eta, point.conjugate
         size = np.abs(point.residual).sum()
         # quadratic convergence, but no more than the last step needs (Kelley 1995, equation 6.20)
-        rtol = min(1e-2, max(size, 0.1 * self.settings.tolerance / size)) if size > 0 else 1e-2
+        rtol = min(1e-2, max(size, 0.3 * self.settings.tolerance / size)) if size > 0 else 1e-2
         newton = equations.solve(-eta * point.residual, rtol)
         if program.epsilon is None and not self._may_cool(point):
             return Direction(0.0, newton, np.zeros_like(newton), float(point.residual @ newton))
         scaled = point.slack / eta
         spread = conjugate.hessian(scaled)
         coupling = program.matrix @ spread if point.coupling is None else point.coupling
-        along = -equations.solve(coupling, ALONG_RTOL)
+        along = -equations.solve(coupling, self._along_rtol(point, coupling, rtol * size))
         if program.epsilon is None:
             assert program.temperature is not None
             log_step = max(math.log(program.temperature / eta), -LARGEST_COOLING)
@@ -315,6 +315,17 @@ class _Search:
         log_step = self._log_step(predicted, curvature)
         decrease = float(point.residual @ newton) + (program.epsilon - predicted) * eta * log_step
         return Direction(log_step, newton, along, decrease)
+
+    def _along_rtol(self, point: DualPoint, coupling: FloatArray, left: float) -> float:
+        """Relative residual at which dv/d eta, times the change of eta to be expected, errs by what Newton leaves.
+
+        D falls about as 1 / eta^2.
+        """
+        epsilon = self.program.epsilon
+        if not epsilon:
+            return ALONG_RTOL
+        expected = off_ball(self.program, point) / (2 * epsilon) * float(np.abs(coupling).sum())
+        return float(np.clip(left / max(expected, 1e-300), self.equations.least_along_rtol, ALONG_RTOL))
 
     def _may_cool(self, point: DualPoint) -> bool:
         """In penalty form: whether eta is above the temperature and the point near enough to the curve to go on."""

@@ -21,21 +21,18 @@ DENSE_LIMIT = 400
 NEXT_TO_NOTHING = 1e-13
 """Mass of a row, under the reference, below which conjugate gradient is not trusted."""
 
-LARGEST_PRODUCT = 4.5
-"""Products that ``A diag(w) A'`` may take to multiply out, in units of A's non-zeros, to be applied faster so."""
-
 METHODS = ("auto", "dense", "sparse", "cg", "sampled")
 
 
 def normal_equations(program: Program, method: str = "auto") -> NormalEquations:
     """Choose how the systems of a program are solved.
 
-    ``dense`` Cholesky for few rows. Above that ``cg``, conjugate gradient with a diagonal preconditioner, where the
-    flow is discounted: scaled by the state masses the system's condition number is at most
-    ``((1 + sqrt(gamma)) / (1 - sqrt(gamma)))**2`` at every feasible point, however unequal the masses, because a
-    flow-consistent mu makes ``gamma P`` a contraction of factor ``sqrt(gamma)`` in the mu-weighted 2-norm. ``sparse``
-    LU otherwise: average reward needs it, and so do masses that fall off to nothing far from the start, where
-    conjugate gradient's norm no longer looks but the exponential of the Bellman error does.
+    ``dense`` Cholesky for few rows. Above that ``cg``, conjugate gradient, where the flow is discounted: scaled by the
+    state masses alone the system's condition number is at most ``((1 + sqrt(gamma)) / (1 - sqrt(gamma)))**2`` at every
+    feasible point, however unequal the masses, because a flow-consistent mu makes ``gamma P`` a contraction of factor
+    ``sqrt(gamma)`` in the mu-weighted 2-norm. ``sparse`` LU otherwise: average reward needs it, and so do masses that
+    fall off to nothing far from the start, where conjugate gradient's norm no longer looks but the exponential of the
+    Bellman error does.
 
     Where the rows are a feature matrix rather than sparse, ``sampled`` (:mod:`reps_opt.solvers.sampled_equations`),
     whatever else is asked for.
@@ -48,12 +45,11 @@ def normal_equations(program: Program, method: str = "auto") -> NormalEquations:
         method = "dense" if program.rhs.size <= DENSE_LIMIT else _for_many_rows(program)
     if program.ridge is not None or method == "sampled":
         raise ValueError("a ridge and sampled equations need dense rows")
-    kinds: dict[str, type[NormalEquations]] = {
-        "dense": DenseEquations,
-        "sparse": SparseEquations,
-        "cg": ConjugateGradientEquations,
-    }
-    return kinds[method](program)
+    if method == "cg":
+        from reps_opt.solvers.iterative_equations import ConjugateGradientEquations
+
+        return ConjugateGradientEquations(program)
+    return DenseEquations(program) if method == "dense" else SparseEquations(program)
 
 
 def scaled_cholesky(
@@ -65,7 +61,8 @@ def scaled_cholesky(
     """
     diagonal = np.diag(matrix).copy()
     scale = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
-    matrix *= scale[:, None] * scale[None, :]
+    matrix *= scale[:, None]  # one after the other: the product of two scales may overflow where no entry does
+    matrix *= scale
     np.fill_diagonal(matrix, 1.0)
     if grounds is not None:
         matrix[grounds, grounds] += 1.0
@@ -90,6 +87,9 @@ def _for_many_rows(program: Program) -> str:
 
 class NormalEquations(ABC):
     """``solve(rhs)`` for the current weights; counts what it spends in ``stats``."""
+
+    least_along_rtol = 1e-5
+    """Least relative residual worth its price in solving for dv/d eta."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -207,59 +207,3 @@ class SparseEquations(NormalEquations):
         solution = np.empty_like(rhs)
         solution[self._kept] = self._factor.solve((self._scale * rhs)[self._kept])
         return self._scale * solution
-
-
-class ConjugateGradientEquations(NormalEquations):
-    """Conjugate gradient preconditioned by the diagonal: no ordering, no fill, memory linear in the rows' non-zeros."""
-
-    LEAST_RTOL = 1e-10
-    MAX_ITERATIONS = 5000
-    RIDGE = 1e-30
-    """Added to the diagonal, in units of the total weight: keeps multipliers of rows without mass from running away."""
-
-    def _prepare(self) -> None:
-        self._matrix = (
-            self.rows @ (sp.diags_array(self.weights) @ self.columns) if self._worth_multiplying_out() else None
-        )
-        self._ridge = self.RIDGE * self.weights.sum()
-        self._inverse_diagonal = 1.0 / (product_diagonal(self.rows, self.weights) + self._ridge)
-        self._inverse_diagonal[self._grounds] = 0.0  # no direction ever moves a ground
-
-    def _worth_multiplying_out(self) -> bool:
-        """Whether ``A diag(w) A'`` has so few entries that it is applied faster than A twice: a grid, no Garnet."""
-        width = np.diff(self.columns.indptr).astype(np.int64)
-        return bool((width**2).sum() <= LARGEST_PRODUCT * self.columns.nnz)
-
-    def _curved(self, direction: FloatArray) -> FloatArray:
-        if self._matrix is not None:
-            curved = self._matrix @ direction
-        else:
-            curved = self.rows @ (self.weights * (self.columns @ direction))
-        curved += self._ridge * direction
-        return curved
-
-    def _apply(self, rhs: FloatArray, rtol: float = 0.0) -> FloatArray:
-        """Preconditioned conjugate gradient from zero (Nocedal and Wright 2006, algorithm 5.3)."""
-        inverse = self._inverse_diagonal
-        x = np.zeros_like(rhs)
-        residual = rhs.copy()
-        z = inverse * residual
-        direction = z.copy()
-        rho = residual @ z
-        target = rho * max(rtol, self.LEAST_RTOL) ** 2
-        for _ in range(self.MAX_ITERATIONS):
-            if rho <= target:
-                break
-            curved = self._curved(direction)
-            curvature = direction @ curved
-            if curvature <= 0:
-                break
-            self.stats["linear_iterations"] += 1
-            step = rho / curvature
-            x += step * direction
-            residual -= step * curved
-            np.multiply(inverse, residual, out=z)
-            previous, rho = rho, residual @ z
-            direction *= rho / previous
-            direction += z
-        return x

@@ -9,17 +9,16 @@ Shapes: n pairs (s, a) or samples; S states, A actions, T steps; N samples, d fe
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
-import cvxpy as cp
 import numpy as np
 from scipy.optimize import linprog
 from scipy.special import logsumexp, rel_entr
 
 from reps_opt import REPS, ConditionalREPS, Solution, Status
-from tests.hard.recipes import Recipe, sample_data, step_data
+from tests.hard.cones import Pairs, cone, pairs, power_of, sample_rows, value_range
+from tests.hard.recipes import Recipe, step_data
 
 GAP, FLOW, MASS, BALL = 2e-6, 2e-8, 2e-9, 2e-7
 """Twice the tolerances that a certificate promises, for the rounding of a second computation."""
@@ -63,10 +62,6 @@ def judge(recipe: Recipe, solution: Solution) -> Verdict:
     return Verdict(kind, solution.message)
 
 
-def _range(values: np.ndarray) -> float:
-    return float(np.ptp(values)) or max(float(np.abs(values).max()), 1e-300)
-
-
 def soft_max(exponent: np.ndarray, reference: np.ndarray, eta: float) -> float:
     """``eta log sum q exp(x / eta)``, the largest x where eta is zero."""
     if eta == 0:
@@ -78,50 +73,7 @@ def soft_max(exponent: np.ndarray, reference: np.ndarray, eta: float) -> float:
 # Occupancies
 
 
-@dataclass(frozen=True)
-class _Pairs:
-    """A flow polytope over the pairs that the reference allows, ``flow @ p == start``, its rows of size ``weight``."""
-
-    flow: np.ndarray
-    start: np.ndarray
-    weight: np.ndarray
-    q: np.ndarray
-    r: np.ndarray
-    costs: np.ndarray
-    limits: np.ndarray
-    span: np.ndarray
-
-    @property
-    def unit(self) -> float:
-        return _range(self.r[self.q > 0])
-
-
-def _pairs(solution: Any) -> _Pairs:
-    problem = solution.problem
-    mdp = problem.mdp
-    P = mdp.transitions.toarray()
-    S, A = mdp.rewards.shape
-    flow = np.kron(np.eye(S), np.ones(A)) - mdp.gamma * P.T
-    weight = np.abs(flow).max(axis=1)  # a slow state's row is small: its residual must be, too
-    weight = np.where(weight > 0, weight, 1.0)
-    q = np.ones(S * A) if problem.reference is None else np.asarray(problem.reference).ravel()
-    if isinstance(problem, ConditionalREPS):
-        q = np.asarray(problem.reference_policy).ravel()
-    elif isinstance(problem, REPS) and recovers(problem):
-        q = np.where(q == 0, problem._weights, q)  # states lost to underflow, as the class documents
-    rows = problem.budgets
-    costs = np.zeros((0, S * A)) if rows is None else np.asarray(rows.costs)
-    limits = np.zeros(0) if rows is None else np.asarray(rows.limits)
-    span = np.maximum(np.ptp(costs, axis=1), 1e-300) if limits.size else np.zeros(0)
-    return _Pairs(flow, (1 - mdp.gamma) * mdp.mu0, weight, q, mdp.rewards.ravel(), costs, limits, span)
-
-
-def recovers(problem: REPS) -> bool:
-    """Whether the problem gave mass to states that underflow had taken from the reference."""
-    return bool(((problem._weights > 0) & (np.asarray(problem.reference).ravel() == 0)).any())
-
-
-def _divergence(solution: Any, data: _Pairs, p: np.ndarray) -> float:
+def _divergence(solution: Any, data: Pairs, p: np.ndarray) -> float:
     problem = solution.problem
     q = data.q
     if (p[q == 0] > 0).any():
@@ -132,7 +84,7 @@ def _divergence(solution: Any, data: _Pairs, p: np.ndarray) -> float:
         return float(p[p > 0] @ np.log(conditional[p > 0] / q[p > 0]))
     if not isinstance(problem, REPS):
         return 0.0
-    alpha = _alpha(problem)
+    alpha = power_of(problem)
     q = q / q.sum() if alpha is not None else q
     some = q > 0
     if alpha is None:
@@ -144,14 +96,8 @@ def _divergence(solution: Any, data: _Pairs, p: np.ndarray) -> float:
         return float((q[some] * (u**alpha - 1 - alpha * (u - 1))).sum()) / (alpha * (alpha - 1))
 
 
-def _alpha(problem: Any) -> float | None:
-    """Alpha of the family of f-divergences; None for KL."""
-    kind = type(problem.program.divergence).__name__
-    return {"ChiSquare": 2.0, "ReverseKL": 0.0}.get(kind, getattr(problem.program.divergence, "alpha", None))
-
-
 def _occupancy(recipe: Recipe, solution: Any) -> str:
-    problem, data = solution.problem, _pairs(solution)
+    problem, data = solution.problem, pairs(solution.problem)
     p = solution.occupancy.ravel()
     epsilon = math.inf if problem.epsilon is None else problem.epsilon
     size = float(np.abs(data.r).max())
@@ -172,7 +118,7 @@ def _occupancy(recipe: Recipe, solution: Any) -> str:
     demand(solution.objective - upper, GAP * data.unit + rounding, "objective above a dual bound by")
     if upper - solution.objective <= GAP * data.unit + rounding and rounding <= 100 * GAP * data.unit:
         return "dual bound"
-    return _better_point(solution, data, objective)
+    return _better_point(recipe, solution)
 
 
 def _single_point(found: np.ndarray, reference: np.ndarray, epsilon: float, feasible: bool) -> str:
@@ -189,7 +135,7 @@ def _policy_agrees(solution: Any) -> None:
     demand(np.abs(solution.policy * mass - solution.occupancy).max(), 1e-9, "policy and occupancy differ by")
 
 
-def _upper_bound(solution: Any, data: _Pairs) -> tuple[float, float]:
+def _upper_bound(solution: Any, data: Pairs) -> tuple[float, float]:
     """Dual bound at the multipliers reported, and the rounding in it; infinite where they give none."""
     problem, eta = solution.problem, float(solution.eta)
     gamma = problem.mdp.gamma
@@ -214,7 +160,7 @@ def _upper_bound(solution: Any, data: _Pairs) -> tuple[float, float]:
     if isinstance(problem, ConditionalREPS) and eta > 0:
         state = (np.arange(data.q.size) // problem.mdp.n_actions)[~dead]
         return fixed + max(soft_max(delta[state == s], q[state == s], eta) for s in np.unique(state)), rounding
-    alpha = _alpha(problem) if isinstance(problem, REPS) else None
+    alpha = power_of(problem) if isinstance(problem, REPS) else None
     if alpha is None or eta == 0:
         return fixed + soft_max(delta, q, eta), rounding
     normaliser = 0.0 if gamma < 1 else float(solution.duals["normalisation"])
@@ -234,7 +180,7 @@ def _f_conjugate(q: np.ndarray, gone: float, t: np.ndarray, alpha: float) -> flo
     return float(q @ ((power - 1) / alpha)) - (gone / alpha if alpha > 0 else (math.inf if gone else 0.0))
 
 
-def _carries_nothing(data: _Pairs, dead: np.ndarray) -> bool:
+def _carries_nothing(data: Pairs, dead: np.ndarray) -> bool:
     """Whether no occupancy on the reference's support has mass on the pairs marked."""
     if not dead.any():
         return True
@@ -246,111 +192,46 @@ def _carries_nothing(data: _Pairs, dead: np.ndarray) -> bool:
     return found.status == 0 and -found.fun <= 1e-9
 
 
-def _posed(solution: Any, data: _Pairs) -> tuple[Any, Any, list[Any]]:
-    """CVXPY variable over the reference's support, its divergence (or None), and the linear constraints."""
-    problem = solution.problem
-    kept = np.flatnonzero(data.q > 0)
-    x = cp.Variable(kept.size, nonneg=True)
-    rows = [(data.flow[:, kept] / data.weight[:, None]) @ x == data.start / data.weight, cp.sum(x) == 1]
-    if data.limits.size:
-        rows.append((data.costs[:, kept] / data.span[:, None]) @ x <= data.limits / data.span)
-    q = data.q[kept]
-    if isinstance(problem, ConditionalREPS):
-        state = kept // problem.mdp.n_actions
-        sums = (state[:, None] == state).astype(float)
-        return x, cp.sum(cp.rel_entr(x, cp.multiply(q, sums @ x))), rows
-    if not isinstance(problem, REPS):
-        return x, None, rows
-    alpha, q = _alpha(problem), q / q.sum()
-    if alpha is None:
-        return x, cp.sum(cp.rel_entr(x, q)), rows
-    if alpha == 0:
-        return x, cp.sum(cp.rel_entr(q, x)), rows
-    power = cp.sum(cp.multiply(q ** (1 - alpha), cp.power(x, alpha)))
-    return x, (power - 1) / (alpha * (alpha - 1)), rows
-
-
-def _optimum(objective: Any, constraints: list[Any]) -> float:
-    """The conic solver's optimum, infinite where it finds no point; NaN where it claims neither."""
-    problem = cp.Problem(objective, constraints)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            problem.solve(solver="CLARABEL")
-        except (cp.error.SolverError, ArithmeticError, ValueError):
-            return math.nan
-    return float(problem.value) if problem.status in ("optimal", "infeasible") else math.nan
-
-
-def _better_point(solution: Any, data: _Pairs, objective: float) -> str:
-    problem = solution.problem
-    x, divergence, rows = _posed(solution, data)
-    kept = data.q > 0
-    low = data.r[kept].min()
-    score = ((data.r[kept] - low) / data.unit) @ x
-    if problem.temperature is not None:
-        score = score - problem.temperature / data.unit * divergence
-    elif problem.epsilon < math.inf and divergence is not None:
-        rows.append(divergence <= problem.epsilon)
-    best = _optimum(cp.Maximize(score), rows)
-    if math.isnan(best):
-        return "nothing"
-    demand(best - (objective - low) / data.unit, CONE, "a conic solver does better by")
-    return "cone"
-
-
 # Infeasibility
 
 
+def _better_point(recipe: Recipe, solution: Any) -> str:
+    """Raise WrongError where a conic solver finds a better point."""
+    posed = cone(recipe, solution.problem)
+    best = posed.best()
+    if math.isnan(best):
+        return "nothing"
+    rounding = 64 * np.finfo(float).eps * abs(posed.low) / posed.unit
+    demand(best - (solution.objective - posed.low) / posed.unit, CONE + rounding, "a conic solver does better by")
+    return "cone"
+
+
 def _infeasible(recipe: Recipe, solution: Any) -> str:
-    if recipe.family == "horizon":
+    """Raise WrongError where the reference is feasible, or a conic solver finds a point well inside the ball."""
+    if recipe.family == "step" and recipe.epsilon == 0:
+        demand(-step_data(recipe).levels.max(), 0.0, "no step is needed: the largest level is")
+        return "levels"
+    consistent = {"horizon": True, "conditional": True, "linear": True, "budgets": False, "step": False}
+    consistent |= {"samples": False, "episodic": recipe.option == ""}
+    if consistent.get(recipe.family, recipe.reference != "inconsistent"):
         raise WrongError("the reference itself is feasible")
-    if recipe.family == "step":
-        return _no_step(recipe, solution)
-    if recipe.family in ("samples", "episodic"):
-        psi, base = _sample_rows(recipe)[1:3]
-        kept = base > 0
-        x = cp.Variable(int(kept.sum()), nonneg=True)
-        least = _optimum(cp.Minimize(cp.sum(cp.rel_entr(x, base[kept]))), [psi[kept].T @ x == 0, cp.sum(x) == 1])
-        return _least_radius(recipe, least)
-    if recipe.family in ("conditional", "linear") or (
-        recipe.family != "budgets" and recipe.reference != "inconsistent"
-    ):
-        raise WrongError("the reference itself is feasible")
-    x, divergence, rows = _posed(solution, _pairs(solution))
-    least = _optimum(cp.Minimize(0 if divergence is None else divergence), rows)
-    return _least_radius(recipe, least, solution.problem)
-
-
-def _least_radius(recipe: Recipe, least: float, problem: Any = None) -> str:
-    """Raise WrongError where the conic solver's smallest divergence is well inside the ball."""
+    least = cone(recipe, solution.problem).least_divergence()
     if math.isnan(least):
         return "nothing"
-    epsilon = recipe.epsilon if problem is None or problem.epsilon is not None else math.inf
-    epsilon = math.inf if recipe.option == "linear" else epsilon
-    demand(min(epsilon, 1e300) - least, 1e-5 * (1 + abs(least)), "a point lies inside the ball by")
+    epsilon = solution.problem.epsilon
+    radius = 1.0 if recipe.family == "step" else 1e300 if epsilon is None else min(epsilon, 1e300)
+    demand(radius - least, 1e-5 * (1 + abs(least)), "a point lies inside the ball by")
     return "cone"
 
 
 # Samples
 
 
-def _sample_rows(recipe: Recipe) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-    """Rewards (N,), feature differences (N, d) in columns of root mean square one, base weights, ridge."""
-    data = sample_data(recipe)
-    n = data.rewards.size
-    base = np.full(n, 1.0 / n) if data.base is None else data.base / data.base.sum()
-    psi = np.zeros((n, 0)) if data.features is None else data.features
-    if recipe.family == "episodic":
-        psi = base @ psi - psi
-    return data.rewards, psi, base, data.ridge
-
-
 def _samples(recipe: Recipe, solution: Any) -> str:
-    r, psi, base, ridge = _sample_rows(recipe)
+    r, psi, base, ridge = sample_rows(recipe)
     w, eta, theta = solution.weights(), float(solution.eta), solution.theta
     kept = base > 0
-    unit, size = _range(r[kept]), float(np.abs(r).max())
+    unit, size = value_range(r[kept]), float(np.abs(r).max())
     rms = np.sqrt(base @ psi**2)
     demand(-w.min(), 0.0, "negative weight")
     demand(abs(w.sum() - 1), MASS, "mass")
@@ -373,17 +254,7 @@ def _samples(recipe: Recipe, solution: Any) -> str:
     demand(objective - upper, GAP * unit + rounding, "objective above a dual bound by")
     if upper - objective <= GAP * unit + rounding:
         return "dual bound"
-    x = cp.Variable(int(kept.sum()), nonneg=True)
-    rows = [cp.sum(x) == 1]
-    rows += [] if ridge else [(psi[kept] / np.where(rms > 0, rms, 1.0)).T @ x == 0]
-    rows += [cp.sum(cp.rel_entr(x, base[kept])) <= recipe.epsilon] if recipe.epsilon < math.inf else []
-    score = ((r[kept] - r.min()) / unit) @ x
-    score = score - cp.sum_squares(psi[kept].T @ x) / (2 * ridge * unit) if ridge else score
-    best = _optimum(cp.Maximize(score), rows)
-    if math.isnan(best):
-        return "nothing"
-    demand(best - (objective - r.min()) / unit, CONE, "a conic solver does better by")
-    return "cone"
+    return _better_point(recipe, solution)
 
 
 # Steps
@@ -417,25 +288,6 @@ def _step(recipe: Recipe, solution: Any) -> str:
     return "dual bound"
 
 
-def _no_step(recipe: Recipe, solution: Any) -> str:
-    data = step_data(recipe)
-    n = data.gradient.size
-    F = data.rows.T @ data.rows / len(data.rows) + data.damping * np.eye(n)
-    width = math.sqrt(2 * recipe.epsilon)
-    if width == 0:
-        demand(-data.levels.max(), 0.0, "no step is needed: the largest level is")
-        return "levels"
-    root = np.linalg.cholesky(F)
-    z = cp.Variable(n)  # F = root root', z = root's / width
-    slopes = np.linalg.solve(root, data.slopes.T).T * width
-    size = np.linalg.norm(slopes, axis=1)
-    least = _optimum(cp.Minimize(cp.norm(z)), [slopes / size[:, None] @ z + data.levels / size <= 0])
-    if math.isnan(least):
-        return "nothing"
-    demand(1.0 - least, 1e-6, "a step lies inside the ball by")
-    return "cone"
-
-
 # Finite horizons
 
 
@@ -452,7 +304,7 @@ def _horizon(recipe: Recipe, solution: Any) -> str:
     label = recipe.option.split()[0]
     reached = {"shared": joint.mean(), "per_step": joint.max(), "trajectory": conditional.sum()}[label]
     demand(reached - recipe.epsilon if recipe.epsilon < math.inf else 0.0, BALL, "divergence beyond the ball")
-    objective, unit = float((r * p).sum()), _range(r[q > 0]) * T
+    objective, unit = float((r * p).sum()), value_range(r[q > 0]) * T
     size = float(np.abs(r).max()) * T
     demand(abs(objective - solution.objective), 1e-8 * unit + 1e-13 * size, "objective misreported by")
     eta = np.broadcast_to(np.asarray(solution.eta, dtype=float), (T,))

@@ -41,6 +41,8 @@ from tests.arguments import (
     weights,
 )
 
+pytest.importorskip("torch")  # the neural policies are in the table
+
 ANY_WORDS = ""
 
 

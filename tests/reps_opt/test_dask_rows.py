@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import sys
+
 import numpy as np
 import pytest
 
-from reps_opt import SampleREPS, Status, solve
+from reps_opt import SampleREPS, Status, progress, solve
 from reps_opt.rows import ArrayRows
 
 da = pytest.importorskip("dask.array")
@@ -130,6 +133,19 @@ def test_bad_values_are_found_with_their_place():
         SampleREPS(r, da.from_array(psi, chunks=(20, -1)))
     with pytest.raises(ValueError, match="must have shape"):
         SampleREPS(r[1:], da.from_array(psi, chunks=(20, -1)))
+
+
+def test_a_long_pass_shows_its_progress_on_a_terminal(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    rows = DaskRows(da.from_array(np.ones((40, 2)), chunks=(10, -1)))
+    for stream, shown in ((Terminal(), True), (io.StringIO(), False)):
+        monkeypatch.setattr(sys, "stderr", stream)
+        monkeypatch.setattr(progress, "PATIENCE", 0.0)
+        rows.gram(np.ones(40))
+        assert ("pass over the rows" in stream.getvalue()) == shown
 
 
 def test_on_a_local_cluster():

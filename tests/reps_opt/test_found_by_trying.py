@@ -34,3 +34,11 @@ def test_base_weight_on_one_sample_that_nothing_matches_is_infeasible(seed):
     recipe = Recipe("samples", seed, seed % 5, seed % 5, "duplicated", "normal", "graded", 0.3)
     solution = solve(recipe.build())
     assert judge(recipe, solution).kind == "infeasible", solution
+
+
+def test_tiny_constant_rewards_are_a_unit_where_a_mismatch_has_a_price():
+    """The gap was once measured in ones, beside rewards of 1e-9, and called certified."""
+    recipe = Recipe("samples", 271, 75, 5, "scaled", "constant", "random", 1.0, scale=1e-9, shift=1.0, option="ridge")
+    assert judge(recipe, solve(recipe.build())).kind != "wrong"
+    plain = Recipe("samples", 3, 75, 2, "normal", "constant", "uniform", 0.1, scale=1e-9, shift=1.0, option="ridge")
+    assert judge(plain, solve(plain.build())).kind == "certified"

@@ -1,0 +1,59 @@
+"""Multilevel preconditioning: what a matching is, what a preconditioner must be, and what it spares."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import scipy.sparse.linalg as spla
+
+import envs
+from reps_opt import REPS
+from reps_opt.solvers.iterative_equations import ConjugateGradientEquations
+from reps_opt.solvers.multilevel import COARSEST, Multilevel, match
+
+
+def posed(side=40, gamma=0.99):
+    """A grid's program and its curvature ``A diag(q) A'`` under a random reference policy."""
+    mdp = envs.gridworld((side, side), slip=0.2, gamma=gamma)
+    policy = np.random.default_rng(0).dirichlet(np.ones(4), size=mdp.n_states)
+    program = REPS(mdp, mdp.occupancy(policy), 0.5).program
+    weights = program.divergence.reference
+    return program, (program.matrix @ sp.diags_array(weights) @ program.transpose).tocsr()
+
+
+def test_a_matching_joins_pairs_of_neighbours() -> None:
+    _, curvature = posed()
+    alone = np.arange(curvature.shape[0]) < 10
+    label = match(curvature, alone)
+    sizes = np.bincount(label)
+    assert sizes.min() == 1
+    assert sizes.max() == 2
+    assert (sizes == 2).sum() > 0.35 * label.size
+    assert (sizes[label[alone]] == 1).all()
+    order = np.argsort(label, kind="stable")
+    first = np.flatnonzero(np.diff(label[order]) == 0)
+    coupled = np.asarray(curvature[order[first], order[first + 1]])
+    assert (coupled != 0).all()
+
+
+def test_the_coarse_levels_are_symmetric_and_positive() -> None:
+    _, curvature = posed()
+    levels = Multilevel(curvature)
+    levels.update(curvature, 0.0)
+    assert len(levels.levels) >= 1
+    assert levels.levels[-1].size <= COARSEST
+    x, y = np.random.default_rng(1).normal(size=(2, curvature.shape[0]))
+    assert x @ levels.correction(y) == pytest.approx(y @ levels.correction(x), rel=1e-9)
+    assert x @ levels.correction(x) > 0
+
+
+@pytest.mark.parametrize("gamma", [0.95, 0.99, 0.999])
+def test_conjugate_gradient_agrees_with_a_factorisation_at_a_cost_that_gamma_does_not_raise(gamma: float) -> None:
+    program, curvature = posed(gamma=gamma)
+    rhs = curvature @ np.random.default_rng(2).normal(size=curvature.shape[0])
+    equations = ConjugateGradientEquations(program)
+    equations.update(program.divergence.reference, ~program.signed)
+    solution = equations.solve(rhs, 1e-9)
+    exact = spla.splu(curvature.tocsc()).solve(rhs)
+    energy = (solution - exact) @ curvature @ (solution - exact)
+    assert energy <= 1e-14 * (exact @ curvature @ exact)
+    assert equations.stats["linear_iterations"] <= 150
