@@ -26,6 +26,10 @@ MARGIN = 1e-12
 """Relative excess of the smallest divergence over epsilon that proves a problem infeasible."""
 
 
+CLOSED_FORM = Quadratic()
+"""The default route; settings only, so that one serves all."""
+
+
 class TrustRegionStep(Problem):
     r"""A gradient step as large as a quadratic ball allows, under linearised cost constraints.
 
@@ -107,15 +111,24 @@ class TrustRegionStep(Problem):
         return self.metric.damped(self.damping) if self.damping > 0 else self.metric
 
     @cached_property
+    def columns(self) -> FloatArray:
+        """Gradient and slopes side by side (P, 1 + k)."""
+        return np.concatenate([self.gradient[None], self.slopes]).T
+
+    @cached_property
     def program(self) -> Program:
         """The :class:`~reps_opt.program.Program`, its rows ``B s <= -c`` under the name ``costs``."""
         return self._program(1.0)
 
     @cached_property
+    def unit(self) -> float:
+        """Largest entry of the gradient, in whose units solvers see the objective."""
+        return float(np.abs(self.gradient).max()) or 1.0
+
+    @cached_property
     def normalised(self) -> tuple[Program, Scale]:
         """The program with a gradient whose largest entry is one."""
-        unit = float(np.abs(self.gradient).max()) or 1.0
-        return self._program(unit), Scale(0.0, unit)
+        return self._program(self.unit), Scale(0.0, self.unit)
 
     def _program(self, unit: float) -> Program:
         ball = QuadraticBall(self.damped_metric, self.gradient.size)
@@ -128,7 +141,7 @@ class TrustRegionStep(Problem):
 
     @cached_property
     def _squares(self) -> FloatArray:
-        return self.damped_metric.inverse_squares(np.column_stack([self.gradient, self.slopes.T]))
+        return self.damped_metric.inverse_squares(self.columns)
 
     @property
     def gradient_square(self) -> float:
@@ -154,6 +167,8 @@ class TrustRegionStep(Problem):
     @cached_property
     def epsilon_min(self) -> float:
         """Smallest radius for which the rows can be met, by weak duality; infinite when none is."""
+        if not (self.levels.size and (self.levels > 0).any()):
+            return 0.0
         step, multipliers = self.nearest
         if not multipliers.any():
             return 0.0
@@ -166,7 +181,7 @@ class TrustRegionStep(Problem):
     @property
     def infeasible(self) -> bool:
         """Whether every step in the ball violates a row."""
-        return bool(self.epsilon < self.epsilon_min * (1 - MARGIN))
+        return self.epsilon < self.epsilon_min * (1 - MARGIN)
 
     def recovery_step(self) -> FloatArray:
         """The step (P,) to the nearest point of the rows, as far as the ball goes."""
@@ -180,14 +195,21 @@ class TrustRegionStep(Problem):
             return Answer(eta, np.zeros_like(self.levels), still, "no step improves or none is allowed")
         return None
 
-    def solution(self, program: Program, answer: Answer) -> StepSolution:
-        return read_step(self, program, answer)
+    def direct(self, solver: Solver) -> Answer | None:
+        if type(solver) is not Quadratic or self.epsilon == 0 or not self.gradient.any():
+            return None
+        columns = self.columns.copy()
+        columns[:, 0] /= self.unit
+        return solver.maximise(self.damped_metric, columns, -self.levels, self.epsilon)
+
+    def solution(self, program: Program | None, answer: Answer) -> StepSolution:
+        return read_step(self, answer)
 
     def infeasible_solution(self) -> StepSolution:
         return read_infeasible(self)
 
     def default_solver(self) -> Solver:
-        return Quadratic()
+        return CLOSED_FORM
 
     def to_cvxpy(self, side: str = "primal") -> Any:
         """The problem as a ``cvxpy.Problem``, damping included; see :meth:`reps_opt.REPS.to_cvxpy`.
