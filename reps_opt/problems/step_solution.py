@@ -106,9 +106,9 @@ class StepSolution(Solution):
 
 def read_step(problem: TrustRegionStep, answer: Answer) -> StepSolution:
     """Certified solution from an answer to the normalised program."""
-    if answer.point is None or not np.isfinite(answer.point).all():
+    point = None if answer.point is None else _into_ball(problem, answer.point)
+    if point is None:
         return _failed(problem, answer)
-    point = _into_ball(problem, answer.point)
     eta, nu = answer.eta * problem.unit, problem.levels
     if nu.size:
         nu = np.zeros(nu.size) if answer.multipliers is None else np.maximum(answer.multipliers * problem.unit, 0.0)
@@ -181,12 +181,17 @@ class _Point(NamedTuple):
     divergence: float
 
 
-def _into_ball(problem: TrustRegionStep, step: FloatArray) -> _Point:
-    """The step, shortened where a conic solver left the ball by its tolerance, and the one product taken with it."""
+def _into_ball(problem: TrustRegionStep, step: FloatArray) -> _Point | None:
+    """The step, shortened where a conic solver left the ball by its tolerance, and the one product taken with it.
+
+    None where the step is not finite, which its divergence tells.
+    """
     curved = problem.damped_metric.product(step)
     divergence = 0.5 * float(step @ curved)
     if divergence <= problem.epsilon:
         return _Point(step, curved, divergence)
+    if not math.isfinite(divergence) and not np.isfinite(step).all():
+        return None
     inside = math.sqrt(problem.epsilon / divergence)
     return _Point(inside * step, inside * curved, problem.epsilon)
 
@@ -202,8 +207,9 @@ def _certify(problem: TrustRegionStep, point: _Point, eta: float, nu: FloatArray
         gain = max(gain, math.sqrt(2 * problem.epsilon * problem.gradient_square))  # the gain without rows
         level = problem.levels + problem.slopes @ point.step
         reach = np.sqrt(np.maximum(2 * problem.epsilon * problem.row_squares, 0.0)) + np.abs(problem.levels)
-        flow = float(np.max(level / np.where(reach > 0, reach, 1.0), initial=0.0))
-        complementarity = float(np.max(nu * np.abs(level), initial=0.0))
+        reach[reach == 0] = 1.0
+        flow = max(float((level / reach).max()), 0.0)
+        complementarity = float((nu * np.abs(level)).max())
     gain = gain if gain > 0 else 1.0
     return StepCertificate(
         gap=max((upper - lower) / gain, 0.0),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -111,11 +111,6 @@ class TrustRegionStep(Problem):
         return self.metric.damped(self.damping) if self.damping > 0 else self.metric
 
     @cached_property
-    def columns(self) -> FloatArray:
-        """Gradient and slopes side by side (P, 1 + k)."""
-        return np.concatenate([self.gradient[None], self.slopes]).T
-
-    @cached_property
     def program(self) -> Program:
         """The :class:`~reps_opt.program.Program`, its rows ``B s <= -c`` under the name ``costs``."""
         return self._program(1.0)
@@ -141,7 +136,7 @@ class TrustRegionStep(Problem):
 
     @cached_property
     def _squares(self) -> FloatArray:
-        return self.damped_metric.inverse_squares(self.columns)
+        return self.damped_metric.inverse_squares(np.concatenate([self.gradient[None], self.slopes]).T)
 
     @property
     def gradient_square(self) -> float:
@@ -167,7 +162,7 @@ class TrustRegionStep(Problem):
     @cached_property
     def epsilon_min(self) -> float:
         """Smallest radius for which the rows can be met, by weak duality; infinite when none is."""
-        if not (self.levels.size and (self.levels > 0).any()):
+        if not self.levels.size or self.levels.max() <= 0:
             return 0.0
         step, multipliers = self.nearest
         if not multipliers.any():
@@ -181,7 +176,7 @@ class TrustRegionStep(Problem):
     @property
     def infeasible(self) -> bool:
         """Whether every step in the ball violates a row."""
-        return self.epsilon < self.epsilon_min * (1 - MARGIN)
+        return self.levels.size > 0 and self.epsilon < self.epsilon_min * (1 - MARGIN)
 
     def recovery_step(self) -> FloatArray:
         """The step (P,) to the nearest point of the rows, as far as the ball goes."""
@@ -198,8 +193,8 @@ class TrustRegionStep(Problem):
     def direct(self, solver: Solver) -> Answer | None:
         if type(solver) is not Quadratic or self.epsilon == 0 or not self.gradient.any():
             return None
-        columns = self.columns.copy()
-        columns[:, 0] /= self.unit
+        objective = (self.gradient / self.unit)[None]
+        columns = np.concatenate([objective, self.slopes]).T if self.levels.size else objective.T
         return solver.maximise(self.damped_metric, columns, -self.levels, self.epsilon)
 
     def solution(self, program: Program | None, answer: Answer) -> StepSolution:
@@ -227,9 +222,16 @@ class TrustRegionStep(Problem):
         return f"TrustRegionStep({self.metric!r}, epsilon={self.epsilon:g}{rows}{damping})"
 
 
+@lru_cache(maxsize=8)
+def _no_rows(size: int) -> tuple[FloatArray, FloatArray]:
+    return read_only(np.zeros((0, size))), read_only(np.zeros(0))
+
+
 def _as_rows(costs: Sequence[tuple[ArrayLike, float]] | None, size: int) -> tuple[FloatArray, FloatArray]:
     """Slopes (k, P) and levels (k,) of the rows."""
     pairs = [] if costs is None else list(costs)
+    if not pairs:
+        return _no_rows(size)
     slopes, levels = np.zeros((len(pairs), size)), np.zeros(len(pairs))
     for i, pair in enumerate(pairs):
         if len(pair) != 2:

@@ -212,13 +212,14 @@ def reduce_program(program: Program) -> Reduced:
 
 def _reduce(columns: FloatArray, rhs: FloatArray, images: FloatArray, curved: FloatArray) -> Reduced:
     """The same from objective and rows, their images, and F times these, each (P, 1 + k)."""
+    if rhs.size == 1 and (mix := _orthonormal_pair(images.T @ curved)) is not None:
+        basis = images @ mix
+        reduced = columns.T @ basis
+        return Reduced(basis, reduced[0], reduced[1:], rhs)
     squares = np.einsum("pi,pi->i", images, curved)
-    positive = squares > 0
-    scale = 1.0 / np.sqrt(np.where(positive, squares, 1.0))
+    scale = 1.0 / np.sqrt(np.where(squares > 0, squares, 1.0))
     basis = images * scale
-    if len(squares) == 2 and positive.all():
-        basis = _orthonormal_pair(basis, float(basis[:, 0] @ curved[:, 1]) * float(scale[1]))
-    elif len(squares) > 1:
+    if len(squares) > 1:
         cross = (curved * scale).T @ basis
         values, vectors = np.linalg.eigh((cross + cross.T) / 2)
         kept = values > ALIGNED * max(float(values[-1]), 1e-300)
@@ -227,12 +228,19 @@ def _reduce(columns: FloatArray, rhs: FloatArray, images: FloatArray, curved: Fl
     return Reduced(basis, reduced[0], reduced[1:], rhs)
 
 
-def _orthonormal_pair(basis: FloatArray, cosine: float) -> FloatArray:
-    """Two unit columns (P, 2) made orthogonal by sum and difference, the eigenvectors of their Gram matrix."""
-    values = [1.0 + cosine, 1.0 - cosine]
-    kept = [(1.0, sign, value) for sign, value in zip((1.0, -1.0), values, strict=True) if value > ALIGNED * max(values)]
-    mix = np.array([(first / math.sqrt(2 * value), sign / math.sqrt(2 * value)) for first, sign, value in kept])
-    return basis @ mix.T
+def _orthonormal_pair(gram: FloatArray) -> FloatArray | None:
+    """Weights (2, r) that make two vectors of this Gram matrix orthonormal; None where one of them has no length.
+
+    Sum and difference of the vectors, brought to length one, are the eigenvectors of their Gram matrix.
+    """
+    (first, cross), (mirrored, second) = gram.tolist()
+    if not (first > 0 and second > 0):
+        return None
+    a, b = 1 / math.sqrt(first), 1 / math.sqrt(second)
+    cosine = (cross + mirrored) / 2 * a * b
+    pairs = [(sign, 1 + sign * cosine) for sign in (1.0, -1.0)]
+    kept = [(sign, 1 / math.sqrt(2 * value)) for sign, value in pairs if value > ALIGNED * (1 + abs(cosine))]
+    return np.array([[a * weight for _, weight in kept], [sign * b * weight for sign, weight in kept]])
 
 
 def _on_a_line(objective: FloatArray, image: FloatArray, curved: FloatArray, epsilon: float) -> FacePoint | None:
