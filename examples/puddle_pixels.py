@@ -6,7 +6,10 @@ beside published ones: evaluation roll-outs on fixed seeds, exploration included
 as its expectation, (1 - gamma) sum gamma^t r_t.
 
 From the corner, steps without aim never meet the goal, and every reward is the same: half of the roll-outs that are
-learned from start anywhere. The papers do not say how theirs got there, nor the walker's largest step and noise.
+learned from start anywhere. The papers do not say how theirs got there, nor the walker's largest step and noise. With
+those of Sutton, as here, the best possible is -5.74, below the published figure. What is missing to it is lost in the
+upright puddle: the walk takes the best number of steps, but cuts the puddle's lower end, presumably since a value that
+is smooth in the blurred image cannot follow the edge.
 
 python examples/puddle_pixels.py --plot puddle.png
 """

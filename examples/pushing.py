@@ -83,9 +83,9 @@ def draw(env, curves, rested, handmade, history, path):
     axes[0].axhline(handmade, color="C2", ls=":", label="written by hand")
     axes[0].axhline(rested, color="0.4", ls="--", label="resting")
     axes[0].set(xlabel="iteration", ylabel="mean reward a step", title="evaluation on fixed seeds")
-    axes[0].legend(loc="right")
+    axes[0].legend(loc="lower right", bbox_to_anchor=(1.0, 0.2))
     for axis, record in zip(axes[1:], (history[0], history[-1]), strict=True):
-        shown = rollout(env, record.policy, n_episodes=4, seed=3, deterministic=True)
+        shown = rollout(env, record.policy, n_episodes=4, seed=7, deterministic=True)
         for k in range(4):
             states = shown.states[shown.episode == k]
             axis.plot(*states[:, :2].T, f"C{k}.:", lw=1, ms=3)

@@ -21,11 +21,7 @@ from reps_opt import REPSUpdate
 
 N_TRIALS = 10
 CHANGE = 5.0  # a change of a pixel counts five times its brightness: 1/dt of 20 Hz over the state version's SPEED
-N_FEATURES, WIDTH, RIDGE = (
-    400,
-    1.2,
-    1e-6,
-)  # of the value function, in brightness, root of squares summed over the pixels
+N_FEATURES, WIDTH, RIDGE = 400, 1.2, 1e-6  # of the value function, its width in brightness over all pixels
 LENGTH_SCALE, BOUNDS = 2.0, (1.0, 4.0)  # of the policy; rods that do not overlap all look equally far apart below
 N_COMPONENTS = 20  # keep 99.9 % of the variance
 PUBLISHED = {"start": -97, "NP-REPS from pixels, iteration 20": -28}  # van Hoof et al. (2015, 2017), read off figures

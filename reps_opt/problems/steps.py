@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from reps_opt.divergences import Quadratic as QuadraticBall
+from reps_opt.divergences.base import Quadratic as QuadraticBall
 from reps_opt.metrics import Metric, as_metric
 from reps_opt.problem import Problem
 from reps_opt.problems.step_solution import StepSolution, read_infeasible, read_step

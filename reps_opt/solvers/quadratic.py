@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.optimize import brentq, nnls
 
-from reps_opt import divergences
 from reps_opt.conjugate_gradient import conjugate_gradient
+from reps_opt.divergences import base as divergences
 from reps_opt.metrics import Factorised, Metric, Product
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer

@@ -9,7 +9,8 @@ import pytest
 import scipy.sparse as sp
 
 from reps_opt.certificate import Certificate
-from reps_opt.divergences import KL, Conjugate, NoBall, Quadratic, group_max, softmax_within
+from reps_opt.divergences.base import KL, Conjugate, NoBall, Quadratic, group_max, softmax_within
+from reps_opt.divergences.f_divergences import ChiSquare
 from reps_opt.metrics import Dense
 from reps_opt.program import Block, Centre, LinearLimit, Program, Scale
 from reps_opt.validation import (
@@ -95,6 +96,13 @@ class TestDivergences:
         np.testing.assert_allclose(NoBall(4).within(np.array([2.0, 1.0, 0.0, 0.0]), group, 2), [1, 0, 0.5, 0.5])
         np.testing.assert_allclose(NoBall(4).within(np.array([2.0, 2.0, 0.0, -1.0]), group, 2), [0.5, 0.5, 1, 0])
 
+    def test_conditionals_of_a_divergence_with_zeros_are_those_of_its_maximiser(self):
+        ball, group, y = ChiSquare(Q), np.array([0, 0, 1, 1]), np.array([0.5, 0.0, -9.0, -8.0])
+        point = ball.conjugate(y).point
+        np.testing.assert_allclose(ball.within(y, group, 2), [*(point[:2] / point[:2].sum()), 0.0, 1.0])
+        assert point[0] != point[1] / 2
+        assert point[2:].sum() == 0.0
+
     def test_no_ball_is_a_linear_program(self):
         ball = NoBall(4)
         conjugate = ball.conjugate(np.array([1.0, 3.0, 3.0, 0.0]))
@@ -104,6 +112,7 @@ class TestDivergences:
         np.testing.assert_array_equal(ball.reference, np.full(4, 0.25))
         assert ball.value(Q) == 0.0
         assert ball.value(-Q) == math.inf
+        assert ball.value(np.eye(4)[0]) == 0.0
         assert ball.expression(None, None) is None
 
     def test_what_divergences_say_of_themselves(self):
