@@ -69,9 +69,9 @@ def draw(env, curves, history, path):
     plt.close(figure)
 
 
-def main(n_trials=N_TRIALS, n_iterations=N_ITERATIONS, n_evaluated=N_EVALUATED, plot=None, start_spread=START_SPREAD):
+def main(n_trials=N_TRIALS, n_iterations=N_ITERATIONS, n_evaluated=N_EVALUATED, plot=None, start_spread=START_SPREAD, seed=0):
     env = envs.PixelSwingUp(start_spread=start_spread)
-    runs = [trial(env, make_update(env), seed, n_iterations, n_evaluated) for seed in range(n_trials)]
+    runs = [trial(env, make_update(env), seed + i, n_iterations, n_evaluated) for i in range(n_trials)]
     curves, seconds = report([history for history, _ in runs], PUBLISHED), np.array([cpu for _, cpu in runs])
     if plot:
         draw(env, curves, runs[0][0], plot)
@@ -81,7 +81,8 @@ def main(n_trials=N_TRIALS, n_iterations=N_ITERATIONS, n_evaluated=N_EVALUATED, 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=N_TRIALS)
+    parser.add_argument("--seed", type=int, default=0, help="of the first trial; the next count up")
     parser.add_argument("--start-spread", type=float, default=START_SPREAD, help="rad, around hanging")
     parser.add_argument("--plot", metavar="FILE", help="write a figure")
     arguments = parser.parse_args()
-    main(arguments.trials, plot=arguments.plot, start_spread=arguments.start_spread)
+    main(arguments.trials, plot=arguments.plot, start_spread=arguments.start_spread, seed=arguments.seed)
