@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 
-from reps_opt.mdp import MDP
+from reps_opt.processes.mdp import MDP
 from reps_opt.validation import FloatArray, as_count, as_scalar
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from reps_opt.mdp import MDP
+from reps_opt.processes.mdp import MDP
 from reps_opt.validation import FloatArray, as_count, as_scalar, read_only
 
 Seed = int | np.random.SeedSequence | np.random.Generator | None

@@ -15,7 +15,7 @@ import envs
 from envs.batched import BatchedEnv, BoolArray, Transition
 from envs.random_mdps import LayeredMDP
 from envs.raster import Canvas, paint, to_rgb
-from reps_opt.mdp import MDP
+from reps_opt.processes.mdp import MDP
 from reps_opt.validation import FloatArray
 
 IntArray = NDArray[np.int64]

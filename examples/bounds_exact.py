@@ -17,7 +17,7 @@ from scipy.special import rel_entr
 
 import envs
 from reps_opt import MDP, FiniteHorizonREPS, solve, surrogate_step
-from reps_opt.time_indexed import occupancy_of
+from reps_opt.processes.time_indexed import occupancy_of
 
 CASES = {
     "single chain": (envs.single_chain(), 20),

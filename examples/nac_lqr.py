@@ -12,7 +12,7 @@ import numpy as np
 from envs import LQR
 from policies import LinearGaussianPolicy
 from reps_opt import ENAC, Identity, TrustRegionStep, rollout, solve
-from reps_opt.gradients import gpomdp
+from reps_opt.learning.gradients import gpomdp
 from reps_opt.progress import progress
 
 EPISODES_A_FIT = 25

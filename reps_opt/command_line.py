@@ -107,8 +107,8 @@ def _route(route: Route, verbose: bool) -> Solver:
 def _solution(
     env: str, epsilon: float | None, temperature: float | None, gamma: float, route: Solver, options: dict[str, Any]
 ) -> OccupancySolution:
-    from reps_opt.mdp import MDP
     from reps_opt.problems.reps import REPS
+    from reps_opt.processes.mdp import MDP
     from reps_opt.solving import solve as solve_by
 
     if temperature is not None and epsilon is not None:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from reps_opt.mdp import MDP
 from reps_opt.problem import Problem
 from reps_opt.problems.conditional import ConditionalREPS
 from reps_opt.problems.episodes import EpisodicREPS
@@ -21,6 +20,7 @@ from reps_opt.problems.policy_steps import ExactTRPO
 from reps_opt.problems.reps import REPS
 from reps_opt.problems.samples import SampleREPS
 from reps_opt.problems.steps import TrustRegionStep
+from reps_opt.processes.mdp import MDP
 from reps_opt.result import Result
 from reps_opt.solution import Solution
 from reps_opt.solvers.answer import Solver

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import rel_entr
 
-from reps_opt.mdp import MDP
 from reps_opt.metrics import Factor
+from reps_opt.processes.mdp import MDP
 from reps_opt.validation import FloatArray, as_float_array
 
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from reps_opt.mdp import MDP
 from reps_opt.policy_comparison import PolicyComparison, compare_policies
 from reps_opt.problem import Problem
+from reps_opt.processes.mdp import MDP
 from reps_opt.result import Arrays, Result
 from reps_opt.solution import Solution
 from reps_opt.solving import solve

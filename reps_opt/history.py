@@ -18,7 +18,7 @@ SHOWN = 10
 
 
 class Entry(Protocol):
-    """One iteration: :class:`~reps_opt.exact_iteration.Iteration` or :class:`~reps_opt.improvement.Record`."""
+    """One iteration: :class:`~reps_opt.exact_iteration.Iteration` or :class:`~reps_opt.learning.improvement.Record`."""
 
     @property
     def policy(self) -> Any:

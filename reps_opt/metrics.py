@@ -11,13 +11,14 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
+from scipy.linalg.lapack import dpotrf, dpotrs, dtrtrs
 
 from reps_opt.conjugate_gradient import conjugate_gradient
 from reps_opt.validation import FloatArray, as_float_array, as_scalar, check_nonnegative, check_shape, read_only
@@ -73,11 +74,14 @@ class Metric(ABC):
         if product is None:
             product = self.product(x)
         residual = y - product
-        return float(y @ x - 0.5 * (x @ product)) + self._residual_bound(residual, float(np.abs(y).max(initial=0.0)))
+        size, scale = float(np.abs(residual).max(initial=0.0)), float(np.abs(y).max(initial=0.0))
+        return float(y @ x - 0.5 * (x @ product)) + self.residual_bound(residual, size, scale)
 
-    def _residual_bound(self, residual: FloatArray, scale: float) -> float:
-        """Upper bound on ``rho'F^-1 rho / 2``; infinite where F does not see all of rho."""
-        size = float(np.abs(residual).max(initial=0.0))
+    def residual_bound(self, residual: FloatArray, size: float, scale: float) -> float:
+        """Upper bound on ``rho'F^-1 rho / 2``, rho's largest entry ``size``; infinite where F does not see all of rho.
+
+        ``scale`` is the largest entry of the y that rho is left of.
+        """
         if size == 0:
             return 0.0
         x = self.solve(residual)
@@ -138,7 +142,7 @@ class Factorised(Metric):
     def _lower(self) -> FloatArray | None:
         """L with F = L L', column-major; None when F is singular."""
         self.factorisations += 1
-        lower, info = scipy.linalg.lapack.dpotrf(self.matrix, lower=True, clean=True)
+        lower, info = dpotrf(self.matrix.T, lower=True, clean=True)  # column-major already, where F is row-major
         if info != 0:
             return None
         regular = lower.diagonal() ** 2 > RANK_TOLERANCE * self.matrix.diagonal()
@@ -165,7 +169,9 @@ class Factorised(Metric):
 
     def solve(self, y: FloatArray) -> FloatArray:
         if self._lower is not None:
-            return scipy.linalg.lapack.dpotrs(self._lower, y, lower=True)[0]
+            if y.size > len(y):
+                return dpotrs(self._lower, y, lower=True)[0]
+            return dtrtrs(self._lower, dtrtrs(self._lower, y, lower=True)[0], lower=True, trans=1)[0]  # half the time
         scale, values, vectors = self._spectrum
         whitened = (vectors.T @ (scale * y.T).T).T / values
         return (scale * (vectors @ whitened.T).T).T
@@ -173,13 +179,13 @@ class Factorised(Metric):
     def inverse_squares(self, columns: FloatArray) -> FloatArray:
         if self._lower is None:
             return super().inverse_squares(columns)
-        whitened = scipy.linalg.lapack.dtrtrs(self._lower, columns, lower=True)[0]
+        whitened = dtrtrs(self._lower, columns, lower=True)[0]
         return np.einsum("pi,pi->i", whitened, whitened)
 
-    def _residual_bound(self, residual: FloatArray, scale: float) -> float:
+    def residual_bound(self, residual: FloatArray, size: float, scale: float) -> float:
         if self._lower is None:
-            return super()._residual_bound(residual, scale)
-        whitened = scipy.linalg.lapack.dtrtrs(self._lower, residual, lower=True)[0]
+            return super().residual_bound(residual, size, scale)
+        whitened = dtrtrs(self._lower, residual, lower=True)[0]
         return 0.5 * float(whitened @ whitened)
 
     def root(self, size: int) -> Any:
@@ -210,11 +216,9 @@ class Dense(Factorised):
     """
 
     def __init__(self, F: ArrayLike) -> None:
-        matrix = as_float_array(F, "metric", ("P", "P"))
-        if matrix.shape[0] != matrix.shape[1]:
-            raise ValueError(f"metric must have shape (P, P), got {matrix.shape}")
+        plain = isinstance(F, np.ndarray) and F.dtype == np.float64 and F.ndim == 2 and F.shape[0] == F.shape[1] > 0
+        matrix: FloatArray = F if plain and _looks_symmetric(F) else _as_symmetric(F)  # type: ignore[assignment, arg-type]
         self.size = len(matrix)
-        _check_symmetric(matrix)
         self._matrix = read_only(matrix)
 
     @property
@@ -294,9 +298,9 @@ class Factor(Factorised):
     def inverse_squares(self, columns: FloatArray) -> FloatArray:
         return Metric.inverse_squares(self, columns) if self.is_wide else super().inverse_squares(columns)
 
-    def _residual_bound(self, residual: FloatArray, scale: float) -> float:
+    def residual_bound(self, residual: FloatArray, size: float, scale: float) -> float:
         if not self.is_wide:
-            return super()._residual_bound(residual, scale)
+            return super().residual_bound(residual, size, scale)
         return 0.5 * float(residual @ residual) / self.damping
 
     def root(self, size: int) -> Any:
@@ -369,7 +373,7 @@ class Product(Metric):
     def root(self, size: int) -> Any:
         raise ValueError("metric is known by its products only: no cone can be posed, use the Quadratic solver")
 
-    def _residual_bound(self, residual: FloatArray, scale: float) -> float:
+    def residual_bound(self, residual: FloatArray, size: float, scale: float) -> float:
         least = self.smallest + self.damping
         squared = float(residual @ residual)
         if squared == 0:
@@ -388,18 +392,39 @@ def as_metric(metric: Metric | ArrayLike, size: int) -> Metric:
     return found
 
 
-def _check_symmetric(matrix: FloatArray) -> None:
-    """Compare F v with F'v for one v first: a pass over F, where the entries would take several."""
+@lru_cache(maxsize=8)
+def _probe(n: int) -> FloatArray:
+    """A vector (n,) without zeros that no symmetry of a matrix is likely to share."""
+    return np.cos(np.arange(1.0, n + 1))
+
+
+def _looks_symmetric(matrix: FloatArray) -> bool:
+    """Whether F v equals F'v for one v, and the diagonal is >= 0: two products, where the entries take several passes.
+
+    A NaN or an infinite entry makes the products differ, and so does overflow: then the entries are to be looked at.
+    The largest entry of a semidefinite matrix is on its diagonal.
+    """
+    probe, diagonal = _probe(len(matrix)), matrix.diagonal()
+    with np.errstate(invalid="ignore", over="ignore"):
+        difference = matrix @ probe - probe @ matrix
+    return bool(diagonal.min() >= 0 and np.abs(difference).max() <= SYMMETRY_TOLERANCE * diagonal.max())
+
+
+def _as_symmetric(F: ArrayLike) -> FloatArray:
+    """F as an array (P, P), or an error that says which entry is wrong."""
+    matrix = as_float_array(F, "metric", ("P", "P"))
     n = len(matrix)
-    probe = np.cos(np.arange(1.0, n + 1))
-    largest = max(float(matrix.max(initial=0.0)), -float(matrix.min(initial=0.0)))
+    if matrix.shape[1] != n:
+        raise ValueError(f"metric must have shape (P, P), got {matrix.shape}")
+    if n == 0 or _looks_symmetric(matrix):
+        return matrix
     diagonal = np.diag(matrix)
     if np.any(diagonal < 0):
         i = int(np.argmax(diagonal < 0))
         raise ValueError(f"metric[{i}, {i}] is {diagonal[i]:g}: a positive semidefinite matrix has none below zero")
-    if np.abs(matrix @ probe - probe @ matrix).max(initial=0.0) <= SYMMETRY_TOLERANCE * largest:
-        return
+    largest = max(float(matrix.max()), -float(matrix.min()))
     asymmetry = np.abs(matrix - matrix.T)
     i, j = divmod(int(asymmetry.argmax()), n)
     if asymmetry[i, j] > SYMMETRY_TOLERANCE * largest:
         raise ValueError(f"metric must be symmetric: [{i}, {j}] is {matrix[i, j]:g}, [{j}, {i}] is {matrix[j, i]:g}")
+    return matrix

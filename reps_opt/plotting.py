@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reps_opt.exact_iteration import Iteration
-from reps_opt.graph import BoolArray
 from reps_opt.history import History
-from reps_opt.mdp import MDP
+from reps_opt.learning.updates import PolicyUpdate
 from reps_opt.policy_comparison import PolicyComparison
 from reps_opt.problems.adversarial import OnlineRun
 from reps_opt.problems.horizon_solution import FiniteHorizonSolution
@@ -24,8 +23,9 @@ from reps_opt.problems.occupancy_solution import OccupancySolution
 from reps_opt.problems.policy_solution import PolicySolution
 from reps_opt.problems.sample_solution import SampleSolution
 from reps_opt.problems.step_solution import StepSolution
+from reps_opt.processes.graph import BoolArray
+from reps_opt.processes.mdp import MDP
 from reps_opt.result import Result
-from reps_opt.updates import PolicyUpdate
 from reps_opt.validation import FloatArray
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import rel_entr
 
-from reps_opt.mdp import MDP
+from reps_opt.processes.mdp import MDP
 from reps_opt.result import Result
 from reps_opt.validation import FloatArray
 

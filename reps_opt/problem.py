@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 from reps_opt.program import Program, Scale
 from reps_opt.solution import Solution
@@ -32,8 +33,15 @@ class Problem(ABC):
         """The answer to the normalised program where it needs no solver, else None."""
         return None
 
+    def direct(self, solver: Solver) -> Answer | None:
+        """The answer of a solver that takes the data as they are, no program posed; None where it takes a program.
+
+        For problems so small that posing a program takes as long as solving it.
+        """
+        return None
+
     @abstractmethod
-    def solution(self, program: Program, answer: Answer) -> Solution:
+    def solution(self, program: Any, answer: Answer) -> Solution:
         """Read a solver's answer to the normalised program back in this problem's words, and certify it."""
 
     def infeasible_solution(self) -> Solution:

@@ -25,8 +25,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from reps_opt.divergences import KL, Conjugate, Divergence
-from reps_opt.graph import BoolArray, IntArray
+from reps_opt.divergences.base import KL, Conjugate, Divergence
+from reps_opt.processes.graph import BoolArray, IntArray
 from reps_opt.rows import Transposed
 from reps_opt.validation import FloatArray
 

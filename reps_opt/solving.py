@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -67,26 +69,35 @@ def solve(
         route = replace(route, verbose=True)
     if problem.infeasible:
         solution = problem.infeasible_solution()
+    elif start is None and (answer := _attempt(route, problem.direct, route)) is not None:
+        solution = _read(problem, None, answer)
     else:
         program = problem.normalised[0]
         program = program.fresh() if isinstance(program, Program) else program
         if start is not None:
             program = problem.warm_start(program, start)
-        answer = problem.closed_form(program) or _attempt(route, program)
+        answer = problem.closed_form(program) or _attempt(route, route.solve, program)
         solution = _read(problem, program, answer)
     stats = {"route": type(route).__name__, **solution.stats, "seconds": time.perf_counter() - began}
-    return replace(solution, stats=stats)
+    return _with_stats(solution, stats)
 
 
-def _attempt(route: Solver, program: Program) -> Answer:
-    """The route's answer, or an answer without a point that keeps what the numerical library said."""
+def _with_stats(solution: Solution, stats: dict[str, Any]) -> Solution:
+    """A copy with other statistics: ``dataclasses.replace`` would take as long as a small step's certificate."""
+    twin: Solution = object.__new__(type(solution))
+    twin.__dict__.update(solution.__dict__, stats=stats)
+    return twin
+
+
+def _attempt(route: Solver, find: Callable[[Any], Any], data: Any) -> Any:
+    """What the route finds, or an answer without a point that keeps what the numerical library said."""
     try:
-        return route.solve(program)
+        return find(data)
     except BREAKDOWNS as error:
         return _broken(type(route).__name__, error)
 
 
-def _read(problem: Problem, program: Program, answer: Answer) -> Solution:
+def _read(problem: Problem, program: Program | None, answer: Answer) -> Solution:
     """The solution; where evaluating the answer breaks down, one without a point that says so."""
     try:
         return problem.solution(program, answer)

@@ -71,7 +71,7 @@ def check_shape(array: Any, name: str, shape: Sequence[Dimension]) -> None:
 
 def check_finite(array: FloatArray, name: str) -> None:
     """Raise ValueError with the first index at which ``array`` is NaN or infinite."""
-    if not np.all(np.isfinite(array)):
+    if not np.isfinite(array).all():
         index = first_index(~np.isfinite(array))
         raise ValueError(f"{name}{list(index) if index else ''} is {array[index]}: every value must be finite")
 
@@ -121,9 +121,10 @@ def as_scalar(
     Traceback (most recent call last):
     ValueError: epsilon must be >= 0, got -0.5
     """
-    is_array = isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "iuf"
-    if not (is_array or isinstance(value, numbers.Real)) or isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} must be a real number, got {type(value).__name__}")
+    if type(value) is not float:
+        is_array = isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "iuf"
+        if not (is_array or isinstance(value, numbers.Real)) or isinstance(value, bool | np.bool_):
+            raise TypeError(f"{name} must be a real number, got {type(value).__name__}")
     number = float(value)
     inside = (number > low if low_open else number >= low) and number <= high
     if math.isnan(number) or not inside or (math.isinf(number) and not infinite):

@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-MODULES = ("reps_opt.validation", "reps_opt.certificate", "reps_opt.divergences", "reps_opt.program")
+MODULES = ("reps_opt.validation", "reps_opt.certificate", "reps_opt.divergences.base", "reps_opt.program")
 QUICK = ["tests/reps_opt/test_program.py"]
 THOROUGH = ["tests/reps_opt/test_solution.py", "tests/reps_opt/test_temperature.py", "tests/reps_opt/test_samples.py"]
 TIMEOUT = 120

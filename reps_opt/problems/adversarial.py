@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from reps_opt.certificate import GAP_TOLERANCE
-from reps_opt.mdp import MDP
 from reps_opt.problems.projection import LayeredProjection, Projected
+from reps_opt.processes.mdp import MDP
+from reps_opt.processes.time_indexed import TimeIndexedFlow, evaluate, occupancy_of, optimal_values
+from reps_opt.processes.time_indexed import bellman_error as time_indexed_bellman_error
 from reps_opt.progress import progress as with_bar
 from reps_opt.result import Arrays, Result
 from reps_opt.solution import Status
-from reps_opt.time_indexed import TimeIndexedFlow, evaluate, occupancy_of, optimal_values
-from reps_opt.time_indexed import bellman_error as time_indexed_bellman_error
 from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar, first_index
 
 FEEDBACKS = ("full", "bandit")

@@ -13,8 +13,8 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike
 from scipy.optimize import linprog
 
-from reps_opt.graph import IntArray
 from reps_opt.problems.reduction import Reduction
+from reps_opt.processes.graph import IntArray
 from reps_opt.program import Block
 from reps_opt.validation import FloatArray, as_float_array, read_only
 

@@ -10,11 +10,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
-from reps_opt.conditional_kl import ConditionalKL
-from reps_opt.divergences import Divergence
-from reps_opt.mdp import MDP
+from reps_opt.divergences.base import Divergence
+from reps_opt.divergences.conditional_kl import ConditionalKL
 from reps_opt.problems.occupancy import CONSISTENT, SINGLE_POINT, OccupancyProblem, as_radius, as_reference
 from reps_opt.problems.reduction import Reduction
+from reps_opt.processes.mdp import MDP
 from reps_opt.program import Centre, Program
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.soft_bellman import SoftBellman, policy_value

@@ -15,11 +15,11 @@ from numpy.typing import ArrayLike
 from scipy.special import softmax
 
 from reps_opt.certificate import Certificate
-from reps_opt.divergences import Quadratic
-from reps_opt.mdp import MDP
+from reps_opt.divergences.base import Quadratic
 from reps_opt.metrics import Identity
 from reps_opt.problems.policy_solution import PolicySolution, kept_apart_from_zero
 from reps_opt.problems.policy_steps import SINGLE_POINT, PolicyStep
+from reps_opt.processes.mdp import MDP
 from reps_opt.program import Program, Scale
 from reps_opt.solution import Status
 from reps_opt.solvers.answer import Answer

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from reps_opt.mdp import MDP
 from reps_opt.problem import Problem
 from reps_opt.problems.horizon_balls import BALLS, linear_limit
 from reps_opt.problems.horizon_solution import FiniteHorizonSolution, read_answer
+from reps_opt.processes.mdp import MDP
+from reps_opt.processes.time_indexed import TimeIndexedFlow, as_time_indexed_policy, occupancy_of
 from reps_opt.program import Scale
 from reps_opt.solvers.answer import Answer, Solver
-from reps_opt.time_indexed import TimeIndexedFlow, as_time_indexed_policy, occupancy_of
 from reps_opt.validation import FloatArray, as_count, as_scalar, check_shape, read_only
 
 SINGLE_POINT = 1e-15

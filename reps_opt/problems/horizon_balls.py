@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy.special import rel_entr
 
-from reps_opt.divergences import KL
+from reps_opt.divergences.base import KL
+from reps_opt.processes.time_indexed import TimeIndexedFlow, bellman_error, optimal_values
 from reps_opt.program import Block, LinearLimit, Program
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.newton import Newton
 from reps_opt.solvers.per_step import PerStepAnswer, PerStepNewton, PerStepProgram
 from reps_opt.solvers.soft_backup import SoftBackup, TrajectoryProgram
-from reps_opt.time_indexed import TimeIndexedFlow, bellman_error, optimal_values
 from reps_opt.validation import FloatArray
 
 if TYPE_CHECKING:

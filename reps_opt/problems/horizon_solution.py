@@ -14,10 +14,10 @@ import numpy as np
 from reps_opt.certificate import Certificate
 from reps_opt.problems.horizon_balls import DualReading
 from reps_opt.problems.segment import first_inside
+from reps_opt.processes.time_indexed import bellman_error, evaluate, flow_residual, occupancy_of
 from reps_opt.result import Arrays
 from reps_opt.solution import Solution, Status
 from reps_opt.solvers.answer import Answer
-from reps_opt.time_indexed import bellman_error, evaluate, flow_residual, occupancy_of
 from reps_opt.validation import FloatArray
 
 if TYPE_CHECKING:

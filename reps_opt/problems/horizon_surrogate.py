@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from reps_opt.divergences import KL
+from reps_opt.divergences.base import KL
+from reps_opt.processes.time_indexed import bellman_error, evaluate
 from reps_opt.program import Block, LinearLimit, Program
 from reps_opt.solvers.newton import Newton
-from reps_opt.time_indexed import bellman_error, evaluate
 from reps_opt.validation import FloatArray
 
 if TYPE_CHECKING:

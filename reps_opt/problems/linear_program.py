@@ -8,11 +8,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from reps_opt.divergences import Divergence, NoBall
-from reps_opt.mdp import MDP
+from reps_opt.divergences.base import Divergence, NoBall
 from reps_opt.problems.budgets import as_budgets
 from reps_opt.problems.occupancy import OccupancyProblem
 from reps_opt.problems.reduction import Reduction
+from reps_opt.processes.mdp import MDP
 from reps_opt.validation import FloatArray
 
 

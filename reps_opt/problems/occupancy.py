@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from reps_opt.divergences import KL, Divergence, NoBall
-from reps_opt.mdp import MDP
+from reps_opt.divergences.base import KL, Divergence, NoBall
 from reps_opt.problem import Problem
 from reps_opt.problems.budgets import Budgets, Cheapest
 from reps_opt.problems.occupancy_solution import OccupancySolution
 from reps_opt.problems.readback import read_answer, read_infeasible
 from reps_opt.problems.reduction import CONSISTENT, Reduction, reduce
+from reps_opt.processes.mdp import MDP
 from reps_opt.program import Centre, LinearLimit, Program, Scale
 from reps_opt.solution import Solution
 from reps_opt.solvers.answer import Answer

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reps_opt.certificate import Certificate
-from reps_opt.policy_divergences import PolicyDivergence
+from reps_opt.divergences.policy_divergences import PolicyDivergence
 from reps_opt.problems.policy_solution import PolicySolution, kept_apart_from_zero
 from reps_opt.problems.readback import SLACK_MARGIN, Bound
 from reps_opt.problems.segment import first_inside

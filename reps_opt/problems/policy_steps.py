@@ -13,12 +13,12 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
-from reps_opt.graph import IntArray
-from reps_opt.mdp import MDP
-from reps_opt.policy_divergences import NewOldKL, OldNewKL, PolicyDivergence
+from reps_opt.divergences.policy_divergences import NewOldKL, OldNewKL, PolicyDivergence
 from reps_opt.problem import Problem
 from reps_opt.problems.policy_readback import read_failed, read_policy
 from reps_opt.problems.policy_solution import PolicySolution
+from reps_opt.processes.graph import IntArray
+from reps_opt.processes.mdp import MDP
 from reps_opt.program import Block, LinearLimit, Program, Scale
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.statewise import Statewise

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reps_opt.time_indexed import TimeIndexedFlow
+from reps_opt.processes.time_indexed import TimeIndexedFlow
 from reps_opt.validation import FloatArray
 
 LARGEST_TRAVEL = 1.0

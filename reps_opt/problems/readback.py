@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from reps_opt.certificate import Certificate
-from reps_opt.divergences import KL, group_max
+from reps_opt.divergences.base import KL, group_max
 from reps_opt.problems.occupancy_solution import OccupancySolution
 from reps_opt.problems.segment import first_inside
 from reps_opt.program import Program, Scale

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.sparse as sp
 
-from reps_opt import markov
-from reps_opt.graph import BoolArray, IntArray, closed_pairs, end_components, reachable_states, state_graph
-from reps_opt.mdp import MDP
+from reps_opt.processes import markov
+from reps_opt.processes.graph import BoolArray, IntArray, closed_pairs, end_components, reachable_states, state_graph
+from reps_opt.processes.mdp import MDP
 from reps_opt.program import Block
 from reps_opt.validation import FloatArray
 
 if TYPE_CHECKING:
-    from reps_opt.dynamic_programming import OptimalPolicy
+    from reps_opt.processes.dynamic_programming import OptimalPolicy
 
 CONSISTENT = 1e-11
 """Largest 1-norm of the flow residual for which a reference counts as feasible itself."""

@@ -11,13 +11,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
-from reps_opt.divergences import KL, Divergence
-from reps_opt.entropy_bound import EntropyBoundedKL
-from reps_opt.f_divergences import Factory, divergence_factory
-from reps_opt.mdp import MDP
+from reps_opt.divergences.base import KL, Divergence
+from reps_opt.divergences.entropy_bound import EntropyBoundedKL
+from reps_opt.divergences.f_divergences import Factory, divergence_factory
 from reps_opt.problems.budgets import as_budgets
 from reps_opt.problems.occupancy import OccupancyProblem, as_radius, as_reference
 from reps_opt.problems.reduction import Reduction, refill_underflow
+from reps_opt.processes.mdp import MDP
 from reps_opt.validation import FloatArray, as_scalar
 
 
@@ -55,11 +55,11 @@ class REPS(OccupancyProblem):
     divergence
         What takes the place of KL in the ball: ``"kl"``, ``"chi2"``, ``"reverse_kl"``, ``("alpha", a)``, or a callable
         that makes a :class:`~reps_opt.divergences.Divergence` from its reference;
-        see :mod:`reps_opt.f_divergences`.
+        see :mod:`reps_opt.divergences.f_divergences`.
     entropy
         Least entropy of the new state-action distribution, in nats: a second ball, around the uniform distribution.
         ``duals["entropy"]`` is its price, what a nat of it costs; ``certificate.kl`` is then the larger of KL and
-        ``entropy + epsilon - H(p)``, see :mod:`reps_opt.entropy_bound`.
+        ``entropy + epsilon - H(p)``, see :mod:`reps_opt.divergences.entropy_bound`.
 
     Raises
     ------

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.optimize import linprog
 
-from reps_opt.divergences import KL
+from reps_opt.divergences.base import KL
 from reps_opt.program import Block, LinearLimit, Program
 from reps_opt.rows import ArrayRows
 from reps_opt.solvers.newton import Newton

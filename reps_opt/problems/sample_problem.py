@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from reps_opt.divergences import KL
+from reps_opt.divergences.base import KL
 from reps_opt.problem import Problem
 from reps_opt.problems.sample_limits import best_weights
 from reps_opt.problems.sample_readback import read_infeasible, read_weights

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from reps_opt.certificate import GAP_TOLERANCE, Certificate
-from reps_opt.program import Program
 from reps_opt.result import Arrays
 from reps_opt.solution import Solution, Status
 from reps_opt.solvers.answer import Answer
@@ -105,15 +104,14 @@ class StepSolution(Solution):
         return arrays
 
 
-def read_step(problem: TrustRegionStep, program: Program, answer: Answer) -> StepSolution:
+def read_step(problem: TrustRegionStep, answer: Answer) -> StepSolution:
     """Certified solution from an answer to the normalised program."""
-    if answer.point is None or not np.isfinite(answer.point).all():
+    point = None if answer.point is None else _into_ball(problem, answer.point)
+    if point is None:
         return _failed(problem, answer)
-    unit = problem.normalised[1].factor
-    point = _into_ball(problem, answer.point)
-    eta, nu = answer.eta * unit, np.zeros_like(problem.levels)
-    if answer.multipliers is not None:
-        nu = np.maximum(answer.multipliers * unit, 0.0)
+    eta, nu = answer.eta * problem.unit, problem.levels
+    if nu.size:
+        nu = np.zeros(nu.size) if answer.multipliers is None else np.maximum(answer.multipliers * problem.unit, 0.0)
     certificate = _certify(problem, point, eta, nu)
     ok = certificate.ok()
     advice = [] if ok else [*certificate.reasons(), answer.message, _advice(problem, certificate)]
@@ -127,7 +125,7 @@ def read_step(problem: TrustRegionStep, program: Program, answer: Answer) -> Ste
         duals={"kl": eta, "costs": nu},
         certificate=certificate,
         message=answer.message if ok else "; ".join(advice),
-        stats=dict(answer.stats),
+        stats=answer.stats,
         step=step,
         nu=nu,
         predicted_improvement=float(problem.gradient @ step),
@@ -183,12 +181,17 @@ class _Point(NamedTuple):
     divergence: float
 
 
-def _into_ball(problem: TrustRegionStep, step: FloatArray) -> _Point:
-    """The step, shortened where a conic solver left the ball by its tolerance, and the one product taken with it."""
+def _into_ball(problem: TrustRegionStep, step: FloatArray) -> _Point | None:
+    """The step, shortened where a conic solver left the ball by its tolerance, and the one product taken with it.
+
+    None where the step is not finite, which its divergence tells.
+    """
     curved = problem.damped_metric.product(step)
     divergence = 0.5 * float(step @ curved)
     if divergence <= problem.epsilon:
         return _Point(step, curved, divergence)
+    if not math.isfinite(divergence) and not np.isfinite(step).all():
+        return None
     inside = math.sqrt(problem.epsilon / divergence)
     return _Point(inside * step, inside * curved, problem.epsilon)
 
@@ -204,8 +207,9 @@ def _certify(problem: TrustRegionStep, point: _Point, eta: float, nu: FloatArray
         gain = max(gain, math.sqrt(2 * problem.epsilon * problem.gradient_square))  # the gain without rows
         level = problem.levels + problem.slopes @ point.step
         reach = np.sqrt(np.maximum(2 * problem.epsilon * problem.row_squares, 0.0)) + np.abs(problem.levels)
-        flow = float(np.max(level / np.where(reach > 0, reach, 1.0), initial=0.0))
-        complementarity = float(np.max(nu * np.abs(level), initial=0.0))
+        reach[reach == 0] = 1.0
+        flow = max(float((level / reach).max()), 0.0)
+        complementarity = float((nu * np.abs(level)).max())
     gain = gain if gain > 0 else 1.0
     return StepCertificate(
         gap=max((upper - lower) / gain, 0.0),
@@ -224,8 +228,8 @@ def _upper(
     problem: TrustRegionStep, pulled: FloatArray, point: _Point, eta: float, nu: FloatArray
 ) -> tuple[float, float]:
     """Dual bound at (eta, nu), exact D* bounded through the step itself; and the stationarity residual."""
-    metric, scale = problem.damped_metric, float(np.abs(problem.gradient).max()) or 1.0
-    rows = -float(problem.levels @ nu)
+    metric, scale = problem.damped_metric, problem.unit
+    rows = -float(problem.levels @ nu) if nu.size else 0.0
     if eta == math.inf:  # the ball holds one point
         finite = metric.conjugate_bound(pulled, metric.solve(pulled)) < math.inf
         return (rows if finite else math.inf), 0.0
@@ -233,9 +237,10 @@ def _upper(
         residual = float(np.abs(pulled).max()) / scale
         reach = math.sqrt(2 * problem.epsilon * 2 * metric.conjugate_bound(pulled, metric.solve(pulled)))
         return rows + reach, residual
-    moved = eta * point.curved
-    residual = float(np.abs(pulled - moved).max()) / scale
-    return eta * problem.epsilon + rows + metric.conjugate_bound(pulled, eta * point.step, moved) / eta, residual
+    left = pulled - eta * point.curved
+    missed = float(np.abs(left).max())
+    height = float(pulled @ point.step) - eta * point.divergence + metric.residual_bound(left, missed, scale) / eta
+    return eta * problem.epsilon + rows + height, missed / scale
 
 
 def _lengthened(problem: TrustRegionStep, point: _Point) -> tuple[FloatArray, float, float]:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from reps_opt.divergences import Quadratic as QuadraticBall
+from reps_opt.divergences.base import Quadratic as QuadraticBall
 from reps_opt.metrics import Metric, as_metric
 from reps_opt.problem import Problem
 from reps_opt.problems.step_solution import StepSolution, read_infeasible, read_step
@@ -24,6 +24,10 @@ from reps_opt.validation import FloatArray, as_float_array, as_scalar, read_only
 
 MARGIN = 1e-12
 """Relative excess of the smallest divergence over epsilon that proves a problem infeasible."""
+
+
+CLOSED_FORM = Quadratic()
+"""The default route; settings only, so that one serves all."""
 
 
 class TrustRegionStep(Problem):
@@ -112,10 +116,14 @@ class TrustRegionStep(Problem):
         return self._program(1.0)
 
     @cached_property
+    def unit(self) -> float:
+        """Largest entry of the gradient, in whose units solvers see the objective."""
+        return float(np.abs(self.gradient).max()) or 1.0
+
+    @cached_property
     def normalised(self) -> tuple[Program, Scale]:
         """The program with a gradient whose largest entry is one."""
-        unit = float(np.abs(self.gradient).max()) or 1.0
-        return self._program(unit), Scale(0.0, unit)
+        return self._program(self.unit), Scale(0.0, self.unit)
 
     def _program(self, unit: float) -> Program:
         ball = QuadraticBall(self.damped_metric, self.gradient.size)
@@ -128,7 +136,7 @@ class TrustRegionStep(Problem):
 
     @cached_property
     def _squares(self) -> FloatArray:
-        return self.damped_metric.inverse_squares(np.column_stack([self.gradient, self.slopes.T]))
+        return self.damped_metric.inverse_squares(np.concatenate([self.gradient[None], self.slopes]).T)
 
     @property
     def gradient_square(self) -> float:
@@ -154,6 +162,8 @@ class TrustRegionStep(Problem):
     @cached_property
     def epsilon_min(self) -> float:
         """Smallest radius for which the rows can be met, by weak duality; infinite when none is."""
+        if not self.levels.size or self.levels.max() <= 0:
+            return 0.0
         step, multipliers = self.nearest
         if not multipliers.any():
             return 0.0
@@ -166,7 +176,7 @@ class TrustRegionStep(Problem):
     @property
     def infeasible(self) -> bool:
         """Whether every step in the ball violates a row."""
-        return bool(self.epsilon < self.epsilon_min * (1 - MARGIN))
+        return self.levels.size > 0 and self.epsilon < self.epsilon_min * (1 - MARGIN)
 
     def recovery_step(self) -> FloatArray:
         """The step (P,) to the nearest point of the rows, as far as the ball goes."""
@@ -180,14 +190,21 @@ class TrustRegionStep(Problem):
             return Answer(eta, np.zeros_like(self.levels), still, "no step improves or none is allowed")
         return None
 
-    def solution(self, program: Program, answer: Answer) -> StepSolution:
-        return read_step(self, program, answer)
+    def direct(self, solver: Solver) -> Answer | None:
+        if type(solver) is not Quadratic or self.epsilon == 0 or not self.gradient.any():
+            return None
+        objective = (self.gradient / self.unit)[None]
+        columns = np.concatenate([objective, self.slopes]).T if self.levels.size else objective.T
+        return solver.maximise(self.damped_metric, columns, -self.levels, self.epsilon)
+
+    def solution(self, program: Program | None, answer: Answer) -> StepSolution:
+        return read_step(self, answer)
 
     def infeasible_solution(self) -> StepSolution:
         return read_infeasible(self)
 
     def default_solver(self) -> Solver:
-        return Quadratic()
+        return CLOSED_FORM
 
     def to_cvxpy(self, side: str = "primal") -> Any:
         """The problem as a ``cvxpy.Problem``, damping included; see :meth:`reps_opt.REPS.to_cvxpy`.
@@ -205,9 +222,16 @@ class TrustRegionStep(Problem):
         return f"TrustRegionStep({self.metric!r}, epsilon={self.epsilon:g}{rows}{damping})"
 
 
+@lru_cache(maxsize=8)
+def _no_rows(size: int) -> tuple[FloatArray, FloatArray]:
+    return read_only(np.zeros((0, size))), read_only(np.zeros(0))
+
+
 def _as_rows(costs: Sequence[tuple[ArrayLike, float]] | None, size: int) -> tuple[FloatArray, FloatArray]:
     """Slopes (k, P) and levels (k,) of the rows."""
     pairs = [] if costs is None else list(costs)
+    if not pairs:
+        return _no_rows(size)
     slopes, levels = np.zeros((len(pairs), size)), np.zeros(len(pairs))
     for i, pair in enumerate(pairs):
         if len(pair) != 2:

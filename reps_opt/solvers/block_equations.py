@@ -11,7 +11,7 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 
-from reps_opt.graph import BoolArray, IntArray
+from reps_opt.processes.graph import BoolArray, IntArray
 from reps_opt.program import Program
 from reps_opt.solvers.normal_equations import NormalEquations
 from reps_opt.validation import FloatArray

@@ -17,9 +17,9 @@ import cvxpy as cp
 import numpy as np
 import scipy.linalg
 
-from reps_opt.divergences import Quadratic
-from reps_opt.graph import IntArray
+from reps_opt.divergences.base import Quadratic
 from reps_opt.metrics import Identity
+from reps_opt.processes.graph import IntArray
 from reps_opt.program import Block, Program
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.newton import quadratic_start

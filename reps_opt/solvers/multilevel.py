@@ -24,7 +24,7 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 
-from reps_opt.graph import BoolArray, IntArray
+from reps_opt.processes.graph import BoolArray, IntArray
 from reps_opt.solvers.normal_equations import scaled_cholesky
 from reps_opt.validation import FloatArray
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from reps_opt.divergences import Conjugate
+from reps_opt.divergences.base import Conjugate
 from reps_opt.program import DualPoint, LinearLimit, Program
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.normal_equations import METHODS, NormalEquations, normal_equations

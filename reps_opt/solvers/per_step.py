@@ -20,8 +20,8 @@ from typing import NamedTuple
 import numpy as np
 import scipy.linalg
 
-from reps_opt.divergences import KL
-from reps_opt.graph import IntArray
+from reps_opt.divergences.base import KL
+from reps_opt.processes.graph import IntArray
 from reps_opt.program import Block, Program
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.block_equations import BlockEquations

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.optimize import brentq, nnls
 
-from reps_opt import divergences
 from reps_opt.conjugate_gradient import conjugate_gradient
+from reps_opt.divergences import base as divergences
 from reps_opt.metrics import Factorised, Metric, Product
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
@@ -32,6 +32,9 @@ FLAT = 1e-13
 
 LEAST_ROOM = 1e-14
 """Share of the squared radius that counts as room left by the active rows."""
+
+ALIGNED = 1e-15
+"""Share of the largest eigenvalue of the vectors' Gram matrix below which a direction is rounding."""
 
 TOLERANCE = 1e-12
 """Violation of a row, relative to the radius and its length, that rounding explains."""
@@ -95,18 +98,14 @@ class Reduced:
         return target - self.rows.T @ u, u
 
     def on_face(self, active: FloatArray, epsilon: float) -> FacePoint | None:
-        r"""Closed form with the rows of ``active`` (k,) held as equalities; None where they miss the ball.
-
-        With one row :math:`c + b's = 0`, and q, r, S the products of g and b in the metric :math:`F^{-1}`, it is
-        :math:`\eta = \sqrt{(q - r^2/S)/(2\epsilon - c^2/S)}`, :math:`\nu = (r + \eta c)/S`.
-        """
+        """Closed form with the rows of ``active`` (k,) held as equalities; None where they miss the ball."""
         held = np.flatnonzero(active)
         if not held.size:
             size, reach = math.sqrt(float(self.objective @ self.objective)), math.sqrt(2 * epsilon)
             eta = size / reach
             return FacePoint(self.objective / eta if eta > 0 else self.objective, eta, np.zeros(len(self.rows)))
         row = self.rows[held]
-        pseudo = row.T / (float(row[0] @ row[0]) or 1.0) if held.size == 1 else np.linalg.pinv(row)
+        pseudo = np.linalg.pinv(row)
         nearest = pseudo @ self.rhs[held]
         explained = pseudo.T @ self.objective
         left = self.objective - self.rows[held].T @ explained
@@ -126,15 +125,44 @@ class Reduced:
     def solve(self, epsilon: float) -> FacePoint:
         """Optimum: of no row, of the one row, or of the rows that are active at the right eta."""
         k = len(self.rhs)
+        if k == 1:
+            return self._with_one_row(epsilon) or self.from_nearest(epsilon)
         free = self.on_face(np.zeros(k), epsilon)
         assert free is not None
         if k == 0 or self._holds(free, epsilon):
             return free
-        for active in [np.ones(1)] if k == 1 else self._actives(epsilon):
+        for active in self._actives(epsilon):
             face = self.on_face(active, epsilon)
-            if face is not None and (k == 1 or self._holds(face, epsilon)):
+            if face is not None and self._holds(face, epsilon):
                 return FacePoint(face.z, face.eta, np.maximum(face.nu, 0.0))
         return self.from_nearest(epsilon)
+
+    def _with_one_row(self, epsilon: float) -> FacePoint | None:
+        r"""Closed form with one row; None where it misses the ball.
+
+        With the row :math:`c + b's \le 0`, and q, r, S the products of g and b in the metric :math:`F^{-1}`, it is
+        :math:`\eta = \sqrt{(q - r^2/S)/(2\epsilon - c^2/S)}`, :math:`\nu = (r + \eta c)/S` where the row is active.
+        In Python's numbers, since there are two coordinates at most: arrays would take ten times as long.
+        """
+        h, n, d = self.objective.tolist(), self.rows[0].tolist(), float(self.rhs[0])
+        size, length, reach = math.hypot(*h), math.hypot(*n), math.sqrt(2 * epsilon)
+        eta = size / reach
+        free = [x / eta for x in h] if eta > 0 else h
+        if sum(x * y for x, y in zip(n, free, strict=True)) - d <= TOLERANCE * (reach * length + abs(d)):
+            return FacePoint(np.array(free), eta, np.zeros(1))
+        unit = [x / (length or 1.0) for x in n]
+        nearest, pull = d / (length or 1.0), sum(x * y for x, y in zip(unit, h, strict=True))
+        room = 2 * epsilon - nearest**2
+        if room < -LEAST_ROOM * 2 * epsilon or length == 0:
+            return None
+        left = [x - pull * y for x, y in zip(h, unit, strict=True)]
+        rest = math.hypot(*left)
+        if rest <= FLAT * size:
+            return FacePoint(np.array([nearest * x for x in unit]), 0.0, np.array([max(pull / length, 0.0)]))
+        eta = rest / math.sqrt(max(room, LEAST_ROOM * 2 * epsilon))
+        along = math.sqrt(max(room, 0.0)) / rest
+        z = np.array([nearest * x + along * y for x, y in zip(unit, left, strict=True)])
+        return FacePoint(z, eta, np.array([max((pull - eta * nearest) / length, 0.0)]))
 
     def _holds(self, point: FacePoint, epsilon: float) -> bool:
         reach = math.sqrt(2 * epsilon) * np.linalg.norm(self.rows, axis=1) + np.abs(self.rhs)
@@ -175,32 +203,54 @@ class Reduced:
         return FacePoint(z * (reach / size if size > 0 else 0.0), math.inf, u)
 
 
-def reduce_program(
-    program: Program,
-    columns: FloatArray | None = None,
-    images: FloatArray | None = None,
-    curved: FloatArray | None = None,
-) -> Reduced:
-    """Reduce a program to the span of the images of the objective and the rows under ``F^-1``.
+def reduce_program(program: Program) -> Reduced:
+    """Reduce a program to the span of the images of the objective and the rows under ``F^-1``."""
+    columns, metric = _columns(program), _metric(program)
+    images = metric.solve(columns)
+    return _reduce(columns, program.rhs, images, metric.product(images))
 
-    What is known already may be given, each (P, 1 + k): objective and rows, their images, and F times these.
-    """
-    if program.equalities:
-        raise ValueError("the Quadratic solver takes inequality rows only: use CvxpyPrimal")
-    columns = _columns(program) if columns is None else columns
-    metric = _metric(program)
-    moved = metric.solve(columns) if images is None else images
-    curved = metric.product(moved) if curved is None else curved
-    squares = np.einsum("pi,pi->i", moved, curved)
+
+def _reduce(columns: FloatArray, rhs: FloatArray, images: FloatArray, curved: FloatArray) -> Reduced:
+    """The same from objective and rows, their images, and F times these, each (P, 1 + k)."""
+    if rhs.size == 1 and (mix := _orthonormal_pair(images.T @ curved)) is not None:
+        basis = images @ mix
+        reduced = columns.T @ basis
+        return Reduced(basis, reduced[0], reduced[1:], rhs)
+    squares = np.einsum("pi,pi->i", images, curved)
     scale = 1.0 / np.sqrt(np.where(squares > 0, squares, 1.0))
-    basis = moved * scale
+    basis = images * scale
     if len(squares) > 1:
         cross = (curved * scale).T @ basis
         values, vectors = np.linalg.eigh((cross + cross.T) / 2)
-        kept = values > 1e-15 * max(float(values[-1]), 1e-300)
+        kept = values > ALIGNED * max(float(values[-1]), 1e-300)
         basis = basis @ (vectors[:, kept] / np.sqrt(values[kept]))
     reduced = columns.T @ basis
-    return Reduced(basis, reduced[0], reduced[1:], program.rhs)
+    return Reduced(basis, reduced[0], reduced[1:], rhs)
+
+
+def _orthonormal_pair(gram: FloatArray) -> FloatArray | None:
+    """Weights (2, r) that make two vectors of this Gram matrix orthonormal; None where one of them has no length.
+
+    Sum and difference of the vectors, brought to length one, are the eigenvectors of their Gram matrix.
+    """
+    (first, cross), (mirrored, second) = gram.tolist()
+    if not (first > 0 and second > 0):
+        return None
+    a, b = 1 / math.sqrt(first), 1 / math.sqrt(second)
+    cosine = (cross + mirrored) / 2 * a * b
+    pairs = [(sign, 1 + sign * cosine) for sign in (1.0, -1.0)]
+    kept = [(sign, 1 / math.sqrt(2 * value)) for sign, value in pairs if value > ALIGNED * (1 + abs(cosine))]
+    return np.array([[a * weight for _, weight in kept], [sign * b * weight for sign, weight in kept]])
+
+
+def _on_a_line(objective: FloatArray, image: FloatArray, curved: FloatArray, epsilon: float) -> FacePoint | None:
+    """The step (P,) along ``F^-1 g`` to the ball's boundary; None where the metric sees nothing of it."""
+    square = float(image @ curved)
+    if not square > 0:
+        return None
+    reach, length = math.sqrt(2 * epsilon), math.sqrt(square)
+    gain = float(objective @ image) / length
+    return FacePoint(image * (reach / length), gain / reach, np.zeros(0)) if gain > 0 else None
 
 
 def _columns(program: Program) -> FloatArray:
@@ -254,12 +304,24 @@ class Quadratic:
     def solve(self, program: Program) -> Answer:
         """Maximise over the ball and the rows; the point is feasible even where conjugate gradient stops early."""
         metric = _metric(program)
-        if program.epsilon is None or not 0 < program.epsilon < math.inf:
+        if program.equalities:
+            raise ValueError("the Quadratic solver takes inequality rows only: use CvxpyPrimal")
+        if program.epsilon is None:
             raise ValueError("the Quadratic solver needs a finite ball of positive radius")
-        columns = _columns(program)
+        return self.maximise(metric, _columns(program), program.rhs, program.epsilon)
+
+    def maximise(self, metric: Metric, columns: FloatArray, rhs: FloatArray, epsilon: float) -> Answer:
+        """The same for the objective and the rows as columns (P, 1 + k), the rows' right-hand sides (k,)."""
+        if not 0 < epsilon < math.inf:
+            raise ValueError("the Quadratic solver needs a finite ball of positive radius")
         images, curved, stats = self._images(metric, columns)
-        reduced = reduce_program(program, columns, images, curved)
-        point = reduced.solve(program.epsilon)
+        curved = metric.product(images) if curved is None else curved
+        if not rhs.size:
+            point = _on_a_line(columns[:, 0], images[:, 0], curved[:, 0], epsilon)
+            if point is not None:
+                return Answer(point.eta, point.nu, point.z, "closed form", stats)
+        reduced = _reduce(columns, rhs, images, curved)
+        point = reduced.solve(epsilon)
         message = "no point of the ball satisfies the rows" if point.eta == math.inf else "closed form"
         return Answer(point.eta, point.nu, reduced.basis @ point.z, message, stats)
 

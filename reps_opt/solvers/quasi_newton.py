@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import scipy.linalg
 
-from reps_opt.divergences import KL
+from reps_opt.divergences.base import KL
 from reps_opt.program import Block, DualPoint, Program
 from reps_opt.rows import ArrayRows, Rows, spending
 from reps_opt.solvers.answer import Answer

@@ -15,7 +15,7 @@ import scipy.linalg
 import scipy.sparse as sp
 from scipy.optimize import minimize
 
-from reps_opt.graph import BoolArray
+from reps_opt.processes.graph import BoolArray
 from reps_opt.program import Block, DualPoint, Program
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.newton import (

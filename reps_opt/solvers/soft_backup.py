@@ -19,10 +19,10 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import rel_entr
 
-from reps_opt.mdp import MDP
+from reps_opt.processes.mdp import MDP
+from reps_opt.processes.time_indexed import backward_induction, bellman_error, occupancy_of, optimal_values
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.trace import Trace
-from reps_opt.time_indexed import backward_induction, bellman_error, occupancy_of, optimal_values
 from reps_opt.validation import FloatArray, as_scalar
 
 TIGHT = 1e-9

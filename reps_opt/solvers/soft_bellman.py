@@ -26,9 +26,9 @@ import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 from scipy.sparse import csgraph
 
-from reps_opt.conditional_kl import ConditionalKL
-from reps_opt.divergences import softmax_within
-from reps_opt.markov import DIRECT_LIMIT
+from reps_opt.divergences.base import softmax_within
+from reps_opt.divergences.conditional_kl import ConditionalKL
+from reps_opt.processes.markov import DIRECT_LIMIT
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.newton import LARGEST_LOG_STEP, SLACK_SUSPECTED, limit_if_slack, linear_answer

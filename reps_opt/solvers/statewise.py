@@ -1,6 +1,6 @@
 """The one-dimensional dual of a policy step: given eta every state solves itself, and eta is one equation.
 
-Shapes: n pairs with mass, m states; see :mod:`reps_opt.policy_divergences`.
+Shapes: n pairs with mass, m states; see :mod:`reps_opt.divergences.policy_divergences`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reps_opt.policy_divergences import PolicyDivergence
+from reps_opt.divergences.policy_divergences import PolicyDivergence
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.newton import linear_answer

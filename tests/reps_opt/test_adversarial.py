@@ -12,8 +12,8 @@ import pytest
 import envs
 from reps_opt import MDP, REPS, ORePS, solve
 from reps_opt.problems.adversarial import _Sampler
+from reps_opt.processes.time_indexed import flow_residual, occupancy_of
 from reps_opt.solution import Status
-from reps_opt.time_indexed import flow_residual, occupancy_of
 
 
 def learner(seed: int, layers: tuple[int, ...] = (1, 3, 3, 3), n_actions: int = 2, **options: object) -> ORePS:

@@ -12,7 +12,7 @@ from scipy.optimize import brentq
 from scipy.special import softmax
 
 from reps_opt import MDP, REPS, ExactTRPO, Status, solve
-from reps_opt.policy_divergences import NewOldKL, OldNewKL
+from reps_opt.divergences.policy_divergences import NewOldKL, OldNewKL
 from reps_opt.program import Block
 from reps_opt.solvers import CvxpyDual, CvxpyPrimal, Newton, ScipyDual, Statewise
 from tests.reps_opt.policy_cases import DIRECTIONS, random_mdp

@@ -11,11 +11,11 @@ from scipy.special import logsumexp
 
 import envs
 from reps_opt import MDP, REPS, FiniteHorizonREPS, solve, surrogate_step
+from reps_opt.processes.time_indexed import backward_induction, bellman_error, evaluate, flow_residual, occupancy_of
 from reps_opt.solution import Status
 from reps_opt.solvers import CvxpyDual, CvxpyPrimal, Newton, PerStepNewton, ScipyDual, SoftBackup
 from reps_opt.solvers.block_equations import BlockEquations
 from reps_opt.solvers.normal_equations import DENSE_LIMIT, DenseEquations
-from reps_opt.time_indexed import backward_induction, bellman_error, evaluate, flow_residual, occupancy_of
 
 BALLS = ("shared", "per_step", "trajectory")
 

@@ -9,8 +9,8 @@ import pytest
 import scipy.sparse as sp
 
 from reps_opt.certificate import Certificate
-from reps_opt.divergences import KL, Conjugate, NoBall, Quadratic, group_max, softmax_within
-from reps_opt.f_divergences import ChiSquare
+from reps_opt.divergences.base import KL, Conjugate, NoBall, Quadratic, group_max, softmax_within
+from reps_opt.divergences.f_divergences import ChiSquare
 from reps_opt.metrics import Dense
 from reps_opt.program import Block, Centre, LinearLimit, Program, Scale
 from reps_opt.validation import (

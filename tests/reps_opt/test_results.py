@@ -33,8 +33,8 @@ from reps_opt import (
     iterate,
     solve,
 )
+from reps_opt.learning.updates import PolicyUpdate
 from reps_opt.result import Result
-from reps_opt.updates import PolicyUpdate
 
 RNG = np.random.default_rng(0)
 CHAIN = envs.single_chain()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from reps_opt import SampleREPS, solve
-from reps_opt.divergences import KL
+from reps_opt.divergences.base import KL
 from reps_opt.program import Block, Program
 from reps_opt.rows import ArrayRows, spectrum
 from reps_opt.solvers import Newton

@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 
-from reps_opt.graph import IntArray, recurrent_classes
+from reps_opt.processes.graph import IntArray, recurrent_classes
 from reps_opt.validation import FloatArray
 
 DIRECT_LIMIT = 2_000

@@ -15,8 +15,8 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike
 
+from reps_opt.learning.returns import Episodes, episodes
 from reps_opt.metrics import Factor
-from reps_opt.returns import Episodes, episodes
 from reps_opt.validation import FloatArray, as_float_array, as_scalar, check_nonnegative, check_shape
 
 BASELINES = ("optimal", "mean", "none")

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from reps_opt import markov
+from reps_opt.processes import markov
 from reps_opt.validation import FloatArray
 
 if TYPE_CHECKING:
-    from reps_opt.mdp import MDP
+    from reps_opt.processes.mdp import MDP
 
 EVALUATION_RTOL = 0.05
 """Relative residual to which a greedy policy is evaluated before the next improvement."""

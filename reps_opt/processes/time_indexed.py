@@ -16,8 +16,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
-from reps_opt.graph import BoolArray, IntArray
-from reps_opt.mdp import MDP, SUM_TOLERANCE
+from reps_opt.processes.graph import BoolArray, IntArray
+from reps_opt.processes.mdp import MDP, SUM_TOLERANCE
 from reps_opt.program import Block
 from reps_opt.validation import FloatArray, as_float_array, check_nonnegative, first_index
 

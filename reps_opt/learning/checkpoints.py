@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reps_opt.batch import ROWS, Batch
-from reps_opt.runs import Run, State
+from reps_opt.learning.runs import Run, State
 from reps_opt.storage import MALFORMED, atomic_write, read_arrays
 
 FORMAT = "reps_opt.checkpoint/1"

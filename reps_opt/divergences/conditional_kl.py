@@ -12,8 +12,8 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.special import kl_div
 
-from reps_opt.divergences import Conjugate, Divergence, group_max, softmax_within
-from reps_opt.graph import IntArray
+from reps_opt.divergences.base import Conjugate, Divergence, group_max, softmax_within
+from reps_opt.processes.graph import IntArray
 from reps_opt.validation import FloatArray, read_only
 
 

@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from reps_opt.advantages import Transitions, estimate_advantages
-from reps_opt.gradients import ParametricPolicy, fisher, surrogate, surrogate_gradient
+from reps_opt.learning.advantages import Transitions, estimate_advantages
+from reps_opt.learning.gradients import ParametricPolicy, fisher, surrogate, surrogate_gradient
+from reps_opt.learning.returns import episodes
 from reps_opt.metrics import Identity, Metric, Product
 from reps_opt.problems.step_solution import StepSolution
 from reps_opt.problems.steps import TrustRegionStep
 from reps_opt.result import Arrays, Result
-from reps_opt.returns import episodes
 from reps_opt.solution import Status
 from reps_opt.solvers.answer import Solver
 from reps_opt.solvers.quadratic import Quadratic

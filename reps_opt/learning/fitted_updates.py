@@ -17,15 +17,15 @@ from typing import Any
 
 import numpy as np
 
-from reps_opt.advantages import estimate_advantages
 from reps_opt.batch import Batch
+from reps_opt.learning.advantages import estimate_advantages
+from reps_opt.learning.returns import returns_to_go
+from reps_opt.learning.updates import PolicyUpdate
 from reps_opt.problems.episodes import EpisodicREPS
 from reps_opt.problems.sample_problem import SampleProblem
 from reps_opt.problems.sample_solution import SCALES, SampleSolution
 from reps_opt.problems.samples import SampleREPS
-from reps_opt.returns import returns_to_go
 from reps_opt.solving import solve
-from reps_opt.updates import PolicyUpdate
 from reps_opt.validation import FloatArray, as_scalar
 
 WARM = ("kernel", "noise")
@@ -244,7 +244,7 @@ class RewardWeightedRegression(WeightedFit):
     advantages
         Whether values, regressed on the returns, are subtracted: advantage-weighted regression.
     trace, value_model
-        Of these advantages, see :func:`reps_opt.advantages.estimate_advantages`.
+        Of these advantages, see :func:`reps_opt.learning.advantages.estimate_advantages`.
 
     References
     ----------

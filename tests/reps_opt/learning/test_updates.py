@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from reps_opt import CPO, MDP, TRPO, Factor, NaturalGradient, TrustRegionStep, VanillaGradient, solve
-from reps_opt.advantages import estimate_advantages
 from reps_opt.exact_gradients import exact_gradient
-from reps_opt.gradients import mean_kl, surrogate_gradient
+from reps_opt.learning.advantages import estimate_advantages
+from reps_opt.learning.gradients import mean_kl, surrogate_gradient
 from reps_opt.solvers import Quadratic
 from tests.reps_opt.step_fakes import LinearGaussian, SoftmaxTable, coin_mdp, sample_episodes
 

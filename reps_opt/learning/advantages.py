@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from reps_opt.returns import episodes, generalised_advantages, returns_to_go
+from reps_opt.learning.returns import episodes, generalised_advantages, returns_to_go
 from reps_opt.validation import FloatArray
 
 

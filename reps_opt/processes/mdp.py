@@ -15,8 +15,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
-from reps_opt import markov
-from reps_opt.graph import BoolArray, reachable_states, state_graph
+from reps_opt.processes import markov
+from reps_opt.processes.graph import BoolArray, reachable_states, state_graph
 from reps_opt.validation import (
     FloatArray,
     as_float_array,
@@ -30,7 +30,7 @@ from reps_opt.validation import (
 if TYPE_CHECKING:
     import gymnasium
 
-    from reps_opt.dynamic_programming import OptimalPolicy
+    from reps_opt.processes.dynamic_programming import OptimalPolicy
 
 SUM_TOLERANCE = 1e-8
 """How far from one a probability row may sum: within it rows are renormalised, beyond it they are an error."""
@@ -143,7 +143,7 @@ class MDP:
         >>> mdp.n_states, mdp.n_actions, mdp.layout[0]
         (16, 4, 'SFFF')
         """
-        from reps_opt.gymnasium_tables import read_table
+        from reps_opt.processes.gymnasium_tables import read_table
 
         return cls(gamma=gamma, **read_table(env, on_done, kwargs))
 
@@ -245,7 +245,7 @@ class MDP:
 
         With ``gamma=1`` the policy has the best gain from every state.
         """
-        from reps_opt.dynamic_programming import optimal_policy
+        from reps_opt.processes.dynamic_programming import optimal_policy
 
         return optimal_policy(self)
 

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from scipy.special import kl_div
 
-from reps_opt.graph import IntArray
 from reps_opt.metrics import Metric
+from reps_opt.processes.graph import IntArray
 from reps_opt.validation import FloatArray, read_only
 
 ROUNDING = 1e-12

@@ -12,7 +12,7 @@ from reps_opt.exact_gradients import (
     exact_surrogate,
     softmax_scores,
 )
-from reps_opt.gradients import (
+from reps_opt.learning.gradients import (
     enac,
     fisher,
     gpomdp,
@@ -22,7 +22,7 @@ from reps_opt.gradients import (
     surrogate,
     surrogate_gradient,
 )
-from reps_opt.returns import bootstrapped_rewards, episodes, generalised_advantages, returns_to_go
+from reps_opt.learning.returns import bootstrapped_rewards, episodes, generalised_advantages, returns_to_go
 from tests.reps_opt.step_fakes import LinearGaussian, SoftmaxTable, coin_mdp, every_trajectory, sample_episodes
 
 

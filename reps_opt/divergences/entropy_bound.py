@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from scipy.special import entr, logsumexp
 
-from reps_opt.divergences import KL, Conjugate, Divergence, softmax_within
-from reps_opt.graph import IntArray
+from reps_opt.divergences.base import KL, Conjugate, Divergence, softmax_within
+from reps_opt.processes.graph import IntArray
 from reps_opt.validation import FloatArray
 
 MAX_ITERATIONS = 100

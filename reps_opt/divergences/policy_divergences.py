@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import kl_div
 
-from reps_opt.divergences import KL, Conjugate, Divergence
-from reps_opt.graph import IntArray
+from reps_opt.divergences.base import KL, Conjugate, Divergence
+from reps_opt.processes.graph import IntArray
 from reps_opt.validation import FloatArray, read_only
 
 MAX_ITERATIONS = 200

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from reps_opt.acting import check_policy
 from reps_opt.batch import Batch
 from reps_opt.history import History
-from reps_opt.importance import importance_weights
+from reps_opt.learning.acting import check_policy
+from reps_opt.learning.importance import importance_weights
+from reps_opt.learning.records import Record, Score
+from reps_opt.learning.runs import Run, State, Update
 from reps_opt.progress import progress as progress_bar
-from reps_opt.records import Record, Score
-from reps_opt.runs import Run, State, Update
 from reps_opt.validation import as_count
 
 REUSES = ("pool", "importance")
@@ -164,7 +164,7 @@ def _iterations(
 ) -> Iterator[Record]:
     state = State(0, (), {0: run.start})
     if checkpoint is not None:
-        from reps_opt.checkpoints import read_checkpoint, write_checkpoint
+        from reps_opt.learning.checkpoints import read_checkpoint, write_checkpoint
 
         if os.path.exists(checkpoint):
             run, state = read_checkpoint(checkpoint, run)

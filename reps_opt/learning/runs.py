@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from reps_opt.batch import Batch
-from reps_opt.records import Score
-from reps_opt.rollouts import child, rollout
+from reps_opt.learning.records import Score
+from reps_opt.learning.rollouts import child, rollout
 
 Update = Callable[..., Any]
 

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from reps_opt.acting import as_actions, as_row, as_rows, check_policy, legal, many, one
 from reps_opt.batch import Batch
+from reps_opt.learning.acting import as_actions, as_row, as_rows, check_policy, legal, many, one
 from reps_opt.progress import progress as progress_bar
 from reps_opt.validation import as_count
 

@@ -30,7 +30,7 @@ from reps_opt import (
     solve,
 )
 from reps_opt.features import EmpiricalModel
-from reps_opt.gradients import enac
+from reps_opt.learning.gradients import enac
 
 ENV = envs.LQR(horizon=20)
 

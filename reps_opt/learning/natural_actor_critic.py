@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reps_opt.advantages import Transitions
-from reps_opt.gradients import ParametricPolicy, enac, fisher, mean_kl
+from reps_opt.learning.advantages import Transitions
+from reps_opt.learning.gradients import ParametricPolicy, enac, fisher, mean_kl
+from reps_opt.learning.updates import PolicyUpdate
 from reps_opt.problems.step_solution import StepSolution
 from reps_opt.problems.steps import TrustRegionStep
 from reps_opt.solving import solve
-from reps_opt.updates import PolicyUpdate
 from reps_opt.validation import as_scalar
 
 
@@ -33,7 +33,7 @@ class ENAC:
     epsilon
         Quadratic KL of the step, in nats a step of the process.
     ridge, discounted_scores
-        As for :func:`reps_opt.gradients.enac`.
+        As for :func:`reps_opt.learning.gradients.enac`.
 
     References
     ----------

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from scipy.special import kl_div
 
-from reps_opt.divergences import KL, Conjugate, Divergence
+from reps_opt.divergences.base import KL, Conjugate, Divergence
 from reps_opt.validation import FloatArray, as_scalar, read_only
 
 LARGEST_EXPONENT = 700.0

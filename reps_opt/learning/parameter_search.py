@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from reps_opt.acting import as_actions, as_rows
-from reps_opt.rollouts import MAX_STEPS, is_batched, rollout
+from reps_opt.learning.acting import as_actions, as_rows
+from reps_opt.learning.rollouts import MAX_STEPS, is_batched, rollout
 from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar
 
 Returns = Callable[[FloatArray, FloatArray, np.random.Generator], ArrayLike]
@@ -129,7 +129,7 @@ class _ControllerSearch(ParameterSearch):
     """Contexts are the start states of an environment, in which the controller then acts."""
 
     def __init__(self, env: Any, controller: Controller, n_params: int, gamma: float, limit: int) -> None:
-        from reps_opt.rollouts import as_env
+        from reps_opt.learning.rollouts import as_env
 
         super().__init__(self._run, n_params)
         self.env, self.controller, self.gamma, self.limit = as_env(env), controller, gamma, limit

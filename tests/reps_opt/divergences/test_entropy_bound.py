@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from reps_opt import REPS, Status, solve
-from reps_opt.entropy_bound import EntropyBoundedKL
+from reps_opt.divergences.entropy_bound import EntropyBoundedKL
 from reps_opt.solvers import CvxpyDual, CvxpyPrimal, Newton, ScipyDual
 from tests.reps_opt.small_mdps import occupancy_set, optimum, random_case
 

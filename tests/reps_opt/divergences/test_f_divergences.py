@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from reps_opt import MDP, REPS, Status, solve
-from reps_opt.divergences import KL
-from reps_opt.f_divergences import Alpha, ChiSquare, ReverseKL, divergence_factory
+from reps_opt.divergences.base import KL
+from reps_opt.divergences.f_divergences import Alpha, ChiSquare, ReverseKL, divergence_factory
 from reps_opt.solvers import CvxpyDual, CvxpyPrimal, Newton, ScipyDual
 from tests.reps_opt.small_mdps import SAME_PROBLEM, changed, occupancy_set, optimum, random_case
 
