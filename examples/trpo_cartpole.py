@@ -23,8 +23,8 @@ from policies import NeuralCategoricalPolicy
 from reps_opt import TRPO, Batch, improve
 from reps_opt.solvers import Quadratic
 
-BATCH, REMEMBERED = 1000, 5  # steps of a batch, two whole episodes; earlier batches that the values are fitted to
-EPSILON = 0.02  # nats, falling to zero in a straight line
+BATCH, REMEMBERED = 1000, 10  # steps of a batch, two whole episodes; earlier batches that the values are fitted to
+EPSILON, LAST_EPSILON = 0.02, 0.005  # nats, from the first to the last in a straight line
 GAMMA, TRACE = 0.99, 0.95
 LIMIT = 500  # steps of an episode
 TYPICAL = (1.0, 1.0, 0.1, 1.0)  # size of position, velocity, angle and its velocity, to scale the inputs by
@@ -82,7 +82,8 @@ def learn(seed: int, n_steps: int, verbose: bool = False) -> np.ndarray:
     n_updates = -(-n_steps // BATCH)
 
     def update(policy: NeuralCategoricalPolicy, batch: Batch) -> Any:
-        return replace(trpo, epsilon=EPSILON * (1 - len(curve) / n_updates))(policy, batch)
+        epsilon = EPSILON + (LAST_EPSILON - EPSILON) * len(curve) / n_updates
+        return replace(trpo, epsilon=epsilon)(policy, batch)
 
     for record in improve(
         "CartPole-v1", start_policy(seed), update, n_updates, n_steps=BATCH, seed=seed, progress=False

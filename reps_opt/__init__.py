@@ -43,6 +43,6 @@ _ORIGIN = {
     "VanillaGradient": ".learning.updates",
 }
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [*_ORIGIN]
 __getattr__, __dir__ = lazy_names(__name__, _ORIGIN)

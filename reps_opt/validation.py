@@ -61,9 +61,9 @@ def as_float_array(value: ArrayLike, name: str, shape: Sequence[Dimension] | Non
 
 def check_shape(array: Any, name: str, shape: Sequence[Dimension]) -> None:
     """Raise ValueError unless ``array.shape`` fits ``shape``; strings and None fit any length."""
-    fits = len(array.shape) == len(shape) and all(
-        not isinstance(want, int) or want == got for want, got in zip(shape, array.shape, strict=True)
-    )
+    fits = len(array.shape) == len(shape)
+    for want, got in zip(shape, array.shape, strict=False):
+        fits = fits and (want == got or not isinstance(want, int))
     if not fits:
         wanted = ", ".join("any" if want is None else str(want) for want in shape)
         raise ValueError(f"{name} must have shape ({wanted}), got {tuple(array.shape)}")

@@ -131,7 +131,7 @@ def read_step(problem: TrustRegionStep, answer: Answer) -> StepSolution:
         predicted_improvement=float(problem.gradient @ step),
         predicted_kl=predicted_kl,
         lengthening=lengthening,
-        epsilon_min=problem.epsilon_min,
+        epsilon_min=problem.epsilon_min if nu.size else 0.0,
     )
 
 

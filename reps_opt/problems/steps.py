@@ -100,6 +100,7 @@ class TrustRegionStep(Problem):
         size = self.gradient.size
         if size == 0:
             raise ValueError("gradient is empty: there is nothing to step in")
+        self.unit = float(np.abs(self.gradient).max()) or 1.0  # of the objective, as solvers see it
         self.metric = as_metric(metric, size)
         self.epsilon = as_scalar(epsilon, "epsilon", low=0.0)
         self.damping = as_scalar(damping, "damping", low=0.0)
@@ -114,11 +115,6 @@ class TrustRegionStep(Problem):
     def program(self) -> Program:
         """The :class:`~reps_opt.program.Program`, its rows ``B s <= -c`` under the name ``costs``."""
         return self._program(1.0)
-
-    @cached_property
-    def unit(self) -> float:
-        """Largest entry of the gradient, in whose units solvers see the objective."""
-        return float(np.abs(self.gradient).max()) or 1.0
 
     @cached_property
     def normalised(self) -> tuple[Program, Scale]:

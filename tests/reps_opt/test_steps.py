@@ -442,3 +442,28 @@ def test_a_small_step_has_the_temperature_of_relative_entropy_policy_search():
     assert errors[0] < 0.06
     assert errors[2] < 6e-4
     np.testing.assert_allclose(errors[:-1] / errors[1:], 10.0, rtol=0.2)  # of the order of the square root of epsilon
+
+
+class Posed(Quadratic):
+    """The same route by way of the program, as every other solver takes it."""
+
+
+@pytest.mark.parametrize("level", [None, -1.0, 0.0, 0.02, 5.0])
+@pytest.mark.parametrize("tilt", [0.0, 1e-9, 1.0], ids=["parallel", "almost parallel", "apart"])
+def test_the_data_and_the_program_give_one_answer(rng, level, tilt):
+    F, g = spd(rng, 6), rng.normal(size=6)
+    costs = None if level is None else [(g + tilt * rng.normal(size=6), level)]
+    straight, posed = (solve(TrustRegionStep(g, F, 0.05, costs, 0.01), route) for route in (None, Posed()))
+    assert straight.status == posed.status == ("infeasible" if level == 5.0 else "certified")
+    np.testing.assert_allclose(straight.step, posed.step, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(straight.duals["costs"], posed.duals["costs"], rtol=1e-6, atol=1e-9)
+    assert {*straight.stats} >= {"seconds", "route"}
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("place", [(1, 1), (0, 2)])
+def test_an_entry_of_the_metric_that_is_not_finite_is_named(wrong, place):
+    F = np.eye(3)
+    F[place] = F[place[::-1]] = wrong
+    with pytest.raises(ValueError, match=rf"metric\[{place[0]}, {place[1]}\] is {wrong}"):
+        TrustRegionStep(np.ones(3), F, 0.1)
