@@ -80,8 +80,8 @@ def ball_bound(d: np.ndarray, A: np.ndarray, q: np.ndarray, eta: float, epsilon:
         low, high = eta * p[a.argmax()], eta  # one action's share alone is at most one
         for _ in range(200):
             t = 0.5 * (low + high)
-            low, high = (t, high) if (eta * p / (t + a.max() - a)).sum() > 1 else (low, t)
-        total += d[s] * (a.max() + high - eta - eta * p @ np.log((high + a.max() - a) / eta))
+            low, high = (t, high) if (eta * p / (t + (a.max() - a))).sum() > 1 else (low, t)
+        total += d[s] * (a.max() + high - eta - eta * p @ np.log((high + (a.max() - a)) / eta))
     return total
 
 
