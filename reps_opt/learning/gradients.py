@@ -21,6 +21,9 @@ from reps_opt.validation import FloatArray, as_float_array, as_scalar, check_non
 
 BASELINES = ("optimal", "mean", "none")
 
+NO_SPREAD = 1e-12
+"""Spread of returns or advantages, relative to their size, below which there is nothing to learn."""
+
 
 class ParametricPolicy(Protocol):
     """What gradients ask of a policy.
@@ -148,6 +151,8 @@ def enac(
     totals = _by_episode(rows * gamma ** parts.time[:, None] if discounted_scores else rows, parts)
     returns = _returns(r, parts, gamma)
     spread, centred = totals - totals.mean(axis=0), returns - returns.mean()
+    if np.abs(centred).max() <= NO_SPREAD * np.abs(returns).max():
+        return np.zeros(rows.shape[1])  # a direction made of rounding is none
     if ridge > 0:
         level = ridge * float(np.max(np.sum(spread**2, axis=0)))
         spread = np.vstack([spread, np.sqrt(level) * np.eye(spread.shape[1])])

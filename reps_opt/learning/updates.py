@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from reps_opt.learning.advantages import Transitions, estimate_advantages
-from reps_opt.learning.gradients import ParametricPolicy, fisher, surrogate, surrogate_gradient
+from reps_opt.learning.gradients import NO_SPREAD, ParametricPolicy, fisher, surrogate, surrogate_gradient
 from reps_opt.learning.returns import episodes
 from reps_opt.metrics import Identity, Metric, Product
 from reps_opt.problems.step_solution import StepSolution
@@ -28,9 +28,6 @@ from reps_opt.solvers.answer import Solver
 from reps_opt.solvers.quadratic import Quadratic
 from reps_opt.solving import solve
 from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar
-
-NO_SPREAD = 1e-12
-"""Standard deviation of the advantages, relative to their size, below which there is nothing to learn."""
 
 CHOLESKY_LIMIT = 1000
 """Smaller side of the Fisher factors up to which their matrix is factorised."""
