@@ -42,7 +42,10 @@ class Problem(ABC):
 
     @abstractmethod
     def solution(self, program: Any, answer: Answer) -> Solution:
-        """Read a solver's answer to the normalised program back in this problem's words, and certify it."""
+        """Read a solver's answer to the normalised program back in this problem's words, and certify it.
+
+        ``program`` is None where the answer came by :meth:`direct`, from the data without a program.
+        """
 
     def infeasible_solution(self) -> Solution:
         """What to return where ``infeasible`` holds."""

@@ -118,6 +118,12 @@ def test_every_row_is_held_to_the_code() -> None:
 
 def test_the_gradient_updates_that_the_table_names_exist() -> None:
     (steps,) = [row for row in table() if "`TrustRegionStep`" in row["class"]]
-    words = {"vanilla gradient": "VanillaGradient", "NPG": "NaturalGradient", "TRPO": "TRPO", "CPO": "CPO"}
+    words = {
+        "vanilla gradient": "VanillaGradient",
+        "NPG": "NaturalGradient",
+        "eNAC": "ENAC",
+        "TRPO": "TRPO",
+        "CPO": "CPO",
+    }
     assert set(words) == set(steps["update"].split(", "))
     assert set(words.values()) <= set(reps_opt.__all__)

@@ -18,7 +18,7 @@ from reps_opt.certificate import Certificate
 from reps_opt.divergences.base import Quadratic
 from reps_opt.metrics import Identity
 from reps_opt.problems.policy_solution import PolicySolution, kept_apart_from_zero
-from reps_opt.problems.policy_steps import SINGLE_POINT, PolicyStep
+from reps_opt.problems.policy_steps import FLAT, SINGLE_POINT, PolicyStep
 from reps_opt.processes.mdp import MDP
 from reps_opt.program import Program, Scale
 from reps_opt.solution import Status
@@ -60,10 +60,21 @@ class GradientStep(PolicyStep):
         return np.sqrt(self.state_distribution[:, None] * self.policy)
 
     @cached_property
+    def pull(self) -> FloatArray:
+        """Weighted advantage (S, A); zero where all of it is rounding, which a ball would blow up to a whole step."""
+        noise = np.abs(self.advantage)[self.root_mass > 0].max() <= self.rounding
+        return np.zeros_like(self.root_mass) if noise else self.root_mass * self.advantage
+
+    @cached_property
     def scores(self) -> FloatArray:
-        """J (n, k): weighted score of the features' softmax, each row ``phi(s, a) - E_pi phi(s, .)`` times its root."""
+        """J (n, k): weighted score of the features' softmax, each row ``phi(s, a) - E_pi phi(s, .)`` times its root.
+
+        A feature whose scores are all rounding, being the same for all actions of a state, has zeros.
+        """
         assert self.features is not None
         centred = self.features - np.einsum("sa,sak->sk", self.policy, self.features)[:, None, :]
+        size = np.abs(self.features).max(axis=(0, 1), initial=0.0)
+        centred[:, :, np.abs(centred).max(axis=(0, 1), initial=0.0) <= FLAT * size] = 0.0
         return (self.root_mass[:, :, None] * centred).reshape(-1, self.features.shape[2])
 
     @cached_property
@@ -72,8 +83,7 @@ class GradientStep(PolicyStep):
 
         The policy gradient theorem; times :math:`1/(1-\gamma)` it is that of the unnormalised return.
         """
-        pull = self.root_mass * self.advantage
-        return self.root_mass * pull if self.features is None else self.scores.T @ pull.ravel()
+        return self.root_mass * self.pull if self.features is None else self.scores.T @ self.pull.ravel()
 
     def whitened_gradient(self) -> FloatArray:
         """The gradient in coordinates z where the metric is the identity."""
@@ -211,12 +221,11 @@ class ExactNaturalGradient(GradientStep):
     @cached_property
     def _fit(self) -> FloatArray:
         """``F^+ g`` (k,): least squares of the weighted advantage on the scores."""
-        pull = (self.root_mass * self.advantage).ravel()
-        return np.asarray(np.linalg.lstsq(self.scores, pull, rcond=RANK_TOLERANCE)[0], dtype=np.float64)
+        return np.asarray(np.linalg.lstsq(self.scores, self.pull.ravel(), rcond=RANK_TOLERANCE)[0], dtype=np.float64)
 
     def whitened_gradient(self) -> FloatArray:
         if self.features is None:
-            return (self.root_mass * self.advantage).ravel()
+            return self.pull.ravel()
         return self.scores @ self._fit
 
     def parameter_step(self, z: FloatArray, eta: float) -> FloatArray:
