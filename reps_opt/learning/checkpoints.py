@@ -91,7 +91,7 @@ def _settings(run: Run) -> dict[str, Any]:
         "env": type(run.env).__name__ if not isinstance(run.env, str) else run.env,
         "update": type(run.update).__name__,
         "amount": dict(run.amount),
-        "first": dict(run.first),
+        "first": {"n_transitions": len(run.first)} if isinstance(run.first, Batch) else dict(run.first),
         "keep": run.keep,
         "reuse": run.reuse,
         "evaluate": run.evaluate,

@@ -35,7 +35,7 @@ def improve(
     *,
     n_episodes: int | None = None,
     n_steps: int | None = None,
-    first: int | None = None,
+    first: int | Batch | None = None,
     keep: int | None = None,
     reuse: str = "pool",
     seed: Any = None,
@@ -61,7 +61,8 @@ def improve(
     n_episodes, n_steps
         What every iteration collects, one of the two.
     first
-        The same for the first iteration, in the same unit.
+        The same for the first iteration, in the same unit; or the batch that it begins with: logged transitions, or
+        roll-outs that explore in a way no policy of the state can. They count as the start policy's.
     keep
         Latest episodes that updates see, older ones with the policies that made them among them. None: only those of
         this iteration.
@@ -119,7 +120,7 @@ def _as_run(
     update: Update,
     n_episodes: int | None,
     n_steps: int | None,
-    first: int | None,
+    first: int | Batch | None,
     keep: int | None,
     reuse: str,
     seed: Any,
@@ -138,14 +139,14 @@ def _as_run(
         raise TypeError(f"reuse='importance' needs an update that takes base_weights, got {type(update).__name__}")
     unit = "n_episodes" if n_steps is None else "n_steps"
     amount = as_count(n_episodes if n_steps is None else n_steps, unit)
-    begin = amount if first is None else as_count(first, "first")
+    begin = first if isinstance(first, Batch) else {unit: amount if first is None else as_count(first, "first")}
     return Run(
         env,
         policy,
         update,
         seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed),
         {unit: amount},
-        {unit: begin},
+        begin,
         None if keep is None else as_count(keep, "keep"),
         reuse,
         None if evaluate is None else as_count(evaluate, "evaluate"),

@@ -31,7 +31,7 @@ class Run:
     update: Update
     root: np.random.SeedSequence
     amount: Mapping[str, Any]
-    first: Mapping[str, Any]
+    first: Mapping[str, Any] | Batch
     keep: int | None
     reuse: str
     evaluate: int | None
@@ -41,6 +41,8 @@ class Run:
     def collect(self, policy: Any, index: int) -> Batch:
         """Iteration ``index``'s own roll-outs."""
         size = self.first if index == 1 else self.amount
+        if isinstance(size, Batch):
+            return size
         return rollout(self.env, policy, **size, seed=child(self.root, ROLLOUTS, index), **self.options)
 
     def score(self, policy: Any) -> Score:

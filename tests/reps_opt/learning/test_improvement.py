@@ -140,6 +140,18 @@ def test_the_latest_episodes_are_kept() -> None:
     assert seen == [10, 20, 25, 25]
 
 
+def test_a_batch_to_begin_with(tmp_path) -> None:
+    """Logged transitions are the first iteration's; a checkpoint goes on from them."""
+    logged = rollout(ENV, None, n_episodes=12, seed=5)
+    options = {"n_episodes": 4, "first": logged, "keep": 16, "seed": 0, "checkpoint": tmp_path / "run"}
+    one, two = improve(ENV, linear(), UPDATES["reps"], 2, **options)
+    np.testing.assert_array_equal(one.batch.rewards, logged.rewards)
+    np.testing.assert_array_equal(two.batch.rewards[: len(logged)], logged.rewards)
+    assert [one.values["episodes"], two.values["episodes"]] == [12, 16]
+    with pytest.raises(ValueError, match="another run: its first is"):
+        next(improve(ENV, linear(), UPDATES["reps"], 2, **(options | {"first": 12})))
+
+
 def test_importance_weights_make_old_samples_stand_for_the_new_policy() -> None:
     """The mean reward of a new policy, estimated from another one's samples of the same states."""
     bandit = ParameterSearch(lambda a, c, rng: -((a[:, 0] - 1.0) ** 2), n_params=1)
