@@ -100,6 +100,9 @@ class TestDivergences:
         ball, group, y = ChiSquare(Q), np.array([0, 0, 1, 1]), np.array([0.5, 0.0, -9.0, -8.0])
         point = ball.conjugate(y).point
         np.testing.assert_allclose(ball.within(y, group, 2), [*(point[:2] / point[:2].sum()), 0.0, 1.0])
+        shared = ball.conjugate(np.array([0.3, 0.1, 0.2, 0.0])).point  # both groups have mass, neither all of it
+        parts = [shared[:2] / shared[:2].sum(), shared[2:] / shared[2:].sum()]
+        np.testing.assert_allclose(ball.within(np.array([0.3, 0.1, 0.2, 0.0]), group, 2), np.concatenate(parts))
         assert point[0] != point[1] / 2
         assert point[2:].sum() == 0.0
 
