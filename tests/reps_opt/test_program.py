@@ -94,6 +94,8 @@ class TestDivergences:
     def test_best_coordinates_stand_for_a_group_without_mass(self):
         group = np.array([0, 0, 1, 1])
         np.testing.assert_allclose(NoBall(4).within(np.array([2.0, 1.0, 0.0, 0.0]), group, 2), [1, 0, 0.5, 0.5])
+        np.testing.assert_allclose(NoBall(4).conjugate(np.array([2.0, 1.0, 0.0, 0.0])).point, [1, 0, 0, 0])
+        np.testing.assert_allclose(NoBall(3).conjugate(np.array([1.0, 1.0, 0.0])).point, [0.5, 0.5, 0])
         np.testing.assert_allclose(NoBall(4).within(np.array([2.0, 2.0, 0.0, -1.0]), group, 2), [0.5, 0.5, 1, 0])
 
     def test_conditionals_of_a_divergence_with_zeros_are_those_of_its_maximiser(self):
