@@ -402,3 +402,9 @@ class TestValidation:
         assert array.flags.writeable
         array[0] = 1
         assert view[0] == 1
+
+
+def test_only_what_exceeds_a_budget_is_a_violation():
+    capped = program(equalities={})
+    assert capped.violation(np.array([0.4, 0.1, 0.4, 0.1])) == 0.0
+    assert capped.violation(np.array([0.0, 0.5, 0.0, 0.5])) == pytest.approx(0.4)
