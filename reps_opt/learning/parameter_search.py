@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reps_opt.learning.acting import as_actions, as_rows
-from reps_opt.learning.rollouts import MAX_STEPS, is_batched, rollout
+from reps_opt.learning.rollouts import MAX_STEPS, as_env, is_batched, rollout, step_limit
 from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar
 
 Returns = Callable[[FloatArray, FloatArray, np.random.Generator], ArrayLike]
@@ -129,8 +129,6 @@ class _ControllerSearch(ParameterSearch):
     """Contexts are the start states of an environment, in which the controller then acts."""
 
     def __init__(self, env: Any, controller: Controller, n_params: int, gamma: float, limit: int) -> None:
-        from reps_opt.learning.rollouts import as_env
-
         super().__init__(self._run, n_params)
         self.env, self.controller, self.gamma, self.limit = as_env(env), controller, gamma, limit
 
@@ -147,8 +145,7 @@ class _ControllerSearch(ParameterSearch):
 
     def _at_once(self, params: FloatArray, states: FloatArray, rng: np.random.Generator) -> FloatArray:
         total, running = np.zeros(len(states)), np.arange(len(states))
-        horizon = getattr(self.env, "horizon", None) or self.limit
-        for t in range(min(horizon, self.limit)):
+        for t in range(step_limit(self.env, self.limit)):
             seen = as_rows(self.env.observe(states))
             actions = as_actions(self.controller(params[running], seen), self.env.action_space, len(running))
             moved = self.env.step_batch(states, actions, rng)

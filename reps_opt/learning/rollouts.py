@@ -91,7 +91,8 @@ def rollout(
     seed
         An integer, a ``numpy.random.SeedSequence``, or None for fresh entropy.
     max_steps
-        Steps after which an episode is truncated, 10,000 by default; the environment's own limit counts too.
+        Steps after which an episode is truncated, 10,000 by default; the environment's own limit counts too. A copy in
+        a vector environment cannot be sent back to a start: what follows its cut goes on where it was.
     deterministic
         Whether the policy's mean, or most probable action, is taken instead of a sample.
     n_jobs
@@ -148,6 +149,11 @@ def child(seed: np.random.SeedSequence, *key: int) -> np.random.SeedSequence:
 def is_batched(env: Any) -> bool:
     """Whether the environment steps many states at once, by the protocol that :func:`rollout` names."""
     return all(hasattr(env, name) for name in ("sample_starts", "step_batch", "observe", "sample_cuts"))
+
+
+def step_limit(env: Any, most: int) -> int:
+    """Steps after which a batched environment's episodes end at the latest: its horizon, or ``most``."""
+    return min(most, getattr(env, "horizon", None) or most)
 
 
 def as_env(env: Any) -> Any:
@@ -222,7 +228,7 @@ def _step_side_by_side(task: Task, root: np.random.SeedSequence, first: int, las
     env, n = task.env, last - first
     starts, noise, acting = (np.random.default_rng(child(root, first, i)) for i in range(3))
     act = many(task.policy, env.action_space, task.deterministic)
-    limit = min(task.max_steps, env.horizon if getattr(env, "horizon", None) is not None else task.max_steps)
+    limit = step_limit(env, task.max_steps)
     states, running = env.sample_starts(n, starts), np.arange(n)
     seen, parts = as_rows(env.observe(states)), []
     for t in range(limit):
