@@ -3,7 +3,9 @@
 from reps_opt._lazy import lazy_names
 
 _ORIGIN = {
+    "Ball": ".divergences.balls",
     "Batch": ".batch",
+    "Certificate": ".certificate",
     "compare_policies": ".policy_comparison",
     "ConditionalREPS": ".problems.conditional",
     "CPO": ".learning.updates",
@@ -27,6 +29,8 @@ _ORIGIN = {
     "ORePS": ".problems.adversarial",
     "ParameterSearch": ".learning.parameter_search",
     "Product": ".metrics",
+    "Problem": ".problem",
+    "Program": ".program",
     "Record": ".learning.records",
     "REPS": ".problems.reps",
     "REPSUpdate": ".learning.fitted_updates",

@@ -1,7 +1,10 @@
-"""Certificates: gap and residuals of an answer, computed from the problem's data and from nothing a solver says.
+r"""Certificates: gap and residuals of an answer, computed from the problem's data and from nothing a solver says.
 
-Rewards are measured in units of their range over the pairs that can carry mass, so that the tolerances mean the same
-thing for every problem.
+A gap needs a unit that no pair without mass can move, whatever it costs. It is the largest of
+:math:`\eta\sqrt{2 D(x)}` (to second order the standard deviation of the Bellman error under the reference), of the mean
+deviation of the objective over what the point takes, and of the least of three scales that need no ball: what is gained
+over the reference, how far the best reward is, and how far from the median other rewards are. The gap in nats, :math:`\text{gap}/\eta`, bounds how far the unknown optimum can be: it is
+:attr:`Certificate.distance`.
 """
 
 from __future__ import annotations
@@ -11,9 +14,19 @@ from dataclasses import dataclass
 from typing import Self
 
 GAP_TOLERANCE = 1e-6
+"""Largest gap of a certified answer, in its unit: a millionth of what there is to gain or lose."""
+
+BELOW_TOLERANCE = 1e-8
+"""How far below the objective a bound may lie, in the gap's unit: rounding, and no proof of anything beyond it."""
+
 FLOW_TOLERANCE = 1e-8
+"""Largest 1-norm of what a point misses in the linear constraints, as a mass."""
+
 MASS_TOLERANCE = 1e-9
+"""Largest distance of a total mass from one: what a sum of 1e7 rounded numbers may be off."""
+
 DIVERGENCE_TOLERANCE = 1e-7
+"""Largest excess over a ball's radius, in nats."""
 
 
 @dataclass(frozen=True)
@@ -23,19 +36,24 @@ class Certificate:
     Attributes
     ----------
     gap : float
-        (upper bound - objective of the feasible point reported) / reward range.
+        (upper bound - objective of the feasible point reported) / ``unit``.
     flow : float
         1-norm of the residual of the linear constraints at the point reported.
     mass : float
         \\|sum - 1\\| of the point reported; infinite when it has a negative entry.
     kl : float
-        Divergence of the point reported from the reference, in nats.
+        Divergence of the point reported from the reference, in nats; of several balls, of the one that misses most.
     epsilon : float
         Radius it is allowed (infinite without a ball).
     upper : float
-        Dual bound, in reward units.
+        Dual bound, in units of the objective.
     lower : float
-        Objective of the point reported, in reward units.
+        Objective of the point reported.
+    unit : float
+        Unit of the gap, in units of the objective.
+    distance : float
+        The unknown optimum lies within this total variation of the point reported: ``sqrt(2 (upper - lower) / eta)``
+        by Pinsker's inequality, taken twice. One, which says nothing, where no ball binds.
     """
 
     gap: float
@@ -45,11 +63,13 @@ class Certificate:
     epsilon: float
     upper: float
     lower: float
+    unit: float = 1.0
+    distance: float = 1.0
 
     @classmethod
     def unknown(cls, epsilon: float) -> Self:
         """What there is to say without a point: the radius, and nothing else. It is never ok."""
-        return cls(math.nan, math.nan, math.nan, math.nan, epsilon, math.nan, math.nan)
+        return cls(math.nan, math.nan, math.nan, math.nan, epsilon, math.nan, math.nan, math.nan, math.nan)
 
     def ok(self, tol: float = GAP_TOLERANCE) -> bool:
         r"""Whether \|gap\| is at most ``tol`` and the point feasible: flow 1e-8, mass 1e-9, divergence 1e-7."""
@@ -59,7 +79,7 @@ class Certificate:
         """What is wrong, one sentence a check that fails; empty for a certified answer."""
         checks = [
             ("duality gap", self.gap, tol),
-            ("duality gap below zero (the bound is lost in rounding) by", -self.gap, tol),
+            ("duality gap below zero (the bound is lost in rounding) by", -self.gap, BELOW_TOLERANCE),
             ("constraint residual", self.flow, FLOW_TOLERANCE),
             ("total mass off one by", self.mass, MASS_TOLERANCE),
             ("divergence beyond the ball by", self._excess(), DIVERGENCE_TOLERANCE),

@@ -1,36 +1,103 @@
-"""What a problem is to :func:`reps_opt.solve`: data, a program, and the way back from a solver's answer."""
+"""What a problem is to :func:`reps_opt.solve`: a program, and a few hooks for its judge.
+
+A new problem is one class: its data are fields, ``program`` states its mathematics, ``view`` names its solution's class.
+The hooks have defaults that hold for every program.
+"""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+import math
+from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import Any
 
-from reps_opt.program import Program, Scale
+import numpy as np
+
+from reps_opt.certify import Bound, Residuals, offered_bounds
+from reps_opt.divergences.base import NoBall
+from reps_opt.program import Centre, LinearLimit, Program, Scale
 from reps_opt.solution import Solution
 from reps_opt.solvers.answer import Answer, Solver
-from reps_opt.solvers.newton import Newton
+from reps_opt.solvers.choice import default_solver, linear_limit, project
+from reps_opt.solvers.newton import proves_infeasible
+from reps_opt.validation import FloatArray
+from reps_opt.values import Value, value
+
+CONSISTENT = 1e-11
+"""Largest 1-norm of the residual for which a reference counts as feasible itself: a thousandth of what is certified."""
+
+SINGLE_POINT = 1e-15
+"""Radius, beyond the smallest feasible one, up to which the ball counts as a single point: rounding of a divergence."""
 
 
-class Problem(ABC):
+class Problem(Value):
     """A problem holds data and states its mathematics; it does not know how it will be solved."""
 
-    @property
-    def infeasible(self) -> bool:
-        """Whether no point satisfies the constraints, proven from the data before any solver runs."""
-        return False
+    view: type[Solution] = Solution
+    """The class of its solution."""
+
+    advice = "try another solver or a larger epsilon"
+    """What to try where an answer is not certified."""
 
     @property
-    def routes(self) -> tuple[type, ...] | None:
-        """Solvers that take this problem's program; None where any of them does."""
-        return None
+    def program(self) -> Program:
+        """The :class:`~reps_opt.Program`, in the problem's own units."""
+        raise NotImplementedError
 
-    @property
-    @abstractmethod
+    @cached_property
     def normalised(self) -> tuple[Program, Scale]:
-        """The program with its objective scaled to range one, and how to undo that."""
+        """The program with its objective in units of its own, and how to undo that."""
+        return self.program.normalised()
+
+    @property
+    def radius(self) -> float:
+        """The radius as a certificate states it: infinite in penalty form, the least of several."""
+        return min((ball.allowed for ball in self.program.balls), default=math.inf)
+
+    @cached_property
+    def centre(self) -> Centre:
+        """The point of the rows that is closest to the reference: the reference itself where it satisfies them."""
+        program = self.program
+        reference = program.divergence.reference
+        at_reference = Centre(reference, np.zeros(program.rhs.size), 0.0)
+        if program.ridge is not None or isinstance(program.divergence, NoBall):
+            return at_reference
+        off = abs(float(reference.sum()) - 1.0) if program.simplex else 0.0
+        if program.violation(reference) + off <= CONSISTENT and program.divergence.centred:
+            return at_reference
+        return project(program)
+
+    @cached_property
+    def anchor(self) -> FloatArray | None:
+        """A point (n,) inside the balls and the rows, with room to spare where there is any; None if none is known."""
+        return self.centre.point if len(self.program.balls) <= 1 else None
+
+    @property
+    def epsilon_min(self) -> float:
+        """Smallest radius for which the problem is feasible; infinite when none is, NaN beside another ball."""
+        return self.centre.divergence if len(self.program.balls) <= 1 else math.nan
+
+    def infeasible(self) -> str:
+        """Why no point satisfies the constraints, proven from the data before any solver runs; empty where one may."""
+        program = self.program
+        if len(program.balls) > 1:
+            return ""
+        least = self.centre.divergence
+        if least == math.inf:
+            return "no point of the domain satisfies the rows, whatever the radius"
+        if program.epsilon is not None and program.epsilon < least - CONSISTENT:
+            return f"no point within epsilon = {program.epsilon:g} satisfies the rows: it takes at least {least:.9g}"
+        return ""
 
     def closed_form(self, program: Program) -> Answer | None:
         """The answer to the normalised program where it needs no solver, else None."""
+        if len(program.balls) > 1:
+            return None
+        v = np.zeros(program.rhs.size)
+        if program.epsilon is not None and program.epsilon - self.centre.divergence <= SINGLE_POINT:
+            return Answer(math.inf, v, self.centre.point, "the ball holds a single point")
+        if program.simplex and np.ptp(program.objective) == 0 and program.temperature is None and program.ridge is None:
+            return Answer(0.0, v, self.centre.point, "the objective is constant")
         return None
 
     def direct(self, solver: Solver) -> Answer | None:
@@ -40,21 +107,119 @@ class Problem(ABC):
         """
         return None
 
-    @abstractmethod
-    def solution(self, program: Any, answer: Answer) -> Solution:
-        """Read a solver's answer to the normalised program back in this problem's words, and certify it.
-
-        ``program`` is None where the answer came by :meth:`direct`, from the data without a program.
-        """
-
-    def infeasible_solution(self) -> Solution:
-        """What to return where ``infeasible`` holds."""
-        raise NotImplementedError
+    def default_solver(self) -> Solver:
+        """The route taken when none is named."""
+        return default_solver(self.program)
 
     def warm_start(self, program: Program, solution: Solution) -> Program:
         """The normalised program, told to start from the solution of a nearby problem."""
         raise TypeError(f"start is not taken by {type(self).__name__}: its solvers have no use for one")
 
-    def default_solver(self) -> Solver:
-        """The route taken when none is named."""
-        return Newton()
+    # What the judge asks: see reps_opt.certify
+
+    def candidates(self, program: Program, answer: Answer) -> Iterable[FloatArray]:
+        """Points (n,) that satisfy the equality rows, or nearly: the dual's maximiser, and the solver's own."""
+        return _offered_points(program, answer)
+
+    def bounds(self, program: Program, answer: Answer, point: FloatArray) -> Iterable[Bound]:
+        """Dual bounds that the answer offers."""
+        return offered_bounds(self, program, answer, point)
+
+    def residuals(self, program: Program, point: FloatArray) -> Residuals:
+        """What a point misses, from the problem's data."""
+        mass = 0.0
+        if program.simplex:
+            mass = abs(float(point.sum()) - self.mass) if point.min() >= 0 else math.inf
+        return Residuals(0.0 if program.ridge is not None else program.violation(point), mass)
+
+    @property
+    def mass(self) -> float:
+        """What a point sums to on the simplexes of its domain."""
+        domain = self.program.domain
+        return 1.0 if getattr(domain, "starts", None) is None else float(domain.starts.size)  # type: ignore[union-attr]
+
+    def price(self, program: Program, point: FloatArray, bound: Bound) -> float:
+        """What is added to the gap for what the point misses in the rows, at the prices of the multipliers."""
+        if program.ridge is not None or not program.rhs.size:
+            return 0.0
+        missed = program.residual(point)
+        missed = np.where(program.signed, np.minimum(missed, 0.0), missed)
+        return float(np.abs(bound.multipliers) @ np.abs(missed))
+
+    def refute(self, program: Program, answer: Answer) -> str:
+        """Why the answer proves that nothing is feasible: a dual value below every objective (weak duality)."""
+        v, eta = answer.multipliers, answer.eta
+        if v is None or not program.simplex or not np.all(np.isfinite(eta)) or np.any(np.less(eta, 0)):
+            return ""
+        if not proves_infeasible(program, float(np.sum(eta)), program.bound(eta, v)):
+            return ""
+        return self.infeasible() or "the dual falls below every feasible objective: no point is feasible"
+
+    def reconsider(self, program: Program) -> str:
+        """Why nothing is feasible, asked once an answer misses its rows; empty where something is."""
+        return self.infeasible()
+
+    def warn(self, solution: Solution) -> str:
+        """What to warn of once solved; empty for nothing."""
+        return ""
+
+    def to_cvxpy(self, side: str = "primal") -> Any:
+        """The program as a ``cvxpy.Problem`` to inspect, in the problem's own units.
+
+        Parameters
+        ----------
+        side
+            ``"primal"``: one variable, constraints labelled by the names of the rows and balls, and ``normalisation``.
+            ``"dual"``: a variable for each of these, and in place of a row the constraint that it comes from.
+
+        Returns
+        -------
+        cvxpy.Problem
+            Made anew at every call: one problem shared by threads gives silently wrong answers.
+        """
+        from reps_opt.solvers.cvxpy_conic import pose
+
+        return pose(self.program, side).problem
+
+
+def _offered_points(program: Program, answer: Answer) -> Iterator[FloatArray]:
+    if answer.multipliers is not None and not isinstance(answer.eta, np.ndarray) and 0 < answer.eta < math.inf:
+        point = program.dual(answer.eta, answer.multipliers).conjugate.point
+        yield point
+        if answer.point is None or np.abs(answer.point - point).sum() <= CONSISTENT:
+            return
+    if answer.point is not None:
+        yield np.maximum(answer.point, 0.0) if program.simplex else answer.point
+
+
+@value
+class Posed(Problem):
+    """A program that somebody posed by hand, as a problem."""
+
+    posed: Program
+
+    @property
+    def program(self) -> Program:
+        return self._program
+
+    @cached_property
+    def _program(self) -> Program:
+        """The program with what any program's hints can be."""
+        program = Program.checked(self.posed)
+        if program.hints.linear_limit is None and len(program.balls) <= 1:
+            return program.hinted(linear_limit=lambda: self._limit(program))
+        return program
+
+    @staticmethod
+    def _limit(program: Program) -> LinearLimit:
+        return linear_limit(program)
+
+    def __repr__(self) -> str:
+        program = self.posed
+        balls = ", ".join(_described(ball) for ball in program.balls) or "no ball"
+        return f"Program({np.size(program.objective)} coordinates, {len(program.rows)} blocks of rows, {balls})"
+
+
+def _described(ball: Any) -> str:
+    size = f"radius={ball.radius:g}" if ball.radius is not None else f"price={ball.price:g}"
+    return f"{type(ball.divergence).__name__} {size}"

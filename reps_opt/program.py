@@ -2,37 +2,42 @@ r"""One convex program for every update, and its dual.
 
 .. math::
     \text{maximise}\quad \langle c, x\rangle \quad\text{s.t.}\quad
-    A x = b \;[v], \quad C x \le d \;[\nu \ge 0], \quad D(x) \le \epsilon \;[\eta \ge 0],
+    A x = b \;[v], \quad C x \le d \;[\nu \ge 0], \quad D_k(x) \le \epsilon_k \;[\eta_k \ge 0],
     \quad x \ge 0,\; \mathbf 1'x = 1 \;[\lambda]
 
-(the last two where the divergence lives on the simplex; otherwise x is any vector)
+(the last two where the domain is the simplex; otherwise x is any vector)
 
 .. math::
-    \text{minimise}\quad g(\eta, v, \nu) = \eta\epsilon + b'v + d'\nu + \eta D^*\!\big((c - A'v - C'\nu)/\eta\big),
-    \qquad x = \nabla D^*\!\big((c - A'v - C'\nu)/\eta\big)
+    \text{minimise}\quad g(\eta, v, \nu) = \eta'\epsilon + b'v + d'\nu
+    + \Big(\sum_k \eta_k D_k\Big)^{\!*}\big(c - A'v - C'\nu\big),
+    \qquad x = \nabla \Big(\sum_k \eta_k D_k\Big)^{\!*}\big(c - A'v - C'\nu\big)
 
-Shapes: n coordinates of x; m rows in all, equalities first; ``multipliers`` stacks v and nu (m,).
+With one ball the last term is :math:`\eta D^*((c - A'v - C'\nu)/\eta)`.
+
+Shapes: n coordinates of x; m rows in all, equalities first; k balls; ``multipliers`` stacks v and nu (m,).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
-from reps_opt.divergences.base import KL, Conjugate, Divergence
+from reps_opt.divergences.balls import Ball, JointConjugate, JointKL
+from reps_opt.divergences.base import KL, Conjugate, Divergence, NoBall
 from reps_opt.processes.graph import BoolArray, IntArray
 from reps_opt.rows import Transposed
-from reps_opt.validation import FloatArray
+from reps_opt.validation import FloatArray, as_float_array
 
 
-class Block(NamedTuple):
-    """Named linear constraints: ``matrix @ x == rhs`` or ``matrix @ x <= rhs``, matrix (k, n), rhs (k,).
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Linear constraints of one name: ``matrix`` (k, n) and ``rhs`` (k,).
 
     The matrix is sparse, an array, or the transpose of :class:`~reps_opt.rows.Rows`: dense, maybe larger than memory.
     """
@@ -52,14 +57,45 @@ class Block(NamedTuple):
         return matrix.toarray() if sp.issparse(matrix) else matrix
 
 
-class Scale(NamedTuple):
-    """Rewards in units of their range: ``original = shift + factor * normalised``."""
+class Equal(Block):
+    """Rows ``matrix @ x == rhs``; their multipliers v have any sign."""
+
+
+class AtMost(Block):
+    """Rows ``matrix @ x <= rhs``; their multipliers nu are non-negative."""
+
+
+@dataclass(frozen=True, eq=False)
+class Simplex:
+    """``x >= 0`` with mass one: altogether, or in each of several stretches of coordinates.
+
+    Parameters
+    ----------
+    starts
+        First coordinate (G,) of each stretch, increasing from zero; None for a single simplex. That each stretch has
+        mass one must follow from the rows where there are several.
+    """
+
+    starts: IntArray | None = None
+
+
+class Space:
+    """All of R^n."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The objective in other units: ``original = shift + factor * normalised``."""
 
     shift: float
     factor: float
 
+    def original(self, normalised: float) -> float:
+        """A value in the original units."""
+        return self.shift + self.factor * normalised
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Centre:
     """The point of the constraints that is closest to the reference, in divergence.
 
@@ -78,7 +114,7 @@ class Centre:
     divergence: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LinearLimit:
     """The eta -> 0 limit: the point of the linear program's optimal face that is closest to the reference.
 
@@ -97,9 +133,9 @@ class LinearLimit:
     divergence: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DualPoint:
-    """The dual function at one (eta, multipliers), with everything its derivatives need.
+    """The dual function of one ball at one (eta, multipliers), with everything its derivatives need.
 
     Attributes
     ----------
@@ -127,31 +163,35 @@ class DualPoint:
     coupling: FloatArray | None = None
 
 
-@dataclass(frozen=True)
-class Program:
-    """A linear objective over a divergence ball with named linear constraints.
+@dataclass(frozen=True, eq=False)
+class JointDualPoint:
+    """The dual function of several balls at one eta (k,) and multipliers; as :class:`DualPoint` is for one."""
 
-    Parameters
+    eta: FloatArray
+    multipliers: FloatArray
+    value: float
+    slack: FloatArray
+    conjugate: JointConjugate
+    residual: FloatArray
+
+    @property
+    def divergences(self) -> FloatArray:
+        """D_k(x) (k,)."""
+        return self.conjugate.divergences
+
+
+@dataclass(frozen=True, eq=False)
+class Hints:
+    """What a problem knows of its program beyond the data: it may save work, and decides no answer.
+
+    Attributes
     ----------
-    objective
-        c (n,).
-    divergence
-        D; :class:`~reps_opt.divergences.NoBall` makes a linear program.
-    epsilon
-        Radius of the ball.
-    equalities, inequalities
-        Blocks by name. That x is non-negative and sums to one belongs to the divergence's domain.
-    temperature
-        A fixed eta > 0: then ``eta D(x)`` is subtracted from the objective instead of a ball (``epsilon`` is None).
     grounds
         Rows whose multiplier can be fixed at zero, one for each combination of rows that vanishes identically.
     mass_implied
         Whether some combination of the rows already says ``sum x = 1``.
-    ridge
-        Softens the rows, (m,) or None: the dual gains ``ridge v^2 / 2`` and the primal, instead of ``A x = b``, loses
-        ``(b - A x)^2 / (2 ridge)``.
     linear_limit
-        Computes the :class:`LinearLimit` of this program.
+        Computes the :class:`LinearLimit` of this program, in its own units.
     centre
         The :class:`Centre`; None when the reference satisfies the constraints.
     variable
@@ -162,33 +202,199 @@ class Program:
         Eta and multipliers (m,) of a nearby program's solution, to start from instead.
     """
 
-    objective: FloatArray
-    divergence: Divergence
-    epsilon: float | None
-    equalities: Mapping[str, Block] = field(default_factory=dict)
-    inequalities: Mapping[str, Block] = field(default_factory=dict)
-    temperature: float | None = None
     grounds: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     mass_implied: bool = False
-    ridge: FloatArray | None = None
     linear_limit: Callable[[], LinearLimit] | None = None
     centre: Centre | None = None
-    variable: str = "occupancy"
+    variable: str = "x"
     start: FloatArray | None = None
     warm: tuple[float, FloatArray] | None = None
+
+    def in_units_of(self, unit: float) -> Hints:
+        """The same for a program whose objective has been divided by ``unit``."""
+        limit = self.linear_limit
+        return replace(
+            self,
+            linear_limit=None if limit is None else lambda: _scaled_limit(limit(), unit),
+            start=None if self.start is None else self.start / unit,
+            warm=None if self.warm is None else (self.warm[0] / unit, self.warm[1] / unit),
+        )
+
+
+NO_HINTS = Hints()
+SIMPLEX = Simplex()
+SPACE = Space()
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Program:
+    r"""A linear objective over divergence balls with named linear constraints.
+
+    Parameters
+    ----------
+    objective
+        c (n,).
+    rows
+        Blocks by name: :class:`Equal` ``A x = b`` or :class:`AtMost` ``C x <= d``. That x is non-negative and sums to
+        one belongs to the domain.
+    balls
+        A :class:`Ball`, or several; none makes a linear program.
+    domain
+        :class:`Simplex` or :class:`Space`; None takes that of the first ball's divergence, the simplex without balls.
+    ridge
+        Softens the rows, (m,) or None: the dual gains ``ridge v^2 / 2`` and the primal, instead of ``A x = b``, loses
+        ``(b - A x)^2 / (2 ridge)``.
+    hints
+        What is known beyond the data.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arrays of the wrong shape or dtype, NaN, or blocks and balls that do not fit.
+
+    Notes
+    -----
+    Multipliers: eta is the derivative of the optimum in a ball's radius, v and nu those in the right-hand sides.
+
+    Examples
+    --------
+    The distribution on 0 ... 9 of mean 3 that is closest to the uniform one, by minimising a divergence at price one:
+
+    >>> import numpy as np
+    >>> from reps_opt import Ball, Program, solve
+    >>> from reps_opt.divergences import KL
+    >>> from reps_opt.program import Equal
+    >>> x = np.arange(10.0)
+    >>> rows = {"mean": Equal(x[None, :], np.array([3.0]))}
+    >>> solution = solve(Program(np.zeros(10), rows, Ball(KL(np.full(10, 0.1)), price=1.0)))
+    >>> print(solution.status, round(solution.point @ x, 9))
+    certified 3.0
+    """
+
+    objective: FloatArray
+    rows: Mapping[str, Block]
+    balls: tuple[Ball, ...]
+    domain: Simplex | Space
+    ridge: FloatArray | None
+    hints: Hints
+
+    def __init__(
+        self,
+        objective: FloatArray,
+        rows: Mapping[str, Block] | None = None,
+        balls: Ball | Sequence[Ball] = (),
+        domain: Simplex | Space | None = None,
+        ridge: FloatArray | None = None,
+        hints: Hints = NO_HINTS,
+    ) -> None:
+        several = (balls,) if isinstance(balls, Ball) else tuple(balls)
+        if domain is None:
+            domain = SPACE if several and not several[0].divergence.simplex else SIMPLEX
+        self.__dict__.update(
+            objective=objective, rows=rows or {}, balls=several, domain=domain, ridge=ridge, hints=hints
+        )
+
+    @classmethod
+    def checked(cls, program: Program) -> Program:
+        """The same program, its arrays validated: what :func:`reps_opt.solve` does with one that a user made."""
+        c = as_float_array(program.objective, "objective", ("n",))
+        rows = {name: _checked_block(block, name, c.size) for name, block in program.rows.items()}
+        for i, ball in enumerate(program.balls):
+            size = c.size if ball.where is None else np.size(ball.where)
+            if ball.divergence.reference.size != size:
+                raise ValueError(
+                    f"balls[{i}] must have a reference of {size} coordinates, got {ball.divergence.reference.size}"
+                )
+        m = sum(block.rhs.size for block in rows.values())
+        ridge = None if program.ridge is None else as_float_array(program.ridge, "ridge", (m,))
+        if program.simplex:  # solvers take sparse rows there
+            rows = {
+                name: type(block)(sp.csr_array(block.matrix), block.rhs) if isinstance(block.matrix, np.ndarray) else block
+                for name, block in rows.items()
+            }
+        return replace(program, objective=c, rows=rows, ridge=ridge)
 
     @property
     def n(self) -> int:
         """Number of coordinates."""
         return self.objective.size
 
+    @property
+    def simplex(self) -> bool:
+        """Whether the domain is the simplex, or a product of simplexes."""
+        return isinstance(self.domain, Simplex)
+
+    @cached_property
+    def equalities(self) -> dict[str, Block]:
+        """The blocks ``A x = b`` by name."""
+        return {name: block for name, block in self.rows.items() if not isinstance(block, AtMost)}
+
+    @cached_property
+    def inequalities(self) -> dict[str, Block]:
+        """The blocks ``C x <= d`` by name."""
+        return {name: block for name, block in self.rows.items() if isinstance(block, AtMost)}
+
+    @cached_property
+    def blocks(self) -> dict[str, Block]:
+        """All blocks by name, in the order of the multipliers: equalities, then inequalities."""
+        return {**self.equalities, **self.inequalities}
+
+    @cached_property
+    def ball(self) -> Ball:
+        """The only ball; one that is no ball at all in a linear program.
+
+        Raises
+        ------
+        ValueError
+            If there are several.
+        """
+        balls = self.balls
+        if len(balls) > 1:
+            raise ValueError("the program has several balls")
+        return balls[0] if balls else Ball(NoBall(self.n), math.inf)
+
+    @property
+    def divergence(self) -> Divergence:
+        """D of the only ball."""
+        return self.ball.divergence
+
+    @property
+    def epsilon(self) -> float | None:
+        """Radius of the only ball; None in penalty form."""
+        return self.ball.radius
+
+    @property
+    def temperature(self) -> float | None:
+        """Price of the only ball's divergence; None where it has a radius."""
+        return self.ball.price
+
+    @cached_property
+    def joint(self) -> JointKL:
+        """All balls together, over the simplexes of the domain."""
+        starts = self.domain.starts if isinstance(self.domain, Simplex) else None
+        return JointKL(self.balls, np.zeros(1, dtype=np.int64) if starts is None else starts, self.n)
+
+    def with_ball(self, ball: Ball, objective: FloatArray | None = None, **hints: Any) -> Program:
+        """The same rows with another ball and, where given, another objective and other hints."""
+        other = replace(self, balls=ball, hints=replace(self.hints, **hints) if hints else self.hints)
+        other = other if objective is None else replace(other, objective=objective)
+        return self._with_rows(other)
+
+    def flat(self, price: float = 1.0) -> Program:
+        """The projection onto the rows: no objective, and the ball's divergence at a price."""
+        return self.with_ball(Ball(self.divergence, price=price), objective=np.zeros(self.n), centre=None)
+
+    def hinted(self, **hints: Any) -> Program:
+        """The same program, some of its hints replaced."""
+        return self._with_rows(replace(self, hints=replace(self.hints, **hints)))
+
     @cached_property
     def matrix(self) -> Any:
         """All rows (m, n): equalities, then inequalities; a single block stays what it is, dense rows included."""
-        blocks = [*self.equalities.values(), *self.inequalities.values()]
+        blocks = [*self.blocks.values()]
         if not blocks:
             return _no_rows(self.n)[0]
-        if len(blocks) == 1 and not sp.issparse(blocks[0].matrix):
+        if len(blocks) == 1:
             return blocks[0].matrix
         matrices = [block.in_memory for block in blocks]
         sparse = [matrix if sp.issparse(matrix) else sp.csr_array(matrix) for matrix in matrices]
@@ -204,7 +410,7 @@ class Program:
     @cached_property
     def rhs(self) -> FloatArray:
         """Right-hand sides (m,)."""
-        blocks = [*self.equalities.values(), *self.inequalities.values()]
+        blocks = [*self.blocks.values()]
         return np.concatenate([block.rhs for block in blocks]) if blocks else np.zeros(0)
 
     @cached_property
@@ -220,7 +426,7 @@ class Program:
 
     def by_name(self, multipliers: FloatArray) -> dict[str, FloatArray]:
         """Split stacked multipliers (m,) into one array a block."""
-        blocks = {**self.equalities, **self.inequalities}
+        blocks = self.blocks
         ends = np.cumsum([block.rhs.size for block in blocks.values()])[:-1]
         return dict(zip(blocks, np.split(multipliers, ends), strict=True))
 
@@ -231,7 +437,7 @@ class Program:
         the simplex nothing is shifted, and the largest coefficient becomes one.
         """
         low, high = float(self.objective.min()), float(self.objective.max())
-        if not self.divergence.simplex:
+        if not self.simplex:
             low, high = 0.0, max(-low, high)
         softened = (
             abs(low) if self.ridge is not None else 0.0
@@ -242,22 +448,23 @@ class Program:
 
     def in_units_of(self, unit: float) -> Program:
         """The same program with its objective, and with it eta, v and nu, divided by ``unit``."""
-        limit = self.linear_limit
+        balls = self.balls
+        if any(ball.price is not None for ball in balls):
+            balls = tuple(b if b.price is None else replace(b, price=b.price / unit) for b in balls)
         scaled = replace(
             self,
             objective=self.objective / unit,
-            temperature=None if self.temperature is None else self.temperature / unit,
+            balls=balls,
             ridge=None if self.ridge is None else self.ridge * unit,
-            linear_limit=None if limit is None else lambda: _scaled_limit(limit(), unit),
-            start=None if self.start is None else self.start / unit,
-            warm=None if self.warm is None else (self.warm[0] / unit, self.warm[1] / unit),
+            hints=self.hints.in_units_of(unit),
         )
         return self._with_rows(scaled)
 
     def _with_rows(self, other: Program) -> Program:
         """The other program, given the stacked rows of this one, which are the same."""
-        for shared in ("matrix", "transpose", "rhs", "signed"):
-            other.__dict__[shared] = getattr(self, shared)
+        for shared in ("matrix", "transpose", "rhs", "signed", "joint"):
+            if shared in self.__dict__:
+                other.__dict__[shared] = self.__dict__[shared]
         return other
 
     def fresh(self) -> Program:
@@ -265,11 +472,11 @@ class Program:
         if not isinstance(self.matrix, Transposed):
             return self
         (name, block), *_ = self.equalities.items()
-        return replace(self, equalities={name: Block(block.matrix.T.fresh().T, block.rhs)})
+        return replace(self, rows={name: Equal(block.matrix.T.fresh().T, block.rhs)})
 
     def warmed(self, warm: tuple[float, FloatArray]) -> Program:
         """The same program with a nearby solution's eta and multipliers to start from, in this program's units."""
-        return self._with_rows(replace(self, warm=warm))
+        return self.hinted(warm=warm)
 
     def residual(self, x: FloatArray) -> FloatArray:
         """``(b, d) - (A, C) x`` (m,)."""
@@ -289,7 +496,10 @@ class Program:
         value = float(self.objective @ x)
         if self.ridge is not None:
             value -= float(np.sum(self.residual(x) ** 2 / self.ridge)) / 2
-        return value if self.temperature is None else value - self.temperature * self.divergence.value(x)
+        for ball in self.balls:
+            if ball.price is not None:
+                value -= ball.price * ball.value(x)
+        return value
 
     def dual(self, eta: float, multipliers: FloatArray) -> DualPoint:
         """Dual function and derivatives at ``eta > 0``; remembered until the next, for whoever certifies the answer."""
@@ -317,15 +527,45 @@ class Program:
         value = float(self.rhs @ multipliers + eta * conjugate.value)
         if self.epsilon is not None:
             value += eta * self.epsilon
-        shift = conjugate.value if self.divergence.simplex else 0.0  # taken inside <x, y> where x sums to one
+        shift = conjugate.value if self.simplex else 0.0  # taken inside <x, y> where x sums to one
         divergence = float(conjugate.point @ (slack / eta - shift)) - (conjugate.value - shift)
         if self.ridge is not None:
             value += float(self.ridge @ multipliers**2) / 2
             residual = residual + self.ridge * multipliers
         return DualPoint(eta, multipliers, value, slack, conjugate, residual, divergence)
 
-    def bound(self, eta: float, multipliers: FloatArray) -> float:
-        """Upper bound on the optimum from any ``eta >= 0`` and multipliers of the right sign (weak duality)."""
+    def joint_dual(self, eta: FloatArray, multipliers: FloatArray) -> JointDualPoint:
+        """Dual function and derivatives of several balls at eta (k,), positive in some ball of every simplex."""
+        slack = self.slack(multipliers)
+        conjugate = self.joint.conjugate(eta, slack)
+        value = float(self.rhs @ multipliers + eta @ self.radii) + conjugate.value
+        return JointDualPoint(eta, multipliers, value, slack, conjugate, self.residual(conjugate.point))
+
+    @cached_property
+    def radii(self) -> FloatArray:
+        """Radius (k,) of each ball; zero for one in penalty form, whose eta is given, so that ``eta'radii`` is right."""
+        return np.array([0.0 if ball.radius is None else ball.radius for ball in self.balls])
+
+    def _joint_bound(self, eta: FloatArray, multipliers: FloatArray) -> float:
+        """The bound of several balls, also where all balls of a simplex are slack: its best coordinate counts there."""
+        bare = eta @ self.joint.covers <= 0
+        if not bare.any():
+            return self.joint_dual(eta, multipliers).value
+        slack = self.slack(multipliers)
+        top = np.maximum.reduceat(slack, self.joint.starts)
+        lifted = np.where((self.joint.covers & bare).any(axis=1), 1.0, eta)  # a stand-in, its share taken out again
+        conjugate = self.joint.conjugate(lifted, slack)
+        inner = np.where(bare, top, conjugate.temperature * conjugate.log_partition)
+        finite = eta > 0
+        return float(self.rhs @ multipliers + eta[finite] @ self.radii[finite] + inner.sum())
+
+    def bound(self, eta: float | FloatArray, multipliers: FloatArray) -> float:
+        """Upper bound on the optimum from any ``eta >= 0`` and multipliers of the right sign (weak duality).
+
+        Eta is a number with one ball, (k,) with several.
+        """
+        if isinstance(eta, np.ndarray) and eta.ndim:
+            return self._joint_bound(eta, multipliers)
         if eta > 0:
             return self.dual(eta, multipliers).value
         softened = 0.0 if self.ridge is None else float(self.ridge @ multipliers**2) / 2
@@ -335,8 +575,27 @@ class Program:
         """Lower bound on the score of every feasible point, in penalty form with eta for the temperature."""
         if self.ridge is not None:
             return -math.inf
-        penalty = 0.0 if self.temperature is None else eta * self.divergence.largest
-        return float(self.objective.min()) - penalty
+        least = float(self.objective.min())
+        if len(self.balls) > 1:
+            return least * self.joint.starts.size
+        return least if self.temperature is None else least - eta * self.divergence.largest
+
+
+def _checked_block(block: Block, name: str, n: int) -> Block:
+    """A block whose matrix fits n coordinates and whose right-hand side fits the matrix."""
+    if not isinstance(block, Block):
+        raise TypeError(f"rows[{name!r}] must be Equal(A, b) or AtMost(C, d), got {type(block).__name__}")
+    rhs = as_float_array(block.rhs, f"rows[{name!r}].rhs", ("k",))
+    if sp.issparse(block.matrix):
+        matrix: Any = sp.csr_array(block.matrix)
+        as_float_array(matrix.data, f"rows[{name!r}].matrix")
+    elif hasattr(block.matrix, "T") and not isinstance(block.matrix, np.ndarray):
+        matrix = block.matrix
+    else:
+        matrix = as_float_array(block.matrix, f"rows[{name!r}].matrix", (rhs.size, n))
+    if tuple(matrix.shape) != (rhs.size, n):
+        raise ValueError(f"rows[{name!r}] must have a matrix of shape ({rhs.size}, {n}), got {tuple(matrix.shape)}")
+    return type(block)(matrix, rhs)
 
 
 @lru_cache(maxsize=8)

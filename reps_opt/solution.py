@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from reps_opt.certificate import Certificate
 from reps_opt.result import Result
+from reps_opt.validation import FloatArray, read_only
+from reps_opt.values import Value, value
 
 
 class Status(StrEnum):
@@ -27,46 +29,80 @@ class Status(StrEnum):
     """The solver broke off without a point; ``solution.message`` keeps what it said."""
 
 
-@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class Solution(Result):
-    """What every answer has; each family of problems adds its own primal and names for the multipliers.
+@value
+class Solution(Value, Result):
+    """The answer to a problem. A family's class adds readings of it: its primal and its multipliers by their names.
 
     Attributes
     ----------
     problem
         The problem answered.
     status : Status
-    eta : float
+    point : (n,) array or None
+        x, in the coordinates of ``problem.program``; None where there is no point.
+    eta : float or (k,) array
         Multiplier of the divergence ball, in units of the objective a nat: the derivative of the optimum in epsilon.
-        Zero where the ball is slack, infinite where it leaves a single point.
-    objective : float
-        Objective of the feasible point reported.
-    dual_objective : float
-        Upper bound on the objective of every feasible point.
-    duals : mapping
-        Multipliers by constraint, with the signs of :mod:`reps_opt.program`: each is the derivative of the optimum in
-        its right-hand side.
+        Zero where the ball is slack, infinite where it leaves a single point. One a ball where there are several.
+    multipliers : (m,) array or None
+        Multipliers of all rows of ``problem.program``, equalities first, in units of the objective.
     certificate : Certificate
     message : str
         What the solver said, and what to try when the answer is not certified.
     stats : mapping
-        Route, iterations, factorisations, seconds.
+        Route, iterations, factorisations, seconds. Two solutions that differ in these alone are equal.
     """
 
     problem: Any
     status: Status
-    eta: float
-    objective: float
-    dual_objective: float
-    duals: Mapping[str, Any]
+    point: FloatArray | None
+    eta: Any
+    multipliers: FloatArray | None
     certificate: Certificate
     message: str = ""
-    stats: Mapping[str, Any] = field(default_factory=dict)
+    stats: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    @classmethod
+    def made(cls, **fields: Any) -> Self:
+        """Make one from valid fields, its arrays read-only; a dataclass's own way costs as much as a small step."""
+        solution = object.__new__(cls)
+        fields.update({name: read_only(a) for name, a in fields.items() if isinstance(a, np.ndarray) and a.ndim})
+        solution.__dict__.update(fields)
+        return solution
+
+    @property
+    def objective(self) -> float:
+        """Objective of the feasible point reported."""
+        return self.certificate.lower
+
+    @property
+    def dual_objective(self) -> float:
+        """Upper bound on the objective of every feasible point."""
+        return self.certificate.upper
 
     @property
     def kl(self) -> float:
-        """Divergence reached, in nats."""
+        """Divergence reached, in nats; of several balls, of the one that misses most."""
         return self.certificate.kl
+
+    @property
+    def duals(self) -> dict[str, Any]:
+        """Multipliers by constraint: each is the derivative of the optimum in its right-hand side."""
+        program = self.problem.program
+        rows = {name: np.full(block.rhs.size, math.nan) for name, block in program.blocks.items()}
+        if self.multipliers is not None:
+            rows = program.by_name(self.multipliers)
+        return {**rows, **self._etas()}
+
+    def _etas(self) -> dict[str, float]:
+        """Eta of each ball, by the ball's name."""
+        balls = self.problem.program.balls
+        etas = np.broadcast_to(np.asarray(self.eta, dtype=np.float64), (len(balls),))
+        return {ball.name: float(eta) for ball, eta in zip(balls, etas, strict=True)}
+
+    @property
+    def epsilon_min(self) -> float:
+        """Smallest radius for which the problem is feasible: zero when its reference is."""
+        return float(self.problem.epsilon_min)
 
     @property
     def has_point(self) -> bool:
@@ -79,11 +115,13 @@ class Solution(Result):
         if self.has_point:
             check = self.certificate
             ball = "" if check.epsilon == math.inf else f"   (epsilon {check.epsilon:g})"
+            etas = np.atleast_1d(self.eta)
+            shown = ", ".join(f"{eta:.9g}" for eta in etas[:8]) + (", ..." if etas.size > 8 else "")
             lines += [
                 ("objective", f"{self.objective:.10g}"),
                 ("dual objective", f"{self.dual_objective:.10g}"),
-                ("gap", f"{check.gap:.1e} of the objective's range"),
-                ("eta", f"{self.eta:.9g}"),
+                ("gap", f"{check.gap:.1e} in units of {check.unit:.3g}"),
+                ("eta", shown),
                 ("divergence", f"{check.kl:.9g}{ball}"),
                 ("residual", f"{check.flow:.1e}"),
             ]
@@ -102,3 +140,8 @@ class Solution(Result):
             name: float(getattr(self, name)) for name in names if np.ndim(getattr(self, name)) == 0
         }
         return {**numbers, "status": str(self.status), "gap": self.certificate.gap}
+
+    def arrays(self) -> Mapping[str, tuple[tuple[str, ...], Any]]:
+        """The point, over the coordinates; subclasses name theirs."""
+        n = self.problem.program.n
+        return {"point": (("coordinate",), np.full(n, math.nan) if self.point is None else self.point)}

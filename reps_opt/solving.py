@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from reps_opt.problem import Problem
+from reps_opt.certify import Verdict, certify, without_point
+from reps_opt.problem import Posed, Problem
 from reps_opt.program import Program
-from reps_opt.solution import Solution
-from reps_opt.solvers.answer import Answer, Solver
+from reps_opt.solution import Solution, Status
+from reps_opt.solvers.answer import Solver
 
 BREAKDOWNS = (ArithmeticError, RuntimeError, LookupError, AssertionError, np.linalg.LinAlgError)
 """How numerical libraries, and the assumptions made of them, give way on inputs beyond double precision."""
 
 
 def solve(
-    problem: Problem, solver: Solver | None = None, start: Solution | None = None, verbose: bool = False
+    problem: Problem | Program, solver: Solver | None = None, start: Solution | None = None, verbose: bool = False
 ) -> Solution:
     """Solve a problem by any route, and certify the answer from the problem's data.
 
     Parameters
     ----------
     problem
-        For instance :class:`~reps_opt.REPS` or :class:`~reps_opt.LinearProgram`.
+        For instance :class:`~reps_opt.REPS` or :class:`~reps_opt.LinearProgram`; or a :class:`~reps_opt.Program` of
+        your own.
     solver
         A route from :mod:`reps_opt.solvers`: ``Newton()`` on the dual (the default), ``ScipyDual()``,
         ``CvxpyPrimal()`` or ``CvxpyDual()``. It sees rewards shifted and scaled to range one.
@@ -56,54 +58,41 @@ def solve(
     >>> print(solution.status, solution.policy.round(4))
     certified [[0.2802 0.7198]]
     """
+    if isinstance(problem, Program):
+        problem = Posed(problem)
     if not isinstance(problem, Problem):
-        raise TypeError(f"problem must be a reps_opt problem such as REPS, got {type(problem).__name__}")
+        raise TypeError(f"problem must be a reps_opt problem such as REPS, or a Program, got {type(problem).__name__}")
     if solver is not None and (isinstance(solver, type) or not hasattr(solver, "solve")):
         raise TypeError(f"solver must be an instance such as Newton(), got {solver!r}")
     began = time.perf_counter()
     route = problem.default_solver() if solver is None else solver
-    if problem.routes is not None and not isinstance(route, problem.routes):
-        known = ", ".join(kind.__name__ for kind in problem.routes)
-        raise TypeError(f"solver must be {known} for {problem!r}, whose dual is its own; got {type(route).__name__}")
     if verbose and is_dataclass(route) and "verbose" in {setting.name for setting in fields(route)}:
         route = replace(route, verbose=True)
-    if problem.infeasible:
-        solution = problem.infeasible_solution()
-    elif start is None and (answer := _attempt(route, problem.direct, route)) is not None:
-        solution = _read(problem, None, answer)
-    else:
-        program = problem.normalised[0]
-        program = program.fresh() if isinstance(program, Program) else program
-        if start is not None:
-            program = problem.warm_start(program, start)
-        answer = problem.closed_form(program) or _attempt(route, route.solve, program)
-        solution = _read(problem, program, answer)
-    stats = {"route": type(route).__name__, **solution.stats, "seconds": time.perf_counter() - began}
-    return _with_stats(solution, stats)
+    verdict, stats = _answer(problem, route, start)
+    stats = {"route": type(route).__name__, **stats, "seconds": time.perf_counter() - began}
+    solution = problem.view.made(problem=problem, stats=stats, **verdict._asdict())
+    if solution.has_point and (text := problem.warn(solution)):
+        warnings.warn(text, UserWarning, stacklevel=2)
+    return solution
 
 
-def _with_stats(solution: Solution, stats: dict[str, Any]) -> Solution:
-    """A copy with other statistics: ``dataclasses.replace`` would take as long as a small step's certificate."""
-    twin: Solution = object.__new__(type(solution))
-    twin.__dict__.update(solution.__dict__, stats=stats)
-    return twin
-
-
-def _attempt(route: Solver, find: Callable[[Any], Any], data: Any) -> Any:
-    """What the route finds, or an answer without a point that keeps what the numerical library said."""
+def _answer(problem: Problem, route: Solver, start: Solution | None) -> tuple[Verdict, Mapping[str, Any]]:
+    """The verdict on what the route finds; where a numerical library breaks down, one that says so."""
+    where = "posing the problem"
     try:
-        return find(data)
+        if why := problem.infeasible():
+            return without_point(problem, Status.INFEASIBLE, why), {}
+        answer = problem.direct(route) if start is None else None
+        program, scale = problem.normalised
+        if answer is None:
+            program = program.fresh()
+            if start is not None:
+                program = problem.warm_start(program, start)
+            answer = problem.closed_form(program)
+        where = type(route).__name__
+        answer = answer or route.solve(program)
+        where = "evaluating the answer"
+        return certify(problem, program, scale, answer), answer.stats
     except BREAKDOWNS as error:
-        return _broken(type(route).__name__, error)
-
-
-def _read(problem: Problem, program: Program | None, answer: Answer) -> Solution:
-    """The solution; where evaluating the answer breaks down, one without a point that says so."""
-    try:
-        return problem.solution(program, answer)
-    except BREAKDOWNS as error:
-        return problem.solution(program, _broken("evaluating the answer", error))
-
-
-def _broken(where: str, error: Exception) -> Answer:
-    return Answer(math.nan, None, None, f"{where} broke down: {error or type(error).__name__}")
+        text = f"{where} broke down: {error or type(error).__name__}"
+        return without_point(problem, Status.FAILED, text), {}

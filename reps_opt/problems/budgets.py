@@ -15,7 +15,7 @@ from scipy.optimize import linprog
 
 from reps_opt.problems.reduction import Reduction
 from reps_opt.processes.graph import IntArray
-from reps_opt.program import Block
+from reps_opt.program import AtMost
 from reps_opt.validation import FloatArray, as_float_array, read_only
 
 
@@ -45,14 +45,18 @@ class Budgets:
     shift: FloatArray
     span: FloatArray
 
-    def block(self, pairs: IntArray) -> Block:
+    def table(self, shape: tuple[int, int]) -> FloatArray:
+        """The costs (K, S, A)."""
+        return self.costs.reshape(-1, *shape)
+
+    def block(self, pairs: IntArray) -> AtMost:
         """The rows over the pairs kept, each cost in units of its range."""
         rows = (self.costs[:, pairs] - self.shift[:, None]) / self.span[:, None]
-        return Block(sp.csr_array(rows), (self.limits - self.shift) / self.span)
+        return AtMost(sp.csr_array(rows), (self.limits - self.shift) / self.span)
 
-    def original(self, pairs: IntArray) -> Block:
+    def original(self, pairs: IntArray) -> AtMost:
         """The rows over the pairs kept, as they were given."""
-        return Block(sp.csr_array(self.costs[:, pairs]), self.limits.copy())
+        return AtMost(sp.csr_array(self.costs[:, pairs]), self.limits.copy())
 
     def excess(self, occupancy: FloatArray) -> FloatArray:
         """``<p, c_k> - d_k`` (K,) of an occupancy (S, A) in units of each cost's range."""

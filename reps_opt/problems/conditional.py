@@ -12,15 +12,18 @@ from numpy.typing import ArrayLike
 
 from reps_opt.divergences.base import Divergence
 from reps_opt.divergences.conditional_kl import ConditionalKL
-from reps_opt.problems.occupancy import CONSISTENT, SINGLE_POINT, OccupancyProblem, as_radius, as_reference
+from reps_opt.problem import CONSISTENT, SINGLE_POINT
+from reps_opt.problems.occupancy import OccupancyProblem, as_radius, as_reference
 from reps_opt.problems.reduction import Reduction
 from reps_opt.processes.mdp import MDP
 from reps_opt.program import Centre, Program
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.soft_bellman import SoftBellman, policy_value
 from reps_opt.validation import FloatArray, read_only
+from reps_opt.values import value
 
 
+@value
 class ConditionalREPS(OccupancyProblem):
     r"""Relative entropy policy search with a conditional KL, weighted by the new state distribution.
 
@@ -41,8 +44,8 @@ class ConditionalREPS(OccupancyProblem):
     ----------
     mdp
         The :class:`~reps_opt.MDP`.
-    reference
-        pi_q: a policy (S, A), or an occupancy (S, A), of which the rows are normalised. Actions where it is zero stay
+    policy
+        pi_q (S, A), or an occupancy (S, A), of which the rows are normalised. Actions where it is zero stay
         at zero, and states whose row is zero are not entered.
     epsilon
         Radius of the ball, in nats: 0 leaves the reference policy, infinity makes the linear program.
@@ -72,25 +75,34 @@ class ConditionalREPS(OccupancyProblem):
     certified 0.1 True
     """
 
-    def __init__(
-        self, mdp: MDP, reference: ArrayLike, epsilon: float | None = None, temperature: float | None = None
-    ) -> None:
-        self.mdp = mdp
-        rows = as_reference(reference, mdp)
+    mdp: MDP
+    policy: ArrayLike
+    epsilon: float | None = None
+    temperature: float | None = None
+
+    _renamed = {"reference": "policy"}
+
+    def __post_init__(self) -> None:
+        epsilon, temperature = as_radius(self.epsilon, self.temperature)
+        rows = as_reference(self.policy, self.mdp, "policy")
         total = rows.sum(axis=1, keepdims=True)
-        self._policy = read_only(rows / np.where(total > 0, total, 1.0))
-        self.epsilon, self.temperature = as_radius(epsilon, temperature)
-        self.reference: FloatArray = read_only(mdp.occupancy(np.where(total > 0, self._policy, mdp.uniform_policy())))
+        self._assign(policy=read_only(rows / np.where(total > 0, total, 1.0)), epsilon=epsilon, temperature=temperature)
+
+    @cached_property
+    def reference(self) -> FloatArray:
+        """Occupancy (S, A) of the reference policy, uniform in the states where it is silent."""
+        silent = self.policy.sum(axis=1, keepdims=True) == 0
+        return read_only(self.mdp.occupancy(np.where(silent, self.mdp.uniform_policy(), self.policy)))
 
     @property
     def reference_policy(self) -> FloatArray:
-        return self._policy
+        return self.policy
 
     def _allowed(self) -> np.ndarray:
-        return self._policy.ravel() > 0
+        return self.policy.ravel() > 0
 
     def _divergence(self, reduction: Reduction) -> Divergence:
-        return ConditionalKL(self._policy.ravel()[reduction.pairs], reduction.pair_state)
+        return ConditionalKL(self.policy.ravel()[reduction.pairs], reduction.pair_state)
 
     @cached_property
     def centre(self) -> Centre:
@@ -110,8 +122,8 @@ class ConditionalREPS(OccupancyProblem):
         """Answer that needs no solver: a ball that holds one policy, or rewards that are all the same."""
         if self.epsilon is not None and self.epsilon - self.centre.divergence <= SINGLE_POINT:
             assert self.reduction is not None
-            value = policy_value(program, self.reduction.conditional(self.centre.point))
-            return Answer(np.inf, value, self.centre.point, "the ball holds a single policy")
+            multipliers = policy_value(program, self.reduction.conditional(self.centre.point))
+            return Answer(np.inf, multipliers, self.centre.point, "the ball holds a single policy")
         return super().closed_form(program)
 
     def _project(self, reduction: Reduction) -> Answer:

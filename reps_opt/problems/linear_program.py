@@ -5,17 +5,22 @@ Shapes: S states, A actions; n pairs that can carry mass (:mod:`reps_opt.problem
 
 from __future__ import annotations
 
+import math
+from functools import cached_property
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from reps_opt.divergences.base import Divergence, NoBall
-from reps_opt.problems.budgets import as_budgets
+from reps_opt.problems.budgets import Budgets, as_budgets
 from reps_opt.problems.occupancy import OccupancyProblem
 from reps_opt.problems.reduction import Reduction
 from reps_opt.processes.mdp import MDP
 from reps_opt.validation import FloatArray
+from reps_opt.values import value
 
 
+@value
 class LinearProgram(OccupancyProblem):
     r"""The linear program of an MDP: the best occupancy, with no ball around any data.
 
@@ -46,9 +51,22 @@ class LinearProgram(OccupancyProblem):
     True
     """
 
-    def __init__(self, mdp: MDP, costs: ArrayLike | None = None, budgets: ArrayLike | None = None) -> None:
-        self.mdp = mdp
-        self.budgets = as_budgets(costs, budgets, mdp.rewards.shape)
+    mdp: MDP
+    costs: ArrayLike | None = None
+    budgets: ArrayLike | None = None
+
+    reference = None
+    epsilon = math.inf
+    temperature = None
+
+    def __post_init__(self) -> None:
+        rows = as_budgets(self.costs, self.budgets, self.mdp.rewards.shape)
+        if rows is not None:
+            self._assign(costs=rows.table(self.mdp.rewards.shape), budgets=rows.limits)
+
+    @cached_property
+    def budget_rows(self) -> Budgets | None:
+        return as_budgets(self.costs, self.budgets, self.mdp.rewards.shape)
 
     def _allowed(self) -> np.ndarray:
         return np.ones(self.mdp.rewards.size, dtype=bool)

@@ -6,6 +6,7 @@ Shapes: S states, A actions; n pairs and m states that can carry mass (:mod:`rep
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -13,14 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from reps_opt.certify import Residuals, excess
+from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL, Divergence, NoBall
-from reps_opt.problem import Problem
+from reps_opt.problem import CONSISTENT, SINGLE_POINT, Problem
 from reps_opt.problems.budgets import Budgets, Cheapest
 from reps_opt.problems.occupancy_solution import OccupancySolution
-from reps_opt.problems.readback import read_answer, read_infeasible
-from reps_opt.problems.reduction import CONSISTENT, Reduction, reduce
+from reps_opt.problems.reduction import Reduction, reduce
 from reps_opt.processes.mdp import MDP
-from reps_opt.program import Centre, LinearLimit, Program, Scale
+from reps_opt.program import AtMost, Centre, Hints, LinearLimit, Program, Scale
 from reps_opt.solution import Solution
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.linear import highs_limit
@@ -33,18 +35,21 @@ TIGHT = 1e-9
 ROOM = 1e-6
 """Room to its budgets, in units of each cost's range, that a centre needs to serve as the anchor."""
 
-SINGLE_POINT = 1e-15
-"""Radius, beyond the smallest feasible one, up to which the ball counts as a single point."""
+MIXTURES = (0.25, 0.5, 0.75, 1.0)
+"""Shares of a second ball's reference that are tried for a point inside both."""
+
+SAME_POLICY = 1e-12
+"""Largest difference of two policies that counts as rounding."""
 
 
-def as_reference(reference: ArrayLike, mdp: MDP) -> FloatArray:
+def as_reference(reference: ArrayLike, mdp: MDP, name: str = "reference") -> FloatArray:
     """Validate a reference distribution (S, A), and scale it to sum one."""
-    q = as_float_array(reference, "reference", mdp.rewards.shape)
-    check_nonnegative(q, "reference")
+    q = as_float_array(reference, name, mdp.rewards.shape)
+    check_nonnegative(q, name)
     total = float(q.sum())
     if total == 0:
-        raise ValueError("reference sums to zero: it must put mass somewhere")
-    return read_only(q / total)
+        raise ValueError(f"{name} sums to zero: it must put mass somewhere")
+    return read_only(q if total == 1.0 else q / total)
 
 
 def as_radius(epsilon: float | None, temperature: float | None) -> tuple[float | None, float | None]:
@@ -62,12 +67,22 @@ class OccupancyProblem(Problem):
     Subclasses say which pairs are allowed and what divergence holds over them.
     """
 
+    view = OccupancySolution
+
     mdp: MDP
-    reference: FloatArray | None = None
-    epsilon: float | None = math.inf
-    temperature: float | None = None
-    budgets: Budgets | None = None
-    entropy: float | None = None
+    reference: FloatArray | None
+    epsilon: float | None
+    temperature: float | None
+
+    @property
+    def budget_rows(self) -> Budgets | None:
+        """Expected costs and what they may come to, None without any."""
+        return None
+
+    @property
+    def entropy(self) -> float | None:
+        """Least entropy of the new distribution, None without such a bound."""
+        return None
 
     def _allowed(self) -> np.ndarray:
         """Mask (S*A,) of the pairs that may carry mass."""
@@ -76,6 +91,10 @@ class OccupancyProblem(Problem):
     def _divergence(self, reduction: Reduction) -> Divergence:
         """The divergence over the pairs of a reduction."""
         raise NotImplementedError
+
+    def _balls(self, reduction: Reduction) -> list[Ball]:
+        """The balls over the pairs of a reduction."""
+        return [Ball(self._divergence(reduction), radius=self.epsilon, price=self.temperature)]
 
     @cached_property
     def reduction(self) -> Reduction | None:
@@ -91,34 +110,33 @@ class OccupancyProblem(Problem):
         return self._pose(self.reduction, objective)
 
     def _pose(self, reduction: Reduction, objective: FloatArray) -> Program:
-        whole = reduction is self.reduction
-        return Program(
-            objective,
-            self._divergence(reduction),
-            self.epsilon,
-            {"flow": reduction.flow()},
-            {} if self.budgets is None else {"budgets": self.budgets.block(reduction.pairs)},
-            temperature=self.temperature,
+        rows = {"flow": reduction.flow()}
+        if self.budget_rows is not None:
+            rows["budgets"] = self.budget_rows.block(reduction.pairs)
+        hints = Hints(
             grounds=reduction.grounds(),
             mass_implied=self.mdp.gamma < 1,
-            linear_limit=self._linear_limit if whole else None,
+            linear_limit=self._linear_limit if reduction is self.reduction else None,
+            variable="occupancy",
         )
+        return Program(objective, rows, self._balls(reduction), hints=hints)
 
     @cached_property
     def centre(self) -> Centre:
         """The occupancy closest to the reference that keeps the budgets: the reference itself where it does."""
         program = self.program
-        reference = program.divergence.reference
-        if not program.divergence.bounded:
+        divergence = program.balls[0].divergence
+        reference = divergence.reference
+        if not divergence.bounded:
             return Centre(reference, np.zeros(program.rhs.size), math.inf)
         missed = program.violation(reference) + abs(reference.sum() - 1.0)
-        if (missed <= CONSISTENT and program.divergence.centred) or isinstance(program.divergence, NoBall):
+        if missed <= CONSISTENT or isinstance(divergence, NoBall):
             return Centre(reference, np.zeros(program.rhs.size), 0.0)
         assert self.reduction is not None
         answer = self._project(self.reduction)
         assert answer.point is not None
         assert answer.multipliers is not None
-        return Centre(answer.point, answer.multipliers, program.divergence.value(answer.point))
+        return Centre(answer.point, answer.multipliers, divergence.value(answer.point))
 
     @cached_property
     def anchor(self) -> FloatArray:
@@ -130,9 +148,9 @@ class OccupancyProblem(Problem):
         centre, program = self.centre, self.program
         rows = program.inequalities.get("budgets")
         if rows is None:
-            return centre.point
+            return centre.point if len(program.balls) == 1 else self._between_balls()
         assert self._cheapest is not None
-        if isinstance(program.divergence, NoBall):
+        if isinstance(program.balls[0].divergence, NoBall):
             return self._cheapest.point
         if np.all(rows.matrix @ centre.point < rows.rhs - ROOM):
             return centre.point
@@ -140,27 +158,37 @@ class OccupancyProblem(Problem):
         share = 0.5
         while share > 1e-12:
             moved = (1 - share) * centre.point + share * self._cheapest.point
-            if program.divergence.value(moved) <= (centre.divergence + epsilon) / 2:
+            if program.balls[0].divergence.value(moved) <= (centre.divergence + epsilon) / 2:
                 return moved
             share /= 2
         return centre.point
 
+    def _between_balls(self) -> FloatArray:
+        """Of the points closest to mixtures of the references, the one with most room in every ball."""
+        program, log_q = self.program, self.program.joint.log_references
+        points = [self.centre.point]
+        for share in MIXTURES:
+            mixed = np.exp((1 - share) * log_q[0] + share * log_q[1])
+            answer = Newton().project(program.with_ball(Ball(KL(mixed), price=1.0)))
+            points += [] if answer.point is None else [answer.point]
+        return min(points, key=lambda x: excess(program, x))
+
     @cached_property
     def _cheapest(self) -> Cheapest | None:
-        if self.budgets is None or self.reduction is None:
+        if self.budget_rows is None or self.reduction is None:
             return None
-        return self.budgets.cheapest(self.reduction)
+        return self.budget_rows.cheapest(self.reduction)
 
     @cached_property
     def violation(self) -> float:
         """Least amount by which every budget would have to be raised, in units of the costs; zero if they are kept."""
-        if self.budgets is None or self.reduction is None:
+        if self.budget_rows is None or self.reduction is None:
             return 0.0
-        reference = self.program.divergence.reference
+        reference = self.program.balls[0].divergence.reference
         if self.program.violation(reference) + abs(reference.sum() - 1.0) <= CONSISTENT:
             return 0.0
         assert self._cheapest is not None
-        unit = float(self.budgets.span.max())
+        unit = float(self.budget_rows.span.max())
         return self._cheapest.excess if self._cheapest.excess > CONSISTENT * unit else 0.0
 
     @property
@@ -188,16 +216,27 @@ class OccupancyProblem(Problem):
         """Mean reward <q, r> under the reference; NaN without one."""
         return math.nan if self.reference is None else float(np.sum(self.reference * self.mdp.rewards))
 
-    @cached_property
-    def infeasible(self) -> bool:
-        """Whether the ball is too small, by the dual bound on the smallest divergence."""
-        if self.reduction is None or self.epsilon_min == math.inf:
-            return True
+    def infeasible(self) -> str:
+        if self.reduction is None:
+            return "the reference's support carries no occupancy of the MDP, whatever epsilon"
+        if self.violation > 0:
+            return (
+                "no occupancy on the reference's support keeps the budgets: each would have to be raised "
+                f"by at least {self.violation:.9g}"
+            )
+        if self.epsilon_min == math.inf:
+            return "the divergence is infinite: part of the reference's mass cannot be reached by any occupancy"
         if self.epsilon is None or self.epsilon >= self.centre.divergence:
-            return False
+            return ""
         v = self.centre.multipliers
-        least = -self.program.rhs @ v - self.program.divergence.conjugate(-(self.program.transpose @ v)).value
-        return bool(self.epsilon < least - CONSISTENT)
+        divergence = self.program.balls[0].divergence
+        least = -self.program.rhs @ v - divergence.conjugate(-(self.program.transpose @ v)).value
+        if not self.epsilon < least - CONSISTENT:
+            return ""
+        return (
+            f"no occupancy lies within epsilon = {self.epsilon:g} of the reference: "
+            f"it takes at least {self.centre.divergence:.9g}"
+        )
 
     @cached_property
     def normalised(self) -> tuple[Program, Scale]:
@@ -207,9 +246,9 @@ class OccupancyProblem(Problem):
         assert self.reduction is not None
         start = None
         if self.mdp.gamma < 1:
-            value = self.reduction.value(program.divergence.reference)
+            value = self.reduction.value(program.balls[0].divergence.reference)
             start = np.append(value, np.zeros(program.rhs.size - value.size))
-        return replace(program, centre=moved, start=start).normalised()
+        return program.hinted(centre=moved, start=start).normalised()
 
     def warm_start(self, program: Program, solution: Solution) -> Program:
         if not isinstance(solution, OccupancySolution) or solution.value.shape != (self.mdp.n_states,):
@@ -222,20 +261,48 @@ class OccupancyProblem(Problem):
         warm = np.append(value - value.mean(), np.zeros(program.rhs.size - value.size))
         return program.warmed((solution.eta / factor, warm))
 
-    def closed_form(self, program: Program) -> Answer | None:
-        """Answer that needs no solver: a ball that holds one point, or rewards that are all the same."""
-        centre = self.centre
-        if self.epsilon is not None and self.epsilon - centre.divergence <= SINGLE_POINT:
-            return Answer(math.inf, np.zeros(program.rhs.size), centre.point, "the ball holds a single point")
-        if np.ptp(program.objective) == 0 and self.temperature is None:
-            return Answer(0.0, np.zeros(program.rhs.size), centre.point, "the rewards are constant")
-        return None
+    def candidates(self, program: Program, answer: Answer) -> Iterator[FloatArray]:
+        """Exact occupancies (n,) of two policies: the dual maximiser's, and that of the solver's own point."""
+        reduction = self._reduced
+        own = None if answer.point is None else np.maximum(answer.point, 0.0)
+        near = None if own is None else reduction.state_sums(own)
+        conditional = None if own is None else reduction.conditional(own)
+        if answer.multipliers is not None and (policy := self._softmax(program, answer)) is not None:
+            yield reduction.occupancy(policy, near)
+            if conditional is None or np.abs(policy - conditional).max() <= SAME_POLICY:
+                return
+        if conditional is not None:
+            yield reduction.occupancy(conditional, near)
 
-    def solution(self, program: Program, answer: Answer) -> OccupancySolution:
-        return read_answer(self, program, answer)
+    def _softmax(self, program: Program, answer: Answer) -> FloatArray | None:
+        """Conditionals (n,) of the dual's maximiser; None where eta is zero or infinite."""
+        reduction, eta = self._reduced, answer.eta
+        if len(program.balls) > 1 or answer.multipliers is None or not 0 < eta < math.inf:
+            return None
+        scaled = program.slack(answer.multipliers) / eta
+        return program.divergence.within(scaled, reduction.pair_state, reduction.states.size)
 
-    def infeasible_solution(self) -> OccupancySolution:
-        return read_infeasible(self)
+    def residuals(self, program: Program, point: FloatArray) -> Residuals:
+        """Residuals on the whole MDP, not only on the pairs kept."""
+        occupancy = self._reduced.spread_pairs(point)
+        missed = float(np.abs(self.mdp.flow_residual(occupancy)).sum())
+        if self.budget_rows is not None:
+            missed += float(np.maximum(self.budget_rows.excess(occupancy), 0.0).sum())
+        return Residuals(missed, abs(float(occupancy.sum()) - 1.0) if occupancy.min() >= 0 else math.inf)
+
+    def price(self, program: Program, point: FloatArray, bound: Any) -> float:
+        """Nothing: an exact occupancy misses no row beyond rounding."""
+        return 0.0
+
+    def warn(self, solution: Solution) -> str:
+        if self.mdp.gamma == 1 and self._reduced.component.max() > 0:
+            return "the MDP is multichain on the reference's support: gain and bias are not unique"
+        return ""
+
+    @property
+    def _reduced(self) -> Reduction:
+        assert self.reduction is not None
+        return self.reduction
 
     def _linear_limit(self) -> LinearLimit:
         """Policy iteration for the linear program, then the point of its optimal face closest to the reference.
@@ -244,9 +311,10 @@ class OccupancyProblem(Problem):
         """
         program, reduction = self.program, self.reduction
         assert reduction is not None
-        if self.budgets is not None:
+        if self.budget_rows is not None:
             limit = highs_limit(program)
-            return limit or LinearLimit(self.anchor, np.zeros(program.rhs.size), program.divergence.value(self.anchor))
+            reached = program.balls[0].divergence.value(self.anchor)
+            return limit or LinearLimit(self.anchor, np.zeros(program.rhs.size), reached)
         low, factor = float(program.objective.min()), float(np.ptp(program.objective)) or 1.0
         optimum, greedy = reduction.optimum((self.mdp.rewards.ravel() - low) / factor)
         slack = (program.objective - low) / factor - program.transpose @ optimum.value
@@ -255,7 +323,7 @@ class OccupancyProblem(Problem):
         if point is None:  # rounding left no closed face: the optimal policy itself is one
             near = (optimum.gain >= optimum.gain.max() - TIGHT).astype(np.float64)
             point = reduction.occupancy(greedy, near)
-        return LinearLimit(point, factor * optimum.value, program.divergence.value(point))
+        return LinearLimit(point, factor * optimum.value, program.balls[0].divergence.value(point))
 
     def _nearest_on_face(self, reduction: Reduction, tight: np.ndarray) -> FloatArray | None:
         """Point (n,) closest to the reference among those with mass on the tight pairs (n,) only; None if none has."""
@@ -277,19 +345,12 @@ class OccupancyProblem(Problem):
         Newton can cool down to, however far q is from feasible. Where every point is infinitely far, KL decides.
         """
         posed = self._pose(reduction, np.zeros(reduction.pairs.size))
+        posed = posed.with_ball(posed.balls[0])
         if posed.divergence.bounded and not isinstance(posed.divergence, KL):
             return Newton().project(posed)
-        q = posed.divergence.reference
         start = reduction.interior()
-        penalised = replace(
-            posed,
-            objective=np.log(q) - np.log(start),
-            divergence=KL(start),
-            epsilon=None,
-            temperature=1.0,
-            linear_limit=None,
-        )
-        return Newton().solve(penalised)
+        tilt = np.log(posed.divergence.reference) - np.log(start)
+        return Newton().solve(posed.with_ball(Ball(KL(start), price=1.0), objective=tilt, linear_limit=None))
 
     def to_cvxpy(self, side: str = "primal") -> Any:
         """The problem as a ``cvxpy.Problem`` to inspect, in reward units, over the pairs that can carry mass.
@@ -310,8 +371,8 @@ class OccupancyProblem(Problem):
         """
         from reps_opt.solvers.cvxpy_conic import pose
 
-        if self.budgets is None:
+        if self.budget_rows is None:
             return pose(self.program, side).problem
         assert self.reduction is not None
-        rows = {"budgets": self.budgets.original(self.reduction.pairs)}
-        return pose(replace(self.program, inequalities=rows), side).problem
+        rows = {**self.program.rows, "budgets": self.budget_rows.original(self.reduction.pairs)}
+        return pose(replace(self.program, rows=rows), side).problem

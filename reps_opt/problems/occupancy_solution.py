@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from scipy.special import entr
 
+from reps_opt.divergences.base import group_max
 from reps_opt.result import Arrays
 from reps_opt.solution import Solution
-from reps_opt.validation import FloatArray
+from reps_opt.validation import FloatArray, read_only
+from reps_opt.values import value
+
+LEAST_VISIBLE = 1e-290
+"""Mass of a state below which dividing by it would lose digits: its policy is read off the multipliers."""
+
+TIGHT = 1e-9
+"""Bellman error, in units of the largest value, up to which an action counts as optimal where eta is zero."""
 
 
-@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+@value
 class OccupancySolution(Solution):
     r"""Answer to an occupancy problem; see :class:`~reps_opt.Solution` for what every answer has.
 
@@ -31,19 +40,101 @@ class OccupancySolution(Solution):
     objective : float
         Mean reward <p, r>; in penalty form less ``temperature * KL``.
     duals : mapping
-        ``flow`` (V), ``normalisation`` (lambda), ``kl`` (eta) and, where there are any, ``budgets`` (nu).
-    epsilon_min : float
-        Smallest radius for which the problem is feasible: zero when the reference is.
-    violation : float
-        Least amount, in the units of the costs, by which every budget would have to be raised for any occupancy on the
-        reference's support to keep them; zero when some does.
+        ``flow`` (V), ``normalisation`` (lambda), ``kl`` (eta) and, where there are any, ``budgets`` (nu) and
+        ``entropy``.
     """
 
-    value: FloatArray
-    occupancy: FloatArray
-    policy: FloatArray
-    epsilon_min: float = 0.0
-    violation: float = 0.0
+    @cached_property
+    def occupancy(self) -> FloatArray:
+        """The new state-action distribution p (S, A)."""
+        if self.point is None:
+            return read_only(np.full(self.problem.mdp.rewards.shape, math.nan))
+        return read_only(self.problem.reduction.spread_pairs(self.point))
+
+    @cached_property
+    def policy(self) -> FloatArray:
+        """The conditional (S, A) of the occupancy; without mass the softmax's, the reference's, else uniform."""
+        problem, occupancy = self.problem, self.occupancy
+        if self.point is None:
+            return occupancy
+        reduction = problem.reduction
+        policy = np.array(problem.mdp.uniform_policy())
+        reference = problem.reference_policy
+        if reference is not None:
+            known = reference.sum(axis=1) > 0
+            policy[known] = reference[known]
+        policy[reduction.states] = reduction.spread_pairs(self._elsewhere())[reduction.states]
+        mass = occupancy.sum(axis=1, keepdims=True)
+        return read_only(np.where(mass > LEAST_VISIBLE, occupancy / np.where(mass > 0, mass, 1.0), policy))
+
+    def _elsewhere(self) -> FloatArray:
+        """Policy (n,) for states that the occupancy does not visit: that of the dual's maximiser, or its limit."""
+        program, reduction = self.problem.program, self.problem.reduction
+        state, m = reduction.pair_state, reduction.states.size
+        slack = program.slack(self.multipliers)
+        if len(program.balls) > 1:
+            scaled = program.joint.conjugate(np.maximum(self.eta, 1e-300), slack).scaled
+            top = group_max(scaled, state, m)
+            return reduction.conditional(np.exp(scaled - top[state]))
+        if self.eta > 0:
+            return program.divergence.within(slack / self.eta, state, m)
+        top = group_max(slack, state, m)
+        tight = slack >= top[state] - TIGHT * max(float(np.ptp(slack)), float(np.abs(self.multipliers).max()))
+        return reduction.conditional(np.where(tight, program.divergence.reference, 0.0))
+
+    @cached_property
+    def _normaliser(self) -> float:
+        """Multiplier of ``sum p = 1``, in the gauge of the multipliers as they are."""
+        program = self.problem.program
+        slack = program.slack(self.multipliers)
+        if len(program.balls) > 1:
+            joint = program.joint.conjugate(np.maximum(self.eta, 1e-300), slack)
+            return float(joint.temperature @ joint.log_partition)
+        if self.eta == math.inf:
+            return float(slack @ self.point)
+        if self.eta > 0:
+            return self.eta * program.divergence.conjugate(slack / self.eta).normaliser
+        return float(slack.max())
+
+    @cached_property
+    def _gauged(self) -> tuple[FloatArray, float]:
+        """V (S,) and the multiplier of the normalisation, in the gauge that the class states."""
+        problem = self.problem
+        if self.multipliers is None:
+            return read_only(np.full(problem.mdp.n_states, math.nan)), math.nan
+        value = problem.program.by_name(self.multipliers)["flow"]
+        normaliser = self._normaliser
+        if problem.mdp.gamma < 1:
+            value, normaliser = value + normaliser / (1 - problem.mdp.gamma), 0.0
+        else:
+            mass, label = problem.reduction.state_sums(self.point) + 1e-300, problem.reduction.component
+            value = value - (np.bincount(label, weights=mass * value) / np.bincount(label, weights=mass))[label]
+        return read_only(problem.reduction.spread_states(value)), normaliser
+
+    @property
+    def value(self) -> FloatArray:
+        """The value function V (S,)."""
+        return self._gauged[0]
+
+    @property
+    def duals(self) -> dict[str, Any]:
+        named: dict[str, Any] = {"flow": self.value, "normalisation": self._gauged[1]}
+        if self.problem.entropy is None:
+            named |= {"kl": self.eta}
+        else:
+            named |= self._etas() if self.has_point else {"kl": math.nan, "entropy": math.nan}
+        rows = self.problem.budget_rows
+        if rows is not None:
+            nothing = np.full(rows.limits.size, math.nan)
+            found = nothing if self.multipliers is None else self.problem.program.by_name(self.multipliers)["budgets"]
+            named["budgets"] = found / rows.span
+        return named
+
+    @property
+    def violation(self) -> float:
+        """Least amount, in the units of the costs, by which every budget would have to be raised for any occupancy on
+        the reference's support to keep them; zero when some does."""
+        return float(self.problem.violation)
 
     @property
     def nu(self) -> FloatArray:
@@ -53,8 +144,8 @@ class OccupancySolution(Solution):
     @property
     def expected_costs(self) -> FloatArray:
         """Expected costs (K,) of the occupancy."""
-        budgets = self.problem.budgets
-        return np.zeros(0) if budgets is None else budgets.costs @ self.occupancy.ravel()
+        rows = self.problem.budget_rows
+        return np.zeros(0) if rows is None else rows.costs @ self.occupancy.ravel()
 
     @property
     def entropy(self) -> float:
@@ -87,7 +178,7 @@ class OccupancySolution(Solution):
         elif not self.has_point:
             lines.insert(1, ("epsilon_min", f"{self.epsilon_min:.9g}"))
         if self.has_point and self.nu.size:
-            kept = zip(self.expected_costs, self.problem.budgets.limits, self.nu, strict=True)
+            kept = zip(self.expected_costs, self.problem.budget_rows.limits, self.nu, strict=True)
             text = ", ".join(f"{cost:.6g} of {limit:g} at price {price:.6g}" for cost, limit, price in kept)
             lines.insert(-1, ("costs", text))
         return lines

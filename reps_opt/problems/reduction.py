@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from reps_opt.processes import markov
 from reps_opt.processes.graph import BoolArray, IntArray, closed_pairs, end_components, reachable_states, state_graph
 from reps_opt.processes.mdp import MDP
-from reps_opt.program import Block
+from reps_opt.program import Equal
 from reps_opt.validation import FloatArray
 
 if TYPE_CHECKING:
@@ -66,12 +66,12 @@ class Reduction:
             rows = rows[self.pairs]
         return rows if self.states.size == self.mdp.n_states else rows[:, self.states]
 
-    def flow(self) -> Block:
+    def flow(self) -> Equal:
         """Flow rows ``sum_a p(s', a) - gamma sum p(s, a) P(s'|s, a) = (1 - gamma) mu0(s')``."""
         n, m = self.pairs.size, self.states.size
         leaving = sp.csr_array((np.ones(n), (np.arange(n), self.pair_state)), shape=(n, m))
         columns = leaving - self.mdp.gamma * self._arriving
-        return Block(columns.T.tocsr(), (1 - self.mdp.gamma) * self.mdp.mu0[self.states])
+        return Equal(columns.T.tocsr(), (1 - self.mdp.gamma) * self.mdp.mu0[self.states])
 
     def grounds(self) -> IntArray:
         """One state a component whose value can be fixed at zero (average reward); none when discounted."""

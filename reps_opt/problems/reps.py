@@ -11,16 +11,19 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
+from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL, Divergence
-from reps_opt.divergences.entropy_bound import EntropyBoundedKL
 from reps_opt.divergences.f_divergences import Factory, divergence_factory
-from reps_opt.problems.budgets import as_budgets
+from reps_opt.problem import CONSISTENT
+from reps_opt.problems.budgets import Budgets, as_budgets
 from reps_opt.problems.occupancy import OccupancyProblem, as_radius, as_reference
 from reps_opt.problems.reduction import Reduction, refill_underflow
 from reps_opt.processes.mdp import MDP
 from reps_opt.validation import FloatArray, as_scalar
+from reps_opt.values import value
 
 
+@value
 class REPS(OccupancyProblem):
     r"""Relative entropy policy search on a finite MDP.
 
@@ -58,8 +61,8 @@ class REPS(OccupancyProblem):
         see :mod:`reps_opt.divergences.f_divergences`.
     entropy
         Least entropy of the new state-action distribution, in nats: a second ball, around the uniform distribution.
-        ``duals["entropy"]`` is its price, what a nat of it costs; ``certificate.kl`` is then the larger of KL and
-        ``entropy + epsilon - H(p)``, see :mod:`reps_opt.divergences.entropy_bound`.
+        ``eta`` is then (2,): of the ball around the reference, and of the entropy, in ``duals`` by name; and
+        ``certificate.kl`` is the divergence of the ball that has least room.
 
     Raises
     ------
@@ -86,26 +89,34 @@ class REPS(OccupancyProblem):
     True
     """
 
-    def __init__(
-        self,
-        mdp: MDP,
-        reference: ArrayLike,
-        epsilon: float | None = None,
-        costs: ArrayLike | None = None,
-        budgets: ArrayLike | None = None,
-        temperature: float | None = None,
-        divergence: str | tuple[str, float] | Factory = "kl",
-        entropy: float | None = None,
-    ) -> None:
-        self.mdp = mdp
-        self.reference = as_reference(reference, mdp)
-        self.epsilon, self.temperature = as_radius(epsilon, temperature)
-        self.budgets = as_budgets(costs, budgets, mdp.rewards.shape)
-        self._factory = divergence_factory(divergence)
-        if entropy is not None:
-            self.entropy = as_scalar(entropy, "entropy")
-            if self.epsilon is None or self.epsilon == math.inf or self._factory is not KL:
+    mdp: MDP
+    reference: ArrayLike
+    epsilon: float | None = None
+    costs: ArrayLike | None = None
+    budgets: ArrayLike | None = None
+    temperature: float | None = None
+    divergence: str | tuple[str, float] | Factory = "kl"
+    entropy: float | None = None
+
+    def __post_init__(self) -> None:
+        epsilon, temperature = as_radius(self.epsilon, self.temperature)
+        rows = as_budgets(self.costs, self.budgets, self.mdp.rewards.shape)
+        self._assign(
+            reference=as_reference(self.reference, self.mdp),
+            epsilon=epsilon,
+            temperature=temperature,
+            costs=None if rows is None else rows.table(self.mdp.rewards.shape),
+            budgets=None if rows is None else rows.limits,
+        )
+        factory = divergence_factory(self.divergence)
+        if self.entropy is not None:
+            self._assign(entropy=as_scalar(self.entropy, "entropy"))
+            if epsilon is None or epsilon == math.inf or factory is not KL:
                 raise ValueError("entropy bounds a KL ball: it needs a finite epsilon and no other divergence")
+
+    @cached_property
+    def budget_rows(self) -> Budgets | None:
+        return as_budgets(self.costs, self.budgets, self.mdp.rewards.shape)
 
     @cached_property
     def _weights(self) -> FloatArray:
@@ -117,9 +128,22 @@ class REPS(OccupancyProblem):
         return self._weights > 0
 
     def _divergence(self, reduction: Reduction) -> Divergence:
-        if self.epsilon == math.inf and self.entropy is None:
+        if self.epsilon == math.inf:
             return KL(self._weights[reduction.pairs])  # no ball: it only picks the nearest of equally good answers
+        return divergence_factory(self.divergence)(self._weights[reduction.pairs])
+
+    def _balls(self, reduction: Reduction) -> list[Ball]:
+        balls = super()._balls(reduction)
         if self.entropy is not None:
-            assert self.epsilon is not None
-            return EntropyBoundedKL(self._weights[reduction.pairs], self.entropy, self.epsilon)
-        return self._factory(self._weights[reduction.pairs])
+            n = reduction.pairs.size
+            # H(p) >= entropy is a ball around the uniform distribution; below zero it would hold nothing
+            room = max(math.log(n) - self.entropy, 0.0)
+            balls.append(Ball(KL(np.full(n, 1.0 / n)), radius=room, name="entropy"))
+        return balls
+
+    def infeasible(self) -> str:
+        if self.entropy is not None and self.reduction is not None:
+            most = math.log(self.reduction.pairs.size)
+            if self.entropy > most + CONSISTENT:
+                return f"entropy = {self.entropy:g} is beyond the largest there is over the pairs, {most:.9g}"
+        return super().infeasible()

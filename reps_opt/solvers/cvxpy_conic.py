@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,8 +19,8 @@ import scipy.linalg
 
 from reps_opt.divergences.base import Quadratic
 from reps_opt.metrics import Identity
-from reps_opt.processes.graph import IntArray
-from reps_opt.program import Block, Program
+from reps_opt.divergences.balls import Ball
+from reps_opt.program import AtMost, Program, Simplex
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.newton import quadratic_start
 from reps_opt.solvers.normal_equations import normal_equations
@@ -52,9 +52,8 @@ def pose(program: Program, side: str) -> Posed:
 
 
 def pose_primal(program: Program) -> Posed:
-    """Maximise ``<c, x>`` over the domain of the divergence with the rows and the ball."""
-    simplex = program.divergence.simplex
-    x = cp.Variable(program.n, name=program.variable, nonneg=simplex)
+    """Maximise ``<c, x>`` over the domain with the rows and the balls, each labelled by its name."""
+    x = cp.Variable(program.n, name=program.hints.variable, nonneg=program.simplex)
     objective = program.objective @ x
     missed: Any = 0.0
     if program.ridge is not None:
@@ -62,82 +61,85 @@ def pose_primal(program: Program) -> Posed:
         objective -= cp.sum_squares(cp.multiply(1 / np.sqrt(program.ridge), missed)) / 2
     constraints: dict[str, Any] = {name: b.in_memory @ x + missed == b.rhs for name, b in program.equalities.items()}
     constraints |= {name: b.in_memory @ x <= b.rhs for name, b in program.inequalities.items()}
-    if simplex:
-        constraints["normalisation"] = cp.sum(x) == 1
-    divergence = program.divergence.expression(cp, x)
-    if divergence is not None:
-        if program.temperature is not None:
-            objective -= program.temperature * divergence
-        elif program.epsilon is not None and math.isfinite(program.epsilon):
-            constraints["kl"] = divergence <= program.epsilon
-    return Posed(cp.Problem(cp.Maximize(objective), _labelled(constraints)), {program.variable: x}, constraints)
+    if program.simplex:
+        constraints |= _masses(program, x)
+    for ball in program.balls:
+        divergence = ball.divergence.expression(cp, x if ball.where is None else x[ball.where])
+        if divergence is None:
+            continue
+        if ball.price is not None:
+            objective -= ball.price * divergence
+        elif math.isfinite(ball.allowed):
+            constraints[ball.name] = divergence <= ball.allowed
+    return Posed(cp.Problem(cp.Maximize(objective), _labelled(constraints)), {program.hints.variable: x}, constraints)
+
+
+def _masses(program: Program, x: Any) -> dict[str, Any]:
+    """The mass of the simplex; that of several follows from the rows."""
+    starts = program.domain.starts if isinstance(program.domain, Simplex) else None
+    return {"normalisation": cp.sum(x) == 1} if starts is None else {}
 
 
 def pose_dual(program: Program) -> Posed:
     """Minimise the dual over eta, the rows' multipliers and the normaliser; off the simplex that is ``eta D*``."""
-    blocks = {**program.equalities, **program.inequalities}
     duals = {
         name: cp.Variable(block.rhs.size, name=name, nonneg=name in program.inequalities)
-        for name, block in blocks.items()
+        for name, block in program.blocks.items()
     }
+    priced = sum(block.in_memory.T @ duals[name] for name, block in program.blocks.items())
+    slack = program.objective - priced
+    objective = sum(block.rhs @ duals[name] for name, block in program.blocks.items())
+    if program.ridge is not None:
+        rows = cp.hstack([duals[name] for name in program.blocks])
+        objective = objective + cp.sum_squares(cp.multiply(np.sqrt(program.ridge), rows)) / 2
+    pose_inner = _pose_one if len(program.balls) <= 1 else _pose_several
+    inner, constraints, variables = pose_inner(program, slack)
+    problem = cp.Problem(cp.Minimize(objective + inner), _labelled(constraints))
+    return Posed(problem, {**duals, **variables}, constraints)
+
+
+def _pose_one(program: Program, slack: Any) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    """``eta epsilon + eta D*(slack / eta)`` for one ball: an expression, its constraints and variables by name."""
     normaliser = cp.Variable(name="normalisation")
     bellman = cp.Variable(program.n, name="bellman_error")
+    name = program.ball.name
     ball = program.epsilon is not None and math.isfinite(program.epsilon)
-    eta: Any = cp.Variable(name="kl", nonneg=True) if ball else (program.temperature or 0.0)
-    priced = sum(block.in_memory.T @ duals[name] for name, block in blocks.items())
-    slack = program.objective - priced
-    constraints: dict[str, Any] = {"flow": bellman == (slack - normaliser if program.divergence.simplex else slack)}
+    eta: Any = cp.Variable(name=name, nonneg=True) if ball else (program.temperature or 0.0)
+    constraints: dict[str, Any] = {"flow": bellman == (slack - normaliser if program.simplex else slack)}
     if isinstance(program.divergence, Quadratic):
         constraints |= program.divergence.dual_constraints(cp, bellman, eta, normaliser)
     elif ball or program.temperature is not None:
         constraints |= program.divergence.dual_constraints(cp, bellman, eta)
     else:
         constraints["normalisation"] = bellman <= 0
-    objective = normaliser + sum(block.rhs @ duals[name] for name, block in blocks.items())
-    if ball:
-        objective = objective + program.epsilon * eta
-    if program.ridge is not None:
-        rows = cp.hstack([duals[name] for name in blocks])
-        objective = objective + cp.sum_squares(cp.multiply(np.sqrt(program.ridge), rows)) / 2
-    variables = {**duals, "normalisation": normaliser, **({"kl": eta} if ball else {})}
-    return Posed(cp.Problem(cp.Minimize(objective), _labelled(constraints)), variables, constraints)
+    inner = normaliser + program.epsilon * eta if ball else normaliser
+    return inner, constraints, {"normalisation": normaliser, **({name: eta} if ball else {})}
 
 
-def pose_layers(
-    objective: FloatArray,
-    flow: Block,
-    tables: Sequence[IntArray],
-    shape: tuple[int, int],
-    divergences: Callable[[Any, list[Any]], list[Any]],
-    radii: FloatArray,
-) -> cp.Problem:
-    """Pose a primal over an occupancy that has a table (S, A) for every step.
-
-    Parameters
-    ----------
-    objective, flow
-        c (n,) and the rows ``A x = b``, over the pairs in order of time.
-    tables
-        For each step, where in its raveled table the step's pairs stand.
-    shape
-        (S, A).
-    divergences
-        Maps cvxpy and the tables to as many expressions as there are ``radii``.
-    radii
-        Radii (k,): constraints labelled ``kl``, or ``kl[t]`` where there is one a step.
-    """
-    p = cp.Variable(objective.size, name="occupancy", nonneg=True)
-    constraints = {"flow": flow.matrix @ p == flow.rhs}
-    filled, first = [], 0
-    for index in tables:
-        place = np.zeros((shape[0] * shape[1], index.size))
-        place[index, np.arange(index.size)] = 1.0
-        filled.append(cp.reshape(place @ p[first : first + index.size], shape, order="C"))
-        first += index.size
-    for t, divergence in enumerate(divergences(cp, filled)):
-        if math.isfinite(radii[t]):
-            constraints["kl" if radii.size == 1 else f"kl[{t}]"] = divergence <= radii[t]
-    return cp.Problem(cp.Maximize(objective @ p), _labelled(constraints))
+def _pose_several(program: Program, slack: Any) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    """The joint conjugate of several KL balls, an exponential cone a coordinate; see :mod:`reps_opt.divergences.balls`."""
+    joint = program.joint
+    normaliser = cp.Variable(joint.starts.size, name="normalisation")
+    bellman, scaled = cp.Variable(program.n, name="bellman_error"), cp.Variable(program.n, name="partition")
+    eta: list[Any] = [cp.Variable(name=ball.name, nonneg=True) if ball.price is None else ball.price for ball in program.balls]
+    exponent, inner = bellman, cp.sum(normaliser)
+    for k, where in enumerate(joint.where):
+        placed = np.zeros(program.n)
+        placed[where] = joint.log_references[k]
+        exponent = exponent + eta[k] * placed
+        if math.isfinite(program.balls[k].allowed):
+            inner = inner + program.radii[k] * eta[k]
+    temperature = sum(eta[k] * joint.covers[k].astype(float) for k in range(len(eta)))
+    each = sum(eta[k] * joint.covers[k][joint.layer].astype(float) for k in range(len(eta)))
+    sums = np.zeros((joint.starts.size, program.n))
+    sums[joint.layer, np.arange(program.n)] = 1.0
+    constraints = {
+        "flow": bellman == slack - normaliser[joint.layer],
+        "kl": cp.ExpCone(exponent, each, scaled),
+        "normalisation": sums @ scaled <= temperature,
+    }
+    free = {b.name: e for b, e in zip(program.balls, eta, strict=True) if b.price is None}
+    return inner, constraints, {"normalisation": normaliser, **free}
 
 
 def installed_solvers() -> list[str]:
@@ -179,7 +181,7 @@ class _Conic:
     def _units(program: Program) -> list[float]:
         if program.epsilon is None or not math.isfinite(program.epsilon):
             return [1.0]
-        if not program.divergence.simplex:  # in units of the gain without rows
+        if not program.simplex:  # in units of the gain without rows
             gain = math.sqrt(4 * program.epsilon * program.divergence.conjugate(program.objective).value)
             return [gain, 1.0] if 0 < gain < math.inf else [1.0]
         eta = quadratic_start(program, normal_equations(program)).eta
@@ -235,18 +237,15 @@ class CvxpyPrimal(_Conic):
             return _attempt_whitened(self, program)
         posed = pose_primal(program)
         says, message, stats = self._run(posed)
-        point = posed.variables[program.variable].value
+        point = posed.variables[program.hints.variable].value
         if point is None:
             return Answer(math.nan, None, None, message, stats), says
-        eta = program.temperature or 0.0
-        if "kl" in posed.constraints:
-            eta = _positive(posed.constraints["kl"].dual_value)
-        names = [*program.equalities, *program.inequalities]
-        duals = [posed.constraints[name].dual_value for name in names]
+        eta = _etas(program, {ball.name: _dual_of(posed, ball.name) for ball in program.balls})
+        duals = [posed.constraints[name].dual_value for name in program.blocks]
         multipliers = None
         if all(dual is not None and np.isfinite(dual).all() for dual in duals):
             multipliers = _signed(program, duals)
-        point = _without_noise(point) if program.divergence.simplex else point
+        point = _without_noise(point) if program.simplex else point
         return Answer(eta, multipliers, point, message, stats), says
 
 
@@ -257,16 +256,14 @@ class CvxpyDual(_Conic):
     def _attempt(self, program: Program) -> tuple[Answer, str]:
         posed = pose_dual(program)
         says, message, stats = self._run(posed)
-        values = [posed.variables[name].value for name in (*program.equalities, *program.inequalities)]
+        values = [posed.variables[name].value for name in program.blocks]
         if any(value is None or not np.isfinite(value).all() for value in values):
             return Answer(math.nan, None, None, message, stats), says
-        eta = program.temperature or 0.0
-        if "kl" in posed.variables:
-            eta = _positive(posed.variables["kl"].value)
+        eta = _etas(program, {name: variable.value for name, variable in posed.variables.items()})
         point = posed.constraints["flow"].dual_value
         # the sign of an equality's multiplier follows the sense of the problem; an occupancy is non-negative
         if point is not None:
-            point = _without_noise(np.abs(point)) if program.divergence.simplex else _oriented(program, point)
+            point = _without_noise(np.abs(point)) if program.simplex else _oriented(program, point)
         return Answer(eta, _signed(program, values), point, message, stats), says
 
 
@@ -285,9 +282,9 @@ def _attempt_whitened(route: CvxpyPrimal, program: Program) -> tuple[Answer, str
 
     objective = turned(program.objective, 0)
     unit = float(np.linalg.norm(objective)) or 1.0
-    rows = {name: Block(turned(block.dense.T, 0).T, block.rhs) for name, block in program.inequalities.items()}
+    rows = {name: AtMost(turned(block.dense.T, 0).T, block.rhs) for name, block in program.inequalities.items()}
     ball = Quadratic(Identity(), program.n)
-    unit_ball = replace(program, objective=objective / unit, epsilon=0.5, inequalities=rows, divergence=ball)
+    unit_ball = replace(program, objective=objective / unit, rows=rows, balls=Ball(ball, radius=0.5))
     answer, says = replace(route, whiten=False)._attempt(unit_ball)
     point = None if answer.point is None else turned(answer.point, 1)
     answer = answer.unscaled(unit)
@@ -312,6 +309,17 @@ def _signed(program: Program, parts: list[Any]) -> FloatArray:
     """Multipliers (m,) of the blocks, those of inequalities cut at zero."""
     multipliers = np.concatenate([np.ravel(part) for part in parts]) if parts else np.zeros(0)
     return np.where(program.signed, np.maximum(multipliers, 0.0), multipliers)
+
+
+def _dual_of(posed: Posed, name: str) -> Any:
+    """Multiplier of a constraint, None where there is no such constraint."""
+    return posed.constraints[name].dual_value if name in posed.constraints else None
+
+
+def _etas(program: Program, found: Mapping[str, Any]) -> Any:
+    """Eta of each ball, zero where its radius is infinite: a number, or (k,) where there are several."""
+    etas = [b.price or _positive(0.0 if found.get(b.name) is None else found[b.name]) for b in program.balls]
+    return np.array(etas) if len(etas) > 1 else etas[0] if etas else 0.0
 
 
 def _positive(value: Any) -> float:

@@ -64,7 +64,7 @@ class ConjugateGradientEquations(NormalEquations):
 
     def _preconditioned(self, residual: FloatArray) -> FloatArray:
         z = self._inverse_diagonal * residual
-        if self._matrix is not None and self._levels is not None and not self.program.grounds.size:
+        if self._matrix is not None and self._levels is not None and not self.program.hints.grounds.size:
             z += self._levels.correction(residual)
         return z
 

@@ -9,7 +9,7 @@ dual accepts it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from reps_opt.divergences.base import Conjugate
 from reps_opt.program import DualPoint, LinearLimit, Program
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.normal_equations import METHODS, NormalEquations, normal_equations
+from reps_opt.solvers.path import follow_path
 from reps_opt.solvers.trace import Trace
 from reps_opt.validation import FloatArray, as_count, as_scalar
 
@@ -88,13 +89,13 @@ def quadratic_start(program: Program, equations: NormalEquations) -> DualPoint:
     The multipliers explain as much of the objective's variance as they can, and eta follows from what is left:
     KL is about ``variance / (2 eta^2)``. A reference that misses the constraints counts with ``eta v0`` of its centre.
     """
-    if program.warm is not None and (near := _warm_point(program)) is not None:
+    if program.hints.warm is not None and (near := _warm_point(program)) is not None:
         return near
-    centre = program.centre
+    centre = program.hints.centre
     offset = np.zeros(program.rhs.size) if centre is None else centre.multipliers
     base = program.divergence.conjugate(program.slack(offset) - program.objective)
     equations.update(base.weights, ~program.signed, _starting_shift(program, base))
-    v = np.zeros(program.rhs.size) if program.start is None else program.start
+    v = np.zeros(program.rhs.size) if program.hints.start is None else program.hints.start
     v = v + equations.solve(program.matrix @ base.hessian(program.slack(v)), 1e-2)
     left = program.slack(v)
     gentle = float(np.ptp(left)) / LARGEST_START_SPREAD
@@ -110,8 +111,8 @@ def quadratic_start(program: Program, equations: NormalEquations) -> DualPoint:
 
 def _warm_point(program: Program) -> DualPoint | None:
     """The nearby solution the program was given, unless it is far outside this program's ball."""
-    assert program.warm is not None
-    eta, multipliers = program.warm
+    assert program.hints.warm is not None
+    eta, multipliers = program.hints.warm
     if program.epsilon is None:
         assert program.temperature is not None
         eta = max(eta, program.temperature)
@@ -158,23 +159,23 @@ def check_smooth(program: Program) -> None:
 
 def limit_if_slack(program: Program, reached: float) -> LinearLimit | None:
     """The linear program's answer when it lies inside the ball, of which ``reached`` is used at a small eta."""
-    if program.epsilon is None or program.linear_limit is None or reached >= program.epsilon:
+    if program.epsilon is None or program.hints.linear_limit is None or reached >= program.epsilon:
         return None
-    limit = program.linear_limit()
+    limit = program.hints.linear_limit()
     return limit if limit.divergence <= program.epsilon else None
 
 
 def require_simplex(program: Program, route: str) -> None:
     """Raise ValueError for a program whose divergence lives elsewhere."""
-    if not program.divergence.simplex:
+    if not program.simplex:
         raise ValueError(f"{route} works on the simplex: use Quadratic, CvxpyPrimal or CvxpyDual for steps")
 
 
 def linear_answer(program: Program) -> Answer:
     """Answer of a program without a ball, by the method its problem has for it."""
-    if program.linear_limit is None:
+    if program.hints.linear_limit is None:
         raise ValueError("program has no ball and no linear_limit: solve it by CvxpyPrimal or CvxpyDual")
-    limit = program.linear_limit()
+    limit = program.hints.linear_limit()
     return Answer(0.0, limit.multipliers, limit.point, "there is no ball")
 
 
@@ -186,6 +187,7 @@ class Newton:
     ----------
     tolerance
         Largest \|D(x) - epsilon\| and 1-norm of the constraint residual at the end, rewards normalised to range one.
+        Several balls are followed along the central path of :mod:`reps_opt.solvers.path` instead.
     max_iterations
         Iterations before the best point so far is returned.
     linear_solver
@@ -211,12 +213,13 @@ class Newton:
     def solve(self, program: Program) -> Answer:
         """Minimise the dual of a program whose objective is normalised to range one."""
         require_simplex(program, "Newton")
+        if len(program.balls) > 1:
+            return follow_path(program, self.max_iterations, self.verbose)
         return _Search(self, program).run()
 
     def project(self, program: Program) -> Answer:
         """Smallest-divergence point of a program's constraints, its objective and ball ignored."""
-        flat = replace(program, objective=np.zeros(program.n), epsilon=None, temperature=1.0, centre=None)
-        return self.solve(flat)
+        return self.solve(program.flat())
 
 
 class _Search:

@@ -82,7 +82,7 @@ def product_diagonal(rows: sp.csr_array, weights: FloatArray) -> FloatArray:
 
 def _for_many_rows(program: Program) -> str:
     masses = product_diagonal(program.matrix, program.divergence.reference)
-    return "cg" if program.mass_implied and masses.min() > NEXT_TO_NOTHING else "sparse"
+    return "cg" if program.hints.mass_implied and masses.min() > NEXT_TO_NOTHING else "sparse"
 
 
 class NormalEquations(ABC):
@@ -108,7 +108,7 @@ class NormalEquations(ABC):
             self.columns = self.rows.T.tocsr()
         self._prepare()
         self._spread = None
-        if not self.program.mass_implied:
+        if not self.program.hints.mass_implied:
             u = self.rows @ weights
             z = self._apply(u)
             self._spread = (u, z, float(weights.sum() - u @ z))
@@ -147,7 +147,7 @@ class NormalEquations(ABC):
     @property
     def _grounds(self) -> np.ndarray:
         """Positions of the grounded rows among the free ones."""
-        return np.searchsorted(np.flatnonzero(self.free), self.program.grounds)
+        return np.searchsorted(np.flatnonzero(self.free), self.program.hints.grounds)
 
     def _scaling(self, diagonal: FloatArray) -> FloatArray:
         safe = np.where(diagonal > 0, diagonal, 1.0)

@@ -106,7 +106,7 @@ class QuasiNewton:
         rows = program.transpose
         wanted = rows_to_start(program.n, program.rhs.size, program.epsilon)
         suits = isinstance(rows, Rows) and isinstance(program.divergence, KL) and program.ridge is None
-        if wanted is None or not suits or program.warm:
+        if wanted is None or not suits or program.hints.warm:
             return self.fallback.solve(program)
         passes, grams = rows.passes, rows.grams
         few = _some_rows(program, wanted)
@@ -134,8 +134,8 @@ def _some_rows(program: Program, wanted: int) -> Program:
     base = program.divergence.reference[kept]
     rows = ArrayRows(program.transpose.take(kept))
     (name,) = program.equalities
-    blocks = {name: Block(rows.T, program.rhs)}
-    return Program(program.objective[kept], KL(base / base.sum()), program.epsilon, blocks)
+    blocks = {name: Equal(rows.T, program.rhs)}
+    return Program(program.objective[kept], blocks, replace(program.ball, divergence=KL(base / base.sum())))
 
 
 def _inverse_hessian(program: Program, point: DualPoint) -> Callable[[FloatArray], FloatArray]:

@@ -16,7 +16,7 @@ import scipy.sparse as sp
 from scipy.optimize import minimize
 
 from reps_opt.processes.graph import BoolArray
-from reps_opt.program import Block, DualPoint, Program
+from reps_opt.program import DualPoint, Equal, Program
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.newton import (
     DAMPING,
@@ -121,8 +121,8 @@ class ScipyDual:
         if program.ridge is not None:
             raise ValueError("ScipyDual takes no ridge: use Newton, CvxpyPrimal or CvxpyDual")
         check_smooth(program)
-        if program.epsilon is not None and program.linear_limit is not None:
-            limit = program.linear_limit()  # these methods crawl towards eta = 0: look there first
+        if program.epsilon is not None and program.hints.linear_limit is not None:
+            limit = program.hints.linear_limit()  # these methods crawl towards eta = 0: look there first
             if limit.divergence <= program.epsilon:
                 return Answer(0.0, limit.multipliers, limit.point, "the ball is slack", {"method": self.method})
         return self._with_active_set(program) if program.signed.any() else self._minimise(program)
@@ -133,8 +133,8 @@ class ScipyDual:
         A violated row joins as an equality, and one whose multiplier turns out negative leaves.
         """
         active = np.zeros_like(program.signed)
-        if program.centre is not None:
-            active = program.signed & (program.centre.multipliers > 0)
+        if program.hints.centre is not None:
+            active = program.signed & (program.hints.centre.multipliers > 0)
         v = np.zeros(program.rhs.size)
         for _ in range(1 + 4 * int(program.signed.sum())):
             kept = ~program.signed | active
@@ -163,7 +163,7 @@ class ScipyDual:
         eta = point.eta
         while eta > program.temperature:
             eta = max(eta / COOLING, program.temperature)
-            cooler = replace(program, temperature=eta)
+            cooler = program.with_ball(replace(program.ball, price=eta))
             assert answer.multipliers is not None
             answer = self._refine(cooler, cooler.dual(eta, answer.multipliers))
         return answer
@@ -228,13 +228,14 @@ class ScipyDual:
 
 def _with_rows(program: Program, kept: BoolArray) -> Program:
     """The program with the rows kept as equalities, and without the others."""
-    rows = Block(program.matrix[np.flatnonzero(kept)], program.rhs[kept])
-    centre, start = program.centre, program.start
+    rows = Equal(program.matrix[np.flatnonzero(kept)], program.rhs[kept])
+    centre, start = program.hints.centre, program.hints.start
     if centre is not None:
         centre = replace(centre, multipliers=centre.multipliers[kept])
     if start is not None:
         start = start[kept]
-    return replace(program, equalities={"kept": rows}, inequalities={}, centre=centre, start=start, linear_limit=None)
+    hints = replace(program.hints, centre=centre, start=start, linear_limit=None)
+    return replace(program, rows={"kept": rows}, hints=hints)
 
 
 class _WhitenedDual:

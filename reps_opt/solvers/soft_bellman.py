@@ -18,7 +18,7 @@ reward with the column of each ground replaced by the indicator of its component
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -81,8 +81,7 @@ class SoftBellman:
 
     def project(self, program: Program) -> Answer:
         """Smallest-divergence point of a program's constraints, its objective and ball ignored."""
-        flat = replace(program, objective=np.zeros(program.n), epsilon=None, temperature=1.0, centre=None)
-        return self.solve(flat)
+        return self.solve(program.flat())
 
 
 def policy_value(program: Program, conditional: FloatArray) -> FloatArray:
@@ -101,14 +100,14 @@ class _Chain:
         self.program = program
         self.group = program.divergence.group
         self.m = program.divergence.n_groups
-        self.average = program.grounds.size > 0
+        self.average = program.hints.grounds.size > 0
         self.component = np.zeros(self.m, dtype=np.int64)
         self.start = program.rhs
         self.solves = 0
         if self.average:
             self.component = csgraph.connected_components(program.matrix @ program.transpose, directed=False)[1]
-            order = np.argsort(self.component[program.grounds])
-            self.grounds = program.grounds[order]
+            order = np.argsort(self.component[program.hints.grounds])
+            self.grounds = program.hints.grounds[order]
             self.start = np.isin(np.arange(self.m), self.grounds).astype(np.float64)
 
     def update(self, conditional: FloatArray) -> None:
@@ -210,7 +209,7 @@ class _SoftSearch:
         centred = slack - (chain.choose @ slack)[self.divergence.group]
         self.mu = chain.solve(chain.start, 1e-3, transposed=True)
         variance = float(np.maximum(self.mu, 0.0) @ (chain.choose @ centred**2))
-        room = program.epsilon - (0.0 if program.centre is None else program.centre.divergence)
+        room = program.epsilon - (0.0 if program.hints.centre is None else program.hints.centre.divergence)
         self.eta = max(math.sqrt(variance / (2 * room)), SMALLEST_START)
 
     def _evaluate(self, previous: float) -> None:

@@ -67,8 +67,8 @@ class Statewise:
         if program.epsilon is None:
             assert program.temperature is not None
             return _answer(program, program.temperature, "closed form at a fixed temperature", 0)
-        assert program.linear_limit is not None
-        limit = program.linear_limit()
+        assert program.hints.linear_limit is not None
+        limit = program.hints.linear_limit()
         if limit.divergence <= program.epsilon:
             return Answer(0.0, limit.multipliers, limit.point, "the ball is slack", {"iterations": 0})
         return self._search(program, program.divergence, program.epsilon)

@@ -28,7 +28,7 @@ def reps(name: str, gamma: float, epsilon: float | str) -> REPS:
     q = mdp.occupancy(mdp.uniform_policy())
     shares = {"just binding": 0.999, "just slack": 1.001, "slack": 1.5}
     if epsilon in shares:
-        limit = REPS(mdp, q, math.inf).program.linear_limit
+        limit = REPS(mdp, q, math.inf).program.hints.linear_limit
         assert limit is not None
         return REPS(mdp, q, shares[str(epsilon)] * limit().divergence + 1e-6 * (epsilon != "just binding"))
     return REPS(mdp, q, float(epsilon))

@@ -1,0 +1,250 @@
+"""From a solver's answer to a certified one: the only place where a gap, a bound, a repair or a status is made.
+
+A problem offers candidate points that satisfy its equality rows; each is moved into the balls and under the
+inequalities, bounded by weak duality, and checked against the problem's data. The best one is reported. Everything here
+is in the units of the normalised program until the last step.
+
+Shapes: n coordinates, m rows, k balls.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from reps_opt.certificate import Certificate
+from reps_opt.divergences.base import KL
+from reps_opt.program import Centre, Program, Scale
+from reps_opt.segment import first_inside
+from reps_opt.solution import Status
+from reps_opt.solvers.answer import Answer
+from reps_opt.validation import FloatArray
+
+Eta = float | FloatArray
+
+LARGE_ETAS = (1e5, 1e6, 1e7)
+"""Where the dual bound of a ball of a single point is taken, in units of the reward range a nat: beyond them rounding
+of ``eta (epsilon - D)`` costs more than the variance over two eta that is left."""
+
+SLACK_MARGIN = 1e-9
+"""How far inside the ball a point must be for eta to be tried at zero: a hundredth of the tolerance on the ball."""
+
+QUARTILE = 4
+"""The lower quartile of coefficients is a unit that neither a single one nor half of them can move by what it costs."""
+
+
+ROUNDED = 1e-9
+"""Scale, relative to the coefficients taken, that may be rounding."""
+
+
+AT_THE_TOP = 1e-4
+"""How near the best coefficient, relative to those taken, an objective is that has nothing more to gain from it."""
+
+
+class Bound(NamedTuple):
+    """A dual bound and where it was taken."""
+
+    value: float
+    eta: Eta
+    multipliers: FloatArray
+
+
+class Residuals(NamedTuple):
+    """What a point misses: 1-norm of the linear constraints, and of the mass."""
+
+    flow: float
+    mass: float
+
+
+class Judged(Protocol):
+    """What a problem tells its judge; :class:`~reps_opt.problem.Problem` has the defaults."""
+
+    @property
+    def centre(self) -> Centre: ...
+
+    @property
+    def anchor(self) -> FloatArray | None: ...
+
+    @property
+    def radius(self) -> float: ...
+
+    @property
+    def advice(self) -> str: ...
+
+    def candidates(self, program: Program, answer: Answer) -> Iterable[FloatArray]: ...
+
+    def bounds(self, program: Program, answer: Answer, point: FloatArray) -> Iterable[Bound]: ...
+
+    def residuals(self, program: Program, point: FloatArray) -> Residuals: ...
+
+    def price(self, program: Program, point: FloatArray, bound: Bound) -> float: ...
+
+    def refute(self, program: Program, answer: Answer) -> str: ...
+
+    def reconsider(self, program: Program) -> str: ...
+
+
+class Verdict(NamedTuple):
+    """A point, its multipliers and what is known of them, in the problem's own units."""
+
+    status: Status
+    point: FloatArray | None
+    eta: Eta
+    multipliers: FloatArray | None
+    certificate: Certificate
+    message: str
+
+
+def certify(problem: Judged, program: Program, scale: Scale, answer: Answer) -> Verdict:
+    """Judge an answer to the normalised program of a problem.
+
+    Parameters
+    ----------
+    problem
+        Gives the candidates, the anchor, and the residuals from its own data.
+    program, scale
+        The normalised program that was solved, and the way back to the problem's units.
+    answer
+        What a solver found. Its message is kept, and decides nothing.
+    """
+    infeasible = problem.refute(program, answer)
+    if infeasible:
+        return without_point(problem, Status.INFEASIBLE, infeasible)
+    points = [into_balls(problem, program, x) for x in problem.candidates(program, answer)]
+    if not points:
+        return without_point(problem, Status.FAILED, answer.message)
+    judged = [_judge(problem, program, scale, answer, x) for x in points]
+    point, bound, certificate = min(judged, key=_rank)
+    reasons = certificate.reasons()
+    if any(reason.startswith("constraint") for reason in reasons) and (text := problem.reconsider(program)):
+        return without_point(problem, Status.INFEASIBLE, text)
+    eta = bound.eta * scale.factor
+    message = "; ".join([*reasons, answer.message, problem.advice]) if reasons else answer.message
+    status = Status.UNCERTIFIED if reasons else Status.CERTIFIED
+    return Verdict(status, point, eta, bound.multipliers * scale.factor, certificate, message)
+
+
+def without_point(problem: Judged, status: Status, message: str) -> Verdict:
+    """The verdict where there is nothing to look at: infeasible, or a solver that broke off."""
+    return Verdict(status, None, math.nan, None, Certificate.unknown(problem.radius), message)
+
+
+def _rank(judged: tuple[FloatArray, Bound, Certificate]) -> tuple[int, float]:
+    certificate = judged[2]
+    missed = certificate.flow + certificate.gap
+    return len(certificate.reasons()), missed if missed == missed else math.inf
+
+
+def excess(program: Program, x: FloatArray) -> float:
+    """How far a point is outside the balls and the inequalities, at worst; negative inside."""
+    beyond = [ball.value(x) - ball.radius for ball in program.balls if ball.radius is not None and ball.radius < math.inf]
+    rows = [float(np.max(block.matrix @ x - block.rhs)) for block in program.inequalities.values()]
+    return max([*beyond, *rows], default=-math.inf)
+
+
+def into_balls(problem: Judged, program: Program, x: FloatArray) -> FloatArray:
+    """The point itself inside balls and inequalities; else the first point of its segment to the anchor that is."""
+    outside = excess(program, x)
+    if outside <= 0 or problem.anchor is None or excess(program, problem.anchor) > outside:
+        return x
+    return first_inside(lambda y: excess(program, y), x, problem.anchor)
+
+
+def _judge(
+    problem: Judged, program: Program, scale: Scale, answer: Answer, point: FloatArray
+) -> tuple[FloatArray, Bound, Certificate]:
+    """A point, the least bound on offer for it, and the certificate of the two."""
+    bound = min(problem.bounds(program, answer, point), key=lambda bound: bound.value)
+    lower, residuals = program.score(point), problem.residuals(program, point)
+    divergences = [ball.value(point) for ball in program.balls]
+    gap = bound.value - lower + problem.price(program, point, bound)
+    unit = unit_of(program, point, bound, divergences)
+    total = float(np.sum(bound.eta))
+    nats = gap / total if 0 < total < math.inf else math.inf
+    allowed = [ball.allowed for ball in program.balls]
+    worst = int(np.argmax(np.subtract(divergences, allowed))) if len(allowed) > 1 else 0
+    certificate = Certificate(
+        gap=gap / unit,
+        flow=residuals.flow,
+        mass=residuals.mass,
+        kl=divergences[worst] if divergences else 0.0,
+        epsilon=allowed[worst] if divergences else math.inf,
+        upper=scale.original(bound.value),
+        lower=scale.original(lower),
+        unit=unit * scale.factor,
+        distance=min(1.0, math.sqrt(2 * max(nats, 0.0))),
+    )
+    return point, bound, certificate
+
+
+def unit_of(program: Program, point: FloatArray, bound: Bound, divergences: list[float]) -> float:
+    """The unit of a gap, in the program's own; see :mod:`reps_opt.certificate`."""
+    binding = [(eta, d) for eta, d in zip(np.atleast_1d(bound.eta), divergences, strict=False) if 0 < eta < math.inf]
+    if not program.simplex:
+        gain = float(sum(2 * eta * d for eta, d in binding))
+        return gain or float(np.abs(program.objective).max()) or 1.0
+    c, taken = program.objective, point > 0
+    mean = float(point @ c) / float(point.sum())
+    # absolute deviations: a mass of 1e-20 on a pair that costs 1e10 must not count
+    sizes = [float(sum(eta * math.sqrt(2 * max(d, 0.0)) for eta, d in binding)), float(point @ np.abs(c - mean))]
+    return max([*sizes, _unit_without_ball(program, point)]) or float(np.abs(c[taken]).max(initial=0.0)) or 1.0
+
+
+def _unit_without_ball(program: Program, point: FloatArray) -> float:
+    """The least of three scales of a linear program: what is gained over the reference, how far the best coefficient
+    is, and how far from the median those are that differ from it (their lower quartile)."""
+    c = program.objective
+    scored, size = float(point @ c), float(np.abs(c[point > 0]).max(initial=0.0))
+    missing = float(c.max()) * float(point.sum()) - scored
+    scales = [missing] if missing > AT_THE_TOP * size else []
+    for ball in program.balls[:1]:
+        q = ball.divergence.reference
+        if q.size == c.size:
+            scales.append(abs(scored - float(q @ c) / float(q.sum())))
+    apart = np.abs(c - np.median(c))
+    apart = apart[apart > 0]
+    if apart.size:
+        scales.append(float(np.partition(apart, apart.size // QUARTILE)[apart.size // QUARTILE]))
+    return min((scale for scale in scales if scale > ROUNDED * size), default=0.0)
+
+
+def offered_bounds(problem: Judged, program: Program, answer: Answer, point: FloatArray) -> Iterator[Bound]:
+    """Dual bounds that an answer offers: at its eta, and at zero where the ball looks slack; infinite if it has none."""
+    if answer.multipliers is None:
+        yield Bound(math.inf, answer.eta, np.zeros(program.rhs.size))
+        return
+    v, eta = answer.multipliers, answer.eta
+    if isinstance(eta, np.ndarray):
+        yield Bound(program.bound(eta, v), eta, v)
+        return
+    if eta == math.inf:
+        yield Bound(_single_point_bound(problem, program, v), math.inf, v)
+        return
+    eta = eta if program.temperature is None else program.temperature
+    inside = program.epsilon is not None and program.divergence.value(point) <= program.epsilon - SLACK_MARGIN
+    if answer.eta == 0 or inside:
+        yield Bound(program.bound(0.0, v), 0.0, v)
+    if eta > 0:
+        yield Bound(program.bound(eta, v), eta, v)
+
+
+def _single_point_bound(problem: Judged, program: Program, multipliers: FloatArray) -> float:
+    """Bound for a ball that barely holds its centre: by the divergence's own inequality, or from a large eta.
+
+    Around its centre the dual is ``eta (epsilon - D(centre)) + variance / (2 eta)`` above the centre's objective; what
+    falls below that objective is rounding.
+    """
+    centre, divergence = problem.centre, program.divergence
+    assert program.epsilon is not None
+    slack = program.slack(multipliers)
+    softened = 0.0 if program.ridge is None else float(program.ridge @ multipliers**2) / 2
+    objective = float(slack @ centre.point) + float(program.rhs @ multipliers) + softened
+    reach = math.inf
+    if centre.divergence == 0 or isinstance(divergence, KL):
+        reach = divergence.reach(slack, max(program.epsilon - centre.divergence, 0.0))
+    if reach < math.inf:
+        return objective + reach
+    return max(objective, min(program.bound(eta, multipliers + eta * centre.multipliers) for eta in LARGE_ETAS))

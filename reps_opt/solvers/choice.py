@@ -1,0 +1,62 @@
+"""What to do with a program of which nothing is known but its data: a route, a projection, a linear program.
+
+Shapes: n coordinates, m rows.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from reps_opt.divergences.base import KL, Quadratic
+from reps_opt.program import Centre, LinearLimit, Program
+from reps_opt.solvers.answer import Solver
+from reps_opt.solvers.linear import highs_limit
+from reps_opt.solvers.newton import Newton
+from reps_opt.solvers.quadratic import Quadratic as QuadraticRoute
+from reps_opt.solvers.scalar_dual import ScalarDual
+
+
+def default_solver(program: Program) -> Solver:
+    """Newton where the dual is smooth, one dimension where it has no rows, and a conic solver for what is left."""
+    if not program.simplex and isinstance(program.divergence, Quadratic):
+        return QuadraticRoute()
+    several = len(program.balls) > 1
+    kl = all(isinstance(ball.divergence, KL) for ball in program.balls)
+    smooth = all(ball.divergence.smooth for ball in program.balls)
+    if not program.simplex or not smooth or (several and not kl):
+        from reps_opt.solvers.cvxpy_conic import CvxpyPrimal
+
+        return CvxpyPrimal()
+    if kl and not several and program.balls and not program.rhs.size:
+        return ScalarDual()
+    return Newton()
+
+
+def project(program: Program) -> Centre:
+    """The point of the rows closest to the reference; of divergence infinity where the rows hold no point."""
+    reference = program.divergence.reference
+    none = Centre(reference, np.zeros(program.rhs.size), math.inf)
+    flat = program.flat()
+    if not program.simplex or not program.divergence.smooth:
+        from reps_opt.solvers.cvxpy_conic import CvxpyPrimal
+
+        answer = CvxpyPrimal().solve(flat)
+    else:
+        answer = Newton().solve(flat)
+    if answer.point is None or answer.multipliers is None:
+        return none
+    v = answer.multipliers
+    least = float(-(flat.rhs @ v) - program.divergence.conjugate(-(program.transpose @ v)).value)
+    if least > program.divergence.largest or program.violation(answer.point) > 1e-6:
+        return none
+    return Centre(answer.point, v, max(program.divergence.value(answer.point), 0.0))
+
+
+def linear_limit(program: Program) -> LinearLimit:
+    """A vertex of the linear program's optimal face, by HiGHS; of divergence infinity where it finds none."""
+    limit = highs_limit(program)
+    if limit is not None:
+        return limit
+    return LinearLimit(program.divergence.reference, np.zeros(program.rhs.size), math.inf)

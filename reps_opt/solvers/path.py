@@ -1,0 +1,224 @@
+r"""Several balls: Newton's method along the central path of the dual, in (log eta, multipliers).
+
+.. math::
+    \min_{\eta > 0, v}\; g(\eta, v) = b'v + \eta'\epsilon + \Big(\sum_k \eta_k D_k\Big)^{\!*}(c - A'v)
+
+Many balls are slack at the optimum (the first step's of a horizon, when the second's is narrower): their eta is zero,
+where g may have no derivative. The path minimises ``g - mu sum log eta_k``, on which
+``eta_k (epsilon_k - D_k) = mu`` and the gap is ``k mu``, while mu falls.
+
+Shapes: n coordinates, m rows, k balls, G simplexes of the domain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import scipy.linalg
+
+from reps_opt.processes.graph import BoolArray, IntArray
+from reps_opt.program import JointDualPoint, Program
+from reps_opt.solvers.answer import Answer
+from reps_opt.solvers.block_equations import BlockEquations
+from reps_opt.solvers.normal_equations import DENSE_LIMIT, NormalEquations, normal_equations
+from reps_opt.solvers.trace import Trace
+from reps_opt.validation import FloatArray
+
+FINAL_BARRIER = 1e-9
+"""mu at the end: the gap a ball, with an objective of range one."""
+
+PATH_FACTOR = 0.1
+"""How mu falls from one point of the central path to the next."""
+
+LARGEST_LOG_STEP = 2.0
+"""Largest change of any log eta in one iteration."""
+
+LARGEST_TRAVEL = 1.0
+"""Largest KL(new || old) in a simplex in one iteration: the Hessian stays comparable within it."""
+
+CENTRED = 0.01
+"""Squared Newton decrement, in units of mu, at which a point counts as on the central path."""
+
+CENTRED_LAST = 1e-10
+"""The same at the end of the path: the excess of D_k over its radius goes like the decrement, not its square."""
+
+PROVEN = 1e-6
+"""How far below every feasible score the dual must fall, in ranges of the objective, to prove that none is feasible."""
+
+STALLED = 1e-3
+"""Fraction of the decrease a Newton step promises, below which it is lost in rounding (of slack / eta, eta tiny)."""
+
+
+class _State(NamedTuple):
+    dual: JointDualPoint
+    barrier: float
+
+
+class _Step(NamedTuple):
+    log_eta: FloatArray
+    newton: FloatArray
+    along: FloatArray
+    slope: float
+
+
+def follow_path(program: Program, max_iterations: int, verbose: bool) -> Answer:
+    """Minimise the dual of a program of several KL balls whose objective has range one.
+
+    Radii beyond every divergence count as just beyond it, so that all are finite.
+    """
+    search = _Path(program)
+    trace = Trace(verbose)
+    state, mu = search.start()
+    iterations, message = 0, "converged"
+    while mu > FINAL_BARRIER and iterations < max_iterations:
+        mu = max(FINAL_BARRIER, PATH_FACTOR * mu)
+        state = search.with_barrier(state.dual, mu)
+        state, spent, message = _centre(search, state, mu, max_iterations - iterations, trace)
+        iterations += spent
+        if state.dual.value < program.objective.min() * joint_mass(program) - PROVEN:
+            message = "the dual falls below every feasible objective: no point is feasible"
+            break
+    stats = {"iterations": iterations, **search.equations.stats, "trace": trace}
+    return Answer(state.dual.eta, state.dual.multipliers, search.onto_rows(state), message, stats)
+
+
+def _centre(search: _Path, state: _State, mu: float, budget: int, trace: Trace) -> tuple[_State, int, str]:
+    """Newton's method at one mu, until the decrement is small or rounding leaves nothing to gain."""
+    centred = mu * (CENTRED if mu > FINAL_BARRIER else CENTRED_LAST)
+    last = np.inf
+    for spent in range(budget):
+        step = search.direction(state, mu)
+        trace.add(dual=state.dual.value, barrier=mu, largest_eta=state.dual.eta.max(), decrement=-step.slope)
+        quadratic = -step.slope <= CENTRED * mu
+        if -step.slope <= centred or (quadratic and -step.slope > last / 4):  # rounding, once it falls no more
+            return state, spent, "converged"
+        last = -step.slope if quadratic else np.inf
+        moved = search.line_search(state, step, mu)
+        if moved is None:
+            return state, spent, "no further decrease of the dual"
+        gained, state = state.barrier - moved.barrier, moved
+        if gained < STALLED * -step.slope and not quadratic:
+            return state, spent + 1, "rounding leaves nothing to gain"
+    return state, budget, "iteration limit"
+
+
+def joint_mass(program: Program) -> int:
+    """What a point sums to: one in each simplex."""
+    return program.joint.starts.size
+
+
+def layered_rows(program: Program) -> IntArray | None:
+    """First row (G,) of each layer where every row touches one layer of coordinates and the one before; else None."""
+    matrix, layer = program.matrix, program.joint.layer
+    if program.joint.starts.size == 1 or program.signed.any() or np.any(np.diff(matrix.indptr) == 0):
+        return None
+    touched = layer[matrix.indices]
+    last = np.maximum.reduceat(touched, matrix.indptr[:-1])
+    first = np.minimum.reduceat(touched, matrix.indptr[:-1])
+    if np.any(np.diff(last) < 0) or np.any(first < last - 1):
+        return None
+    return np.searchsorted(last, np.arange(program.joint.starts.size))
+
+
+class _Path:
+    def __init__(self, program: Program) -> None:
+        self.program = _with_finite_radii(program)
+        self.joint = program.joint
+        self.radii = self.program.radii
+        self.equations = self._equations()
+
+    def _equations(self) -> NormalEquations:
+        single = self.program.with_ball(self.program.balls[0])  # the systems know one reference, and rows
+        starts = layered_rows(self.program)
+        if starts is None or self.program.rhs.size <= DENSE_LIMIT:
+            return normal_equations(single, "dense" if self.program.rhs.size <= DENSE_LIMIT else "sparse")
+        return BlockEquations(single, starts)
+
+    def start(self) -> tuple[_State, float]:
+        """Quadratic model at the reference: v explains what it can, each eta follows from the variance left."""
+        program, joint = self.program, self.joint
+        q = joint.reference / joint.sums(joint.reference)[joint.layer]
+        centred = joint.centred(q, program.objective[:, None])[:, 0]
+        self.equations.update(q, ~program.signed)
+        v = self.equations.solve(program.matrix @ (q * centred))
+        left = joint.centred(q, program.slack(v)[:, None])[:, 0]
+        eta = np.empty(len(program.balls))
+        for k, where in enumerate(joint.where):
+            deviation = np.sqrt(float(q[where] @ left[where] ** 2) / (2 * max(self.radii[k], 1e-300)))
+            eta[k] = max(min(deviation, 1e6), float(np.abs(left[where]).max()) / 2 + 1e-3)
+        mu = max(float(np.mean(eta * self.radii)), FINAL_BARRIER)
+        return self.with_barrier(self.program.joint_dual(eta, v), mu), mu
+
+    def with_barrier(self, dual: JointDualPoint, mu: float) -> _State:
+        """A point with its barrier function for one mu."""
+        return _State(dual, dual.value - mu * float(np.log(dual.eta).sum()))
+
+    def direction(self, state: _State, mu: float) -> _Step:
+        """Newton step in (log eta, v), v eliminated: k + 1 right-hand sides, then a k x k system."""
+        program, joint, dual = self.program, self.joint, state.dual
+        x, eta, t = dual.conjugate.point, dual.eta, dual.conjugate.temperature[joint.layer]
+        self.equations.update(x / t, self._free(dual))
+        moved = joint.log_slope(eta, dual.conjugate)  # d s / d log eta, at fixed v and then along the curve
+        coupling = -(program.matrix @ (x[:, None] * joint.centred(x, moved)))
+        steps = self._solve(-np.column_stack([dual.residual, coupling]))
+        newton, along = steps[:, 0], steps[:, 1:]
+        moved = joint.centred(x, moved - (program.transpose @ along) / t[:, None])
+        gradient = eta * (self.radii - dual.divergences) - mu
+        # as a Gram matrix the Schur complement stays positive semidefinite where balls are slack and eta is tiny
+        curvature = moved.T @ ((t * x)[:, None] * moved) + np.diag(np.maximum(gradient + mu, mu))
+        log_eta = scipy.linalg.solve(curvature, -gradient - coupling.T @ newton, assume_a="pos")
+        log_eta *= min(1.0, LARGEST_LOG_STEP / max(float(np.abs(log_eta).max()), 1e-300))
+        slope = float(dual.residual @ (newton + along @ log_eta) + gradient @ log_eta)
+        return _Step(log_eta, newton, along, slope)
+
+    def _free(self, dual: JointDualPoint) -> BoolArray:
+        """Rows (m,) whose multiplier may move: all but inequalities held at zero by a positive residual."""
+        return ~(self.program.signed & (dual.multipliers <= 0) & (dual.residual >= 0))
+
+    def _solve(self, columns: FloatArray) -> FloatArray:
+        """Solutions (m, k) for k right-hand sides."""
+        if isinstance(self.equations, BlockEquations):
+            return self.equations.solve_many(columns)
+        return np.column_stack([self.equations.solve(column) for column in columns.T])
+
+    def line_search(self, state: _State, step: _Step, mu: float) -> _State | None:
+        """Halve the step until the barrier function falls enough and no simplex's x travels too far."""
+        noise = 16 * np.finfo(float).eps * (1.0 + abs(state.dual.value))
+        alpha = 1.0
+        while alpha > 1e-10:
+            trial = self._move(state, step, alpha, mu)
+            falls = trial.barrier <= state.barrier + 1e-4 * alpha * step.slope + noise
+            if falls and self._travelled(state.dual, trial.dual) <= LARGEST_TRAVEL:
+                return trial
+            alpha *= 0.5
+        return None
+
+    def _move(self, state: _State, step: _Step, alpha: float, mu: float) -> _State:
+        eta = state.dual.eta * np.exp(alpha * step.log_eta)
+        v = state.dual.multipliers + alpha * step.newton + step.along @ np.expm1(alpha * step.log_eta)
+        v = np.where(self.program.signed, np.maximum(v, 0.0), v)
+        return self.with_barrier(self.program.joint_dual(eta, v), mu)
+
+    def _travelled(self, old: JointDualPoint, new: JointDualPoint) -> float:
+        """Largest KL(x_new || x_old) of a simplex."""
+        moved = self.joint.sums(new.conjugate.point * (new.conjugate.scaled - old.conjugate.scaled))
+        return float((moved - new.conjugate.log_partition + old.conjugate.log_partition).max())
+
+    def onto_rows(self, state: _State) -> FloatArray:
+        """The primal point, put onto the rows: rounding in slack / eta for a tiny eta is undone where it arose."""
+        dual = state.dual
+        weights = dual.conjugate.point / dual.conjugate.temperature[self.joint.layer]
+        free = ~self.program.signed | (dual.multipliers > 0)
+        self.equations.update(weights, free)
+        shift = self.equations.solve(dual.residual)
+        return np.maximum(dual.conjugate.point + weights * (self.program.transpose @ shift), 0.0)
+
+
+def _with_finite_radii(program: Program) -> Program:
+    """The program with each infinite radius just beyond the largest divergence."""
+    balls = [replace(b, radius=min(b.allowed, b.divergence.largest + 1.0)) for b in program.balls]
+    finite = replace(program, balls=balls)
+    finite.__dict__["joint"] = program.joint
+    return finite

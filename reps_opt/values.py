@@ -1,0 +1,124 @@
+"""Values: objects that are made once, compared by what they were made of, and replaced instead of changed.
+
+A subclass is a frozen dataclass (``@value``). Whatever it computes later is kept beside its fields by
+``functools.cached_property``, and is neither compared nor pickled.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, Self, TypeVar, dataclass_transform
+
+import numpy as np
+import scipy.sparse as sp
+
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True, eq_default=False)
+def value(cls: type[T]) -> type[T]:
+    """Class decorator: a frozen dataclass whose equality, repr and pickling are those of :class:`Value`."""
+    made = dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
+    del made.__setattr__, made.__delattr__  # those of Value say how to make another
+    renamed: dict[str, str] = cls.__dict__.get("_renamed", {})
+    if renamed:
+        made.__init__ = _with_old_names(made.__init__, renamed)  # type: ignore[misc]
+    return made
+
+
+def _with_old_names(init: Callable[..., None], renamed: Mapping[str, str]) -> Callable[..., None]:
+    """The same ``__init__``, which for one release also takes arguments by the names they had, with a warning."""
+
+    @functools.wraps(init)
+    def accepting(self: Any, *args: Any, **kwargs: Any) -> None:
+        for old, new in renamed.items():
+            if old in kwargs:
+                text = f"{type(self).__name__}: {old} is now called {new}; the old name goes with the next release"
+                warnings.warn(text, DeprecationWarning, stacklevel=2)
+                kwargs[new] = kwargs.pop(old)
+        init(self, *args, **kwargs)
+
+    return accepting
+
+
+class Value:
+    """Base class of problems and solutions: frozen, comparable, picklable.
+
+    Examples
+    --------
+    >>> from reps_opt import EpisodicREPS
+    >>> problem = EpisodicREPS([0.0, 1.0], epsilon=0.1)
+    >>> problem.replace(epsilon=0.2).epsilon, problem == EpisodicREPS([0.0, 1.0], epsilon=0.1)
+    (0.2, True)
+    >>> problem.epsilon = 0.2
+    Traceback (most recent call last):
+    AttributeError: EpisodicREPS cannot be changed: make another with .replace(epsilon=...)
+    """
+
+    def replace(self, **changes: Any) -> Self:
+        """Make another of the same kind with some arguments changed; the original stays as it is.
+
+        Raises
+        ------
+        TypeError
+            For an argument that there is not.
+        """
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"{type(self).__name__} cannot be changed: make another with .replace({name}=...)")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{type(self).__name__} cannot be changed: its {name} cannot be deleted")
+
+    def _assign(self, **fields: Any) -> None:
+        """Set validated fields while the object is being made."""
+        self.__dict__.update(fields)
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not type(other):
+            return NotImplemented
+        return all(same(getattr(self, name), getattr(other, name)) for name in self._compared())
+
+    __hash__ = None  # type: ignore[assignment]  # arrays cannot be hashed
+
+    @classmethod
+    def _compared(cls) -> list[str]:
+        """Names of the fields that make two of a kind equal."""
+        return [field.name for field in dataclasses.fields(cls) if field.compare]  # type: ignore[arg-type]
+
+    def __getstate__(self) -> dict[str, Any]:
+        names = (field.name for field in dataclasses.fields(self))  # type: ignore[arg-type]
+        return {name: self.__dict__[name] for name in names}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update({name: _frozen(content) for name, content in state.items()})
+
+
+def _frozen(content: Any) -> Any:
+    """An array as it was before pickling, which forgets that it is read-only."""
+    if isinstance(content, np.ndarray):
+        content.flags.writeable = False
+    return content
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two fields hold the same: arrays and sparse matrices entry by entry, NaN equal to NaN."""
+    if a is b:
+        return True
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        if not (isinstance(a, np.ndarray) and isinstance(b, np.ndarray)) or a.shape != b.shape:
+            return False
+        return bool(np.array_equal(a, b, equal_nan=a.dtype.kind == "f" and b.dtype.kind == "f"))
+    if sp.issparse(a) or sp.issparse(b):
+        return bool(sp.issparse(a) and sp.issparse(b) and a.shape == b.shape and (a != b).nnz == 0)
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    if isinstance(a, float) and isinstance(b, float):
+        return a == b or (a != a and b != b)
+    return bool(a == b)
