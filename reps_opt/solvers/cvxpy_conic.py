@@ -28,6 +28,10 @@ from reps_opt.validation import FloatArray
 
 SIDES = ("primal", "dual")
 
+CLARABEL = {"accept_unknown": True, "tol_gap_abs": 1e-10, "tol_gap_rel": 1e-10, "tol_feas": 1e-10}
+"""Options that Clarabel gets: a hundredth of its own tolerances, which are absolute, and inaccurate points handed back,
+since the certificate judges them."""
+
 NOISE = 1e-9
 """Mass below which an entry of a conic solver's primal point says nothing."""
 
@@ -192,7 +196,7 @@ class _Conic:
 
     def _run(self, posed: Posed) -> tuple[str, str, dict[str, Any]]:
         """What CVXPY says, in one word and in full, and its statistics; a solver's error is kept as the message."""
-        options = {**({"accept_unknown": True} if self.solver == "CLARABEL" else {}), **self.options}
+        options = {**(CLARABEL if self.solver == "CLARABEL" else {}), **self.options}
         try:
             # CVXPY warns where a solution may be inaccurate; here the certificate says so
             with np.errstate(all="ignore"), warnings.catch_warnings():
