@@ -16,11 +16,12 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
-from policies.actors import Act, AffineMean, GaussianActor, check_bounds, compiled_basis
+from policies.actors import Act, AffineMean, GaussianActor, compiled_basis
 from policies.base import GaussianPolicy, ParametricMixin
 from policies.features import weighted_spread
 from policies.gaussian import Gaussian, action_floor, residual_scale, whiten
 from policies.regression import RidgeFit, weighted_ridge
+from policies.spaces import Observations
 from reps_opt.validation import FloatArray, as_float_array, as_scalar
 
 
@@ -39,6 +40,8 @@ class LinearGaussianPolicy(ParametricMixin, GaussianPolicy):
         "diagonal", or "full" to keep the correlations between action dimensions.
     min_std
         Smallest standard deviation, as a fraction of the actions' own.
+    n_states
+        Number of discrete states, given as indices (or one-hot rows) and seen as one-hot rows; None for numbers.
 
     Attributes
     ----------
@@ -71,11 +74,13 @@ class LinearGaussianPolicy(ParametricMixin, GaussianPolicy):
         ridge: float | Literal["evidence"] = "evidence",
         covariance: Literal["diagonal", "full"] = "diagonal",
         min_std: float = 1e-6,
+        n_states: int | None = None,
     ) -> None:
         self.features = features
         self.ridge = ridge
         self.covariance = covariance
         self.min_std = min_std
+        self.n_states = n_states
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Fit gains, intercept and covariance.
@@ -115,6 +120,17 @@ class LinearGaussianPolicy(ParametricMixin, GaussianPolicy):
         unit = weighted_spread(states, weights) if self.features is None else np.ones(Phi.shape[1])
         fit = weighted_ridge(Phi / unit, actions, weights, None if self.ridge == "evidence" else float(self.ridge))
         return Phi, replace(fit, coefficients=fit.coefficients / unit[:, None])
+
+    def _start(
+        self, observed: Observations, typical: FloatArray, centre: FloatArray, unit: FloatArray, std: float
+    ) -> None:
+        self.features_ = self._start_features(typical)
+        self.coef_ = np.zeros((transform(self.features_, typical).shape[1], len(centre)))
+        self.intercept_, self.scale_ = centre, np.diag(std * unit)
+        self.ridge_, self.rank_, self.log_evidence_ = 0.0, 0, -np.inf
+
+    def _start_features(self, typical: FloatArray) -> Any:
+        return fit_features(self.features, typical, np.ones(len(typical)))
 
     def _distribution(self, states: FloatArray) -> Gaussian:
         mean = transform(self.features_, states) @ self.coef_ + self.intercept_
@@ -190,11 +206,9 @@ class LinearGaussianPolicy(ParametricMixin, GaussianPolicy):
         J[len(mean) :, mean.shape[1] :] = np.sqrt(len(checked)) * factor
         return np.sqrt(len(J) / len(checked)) * J
 
-    def compile(self, low: ArrayLike | None = None, high: ArrayLike | None = None) -> Act:
-        """``act(state, rng)`` in plain NumPy, actions clipped to [low, high] (scalars or the action's shape)."""
-        check_is_fitted(self)
+    def _actor(self, low: FloatArray, high: FloatArray) -> Act:
         mean = AffineMean(compiled_basis(self.features_), self.coef_, self.intercept_)
-        return GaussianActor(mean, self.scale_, *check_bounds(low, high, self.action_shape_))
+        return GaussianActor(mean, self.scale_, low, high)
 
 
 def fit_features(features: Any, states: FloatArray, weights: FloatArray) -> Any:

@@ -30,7 +30,7 @@ class RBFPolicy(LinearGaussianPolicy):
     bandwidth
         Width per state dimension, scalar or (d,), in units of the state. "evidence" tries multiples of sqrt(d) weighted
         standard deviations (1/32 .. 4) and keeps the one of largest marginal likelihood; it needs ridge > 0.
-    ridge, covariance, min_std
+    ridge, covariance, min_std, n_states
         As in :class:`LinearGaussianPolicy`.
     random_state
         Seed of the placement.
@@ -57,8 +57,9 @@ class RBFPolicy(LinearGaussianPolicy):
         covariance: Literal["diagonal", "full"] = "diagonal",
         min_std: float = 1e-6,
         random_state: Any = None,
+        n_states: int | None = None,
     ) -> None:
-        super().__init__(features=None, ridge=ridge, covariance=covariance, min_std=min_std)
+        super().__init__(features=None, ridge=ridge, covariance=covariance, min_std=min_std, n_states=n_states)
         self.n_features = n_features
         self.placement = placement
         self.bandwidth = bandwidth
@@ -89,7 +90,11 @@ class RBFPolicy(LinearGaussianPolicy):
         self.features_ = best[0]
         return best[1:]
 
-    def _features(self, bandwidth: ArrayLike) -> RBFFeatures | FourierFeatures:
+    def _start_features(self, typical: FloatArray) -> Any:
+        bandwidth = None if isinstance(self.bandwidth, str) else self.bandwidth
+        return fit_features(self._features(bandwidth), typical, np.ones(len(typical)))
+
+    def _features(self, bandwidth: ArrayLike | None) -> RBFFeatures | FourierFeatures:
         count = as_count(self.n_features, "n_features")
         if self.placement == "kmeans":
             return RBFFeatures(count, bandwidth, self.random_state)
