@@ -21,6 +21,7 @@ from policies.actors import Act, check_bounds
 from policies.categorical import Categorical
 from policies.checks import as_columns, check_finite_values, check_states, check_weights, warn_if_few
 from policies.gaussian import Gaussian
+from policies.mixtures import MixtureMixin
 from policies.spaces import (
     Observations,
     OneHotActor,
@@ -33,7 +34,7 @@ from policies.spaces import (
 from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar, check_shape
 
 
-class Policy(BaseEstimator):
+class Policy(MixtureMixin, BaseEstimator):
     """A distribution over actions at each state; subclasses give ``_distribution``, ``_actor`` and ``_start``.
 
     Where ``n_states`` is given, states are discrete: indices 0 .. n_states - 1 of shape (N,) or (N, 1), or one-hot rows

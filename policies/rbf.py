@@ -72,7 +72,11 @@ class RBFPolicy(LinearGaussianPolicy):
         if isinstance(self.bandwidth, str) and (self.bandwidth != "evidence" or self.ridge == 0):
             raise ValueError(f"bandwidth must be numbers, or 'evidence' with ridge > 0, got {self.bandwidth!r}")
 
-    def _fit_mean(self, states: FloatArray, actions: FloatArray, weights: FloatArray) -> tuple[FloatArray, RidgeFit]:
+    def _fit_mean(
+        self, states: FloatArray, actions: FloatArray, weights: FloatArray, kept: Any
+    ) -> tuple[FloatArray, RidgeFit]:
+        if kept is not None:
+            return super()._fit_mean(states, actions, weights, kept)
         if isinstance(self.bandwidth, str):
             unit = weighted_spread(states, weights) * np.sqrt(states.shape[1])
             candidates = [width * unit for width in WIDTHS]

@@ -16,12 +16,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from policies.actors import Act, CategoricalActor
 from policies.base import CategoricalPolicy, ParametricMixin
-from policies.categorical import Categorical
+from policies.categorical import LOG_TINY, Categorical
 from policies.checks import as_columns, check_states
 from policies.spaces import Observations, state_indices
 from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar, check_nonnegative
-
-LOG_TINY = -690.0  # the logit of an impossible action: exp(-690) is 1e-300, far below any weight yet not an infinity
 
 
 class TabularPolicy(ParametricMixin, CategoricalPolicy):
@@ -155,6 +153,21 @@ class TabularPolicy(ParametricMixin, CategoricalPolicy):
         table = np.vstack([self.probabilities_, self.fallback_])
         with np.errstate(divide="ignore"):
             return Categorical(np.log(table[self._rows(states)]))
+
+    def _check_mixable(self, old: Any) -> None:
+        if not isinstance(old, TabularPolicy) or self.states_.shape[1] != old.states_.shape[1]:
+            raise NotImplementedError(f"a table has no mixtures with {old!r}: only with another table of such states")
+        self._check_same_actions(old)
+
+    def _mix(self, old: Any, share: float) -> None:
+        states = np.unique(np.vstack([self.states_, old.states_]), axis=0)
+        tables = []
+        for policy in (self, old):
+            rows = policy._distribution(states).log_p
+            with np.errstate(divide="ignore"):
+                tables.append(Categorical(np.vstack([rows, np.log(policy.fallback_)])))
+        mixed = tables[0].mixture(tables[1], share).probabilities
+        self.states_, self.probabilities_, self.fallback_ = states, mixed[:-1], mixed[-1]
 
     @property
     def params(self) -> FloatArray:
