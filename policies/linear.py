@@ -109,7 +109,7 @@ class LinearGaussianPolicy(ParametricMixin, GaussianPolicy):
         >>> s = np.linspace(-3, 3, 60)[:, None]
         >>> old = RBFPolicy(n_features=10, random_state=0).fit(s, np.sin(s[:, 0]) + np.cos(9 * s[:, 0]))
         >>> new = old.refit(s, np.sin(s[:, 0])).within(old, s, epsilon=0.1)
-        >>> new.kl_divergence(old, s).mean()
+        >>> float(new.kl_divergence(old, s).mean())
         0.1
         """
         check_is_fitted(self)
