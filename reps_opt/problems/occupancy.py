@@ -19,6 +19,7 @@ from reps_opt.problems.budgets import Budgets, Cheapest
 from reps_opt.problems.occupancy_solution import OccupancySolution
 from reps_opt.problems.readback import read_answer, read_infeasible
 from reps_opt.problems.reduction import CONSISTENT, Reduction, reduce
+from reps_opt.processes.construction import check_within
 from reps_opt.processes.mdp import MDP
 from reps_opt.program import Centre, LinearLimit, Program, Scale
 from reps_opt.solution import Solution
@@ -41,6 +42,7 @@ def as_reference(reference: ArrayLike, mdp: MDP) -> FloatArray:
     """Validate a reference distribution (S, A), and scale it to sum one."""
     q = as_float_array(reference, "reference", mdp.rewards.shape)
     check_nonnegative(q, "reference")
+    check_within(q, mdp.allowed, "reference")
     total = float(q.sum())
     if total == 0:
         raise ValueError("reference sums to zero: it must put mass somewhere")
