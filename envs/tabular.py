@@ -49,7 +49,8 @@ class TabularEnv(BatchedEnv):
     Raises
     ------
     TypeError, ValueError
-        If ``mdp`` is not an MDP, or another argument is outside its range.
+        If ``mdp`` is not an MDP, or another argument is outside its range; in a step, for an action that the state
+        does not have.
 
     Examples
     --------
@@ -90,6 +91,12 @@ class TabularEnv(BatchedEnv):
 
     def _advance(self, states: IntArray, actions: IntArray, rng: np.random.Generator) -> Transition:
         P = self.mdp.transitions
+        barred = ~self.mdp.allowed[states, actions]
+        if barred.any():
+            worst = int(np.argmax(barred))
+            raise ValueError(
+                f"actions[{worst}] is {actions[worst]}: state {states[worst]} does not have it (see mdp.allowed)"
+            )
         row = states * self.mdp.n_actions + actions
         entry = _bisect(self._row_cdf, P.indptr[row], P.indptr[row + 1] - 1, rng.random(len(states)))
         next_states = P.indices[entry].astype(np.int64)
@@ -146,12 +153,11 @@ def _rows(n_states: int) -> tuple[str, ...]:
 
 
 def _terminal_states(mdp: MDP) -> BoolArray:
-    """States (S,) that every action keeps with certainty and reward zero."""
-    own = np.repeat(np.arange(mdp.n_states), mdp.n_actions)
-    single = np.diff(mdp.transitions.indptr) == 1
-    target = mdp.transitions.indices[mdp.transitions.indptr[:-1]]
-    stays = (single & (target == own)).reshape(mdp.n_states, mdp.n_actions)
-    return np.asarray((stays & (mdp.rewards == 0)).all(axis=1))
+    """States (S,) that every action they have keeps with certainty and reward zero."""
+    P = mdp.transitions
+    row = np.repeat(np.arange(P.shape[0]), np.diff(P.indptr))
+    leaves = np.bincount(row[P.indices != row // mdp.n_actions], minlength=P.shape[0]).reshape(mdp.rewards.shape) > 0
+    return ~(mdp.allowed & (leaves | (mdp.rewards != 0))).any(axis=1)
 
 
 def _bisect(values: FloatArray, low: IntArray, high: IntArray, target: FloatArray) -> IntArray:

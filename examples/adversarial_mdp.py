@@ -11,14 +11,13 @@ python examples/adversarial_mdp.py --adversary switching --plot regret.png
 
 from __future__ import annotations
 
-import argparse
-
 import matplotlib.pyplot as plt
 import numpy as np
+import typer
+from tqdm import tqdm
 
 import envs
 from reps_opt import ORePS
-from reps_opt.progress import progress
 
 LAYERS = (1, 3, 3, 3)
 N_ACTIONS = 2
@@ -31,7 +30,7 @@ def regrets(feedback: str, n_episodes: int, n_seeds: int, adversary: str) -> tup
     """Regret of each seed, the bound, and the largest duality gap of any projection."""
     seeds = np.random.SeedSequence(n_episodes).spawn(n_seeds)
     runs = []
-    for seed in progress(seeds, label=f"{feedback}, T = {n_episodes}"):
+    for seed in tqdm(seeds, desc=f"{feedback}, T = {n_episodes}", disable=None):
         mdp_seed, loss_seed, play_seed = seed.spawn(3)
         problem = envs.layered(LAYERS, N_ACTIONS, seed=mdp_seed)
         learner = ORePS(problem.mdp, problem.n_layers, n_episodes, feedback)
@@ -41,7 +40,7 @@ def regrets(feedback: str, n_episodes: int, n_seeds: int, adversary: str) -> tup
 
 
 def main(
-    episodes: tuple[int, ...] = EPISODES, n_seeds: int = N_SEEDS, adversary: str = ADVERSARY, plot: str | None = None
+    episodes: list[int] = EPISODES, n_seeds: int = N_SEEDS, adversary: str = ADVERSARY, plot: str | None = None
 ) -> dict[str, float]:
     """Print the table, draw the figure, return the slope of log regret in log T by feedback."""
     slopes, axes = {}, None
@@ -74,8 +73,4 @@ def main(
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=N_SEEDS, dest="n_seeds")
-    parser.add_argument("--adversary", default=ADVERSARY, choices=["iid", "switching", "walk"])
-    parser.add_argument("--plot", metavar="FILE", help="write a figure")
-    main(**vars(parser.parse_args()))
+    typer.run(main)

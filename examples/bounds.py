@@ -9,13 +9,11 @@ python examples/bounds.py --plot bounds.png
 
 from __future__ import annotations
 
-import argparse
-
 import numpy as np
+import typer
 
 import envs
 from reps_opt import MDP, FiniteHorizonREPS, solve, surrogate_step
-from reps_opt.processes.time_indexed import occupancy_of
 
 CASES = {
     "single chain": (envs.single_chain(), 20),
@@ -65,17 +63,21 @@ def update(known: MDP, policy: np.ndarray, epsilon: float, bound: str) -> tuple[
     return solution.policy, solution.objective - solution.problem.reference_return
 
 
+def expected_return(mdp: MDP, policy: np.ndarray) -> float:
+    """Exact discounted return of a time-indexed policy (T, S, A)."""
+    return FiniteHorizonREPS(mdp, policy, len(policy), np.inf).reference_return
+
+
 def learn(mdp: MDP, horizon: int, epsilon: float, bound: str, n_updates: int, seed: int) -> np.ndarray:
     """Exact return before and predicted gain of each update (2, n_updates + 1); the last gain is NaN."""
     rng, rows = np.random.default_rng(seed), []
-    rewards = mdp.gamma ** np.arange(horizon)[:, None, None] * mdp.rewards
     policy = np.broadcast_to(mdp.uniform_policy(), (horizon, *mdp.rewards.shape))
     for _ in range(n_updates):
         known = model(mdp, *episodes(mdp, policy, N_EPISODES, rng))
-        value = np.sum(occupancy_of(mdp, policy) * rewards)
+        value = expected_return(mdp, policy)
         policy, predicted = update(known, policy, epsilon, bound)
         rows.append((value, predicted))
-    return np.array([*rows, (np.sum(occupancy_of(mdp, policy) * rewards), np.nan)]).T
+    return np.array([*rows, (expected_return(mdp, policy), np.nan)]).T
 
 
 def main(n_seeds: int = 30, n_updates: int = N_UPDATES, plot: str | None = None) -> dict:
@@ -125,7 +127,4 @@ def _draw(shares: dict, plot: str) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=30, dest="n_seeds")
-    parser.add_argument("--plot", metavar="FILE", help="write a figure")
-    main(**vars(parser.parse_args()))
+    typer.run(main)

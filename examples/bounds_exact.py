@@ -9,15 +9,13 @@ python examples/bounds_exact.py --plot bounds.png
 
 from __future__ import annotations
 
-import argparse
-
 import matplotlib.pyplot as plt
 import numpy as np
+import typer
 from scipy.special import rel_entr
 
 import envs
 from reps_opt import MDP, FiniteHorizonREPS, solve, surrogate_step
-from reps_opt.processes.time_indexed import occupancy_of
 
 CASES = {
     "single chain": (envs.single_chain(), 20),
@@ -47,7 +45,7 @@ def curve(mdp: MDP, horizon: int, epsilon: float, bound: str, n_updates: int) ->
     returns, gaps = [best.reference_return], []
     for k in range(n_updates):
         policy, predicted, gap = update(mdp, policy, horizon, epsilon, bound)
-        p = occupancy_of(mdp, policy)
+        p = FiniteHorizonREPS(mdp, policy, horizon, np.inf).reference  # of the new policy
         returns.append(float(np.sum(p * best.rewards)))
         gaps.append(gap)
         if k == 0:  # mean KL a step: joint, and of the policy under the old states
@@ -61,7 +59,7 @@ def curve(mdp: MDP, horizon: int, epsilon: float, bound: str, n_updates: int) ->
     return share
 
 
-def main(epsilons: tuple[float, ...] = EPSILONS, n_updates: int = N_UPDATES, plot: str | None = None) -> dict:
+def main(epsilons: list[float] = EPSILONS, n_updates: int = N_UPDATES, plot: str | None = None) -> dict:
     """Print the table, draw the learning curves, return them by case, epsilon and bound."""
     curves = {}
     figure, axes = plt.subplots(len(CASES), len(epsilons), figsize=(10, 7), sharex=True, sharey=True, squeeze=False)
@@ -83,7 +81,4 @@ def main(epsilons: tuple[float, ...] = EPSILONS, n_updates: int = N_UPDATES, plo
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--updates", type=int, default=N_UPDATES, dest="n_updates")
-    parser.add_argument("--plot", metavar="FILE", help="write a figure")
-    main(**vars(parser.parse_args()))
+    typer.run(main)

@@ -4,10 +4,9 @@ A grid world whose shortest way leads past cells that are dear to stand on. For 
 the best return, and it falls to zero where the budget no longer binds; a policy that keeps the budget randomises.
 """
 
-import argparse
-
 import matplotlib.pyplot as plt
 import numpy as np
+import typer
 
 import envs
 from reps_opt import REPS, LinearProgram, solve
@@ -46,7 +45,8 @@ def draw(answers, budgets):
     return figure
 
 
-def main(size=SIZE, epsilon=EPSILON, n_budgets=25, plot=None):
+def main(size: int = SIZE, epsilon: float = EPSILON, n_budgets: int = 25, plot: str | None = None):
+    """Sweep the budget, print what it costs and what a unit of it is worth, and draw both."""
     mdp = envs.gridworld((size, size), slip=SLIP, gamma=GAMMA)
     q = mdp.occupancy(mdp.uniform_policy())
     cost = np.repeat(dear_cells(size)[:, None], mdp.n_actions, axis=1)
@@ -71,6 +71,4 @@ def main(size=SIZE, epsilon=EPSILON, n_budgets=25, plot=None):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--plot", metavar="FILE", help="write a figure")
-    main(plot=parser.parse_args().plot)
+    typer.run(main)

@@ -5,14 +5,12 @@ python examples/covariant_steps.py --plot steps.png
 
 from __future__ import annotations
 
-import argparse
-
 import numpy as np
-from scipy.special import expit, logit
+import typer
+from scipy.special import expit, logit, rel_entr
 
 from envs import two_state
-from reps_opt import Identity, TrustRegionStep, solve
-from reps_opt.exact_gradients import exact_fisher, exact_gradient, exact_mean_kl
+from reps_opt import Factor, Identity, TrustRegionStep, solve
 
 EPSILON = 0.01  # nats; for the Euclidean step half a squared length
 CONDITION = 4e3  # of the random linear reparametrisations
@@ -38,10 +36,16 @@ def scores(pi: np.ndarray) -> np.ndarray:
 def step(mdp, logits, T, natural):  # type: ignore[no-untyped-def]
     """One step in the parameters x of ``logits = T x``, carried back to the logits; and its solution."""
     pi = policy(logits)
-    turned = scores(pi) @ T
-    metric = exact_fisher(mdp, pi, turned) if natural else Identity()
-    solution = solve(TrustRegionStep(exact_gradient(mdp, pi, turned), metric, EPSILON))
+    rows, occupancy = (scores(pi) @ T).reshape(4, -1), mdp.occupancy(pi).ravel()
+    gradient = (occupancy * mdp.advantage(pi).ravel()) @ rows  # the policy gradient theorem
+    metric = Factor(rows, occupancy) if natural else Identity()  # Fisher's, or Euclid's
+    solution = solve(TrustRegionStep(gradient, metric, EPSILON))
     return logits + T @ solution.step, solution
+
+
+def mean_kl(mdp, old, new):  # type: ignore[no-untyped-def]
+    """KL(old || new) in nats, averaged over the states of the old policy."""
+    return mdp.state_distribution(old) @ rel_entr(old, new).sum(axis=1)
 
 
 def main(n_seeds: int = 30, n_steps: int = 100, plot: str | None = None) -> dict[str, np.ndarray]:
@@ -58,7 +62,7 @@ def main(n_seeds: int = 30, n_steps: int = 100, plot: str | None = None) -> dict
         for name, found in gains.items():
             reached, solution = step(mdp, start, T, natural=name == "natural")
             found.append(mdp.expected_return(policy(reached)) - mdp.expected_return(policy(start)))
-            kls[name].append(exact_mean_kl(mdp, policy(start), policy(reached)))
+            kls[name].append(mean_kl(mdp, policy(start), policy(reached)))
         g = solution.problem.gradient
         k = np.linalg.cond(solution.problem.metric.matrix)
         cosine = g @ solution.step / np.linalg.norm(g) / np.linalg.norm(solution.step)
@@ -105,6 +109,4 @@ def _draw(mdp, paths):  # type: ignore[no-untyped-def]
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--plot", metavar="FILE", help="write a figure")
-    main(**vars(parser.parse_args()))
+    typer.run(main)

@@ -4,13 +4,12 @@ A Gaussian over the parameters is sampled, its samples weighed by their returns 
 temperature from epsilon; the cross-entropy method keeps the best tenth instead. Prints the return of both.
 """
 
-import argparse
-
 import matplotlib.pyplot as plt
 import numpy as np
+import typer
+from tqdm import tqdm
 
 from reps_opt import EpisodicREPS, solve, top_half
-from reps_opt.progress import progress
 
 N_SAMPLES = 150
 N_ITERATIONS = 120
@@ -57,11 +56,12 @@ def search(objective, dimension, weigh, n_samples, n_iterations, seed):
     return history
 
 
-def main(n_samples=N_SAMPLES, n_iterations=N_ITERATIONS, n_seeds=N_SEEDS, plot=None):
+def main(n_samples: int = N_SAMPLES, n_iterations: int = N_ITERATIONS, n_seeds: int = N_SEEDS, plot: str | None = None):
+    """Search by each method from several seeds, print how far it gets, and draw the medians."""
     results = {}
     for task, (objective, dimension) in TASKS.items():
         for method, weigh in METHODS.items():
-            seeds = progress(range(n_seeds), label=f"{task}, {method}")
+            seeds = tqdm(range(n_seeds), desc=f"{task}, {method}", disable=None)
             runs = [search(objective, dimension, weigh, n_samples, n_iterations, seed) for seed in seeds]
             results[task, method] = np.array(runs)
             last = results[task, method][:, -1]
@@ -80,6 +80,4 @@ def main(n_samples=N_SAMPLES, n_iterations=N_ITERATIONS, n_seeds=N_SEEDS, plot=N
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--plot", metavar="FILE", help="write a figure")
-    main(plot=parser.parse_args().plot)
+    typer.run(main)

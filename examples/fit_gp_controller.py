@@ -6,10 +6,9 @@ that is unknown to the fit. A good fit recovers that policy: its mean, and how m
 
 from __future__ import annotations
 
-import argparse
-
 import matplotlib.pyplot as plt
 import numpy as np
+import typer
 
 from policies import GaussianProcessPolicy, LinearGaussianPolicy, RBFPolicy
 from policies.gaussian import Gaussian
@@ -65,6 +64,4 @@ def main(n_samples: int = N_SAMPLES, plot: str | None = None) -> dict[str, float
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--plot", help="write the figure here, for example controllers.png")
-    main(plot=parser.parse_args().plot)
+    typer.run(main)

@@ -6,11 +6,11 @@ kernel. Both learn a saturating torque from weighted, noisy demonstrations, besi
 
 from __future__ import annotations
 
-import argparse
 import time
 
 import matplotlib.pyplot as plt
 import numpy as np
+import typer
 from sklearn.decomposition import PCA
 
 from policies import GaussianProcessPolicy, LinearGaussianPolicy
@@ -72,6 +72,4 @@ def main(n_samples: int = N_SAMPLES, plot: str | None = None) -> dict[str, float
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--plot", help="write the figure here, for example images.png")
-    main(plot=parser.parse_args().plot)
+    typer.run(main)

@@ -5,18 +5,16 @@ python examples/inspect_duals.py --plot duals.png
 
 from __future__ import annotations
 
-import argparse
-
 import numpy as np
+import typer
 
-from reps_opt import MDP, REPS, solve
-from reps_opt.problems.occupancy_solution import OccupancySolution
+from reps_opt import MDP, REPS, Solution, solve
 
 GAMMA = 0.99
-EPSILONS = np.geomspace(1e-3, 10.0, 41)
+EPSILONS = np.geomspace(1e-3, 10.0, 41).tolist()
 
 
-def main(epsilons: np.ndarray = EPSILONS, plot: str | None = None) -> list[OccupancySolution]:
+def main(epsilons: list[float] = EPSILONS, plot: str | None = None) -> list[Solution]:
     """Solve for every radius, print a table, and draw eta, the objective and the start state's policy."""
     mdp = MDP.from_gymnasium("FrozenLake-v1", gamma=GAMMA)
     q = mdp.occupancy(mdp.uniform_policy())
@@ -36,7 +34,7 @@ def main(epsilons: np.ndarray = EPSILONS, plot: str | None = None) -> list[Occup
     return solutions
 
 
-def _draw(epsilons: np.ndarray, solutions: list[OccupancySolution], start: int):  # type: ignore[no-untyped-def]
+def _draw(epsilons: np.ndarray, solutions: list[Solution], start: int):  # type: ignore[no-untyped-def]
     import matplotlib.pyplot as plt
 
     figure, ((top_left, top_right), (low_left, low_right)) = plt.subplots(2, 2, figsize=(11, 8), layout="constrained")
@@ -61,6 +59,4 @@ def _draw(epsilons: np.ndarray, solutions: list[OccupancySolution], start: int):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--plot", metavar="FILE", help="write a figure")
-    main(**vars(parser.parse_args()))
+    typer.run(main)

@@ -7,10 +7,9 @@ as the radius grows it reaches the optimum, where TRPO's prediction, made at the
 
 from __future__ import annotations
 
-import argparse
-
 import matplotlib.pyplot as plt
 import numpy as np
+import typer
 
 import envs
 from reps_opt import REPS, ExactTRPO, LinearProgram, compare_policies, solve
@@ -19,7 +18,7 @@ RADII = (0.01, 0.1, 1.0, 2.0)
 CURVE = (-3.0, 0.75)
 
 
-def main(radii: tuple[float, ...] = RADII, n_curve: int = 40, plot: str | None = None) -> dict[float, dict[str, float]]:
+def main(radii: list[float] = RADII, n_curve: int = 40, plot: str | None = None) -> dict[float, dict[str, float]]:
     """Solve both updates at every radius, print and draw what they predict and get; returns the numbers."""
     mdp = envs.single_chain()
     old = mdp.uniform_policy()
@@ -66,6 +65,4 @@ def main(radii: tuple[float, ...] = RADII, n_curve: int = 40, plot: str | None =
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--plot", metavar="FILE", help="write a figure")
-    main(plot=parser.parse_args().plot)
+    typer.run(main)

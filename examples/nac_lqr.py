@@ -5,15 +5,13 @@ python examples/nac_lqr.py --plot lqr.png
 
 from __future__ import annotations
 
-import argparse
-
 import numpy as np
+import typer
+from tqdm import tqdm
 
 from envs import LQR
 from policies import LinearGaussianPolicy
-from reps_opt import ENAC, Identity, TrustRegionStep, rollout, solve
-from reps_opt.learning.gradients import gpomdp
-from reps_opt.progress import progress
+from reps_opt import ENAC, Identity, TrustRegionStep, gpomdp, rollout, solve
 
 EPISODES_A_FIT = 25
 FITS_AN_EPOCH = 4
@@ -48,7 +46,7 @@ def main(n_seeds: int = 30, n_epochs: int = 30, plot: str | None = None) -> dict
     curves = {}
     for method in ("eNAC", "GPOMDP"):
         runs = np.zeros((n_seeds, n_epochs))
-        for seed in progress(range(n_seeds), label=method):
+        for seed in tqdm(range(n_seeds), desc=method, disable=None):
             rng = np.random.default_rng(seed)
             policy = LinearGaussianPolicy(ridge=0.0).fit(rng.normal(size=(20, 3)), rng.normal(size=(20, 3)))
             policy = policy.with_params(np.r_[np.zeros(12), np.full(3, np.log(START_STD))])
@@ -84,7 +82,4 @@ def _draw(env, curves):  # type: ignore[no-untyped-def]
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=30, dest="n_seeds")
-    parser.add_argument("--plot", metavar="FILE", help="write a figure")
-    main(**vars(parser.parse_args()))
+    typer.run(main)

@@ -7,11 +7,11 @@ state 0, in which nothing is stiff.
 
 from __future__ import annotations
 
-import argparse
 import math
 
 import matplotlib.pyplot as plt
 import numpy as np
+import typer
 from scipy.integrate import solve_ivp
 
 import envs
@@ -84,6 +84,4 @@ def main(n_updates: int = N_UPDATES, n_plain: int = N_PLAIN, plot: str | None = 
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--plot", metavar="FILE", help="write a figure")
-    main(plot=parser.parse_args().plot)
+    typer.run(main)

@@ -8,9 +8,8 @@ python examples/safe_grid.py --plot safe.png
 
 from __future__ import annotations
 
-import argparse
-
 import numpy as np
+import typer
 
 import envs
 from policies import TabularPolicy
@@ -87,7 +86,4 @@ def _draw(curves, optima, plot):  # type: ignore[no-untyped-def]
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5, dest="n_seeds")
-    parser.add_argument("--plot", metavar="FILE", help="write a figure")
-    main(**vars(parser.parse_args()))
+    typer.run(main)

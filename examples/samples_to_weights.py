@@ -3,10 +3,10 @@
 Prints eta, KL, gap and effective sample size for several epsilon, and draws the samples by weight.
 """
 
-import argparse
 import warnings
 
 import numpy as np
+import typer
 
 from reps_opt import Batch, SampleREPS, solve
 from reps_opt.features import ConditionalMeanEmbedding, kernel_features
@@ -71,6 +71,4 @@ def main(n_samples: int = N_SAMPLES, plot: str | None = None) -> dict:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--plot", metavar="FILE", help="write a figure")
-    main(plot=parser.parse_args().plot)
+    typer.run(main)

@@ -7,15 +7,13 @@ divergence, which counts the states, keeps its promise.
 
 from __future__ import annotations
 
-import argparse
-
 import matplotlib.pyplot as plt
 import numpy as np
+import typer
 from scipy.optimize import brentq
 
 import envs
 from reps_opt import MDP, REPS, ExactNaturalGradient, compare_policies, solve
-from reps_opt.policy_comparison import PolicyComparison
 
 TRPO_DELTA, JOINT_EPSILON = 5e-4, 0.05
 P_OLD, P_NEW, P_MAX = 0.5, 0.51, 0.52
@@ -26,7 +24,7 @@ def shared(mdp: MDP, p: float) -> np.ndarray:
     return np.tile([1 - p, p], (mdp.n_states, 1))
 
 
-def main(n_states: int = 101, n_grid: int = 81, plot: str | None = None) -> dict[str, PolicyComparison]:
+def main(n_states: int = 101, n_grid: int = 81, plot: str | None = None) -> dict:
     """Compare three steps from p = 1/2, print what each promises and gets, draw them; returns the comparisons."""
     mdp = envs.lecture_chain(n_states)
     old = shared(mdp, P_OLD)
@@ -77,6 +75,4 @@ def draw(mdp: MDP, old: np.ndarray, grid: np.ndarray, marked: dict[str, float]) 
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--plot", metavar="FILE", help="write a figure")
-    main(plot=parser.parse_args().plot)
+    typer.run(main)

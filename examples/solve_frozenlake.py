@@ -5,18 +5,17 @@ python examples/solve_frozenlake.py --epsilon 0.5 --plot frozenlake.png
 
 from __future__ import annotations
 
-import argparse
+import typer
 
-from reps_opt import MDP, REPS, solve
+from reps_opt import MDP, REPS, Solution, solve
 from reps_opt.plotting import text_map
-from reps_opt.problems.occupancy_solution import OccupancySolution
 from reps_opt.solvers import CvxpyPrimal
 
 GAMMA = 0.99
 EPSILON = 0.5
 
 
-def main(map_name: str = "4x4", epsilon: float = EPSILON, plot: str | None = None) -> OccupancySolution:
+def main(map_name: str = "4x4", epsilon: float = EPSILON, plot: str | None = None) -> Solution:
     """Improve the uniform policy within a KL ball of radius epsilon (nats), and print the answer."""
     mdp = MDP.from_gymnasium("FrozenLake-v1", gamma=GAMMA, map_name=map_name)
     policy = mdp.uniform_policy()
@@ -44,8 +43,4 @@ def main(map_name: str = "4x4", epsilon: float = EPSILON, plot: str | None = Non
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--map", default="4x4", choices=["4x4", "8x8"], dest="map_name")
-    parser.add_argument("--epsilon", type=float, default=EPSILON, help="radius of the KL ball, in nats")
-    parser.add_argument("--plot", metavar="FILE", help="write a figure")
-    main(**vars(parser.parse_args()))
+    typer.run(main)

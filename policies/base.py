@@ -6,7 +6,6 @@ and actions, kept where its contract asks for them.
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -15,18 +14,34 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted, column_or_1d
 
-from policies.actors import Act
+from policies.actors import Act, check_bounds
 from policies.categorical import Categorical
+from policies.checks import as_columns, check_finite_values, check_states, check_weights, warn_if_few
 from policies.gaussian import Gaussian
-from reps_opt.validation import FloatArray, as_float_array, check_finite, check_nonnegative, check_shape
+from policies.mixtures import MixtureMixin
+from policies.spaces import (
+    Observations,
+    OneHotActor,
+    read_box_actions,
+    read_labels,
+    read_observations,
+    spaces_of,
+    state_indices,
+)
+from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar, check_shape
 
 
-class Policy(BaseEstimator):
-    """A distribution over actions at each state; subclasses give ``_distribution`` and ``_check_actions``."""
+class Policy(MixtureMixin, BaseEstimator):
+    """A distribution over actions at each state; subclasses give ``_distribution``, ``_actor`` and ``_start``.
+
+    Where ``n_states`` is given, states are discrete: indices 0 .. n_states - 1 of shape (N,) or (N, 1), or one-hot rows
+    (N, n_states); whichever they are, the subclass sees one-hot rows. Whole numbers of shape (N,) are one column.
+    """
+
+    n_states: int | None = None
 
     @abstractmethod
     def _distribution(self, states: FloatArray) -> Gaussian | Categorical:
@@ -41,7 +56,26 @@ class Policy(BaseEstimator):
         """The inverse of ``_check_actions``: the caller's shape, or the caller's labels."""
 
     def _check_states(self, states: ArrayLike, reset: bool = False, name: str = "states") -> FloatArray:
-        return check_states(self, states, reset, name)
+        columns = as_columns(states)
+        if self.n_states is not None:
+            columns = np.eye(as_count(self.n_states, "n_states"))[state_indices(columns, self.n_states, name)]
+        return check_states(self, columns, reset, name)
+
+    @classmethod
+    def from_env(cls, env: Any, **settings: Any) -> Self:
+        """A policy to start from in this environment, ready to act; see :meth:`from_spaces` for the settings.
+
+        Parameters
+        ----------
+        env
+            A Gymnasium environment, a vector environment, or a registered name such as "Pendulum-v1".
+        """
+        return cls.from_spaces(*spaces_of(env), **settings)
+
+    @classmethod
+    @abstractmethod
+    def from_spaces(cls, observation_space: Any, action_space: Any, **settings: Any) -> Self:
+        """A policy to start from in these spaces."""
 
     def sample(self, states: ArrayLike, rng: np.random.Generator) -> NDArray[Any]:
         """Draw one action per state.
@@ -111,6 +145,9 @@ class Policy(BaseEstimator):
     def compile(self, low: ArrayLike | None = None, high: ArrayLike | None = None) -> Act:
         """A plain NumPy function ``act(state, rng)`` for roll-outs."""
 
+    def _one_hot(self, act: Act) -> Act:
+        return act if self.n_states is None else OneHotActor(act, int(self.n_states))
+
     def save(self, path: str | Path) -> None:
         """Write the fitted policy to one file without pickle; see :func:`policies.save`."""
         from policies.storage import save
@@ -132,6 +169,75 @@ class GaussianPolicy(RegressorMixin, Policy):
 
     @abstractmethod
     def _distribution(self, states: FloatArray) -> Gaussian: ...
+
+    @classmethod
+    def from_spaces(
+        cls,
+        observation_space: Any,
+        action_space: Any,
+        *,
+        states: ArrayLike | None = None,
+        initial_std: float = 0.5,
+        **settings: Any,
+    ) -> Self:
+        """A policy to start from: the same Gaussian at every state, in the middle of the actions.
+
+        Parameters
+        ----------
+        observation_space
+            A ``Box``, flattened, or a ``Discrete`` space, whose states become one-hot rows.
+        action_space
+            A ``Box``.
+        states
+            Observed states (N, d) that inputs are scaled, and features placed, by; None reads the space's bounds, and
+            takes columns without bounds for standard normal.
+        initial_std
+            Standard deviation of the actions, as a share of half their range; of one where they have no bounds.
+        settings
+            Those of the constructor.
+
+        Raises
+        ------
+        TypeError
+            For any other space, by its name.
+
+        Examples
+        --------
+        >>> from policies import LinearGaussianPolicy
+        >>> policy = LinearGaussianPolicy.from_env("Pendulum-v1")  # torques within 2
+        >>> policy.predict([[1.0, 0.0, 0.0]], return_std=True)
+        (array([[0.]]), array([[1.]]))
+        """
+        observed = read_observations(observation_space, states, cls.__name__)
+        centre, unit = read_box_actions(action_space, cls.__name__)
+        policy = cls(**{"n_states": observed.n_states, **settings})
+        policy.action_shape_ = tuple(int(n) for n in action_space.shape)
+        policy._check_options()
+        typical = policy._check_states(observed.typical, reset=True)
+        policy._start(observed, typical, centre, unit, as_scalar(initial_std, "initial_std", low=0, low_open=True))
+        return policy
+
+    @abstractmethod
+    def _check_options(self) -> None:
+        """Raise for settings that are not legal."""
+
+    @abstractmethod
+    def _start(
+        self, observed: Observations, typical: FloatArray, centre: FloatArray, unit: FloatArray, std: float
+    ) -> None:
+        """Set the fitted attributes of a policy that has seen no action: N(centre, (std unit)^2), both (k,).
+
+        `typical` states (N, d) place its features.
+        """
+
+    def compile(self, low: ArrayLike | None = None, high: ArrayLike | None = None) -> Act:
+        """``act(state, rng)`` in plain NumPy, actions clipped to [low, high] (scalars or the action's shape)."""
+        check_is_fitted(self)
+        return self._one_hot(self._actor(*check_bounds(low, high, self.action_shape_)))
+
+    @abstractmethod
+    def _actor(self, low: FloatArray, high: FloatArray) -> Act:
+        """The compiled policy, on plain rows of numbers."""
 
     def predict(self, X: ArrayLike, return_std: bool = False) -> FloatArray | tuple[FloatArray, FloatArray]:
         """Mean action at each state and, if asked, the standard deviation the policy samples with.
@@ -197,6 +303,69 @@ class CategoricalPolicy(ClassifierMixin, Policy):
     @abstractmethod
     def _distribution(self, states: FloatArray) -> Categorical: ...
 
+    n_actions: int | None = None
+
+    @classmethod
+    def from_spaces(
+        cls, observation_space: Any, action_space: Any, *, states: ArrayLike | None = None, **settings: Any
+    ) -> Self:
+        """A policy to start from: every action as likely as any other, at every state.
+
+        Parameters
+        ----------
+        observation_space
+            A ``Box``, flattened, or a ``Discrete`` space, whose states become one-hot rows.
+        action_space
+            A ``Discrete`` space.
+        states
+            Observed states (N, d) that inputs are scaled, and features placed, by; None reads the space's bounds, and
+            takes columns without bounds for standard normal.
+        settings
+            Those of the constructor.
+
+        Raises
+        ------
+        TypeError
+            For any other space, by its name.
+
+        Examples
+        --------
+        >>> from policies import NeuralCategoricalPolicy
+        >>> policy = NeuralCategoricalPolicy.from_env("CartPole-v1", hidden=(8,))
+        >>> policy.predict_proba([[0.0, 0.0, 0.1, 0.0]])
+        array([[0.5, 0.5]])
+        """
+        observed = read_observations(observation_space, states, cls.__name__)
+        labels = read_labels(action_space, cls.__name__)
+        n_actions = None if labels[0] else len(labels)
+        policy = cls(**{"n_states": observed.n_states, "n_actions": n_actions, **settings})
+        policy.classes_ = labels
+        policy._check_options()
+        policy._start(observed, policy._check_states(observed.typical, reset=True))
+        return policy
+
+    def _check_options(self) -> None:
+        """Raise for settings that are not legal."""
+
+    @abstractmethod
+    def _start(self, observed: Observations, typical: FloatArray) -> None:
+        """Set the fitted attributes of a policy that has seen no action; `typical` states (N, d) place its features."""
+
+    def compile(self, low: ArrayLike | None = None, high: ArrayLike | None = None) -> Act:
+        """``act(state, rng)`` returning an action label, in plain NumPy; labels take no bounds."""
+        check_is_fitted(self)
+        if low is not None or high is not None:
+            raise ValueError("low and high bound continuous actions: a categorical policy has labels")
+        return self._one_hot(self._actor())
+
+    @abstractmethod
+    def _actor(self) -> Act:
+        """The compiled policy, on plain rows of numbers."""
+
+    def _classes(self, labels: NDArray[Any]) -> NDArray[Any]:
+        """Action labels (A,): those there are, or all indices below ``n_actions``."""
+        return np.unique(labels) if self.n_actions is None else np.arange(as_count(self.n_actions, "n_actions"))
+
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Most probable action at each state, shape (N,); the first of those that tie."""
         best = np.argmax(self.predict_proba(X), axis=1)
@@ -246,75 +415,6 @@ class CategoricalPolicy(ClassifierMixin, Policy):
     def _check_same_actions(self, other: Any) -> None:
         if not np.array_equal(self.classes_, other.classes_):
             raise ValueError(f"other must have the actions {self.classes_}, got {other.classes_}")
-
-
-def check_states(estimator: Any, states: ArrayLike, reset: bool = False, name: str = "X") -> FloatArray:
-    """States as finite float64 (N, d), d fixed by ``reset``; the caller's array is never written to."""
-    checked: FloatArray
-    if not reset and _are_plain(estimator, states):
-        checked = states  # type: ignore[assignment]
-    else:
-        checked = validate_data(estimator, states, reset=reset, dtype=np.float64, ensure_all_finite=False)
-    check_finite_values(checked, name)
-    return checked
-
-
-def _are_plain(estimator: Any, states: Any) -> bool:
-    """Whether scikit-learn's checks, a good part of a small evaluation, could find nothing in these states."""
-    if type(states) is not np.ndarray or states.dtype != np.float64 or states.ndim != 2 or len(states) == 0:
-        return False
-    return states.shape[1] == getattr(estimator, "n_features_in_", None) and not hasattr(estimator, "feature_names_in_")
-
-
-def check_finite_values(array: FloatArray, name: str) -> None:
-    """The core's finiteness check, in words that scikit-learn's own checks look for."""
-    try:
-        check_finite(array, name)
-    except ValueError as error:
-        raise ValueError(f"{error} (neither NaN nor inf)") from None
-
-
-def check_weights(sample_weight: ArrayLike | None, n_samples: int) -> FloatArray:
-    """Weights as float64 (N,): finite, non-negative, not all zero."""
-    if sample_weight is None:
-        return np.ones(n_samples)
-    weights = as_float_array(sample_weight, "sample_weight", (n_samples,))
-    check_nonnegative(weights, "sample_weight")
-    if not np.any(weights > 0):
-        raise ValueError("sample_weight is zero everywhere: at least one sample needs a positive weight")
-    return weights
-
-
-def warn_if_few(weights: FloatArray, name: str) -> None:
-    """Warn when unequal weights leave fewer than two effective samples, (sum w)^2 / sum w^2."""
-    relative = weights / np.max(weights)
-    ess = float(np.sum(relative) ** 2 / np.sum(relative**2))
-    if ess < 2 and np.count_nonzero(weights) > 1:
-        warnings.warn(
-            f"{name}: the weights leave an effective sample size of {ess:.2f}: lower epsilon, or collect more samples",
-            UserWarning,
-            stacklevel=4,
-        )
-
-
-def random_source(random_state: Any) -> np.random.RandomState:
-    """scikit-learn's generator for a seed; for None a fresh one of its own, never NumPy's global one."""
-    return np.random.RandomState() if random_state is None else check_random_state(random_state)
-
-
-def merge_repeats(rows: FloatArray, weights: FloatArray) -> tuple[NDArray[np.intp], FloatArray]:
-    """First index of each distinct row, in lexicographic order, and the sum of its repetitions' weights.
-
-    A repeated sample and a sample of twice the weight are the same data; after merging they are the same arrays too, so
-    that iterative fits end at the same bits.
-
-    Examples
-    --------
-    >>> merge_repeats(np.array([[2.0], [1.0], [2.0]]), np.array([1.0, 1.0, 3.0]))
-    (array([1, 0]), array([1., 4.]))
-    """
-    _, first, group = np.unique(rows, axis=0, return_index=True, return_inverse=True)
-    return first, np.bincount(group.reshape(-1), weights=weights).astype(np.float64)
 
 
 class ParametricMixin:

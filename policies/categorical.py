@@ -13,6 +13,8 @@ from scipy.special import log_softmax
 
 from reps_opt.validation import FloatArray
 
+LOG_TINY = -690.0  # the logit of an impossible action: exp(-690) is 1e-300, far below any weight yet not an infinity
+
 
 @dataclass(frozen=True)
 class Categorical:
@@ -54,6 +56,15 @@ class Categorical:
         p)'``."""
         p = self.probabilities
         return np.sqrt(p)[:, :, None] * (np.eye(p.shape[1]) - p[:, None, :])
+
+    def mixture(self, old: Categorical, share: float) -> Categorical:
+        """The distribution proportional to ``self^share old^(1 - share)``, row by row, for a share below one.
+
+        What ``old`` forbids stays forbidden; what ``self`` alone forbids counts as exp(-690), so that the mixture tends
+        to ``old`` as the share tends to zero.
+        """
+        logits = share * np.maximum(self.log_p, LOG_TINY) + (1 - share) * np.maximum(old.log_p, LOG_TINY)
+        return Categorical.from_logits(np.where(old.log_p > -np.inf, logits, -np.inf))
 
     def kl(self, other: Categorical) -> FloatArray:
         """KL(self ‖ other) per state in nats, shape (N,); infinite where ``other`` forbids what ``self`` does."""

@@ -15,15 +15,19 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.cluster import KMeans
 from sklearn.utils.validation import check_is_fitted
 
-from policies.base import check_states, check_weights, merge_repeats, random_source
+from policies.checks import check_states, check_weights, merge_repeats, random_source
 from reps_opt.validation import FloatArray, as_count, as_float_array, check_shape
+
+
+def weighted_mean(rows: FloatArray, weights: FloatArray) -> FloatArray:
+    """Weighted mean of each column, shape (d,)."""
+    return (weights / weights.sum()) @ rows
 
 
 def weighted_spread(states: FloatArray, weights: FloatArray) -> FloatArray:
     """Weighted standard deviation of each column, shape (d,); one for a column that does not vary."""
     share = weights / weights.sum()
-    mean = share @ states
-    spread = np.sqrt(share @ (states - mean) ** 2)
+    spread = np.sqrt(share @ (states - share @ states) ** 2)
     varies = spread > 1e-12 * np.sqrt(share @ states**2)
     return np.where(varies, spread, 1.0)
 

@@ -75,6 +75,34 @@ class Gaussian:
         log_ratio = log_determinant(other.scale) - log_determinant(self.scale)
         return np.maximum(0.5 * (frobenius + distance - k) + log_ratio, 0.0)
 
+    def mixture(self, old: Gaussian, share: float) -> Gaussian:
+        """The Gaussian of natural parameters ``share self + (1 - share) old``, one factor for all states in each.
+
+        Precisions mix, ``S^-1 = share S_1^-1 + (1 - share) S_0^-1``, and means by gain: ``m_0 + G (m_1 - m_0)``.
+        """
+        scale, gain = mix_scales(self.scale[0], old.scale[0], share)
+        return Gaussian(old.mean + (self.mean - old.mean) @ gain.T, scale[None])
+
+
+def mix_scales(new: FloatArray, old: FloatArray, share: float) -> tuple[FloatArray, FloatArray]:
+    """Factor L of the covariance whose precision is the mixture's, and the gain G = share L L' S_1^-1, both (k, k).
+
+    By QR of the stacked whiteners, so that no precision matrix is formed.
+
+    Examples
+    --------
+    >>> mix_scales(np.array([[1.0]]), np.array([[0.5]]), share=0.5)  # precisions 1 and 4
+    (array([[0.632]]), array([[0.2]]))
+    """
+    identity = np.eye(len(new))
+    whiteners = [np.linalg.solve(factor, identity) for factor in (new, old)]
+    stacked = np.vstack([np.sqrt(share) * whiteners[0], np.sqrt(1 - share) * whiteners[1]])
+    # With the columns reversed, the triangle of the precision becomes a lower factor of the covariance.
+    upper: FloatArray = np.asarray(np.linalg.qr(stacked[:, ::-1], mode="r"))
+    scale = np.tril(np.linalg.solve(upper[::-1, ::-1], identity))
+    scale *= np.where(np.diagonal(scale) < 0, -1.0, 1.0)
+    return scale, share * scale @ (scale.T @ whiteners[0].T @ whiteners[0])
+
 
 def whiten(scale: FloatArray, residuals: FloatArray) -> FloatArray:
     """Solve ``scale z = residuals`` state by state by forward substitution; shapes (N or 1, k, k) and (N or 1, k)."""

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.cluster import kmeans_plusplus
 from sklearn.gaussian_process.kernels import Kernel
-from sklearn.utils.validation import check_is_fitted
 
-from policies.actors import Act, check_bounds, compiled_basis
-from policies.base import GaussianPolicy, merge_repeats, random_source
+from policies.actors import Act, compiled_basis
+from policies.base import GaussianPolicy
+from policies.checks import merge_repeats, random_source
 from policies.features import weighted_spread
 from policies.gaussian import Gaussian, action_floor
 from policies.gp_actors import GenericMoments, GPActor, SquaredExponentialMoments
@@ -24,6 +24,7 @@ from policies.gp_objectives import Problem, exact_loss, loo_loss, maximise, spar
 from policies.gp_posterior import KernelBasis, Posterior, exact_posterior, feature_posterior, sparse_posterior
 from policies.kernels import SquaredExponential
 from policies.linear import fit_features, transform
+from policies.spaces import Observations
 from reps_opt.validation import FloatArray, as_count, as_scalar
 
 MAX_EXACT = 1000  # samples up to which "auto" is exact
@@ -76,6 +77,8 @@ class GaussianProcessPolicy(GaussianPolicy):
         Smallest standard deviation, as a fraction of the actions' own.
     random_state
         Seed of the subset, the inducing states and the random features.
+    n_states
+        Number of discrete states, given as indices (or one-hot rows) and seen as one-hot rows; None for numbers.
 
     Attributes
     ----------
@@ -114,6 +117,7 @@ class GaussianProcessPolicy(GaussianPolicy):
         max_iter: int = 60,
         min_std: float = 1e-6,
         random_state: Any = None,
+        n_states: int | None = None,
     ) -> None:
         self.kernel = kernel
         self.method = method
@@ -126,6 +130,7 @@ class GaussianProcessPolicy(GaussianPolicy):
         self.max_iter = max_iter
         self.min_std = min_std
         self.random_state = random_state
+        self.n_states = n_states
 
     def fit(
         self,
@@ -242,17 +247,28 @@ class GaussianProcessPolicy(GaussianPolicy):
         mean, std = self.posterior_.moments(transform(self.features_, states))
         return Gaussian.diagonal(self.offset_ + self.unit_ * mean, np.maximum(self.unit_ * std, self.floor_))
 
-    def compile(self, low: ArrayLike | None = None, high: ArrayLike | None = None) -> Act:
-        """``act(state, rng)`` in plain NumPy, actions clipped to [low, high] (scalars or the action's shape)."""
-        check_is_fitted(self)
+    def _start(
+        self, observed: Observations, typical: FloatArray, centre: FloatArray, unit: FloatArray, std: float
+    ) -> None:
+        """The prior: a posterior of no samples, its latent variance and noise shared as the fit would start from."""
+        self.features_ = fit_features(self.features, typical, np.ones(len(typical)))
+        columns = transform(self.features_, typical)
+        nothing = Problem(columns, np.zeros((len(columns), len(centre))), np.ones(len(columns)))
+        self.offset_, self.unit_, self.floor_ = centre, std * unit, self.min_std * std * unit
+        self.kernel_, self.noise_, self.objective_ = self._initial_kernel(nothing), float(self.noise), -np.inf
+        self.n_kept_, self.n_iter_, self.inducing_ = 0, 0, None
+        self.method_ = "exact" if self.method == "auto" else self.method
+        variance = np.full(len(centre), 1 / (float(np.mean(self.kernel_.diag(columns))) + self.noise_))
+        basis = KernelBasis(self.kernel_, columns[:1])
+        self.posterior_ = Posterior(basis, np.zeros((1, len(centre))), np.zeros((1, 1)), variance, self.noise_)
+
+    def _actor(self, low: FloatArray, high: FloatArray) -> Act:
         posterior = self.posterior_
         plain = isinstance(posterior.basis, KernelBasis) and isinstance(posterior.basis.kernel, SquaredExponential)
         moments = SquaredExponentialMoments.build(posterior) if plain else GenericMoments(posterior)
         amplitude = self.unit_ * np.sqrt(posterior.variance)
-        bounds = check_bounds(low, high, self.action_shape_)
-        return GPActor(
-            compiled_basis(self.features_), moments, self.offset_, self.unit_, amplitude, self.floor_, *bounds
-        )
+        basis = compiled_basis(self.features_)
+        return GPActor(basis, moments, self.offset_, self.unit_, amplitude, self.floor_, low, high)
 
 
 def default_kernel(states: FloatArray, weights: FloatArray, periods: ArrayLike | None) -> SquaredExponential:

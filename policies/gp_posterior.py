@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from policies.base import random_source
+from policies.checks import random_source
 from policies.gp_objectives import Problem, exact_factor, stable_cholesky
 from reps_opt.validation import FloatArray
 

@@ -16,11 +16,12 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
-from policies.actors import Act, AffineMean, GaussianActor, check_bounds, compiled_basis
+from policies.actors import Act, AffineMean, GaussianActor, compiled_basis
 from policies.base import GaussianPolicy, ParametricMixin
 from policies.features import weighted_spread
-from policies.gaussian import Gaussian, action_floor, residual_scale, whiten
+from policies.gaussian import Gaussian, action_floor, mix_scales, residual_scale, whiten
 from policies.regression import RidgeFit, weighted_ridge
+from policies.spaces import Observations
 from reps_opt.validation import FloatArray, as_float_array, as_scalar
 
 
@@ -39,6 +40,8 @@ class LinearGaussianPolicy(ParametricMixin, GaussianPolicy):
         "diagonal", or "full" to keep the correlations between action dimensions.
     min_std
         Smallest standard deviation, as a fraction of the actions' own.
+    n_states
+        Number of discrete states, given as indices (or one-hot rows) and seen as one-hot rows; None for numbers.
 
     Attributes
     ----------
@@ -71,11 +74,13 @@ class LinearGaussianPolicy(ParametricMixin, GaussianPolicy):
         ridge: float | Literal["evidence"] = "evidence",
         covariance: Literal["diagonal", "full"] = "diagonal",
         min_std: float = 1e-6,
+        n_states: int | None = None,
     ) -> None:
         self.features = features
         self.ridge = ridge
         self.covariance = covariance
         self.min_std = min_std
+        self.n_states = n_states
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Fit gains, intercept and covariance.
@@ -92,15 +97,35 @@ class LinearGaussianPolicy(ParametricMixin, GaussianPolicy):
         ValueError
             For non-finite values, mismatched lengths, negative or all-zero weights, or an unknown option.
         """
+        self._fit(X, y, sample_weight, None)
+        return self
+
+    def refit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Fit a copy to other samples with the features kept, so that the two have mixtures; arguments as in ``fit``.
+
+        Examples
+        --------
+        >>> from policies import RBFPolicy
+        >>> s = np.linspace(-3, 3, 60)[:, None]
+        >>> old = RBFPolicy(n_features=10, random_state=0).fit(s, np.sin(s[:, 0]) + np.cos(9 * s[:, 0]))
+        >>> new = old.refit(s, np.sin(s[:, 0])).within(old, s, epsilon=0.1)
+        >>> float(new.kl_divergence(old, s).mean())
+        0.1
+        """
+        check_is_fitted(self)
+        policy = copy.copy(self)
+        policy._fit(X, y, sample_weight, self.features_)
+        return policy
+
+    def _fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, kept: Any) -> None:
         self._check_options()
         states, actions, weights = self._check_fit(X, y, sample_weight)
         floor = action_floor(actions, weights, as_scalar(self.min_std, "min_std", low=0, low_open=True))
-        Phi, fit = self._fit_mean(states, actions, weights)
+        Phi, fit = self._fit_mean(states, actions, weights, kept)
         self.coef_, self.intercept_ = fit.coefficients, fit.intercept
         self.ridge_, self.rank_, self.log_evidence_ = fit.ridge, fit.rank, fit.log_evidence
         residuals = actions - Phi @ self.coef_ - self.intercept_
         self.scale_ = residual_scale(residuals, weights, fit.annihilated, floor, self.covariance == "full")
-        return self
 
     def _check_options(self) -> None:
         if self.covariance not in ("diagonal", "full"):
@@ -108,13 +133,36 @@ class LinearGaussianPolicy(ParametricMixin, GaussianPolicy):
         if not (isinstance(self.ridge, str) and self.ridge == "evidence"):
             as_scalar(self.ridge, "ridge", low=0)
 
-    def _fit_mean(self, states: FloatArray, actions: FloatArray, weights: FloatArray) -> tuple[FloatArray, RidgeFit]:
-        """Fit the feature map and the gains; returns the features (N, p) too."""
-        self.features_ = fit_features(self.features, states, weights)
+    def _fit_mean(
+        self, states: FloatArray, actions: FloatArray, weights: FloatArray, kept: Any
+    ) -> tuple[FloatArray, RidgeFit]:
+        """Fit the feature map, unless one is `kept`, and the gains; returns the features (N, p) too."""
+        self.features_ = fit_features(self.features, states, weights) if kept is None else kept
         Phi = transform(self.features_, states)
-        unit = weighted_spread(states, weights) if self.features is None else np.ones(Phi.shape[1])
+        unit = weighted_spread(states, weights) if self.features_ is None else np.ones(Phi.shape[1])
         fit = weighted_ridge(Phi / unit, actions, weights, None if self.ridge == "evidence" else float(self.ridge))
         return Phi, replace(fit, coefficients=fit.coefficients / unit[:, None])
+
+    def _start(
+        self, observed: Observations, typical: FloatArray, centre: FloatArray, unit: FloatArray, std: float
+    ) -> None:
+        self.features_ = self._start_features(typical)
+        self.coef_ = np.zeros((transform(self.features_, typical).shape[1], len(centre)))
+        self.intercept_, self.scale_ = centre, np.diag(std * unit)
+        self.ridge_, self.rank_, self.log_evidence_ = 0.0, 0, -np.inf
+
+    def _start_features(self, typical: FloatArray) -> Any:
+        return fit_features(self.features, typical, np.ones(len(typical)))
+
+    def _check_mixable(self, old: Any) -> None:
+        check_linear(self, old, LinearGaussianPolicy)
+        self._check_same_actions(old)
+
+    def _mix(self, old: Any, share: float) -> None:
+        self.scale_, gain = mix_scales(self.scale_, old.scale_, share)
+        self.coef_ = old.coef_ + (self.coef_ - old.coef_) @ gain.T
+        self.intercept_ = old.intercept_ + gain @ (self.intercept_ - old.intercept_)
+        self.covariance = "full" if "full" in (self.covariance, old.covariance) else "diagonal"
 
     def _distribution(self, states: FloatArray) -> Gaussian:
         mean = transform(self.features_, states) @ self.coef_ + self.intercept_
@@ -190,11 +238,9 @@ class LinearGaussianPolicy(ParametricMixin, GaussianPolicy):
         J[len(mean) :, mean.shape[1] :] = np.sqrt(len(checked)) * factor
         return np.sqrt(len(J) / len(checked)) * J
 
-    def compile(self, low: ArrayLike | None = None, high: ArrayLike | None = None) -> Act:
-        """``act(state, rng)`` in plain NumPy, actions clipped to [low, high] (scalars or the action's shape)."""
-        check_is_fitted(self)
+    def _actor(self, low: FloatArray, high: FloatArray) -> Act:
         mean = AffineMean(compiled_basis(self.features_), self.coef_, self.intercept_)
-        return GaussianActor(mean, self.scale_, *check_bounds(low, high, self.action_shape_))
+        return GaussianActor(mean, self.scale_, low, high)
 
 
 def fit_features(features: Any, states: FloatArray, weights: FloatArray) -> Any:
@@ -203,6 +249,35 @@ def fit_features(features: Any, states: FloatArray, weights: FloatArray) -> Any:
         return None
     arguments = {"sample_weight": weights} if has_fit_parameter(features, "sample_weight") else {}
     return clone(features).fit(states, **arguments)
+
+
+def check_linear(new: Any, old: Any, family: Any) -> None:
+    """Raise NotImplementedError unless both are of the family, and linear in the same features."""
+    if not isinstance(old, family):
+        raise NotImplementedError(f"{type(new).__name__} has no mixtures with a {type(old).__name__}")
+    same = new.n_features_in_ == old.n_features_in_ and same_parts(new.features_, old.features_)
+    if not same:
+        raise NotImplementedError(
+            f"the features of the new {type(new).__name__} are not those of the old one, so their mixtures are not "
+            "linear in either: fit by old.refit(states, actions, weights), which keeps them"
+        )
+
+
+def same_parts(one: Any, other: Any) -> bool:
+    """Whether two fitted transformers hold the same numbers, part by part."""
+    if one is other:
+        return True
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, np.ndarray):
+        return one.dtype.kind == other.dtype.kind and np.array_equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same_parts(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same_parts, one, other))
+    if hasattr(one, "transform"):
+        return same_parts(vars(one), vars(other))
+    return bool(np.all(one == other))
 
 
 def transform(features: Any, states: FloatArray) -> FloatArray:

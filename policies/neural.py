@@ -16,12 +16,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from policies.actors import Act, CategoricalActor, GaussianActor, check_bounds
-from policies.base import CategoricalPolicy, GaussianPolicy, ParametricMixin, Policy, merge_repeats, random_source
+from policies.actors import Act, CategoricalActor, GaussianActor
+from policies.base import CategoricalPolicy, GaussianPolicy, ParametricMixin, Policy
 from policies.categorical import Categorical
-from policies.features import weighted_spread
+from policies.checks import check_weights, merge_repeats, random_source
+from policies.features import weighted_mean, weighted_spread
 from policies.gaussian import Gaussian, action_floor
 from policies.network import Network
+from policies.spaces import Observations
 from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar
 
 DTYPES = ("float64", "float32")
@@ -43,6 +45,7 @@ class _NetworkPolicy(ParametricMixin, Policy):
         device: str = "cpu",
         dtype: str = "float64",
         random_state: Any = None,
+        n_states: int | None = None,
     ) -> None:
         self.hidden = hidden
         self.alpha = alpha
@@ -50,6 +53,7 @@ class _NetworkPolicy(ParametricMixin, Policy):
         self.device = device
         self.dtype = dtype
         self.random_state = random_state
+        self.n_states = n_states
 
     def _check_options(self) -> None:
         for i, width in enumerate(self.hidden):
@@ -61,13 +65,19 @@ class _NetworkPolicy(ParametricMixin, Policy):
 
     def _train(self, states: FloatArray, targets: Any, weights: FloatArray, n_outputs: int, n_extra: int) -> None:
         """Fit the parameters; the last `n_extra` of them are not the network's."""
-        share = weights / weights.sum()
-        self.centre_, self.spread_ = share @ states, weighted_spread(states, weights)
+        self.centre_, self.spread_ = weighted_mean(states, weights), weighted_spread(states, weights)
         self.network_ = Network((states.shape[1], *(int(h) for h in self.hidden), n_outputs), self.dtype)
         start = np.append(self.network_.initial(random_source(self.random_state)), np.zeros(n_extra))
         data = (self._inputs(states), targets, weights)
         options = (float(self.alpha), int(self.max_iter), self.device)
         self.params_, self.n_iter_ = train(self.network_, start, self._torch_loss(), data, *options)
+
+    def _start_network(self, observed: Observations, n_outputs: int, extra: FloatArray) -> None:
+        """Random hidden layers and a last one of zeros: the outputs are zero at every state."""
+        self.centre_, self.spread_ = observed.centre, observed.spread
+        self.network_ = Network((len(self.centre_), *(int(h) for h in self.hidden), n_outputs), self.dtype)
+        self.params_ = np.append(self.network_.initial(random_source(self.random_state)), extra)
+        self.n_iter_ = 0
 
     @abstractmethod
     def _torch_loss(self) -> Callable[..., Any]:
@@ -82,6 +92,36 @@ class _NetworkPolicy(ParametricMixin, Policy):
     def _thinned(self, states: FloatArray) -> FloatArray:
         """Standardised inputs of evenly spread samples, enough for the factors of a preconditioner."""
         return self._inputs(states[:: max(1, len(states) // PRECONDITIONER_SAMPLES)])
+
+    def standardised(self, states: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """The same policy with its inputs standardised by these states: another first layer, the same actions.
+
+        Steps in parameter space, their damping and the prior of the fit see inputs of unit spread; the action
+        distribution at every state stays what it was, to rounding.
+
+        Parameters
+        ----------
+        states, sample_weight
+            States (N, d), and weights (N,); None for ones.
+
+        Examples
+        --------
+        >>> policy = NeuralCategoricalPolicy.from_env("CartPole-v1", hidden=(8,), random_state=0)
+        >>> states = 0.1 * np.random.default_rng(0).normal(size=(100, 4))
+        >>> again = policy.standardised(states)
+        >>> bool(again.kl_divergence(policy, states).max() < 1e-12)
+        True
+        """
+        check_is_fitted(self)
+        checked = self._check_states(states)
+        weights = check_weights(sample_weight, len(checked))
+        policy = copy.copy(self)
+        policy.centre_, policy.spread_ = weighted_mean(checked, weights), weighted_spread(checked, weights)
+        policy.params_ = self.params_.copy()
+        W, b = self.network_.layers(policy.params_)[0]  # views of the copy
+        b += ((policy.centre_ - self.centre_) / self.spread_) @ W
+        W *= (policy.spread_ / self.spread_)[:, None]
+        return policy
 
     @property
     def _single(self) -> Network:
@@ -127,6 +167,8 @@ class NeuralPolicy(_NetworkPolicy, GaussianPolicy):
         single actions of the compiled policy, take float64 always.
     random_state
         Seed of the initial parameters.
+    n_states
+        Number of discrete states, given as indices (or one-hot rows) and seen as one-hot rows; None for numbers.
 
     Attributes
     ----------
@@ -164,6 +206,12 @@ class NeuralPolicy(_NetworkPolicy, GaussianPolicy):
         k = actions.shape[1]
         self._train(states, (actions - self.offset_) / self.unit_, weights, k, n_extra=k)
         return self
+
+    def _start(
+        self, observed: Observations, typical: FloatArray, centre: FloatArray, unit: FloatArray, std: float
+    ) -> None:
+        self.offset_, self.unit_ = centre, unit
+        self._start_network(observed, len(centre), np.full(len(centre), np.log(std)))
 
     def _torch_loss(self) -> Callable[..., Any]:
         def loss(extra: Any, outputs: Any, targets: Any) -> Any:
@@ -233,11 +281,9 @@ class NeuralPolicy(_NetworkPolicy, GaussianPolicy):
         """Derivative of ``mean / std`` in the network's outputs, for every state, shape (n, k, k)."""
         return np.broadcast_to(np.diag(self.unit_ / self._std), (n, len(self._std), len(self._std)))
 
-    def compile(self, low: ArrayLike | None = None, high: ArrayLike | None = None) -> Act:
-        """``act(state, rng)`` in plain NumPy, actions clipped to [low, high] (scalars or the action's shape)."""
-        check_is_fitted(self)
+    def _actor(self, low: FloatArray, high: FloatArray) -> Act:
         mean = _NetworkOutput(self._single, self.params_, self.centre_, self.spread_, self.offset_, self.unit_)
-        return GaussianActor(mean, np.diag(self._std), *check_bounds(low, high, self.action_shape_))
+        return GaussianActor(mean, np.diag(self._std), low, high)
 
 
 class NeuralCategoricalPolicy(_NetworkPolicy, CategoricalPolicy):
@@ -245,8 +291,10 @@ class NeuralCategoricalPolicy(_NetworkPolicy, CategoricalPolicy):
 
     Parameters
     ----------
-    hidden, alpha, max_iter, device, dtype, random_state
+    hidden, alpha, max_iter, device, dtype, random_state, n_states
         As in :class:`NeuralPolicy`.
+    n_actions
+        Number of actions, which are then 0 .. n_actions - 1 whether they occur or not; None for those that occur.
 
     Attributes
     ----------
@@ -261,6 +309,20 @@ class NeuralCategoricalPolicy(_NetworkPolicy, CategoricalPolicy):
     array([False,  True])
     """
 
+    def __init__(
+        self,
+        hidden: Sequence[int] = (64, 64),
+        alpha: float = 0.1,
+        max_iter: int = 200,
+        device: str = "cpu",
+        dtype: str = "float64",
+        random_state: Any = None,
+        n_states: int | None = None,
+        n_actions: int | None = None,
+    ) -> None:
+        super().__init__(hidden, alpha, max_iter, device, dtype, random_state, n_states)
+        self.n_actions = n_actions
+
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Train on states (N, d), action labels (N,), weights (N,).
 
@@ -271,12 +333,15 @@ class NeuralCategoricalPolicy(_NetworkPolicy, CategoricalPolicy):
         """
         self._check_options()
         states, labels, weights = self._check_fit(X, y, sample_weight)
-        self.classes_ = np.unique(labels)
+        self.classes_ = self._classes(labels)
         indices = self._check_actions(labels, len(states))
         kept = weights > 0
         first, weights = merge_repeats(np.column_stack([states, indices])[kept], weights[kept])
         self._train(states[kept][first], indices[kept][first], weights, len(self.classes_), n_extra=0)
         return self
+
+    def _start(self, observed: Observations, typical: FloatArray) -> None:
+        self._start_network(observed, len(self.classes_), np.zeros(0))
 
     def _torch_loss(self) -> Callable[..., Any]:
         def loss(extra: Any, outputs: Any, targets: Any) -> Any:
@@ -332,11 +397,7 @@ class NeuralCategoricalPolicy(_NetworkPolicy, CategoricalPolicy):
         roots = Categorical.from_logits(self.network_.output(self.params_, inputs)).fisher_root()
         return self.network_.kronecker_solve(self.params_, inputs, roots)
 
-    def compile(self, low: ArrayLike | None = None, high: ArrayLike | None = None) -> Act:
-        """``act(state, rng)`` returning an action label; labels take no bounds."""
-        check_is_fitted(self)
-        if low is not None or high is not None:
-            raise ValueError("low and high bound continuous actions: a categorical policy has labels")
+    def _actor(self) -> Act:
         zero, one = np.zeros(len(self.classes_)), np.ones(len(self.classes_))
         logits = _NetworkOutput(self._single, self.params_, self.centre_, self.spread_, zero, one)
         return CategoricalActor(_Softmax(logits), self.classes_)

@@ -30,7 +30,7 @@ class RBFPolicy(LinearGaussianPolicy):
     bandwidth
         Width per state dimension, scalar or (d,), in units of the state. "evidence" tries multiples of sqrt(d) weighted
         standard deviations (1/32 .. 4) and keeps the one of largest marginal likelihood; it needs ridge > 0.
-    ridge, covariance, min_std
+    ridge, covariance, min_std, n_states
         As in :class:`LinearGaussianPolicy`.
     random_state
         Seed of the placement.
@@ -57,8 +57,9 @@ class RBFPolicy(LinearGaussianPolicy):
         covariance: Literal["diagonal", "full"] = "diagonal",
         min_std: float = 1e-6,
         random_state: Any = None,
+        n_states: int | None = None,
     ) -> None:
-        super().__init__(features=None, ridge=ridge, covariance=covariance, min_std=min_std)
+        super().__init__(features=None, ridge=ridge, covariance=covariance, min_std=min_std, n_states=n_states)
         self.n_features = n_features
         self.placement = placement
         self.bandwidth = bandwidth
@@ -71,7 +72,11 @@ class RBFPolicy(LinearGaussianPolicy):
         if isinstance(self.bandwidth, str) and (self.bandwidth != "evidence" or self.ridge == 0):
             raise ValueError(f"bandwidth must be numbers, or 'evidence' with ridge > 0, got {self.bandwidth!r}")
 
-    def _fit_mean(self, states: FloatArray, actions: FloatArray, weights: FloatArray) -> tuple[FloatArray, RidgeFit]:
+    def _fit_mean(
+        self, states: FloatArray, actions: FloatArray, weights: FloatArray, kept: Any
+    ) -> tuple[FloatArray, RidgeFit]:
+        if kept is not None:
+            return super()._fit_mean(states, actions, weights, kept)
         if isinstance(self.bandwidth, str):
             unit = weighted_spread(states, weights) * np.sqrt(states.shape[1])
             candidates = [width * unit for width in WIDTHS]
@@ -89,7 +94,11 @@ class RBFPolicy(LinearGaussianPolicy):
         self.features_ = best[0]
         return best[1:]
 
-    def _features(self, bandwidth: ArrayLike) -> RBFFeatures | FourierFeatures:
+    def _start_features(self, typical: FloatArray) -> Any:
+        bandwidth = None if isinstance(self.bandwidth, str) else self.bandwidth
+        return fit_features(self._features(bandwidth), typical, np.ones(len(typical)))
+
+    def _features(self, bandwidth: ArrayLike | None) -> RBFFeatures | FourierFeatures:
         count = as_count(self.n_features, "n_features")
         if self.placement == "kmeans":
             return RBFFeatures(count, bandwidth, self.random_state)

@@ -16,10 +16,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from policies.actors import Act, CategoricalActor
 from policies.base import CategoricalPolicy, ParametricMixin
-from policies.categorical import Categorical
+from policies.categorical import LOG_TINY, Categorical
+from policies.checks import as_columns, check_states
+from policies.spaces import Observations, state_indices
 from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar, check_nonnegative
-
-LOG_TINY = -690.0  # the logit of an impossible action: exp(-690) is 1e-300, far below any weight yet not an infinity
 
 
 class TabularPolicy(ParametricMixin, CategoricalPolicy):
@@ -103,7 +103,7 @@ class TabularPolicy(ParametricMixin, CategoricalPolicy):
         smoothing = as_scalar(self.smoothing, "smoothing", low=0)
         states, labels, weights = self._check_fit(X, y, sample_weight)
         known = None if self.n_states is None else np.arange(as_count(self.n_states, "n_states"), dtype=np.float64)
-        classes = np.unique(labels) if self.n_actions is None else np.arange(as_count(self.n_actions, "n_actions"))
+        classes = self._classes(labels)
         self._set_table(np.unique(states, axis=0) if known is None else known[:, None], classes)
         counts = np.zeros((len(self.states_), len(classes)))
         np.add.at(counts, (self._rows(states), self._check_actions(labels, len(labels))), weights / np.max(weights))
@@ -114,6 +114,13 @@ class TabularPolicy(ParametricMixin, CategoricalPolicy):
         self.probabilities_ = np.where(mass + smoothing > 0, posterior, prior)
         self.fallback_ = prior.mean(axis=0)
         return self
+
+    def _start(self, observed: Observations, typical: FloatArray) -> None:
+        if self.n_states is None:
+            raise TypeError(f"{type(self).__name__} needs a Discrete observation_space")
+        self._set_table(np.arange(self.n_states, dtype=np.float64)[:, None], self.classes_)
+        self.fallback_ = self._prior_table(np.ones((self.n_states, len(self.classes_)))).mean(axis=0)
+        self.probabilities_ = self._prior_table(np.ones((self.n_states, len(self.classes_)))).copy()
 
     def _set_table(self, states: FloatArray, classes: NDArray[Any]) -> None:
         self.states_, self.classes_ = states, classes
@@ -130,19 +137,10 @@ class TabularPolicy(ParametricMixin, CategoricalPolicy):
         return np.broadcast_to(table, counts.shape)
 
     def _check_states(self, states: ArrayLike, reset: bool = False, name: str = "states") -> FloatArray:
-        if isinstance(states, list | tuple | range):
-            states = np.asarray(states)
-        if isinstance(states, np.ndarray) and states.ndim == 1 and states.dtype.kind in "iu":
-            states = states[:, None]
-        checked = super()._check_states(states, reset, name) + 0.0  # -0.0 and 0.0 are one state
+        columns = as_columns(states)
         if self.n_states is not None:
-            wrong = np.flatnonzero(~np.isin(checked[:, 0], np.arange(self.n_states)))
-            if wrong.size or checked.shape[1] != 1:
-                where = (
-                    f"X[{wrong[0]}] is {checked[wrong[0], 0]:g}" if wrong.size else f"X has {checked.shape[1]} columns"
-                )
-                raise ValueError(f"{where}: states must be one column of indices 0 .. {self.n_states - 1}")
-        return checked
+            columns = state_indices(columns, self.n_states, name)[:, None]
+        return check_states(self, columns, reset, name) + 0.0  # -0.0 and 0.0 are one state
 
     def _rows(self, states: FloatArray) -> NDArray[np.intp]:
         """Row of each state in the table; S for a state never seen."""
@@ -155,6 +153,21 @@ class TabularPolicy(ParametricMixin, CategoricalPolicy):
         table = np.vstack([self.probabilities_, self.fallback_])
         with np.errstate(divide="ignore"):
             return Categorical(np.log(table[self._rows(states)]))
+
+    def _check_mixable(self, old: Any) -> None:
+        if not isinstance(old, TabularPolicy) or self.states_.shape[1] != old.states_.shape[1]:
+            raise NotImplementedError(f"a table has no mixtures with {old!r}: only with another table of such states")
+        self._check_same_actions(old)
+
+    def _mix(self, old: Any, share: float) -> None:
+        states = np.unique(np.vstack([self.states_, old.states_]), axis=0)
+        tables = []
+        for policy in (self, old):
+            rows = policy._distribution(states).log_p
+            with np.errstate(divide="ignore"):
+                tables.append(Categorical(np.vstack([rows, np.log(policy.fallback_)])))
+        mixed = tables[0].mixture(tables[1], share).probabilities
+        self.states_, self.probabilities_, self.fallback_ = states, mixed[:-1], mixed[-1]
 
     @property
     def params(self) -> FloatArray:
@@ -202,11 +215,10 @@ class TabularPolicy(ParametricMixin, CategoricalPolicy):
             raise ValueError(f"states[{unseen[0]}] was not in the data of fit: it has no parameters")
         return rows
 
-    def compile(self, low: ArrayLike | None = None, high: ArrayLike | None = None) -> Act:
-        """``act(state, rng)`` returning an action label; labels take no bounds."""
-        check_is_fitted(self)
-        if low is not None or high is not None:
-            raise ValueError("low and high bound continuous actions: a tabular policy has labels")
+    def _one_hot(self, act: Act) -> Act:
+        return act  # a table looks its states up by index
+
+    def _actor(self) -> Act:
         if self.n_states is not None:
             return CategoricalActor(_IndexTable(self.probabilities_), self.classes_)
         index = {row.tobytes(): p for row, p in zip(self.states_, self.probabilities_, strict=True)}
@@ -218,7 +230,7 @@ class _IndexTable:
     table: FloatArray
 
     def __call__(self, state: NDArray[Any]) -> FloatArray:
-        return self.table[int(state[0])]
+        return self.table[int(state[0]) if len(state) == 1 else int(np.argmax(state))]
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def exact_gradient(mdp: MDP, policy: ArrayLike, scores: ArrayLike | None = None)
     array([-0.25,  0.25])
     """
     rows, occupancy = _rows(mdp, policy, scores)
-    return (occupancy * mdp.advantage(policy).ravel()) @ rows
+    return (occupancy * np.where(mdp.allowed, mdp.advantage(policy), 0.0).ravel()) @ rows
 
 
 def exact_fisher(mdp: MDP, policy: ArrayLike, scores: ArrayLike | None = None) -> Factor:
@@ -65,7 +65,8 @@ def exact_natural_gradient(mdp: MDP, policy: ArrayLike, scores: ArrayLike | None
 def exact_surrogate(mdp: MDP, old: ArrayLike, new: ArrayLike) -> float:
     """What TRPO's surrogate says of a new policy: the return per step, its states still those of the old one."""
     mu = mdp.state_distribution(old)
-    return mdp.expected_return(old) + float(np.sum(mu[:, None] * mdp.as_policy(new) * mdp.advantage(old)))
+    advantage = np.where(mdp.allowed, mdp.advantage(old), 0.0)
+    return mdp.expected_return(old) + float(np.sum(mu[:, None] * mdp.as_policy(new) * advantage))
 
 
 def exact_mean_kl(mdp: MDP, old: ArrayLike, new: ArrayLike, direction: str = "old-new") -> float:

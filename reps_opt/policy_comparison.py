@@ -141,7 +141,7 @@ def compare_policies(mdp: MDP, old: ArrayLike, new: ArrayLike) -> PolicyComparis
     """
     before, after = mdp.as_policy(old), mdp.as_policy(new)
     d_old, d_new = mdp.state_distribution(before), mdp.state_distribution(after)
-    advantage = mdp.advantage(before)
+    advantage = np.where(mdp.allowed, mdp.advantage(before), 0.0)
     expected = np.sum(after * advantage, axis=1)
     surrogate = float(d_old @ expected)
     forward, backward = rel_entr(after, before).sum(axis=1), rel_entr(before, after).sum(axis=1)

@@ -14,7 +14,16 @@ FloatArray = NDArray[np.float64]
 Dimension = int | str | None
 
 
-def as_float_array(value: ArrayLike, name: str, shape: Sequence[Dimension] | None = None) -> FloatArray:
+SUM_TOLERANCE = 1e-8
+"""How far from one a row of probabilities may sum: within it rows are renormalised, beyond it they are an error."""
+
+SINGLE_TOLERANCE = 8 * float(np.finfo(np.float32).eps)
+"""The same for rows in single precision, which cannot hold 1e-8: some units of the last place."""
+
+
+def as_float_array(
+    value: ArrayLike, name: str, shape: Sequence[Dimension] | None = None, finite: bool = True
+) -> FloatArray:
     """Convert to a finite float64 array of the expected shape, or say what is wrong with it.
 
     Parameters
@@ -25,6 +34,8 @@ def as_float_array(value: ArrayLike, name: str, shape: Sequence[Dimension] | Non
         The argument's name, for the error message.
     shape
         Expected length of each axis; a string or None in it stands for any length (the string names it in messages).
+    finite
+        Whether NaN and infinity are errors; a caller that says no looks for them where they count.
 
     Returns
     -------
@@ -36,7 +47,7 @@ def as_float_array(value: ArrayLike, name: str, shape: Sequence[Dimension] | Non
     TypeError
         If the values are not real numbers (object, complex or string dtype).
     ValueError
-        If the shape is not the expected one, or a value is NaN or infinite (the first index is given).
+        If the shape is not the expected one, or a value is masked, NaN or infinite (the first index is given).
 
     Examples
     --------
@@ -50,13 +61,49 @@ def as_float_array(value: ArrayLike, name: str, shape: Sequence[Dimension] | Non
         array = np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name} must be a rectangular array of numbers: {error}") from None
-    if array.dtype.kind not in "buif":
-        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
+    check_real(array.dtype, name)
+    if isinstance(value, np.ma.MaskedArray):
+        check_unmasked(value, name)
     array = np.asarray(array, dtype=np.float64)
     if shape is not None:
         check_shape(array, name, shape)
-    check_finite(array, name)
+    if finite:
+        check_finite(array, name)
     return array
+
+
+def check_real(dtype: np.dtype[Any], name: str) -> None:
+    """Raise TypeError unless the dtype is one of real numbers."""
+    if dtype.kind not in "buif":
+        raise TypeError(f"{name} must hold real numbers, got dtype {dtype}")
+
+
+def check_unmasked(array: np.ma.MaskedArray[Any, Any], name: str) -> None:
+    """Raise ValueError at the first entry that is masked: what lies under a mask is no number to go by."""
+    hidden = np.ma.getmaskarray(array)
+    if hidden.any():
+        index = first_index(hidden)
+        raise ValueError(f"{name}{list(index) if index else ''} is masked: leave such rows out, or fill them")
+
+
+def sums_to_one(totals: FloatArray, table: NDArray[Any]) -> bool:
+    """Whether the sums of the rows of a table of probabilities are one, to what the table's precision explains.
+
+    That is 1e-8, and some units of the last place where every number is one of single precision: in an array of that
+    dtype, or in anything made from one.
+
+    Examples
+    --------
+    >>> rows = np.array([[[0.1, 0.9]]], dtype=np.float32)
+    >>> sums_to_one(rows.sum(axis=-1, dtype=float), rows)
+    True
+    >>> sums_to_one(np.array([1 + 2.2e-8]), np.array([0.1, 0.9 + 2.2e-8]))
+    False
+    """
+    off = float(np.abs(totals - 1).max())
+    if off <= SUM_TOLERANCE:
+        return True
+    return off <= SINGLE_TOLERANCE and bool(np.array_equal(table, np.asarray(table, dtype=np.float32)))
 
 
 def check_shape(array: Any, name: str, shape: Sequence[Dimension]) -> None:
@@ -131,8 +178,14 @@ def as_scalar(
         bounds = [f"{'>' if low_open else '>='} {low:g}"] if low > -math.inf else []
         bounds += [f"<= {high:g}"] if high < math.inf else []
         bounds += ["finite"] if math.isinf(number) and not infinite and not number > high else []
-        raise ValueError(f"{name} must be {' and '.join(bounds) or 'a number'}, got {number:g}")
+        raise ValueError(f"{name} must be {' and '.join(bounds) or 'a number'}, got {digits(number)}")
     return number
+
+
+def digits(number: float) -> str:
+    """A number in as few digits as tell it from every other: 6 where they do, up to 17."""
+    short = f"{number:g}"
+    return short if float(short) == number else repr(float(number))
 
 
 def as_count(value: Any, name: str, low: int = 1) -> int:

@@ -63,7 +63,9 @@ class GradientStep(PolicyStep):
     def pull(self) -> FloatArray:
         """Weighted advantage (S, A); zero where all of it is rounding, which a ball would blow up to a whole step."""
         noise = np.abs(self.advantage)[self.root_mass > 0].max() <= self.rounding
-        return np.zeros_like(self.root_mass) if noise else self.root_mass * self.advantage
+        return (
+            np.zeros_like(self.root_mass) if noise else self.root_mass * np.where(self.mdp.allowed, self.advantage, 0.0)
+        )
 
     @cached_property
     def scores(self) -> FloatArray:
@@ -230,7 +232,7 @@ class ExactNaturalGradient(GradientStep):
 
     def parameter_step(self, z: FloatArray, eta: float) -> FloatArray:
         if self.features is None:
-            return self.advantage / eta if eta > 0 else np.zeros_like(self.advantage)
+            return np.where(self.mdp.allowed, self.advantage, 0.0) / eta if eta > 0 else np.zeros_like(self.advantage)
         return self._fit / eta if eta > 0 else np.zeros_like(self._fit)
 
     def length(self, step: FloatArray) -> float:

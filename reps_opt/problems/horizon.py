@@ -76,7 +76,7 @@ class FiniteHorizonREPS(Problem):
     Examples
     --------
     >>> from reps_opt import FiniteHorizonREPS, MDP, solve
-    >>> mdp = MDP.from_gymnasium("FrozenLake-v1", gamma=1.0)
+    >>> mdp = MDP.from_gymnasium("FrozenLake-v1", gamma=1.0, on_done="absorb")
     >>> for ball in ("trajectory", "per_step", "shared"):
     ...     solution = solve(FiniteHorizonREPS(mdp, mdp.uniform_policy(), horizon=20, epsilon=0.1, ball=ball))
     ...     print(solution.status, round(solution.objective, 4))

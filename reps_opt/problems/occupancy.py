@@ -21,6 +21,7 @@ from reps_opt.problem import CONSISTENT, SINGLE_POINT, Problem
 from reps_opt.problems.budgets import Budgets, Cheapest
 from reps_opt.problems.occupancy_solution import OccupancySolution
 from reps_opt.problems.reduction import Reduction, reduce
+from reps_opt.processes.construction import check_within
 from reps_opt.processes.mdp import MDP
 from reps_opt.program import AtMost, Centre, Hints, LinearLimit, Program, Scale
 from reps_opt.solution import Solution
@@ -46,6 +47,7 @@ def as_reference(reference: ArrayLike, mdp: MDP, name: str = "reference") -> Flo
     """Validate a reference distribution (S, A), and scale it to sum one."""
     q = as_float_array(reference, name, mdp.rewards.shape)
     check_nonnegative(q, name)
+    check_within(q, mdp.allowed, name)
     total = float(q.sum())
     if total == 0:
         raise ValueError(f"{name} sums to zero: it must put mass somewhere")

@@ -182,10 +182,10 @@ def refill_underflow(mdp: MDP, reference: FloatArray) -> FloatArray:
     silent: BoolArray = np.all(reference == 0, axis=1)
     if not silent.any() or np.abs(mdp.flow_residual(reference)).sum() > CONSISTENT:
         return reference
-    pairs = (reference > 0) | silent[:, None]
+    pairs = ((reference > 0) | silent[:, None]) & mdp.allowed
     led_to = reachable_states(state_graph(mdp.transitions, pairs.ravel()), ~silent)
     filled = reference.copy()
-    filled[silent & led_to] = LEAST_MASS
+    filled[(silent & led_to)[:, None] & mdp.allowed] = LEAST_MASS
     return filled
 
 
@@ -196,6 +196,7 @@ def reduce(mdp: MDP, allowed: BoolArray) -> Reduction | None:
     Average reward: the maximal end components are kept, since every stationary distribution lives on them.
     """
     component = np.zeros(mdp.n_states, dtype=np.int64)
+    allowed = allowed & mdp.allowed.ravel()
     if mdp.gamma < 1:
         kept = closed_pairs(mdp.transitions, allowed)
         alive = kept.reshape(mdp.n_states, mdp.n_actions).any(axis=1)

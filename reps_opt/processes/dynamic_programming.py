@@ -5,7 +5,6 @@ Shapes: S states, A actions; values (S,), action values (S, A).
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -56,8 +55,7 @@ def optimal_policy(mdp: MDP) -> OptimalPolicy:
     It is found with rewards in [0, 1]: a large constant in them would drown small differences in rounding.
     """
     low, factor = float(mdp.rewards.min()), float(np.ptp(mdp.rewards)) or 1.0
-    scaled = copy.copy(mdp)
-    scaled.rewards = (mdp.rewards - low) / factor
+    scaled = mdp.replace(r=(mdp.rewards - low) / factor)
     if mdp.gamma == 1:
         best = _multichain_policy_iteration(scaled)
         offset = 0.0
@@ -125,13 +123,13 @@ def _multichain_policy_iteration(mdp: MDP, max_iterations: int = 1000) -> Optima
     """Howard's policy iteration for average reward: improve the gain first, then the bias (Puterman 1994, 9.2)."""
     one_hot = np.eye(mdp.n_actions)
     tolerance = _rounding(mdp)
-    actions = mdp.rewards.argmax(axis=1)
+    actions = np.where(mdp.allowed, mdp.rewards, -np.inf).argmax(axis=1)
     shape = mdp.rewards.shape
     for iteration in range(1, max_iterations + 1):
         policy = one_hot[actions]
         reward = mdp.rewards[np.arange(mdp.n_states), actions]
         gain, bias = markov.gain_and_bias(mdp._chain(policy), reward)
-        gain_ahead = (mdp.transitions @ gain).reshape(shape)
+        gain_ahead = np.where(mdp.allowed, (mdp.transitions @ gain).reshape(shape), -np.inf)
         improved = _greedy(gain_ahead, actions, tolerance)
         error = mdp.bellman_error(bias) - gain[:, None]
         ties = gain_ahead >= gain[:, None] - tolerance

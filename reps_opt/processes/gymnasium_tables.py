@@ -1,26 +1,41 @@
-"""Transition tables of Gymnasium's toy-text environments, read as arrays."""
+"""Transition tables of Gymnasium's toy-text environments, read as what the environment does or refused."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.sparse as sp
 
-from reps_opt.validation import FloatArray, as_float_array
+from reps_opt.processes import construction
+from reps_opt.processes.builders import table_outcomes
+from reps_opt.processes.outcomes import Outcomes, as_choice, as_tables
+from reps_opt.validation import as_float_array
 
-ON_DONE = ("absorb", "restart")
+if TYPE_CHECKING:
+    import gymnasium
+
+TRANSPARENT = (
+    "Autoreset",
+    "HumanRendering",
+    "OrderEnforcing",
+    "PassiveEnvChecker",
+    "RecordEpisodeStatistics",
+    "RecordVideo",
+    "RenderCollection",
+    "TimeLimit",
+)
+"""Gymnasium's own wrappers that override ``step`` and leave the process as it is; a time limit only cuts a record."""
 
 
-def read_table(env: Any, on_done: str, make_options: dict[str, Any]) -> dict[str, Any]:
-    """Arguments ``P, r, mu0, layout`` of an :class:`~reps_opt.MDP` from ``env.unwrapped.P``.
+def read_environment(env: Any, gamma: float, on_done: str | None, make_options: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of an :class:`~reps_opt.MDP` from ``env.unwrapped.P``.
 
     Next states that repeat within a row have their probabilities added. ``done`` belongs to the transition that
     carries it: the state it enters is made absorbing (or the transition is sent to the start distribution), whatever
     the table says may follow from there, since CliffWalking's and Taxi's tables let a terminal state be left.
     """
-    if on_done not in ON_DONE:
-        raise ValueError(f"on_done must be one of {ON_DONE}, got {on_done!r}")
     if isinstance(env, str):
         import gymnasium
 
@@ -31,37 +46,63 @@ def read_table(env: Any, on_done: str, make_options: dict[str, Any]) -> dict[str
     table = getattr(base, "P", None)
     if table is None:
         raise ValueError(f"env must have a transition table env.unwrapped.P, which {type(base).__name__} has not")
-    mu0 = as_float_array(base.initial_state_distrib, "env.unwrapped.initial_state_distrib", (len(table),))
-    mu0 = mu0 / mu0.sum()
-    P, r = _arrays(table, mu0, on_done)
-    return {"P": P, "r": r, "mu0": mu0, "layout": _layout(base, len(table))}
+    if getattr(base, "fickle_passenger", False):
+        raise ValueError(
+            "env has a fickle passenger, who changes the destination on the way: its table env.unwrapped.P does not "
+            "hold that; read it with fickle_passenger=False"
+        )
+    outcomes, _, action_labels = table_outcomes(table)
+    for change in _reward_changes(env):
+        outcomes = replace(outcomes, reward=_changed(outcomes, change))
+    distribution = getattr(base, "initial_state_distrib", None)
+    if distribution is None:
+        raise ValueError("env must have a start distribution env.unwrapped.initial_state_distrib")
+    name = "env.unwrapped.initial_state_distrib"
+    start = as_float_array(distribution, name, (outcomes.n_states,))
+    start = construction.normalised_rows((start / start.sum())[None, :], name)[0]
+    tables = as_tables(outcomes, start, as_choice(on_done, gamma, bool(outcomes.done.any())), "error")
+    layout = _layout(base, outcomes.n_states) if tables["mu0"].size == outcomes.n_states else None
+    return tables | {"layout": layout, "action_labels": action_labels}
 
 
-def _arrays(table: Any, mu0: FloatArray, on_done: str) -> tuple[sp.csr_array, FloatArray]:
-    n_states, n_actions = len(table), len(table[0])
-    outcomes = [
-        (s * n_actions + a, next_state, probability, reward, done)
-        for s in range(n_states)
-        for a in range(n_actions)
-        for probability, next_state, reward, done in table[s][a]
-    ]
-    row, col = np.array([(o[0], o[1]) for o in outcomes]).T
-    probability, reward, done = np.array([o[2:] for o in outcomes], dtype=float).T
-    expected = np.bincount(row, weights=probability * reward, minlength=n_states * n_actions)
-    ends = done > 0
-    shape = (n_states * n_actions, n_states)
-    if on_done == "restart":
-        P = sp.coo_array((probability[~ends], (row[~ends], col[~ends])), shape=shape).tocsr()
-        ending = np.bincount(row[ends], weights=probability[ends], minlength=shape[0])
-        P = P + sp.csr_array(ending[:, None]) @ sp.csr_array(mu0[None, :])
-    else:
-        terminal = np.unique(col[ends])
-        absorbing = np.isin(row // n_actions, terminal)
-        P = sp.coo_array((probability[~absorbing], (row[~absorbing], col[~absorbing])), shape=shape)
-        stay = (terminal[:, None] * n_actions + np.arange(n_actions)).ravel()
-        P = (P + sp.coo_array((np.ones(stay.size), (stay, stay // n_actions)), shape=shape)).tocsr()
-        expected[stay] = 0.0
-    return P, np.reshape(expected, (n_states, n_actions)).astype(np.float64)
+def _reward_changes(env: gymnasium.Env[Any, Any]) -> Iterator[Callable[[Any], Any]]:
+    """What the wrappers around an environment do to a reward, the inner ones first; other changes are errors."""
+    import gymnasium
+
+    layers = []
+    while isinstance(env, gymnasium.Wrapper):
+        layers.append(env)
+        env = env.env
+    for layer in reversed(layers):
+        kind = type(layer)
+        if isinstance(layer, gymnasium.RewardWrapper) and kind.step is gymnasium.RewardWrapper.step:
+            yield layer.reward
+        elif not _is_transparent(layer):
+            raise ValueError(
+                f"env is wrapped in {kind.__name__}, which may change what its table says: pass env.unwrapped to read "
+                "the table without it"
+            )
+
+
+def _is_transparent(layer: gymnasium.Wrapper[Any, Any, Any, Any]) -> bool:
+    """Whether a wrapper leaves transitions, rewards and starts alone."""
+    import gymnasium
+
+    kind = type(layer)
+    if kind.__module__.startswith("gymnasium.wrappers"):
+        observes = isinstance(layer, gymnasium.ObservationWrapper) and kind.__name__ != "DelayObservation"
+        return observes or kind.__name__ in TRANSPARENT
+    steps = (gymnasium.Wrapper.step, gymnasium.ObservationWrapper.step)
+    resets = (gymnasium.Wrapper.reset, gymnasium.ObservationWrapper.reset)
+    return kind.step in steps and kind.reset in resets
+
+
+def _changed(outcomes: Outcomes, change: Callable[[Any], Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Rewards after a wrapper, which must be a function of the reward alone."""
+    once, twice = (np.array([float(change(float(reward))) for reward in outcomes.reward]) for _ in range(2))
+    if not np.array_equal(once, twice, equal_nan=True):
+        raise ValueError("env changes rewards by more than a function of the reward: its table does not hold that")
+    return as_float_array(once, "the rewards of env")
 
 
 def _layout(base: Any, n_states: int) -> tuple[str, ...] | None:

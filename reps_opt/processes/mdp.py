@@ -7,7 +7,7 @@ policies, occupancies and advantages are (S, A); values and state distributions 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -15,36 +15,28 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
-from reps_opt.processes import markov
+from reps_opt.processes import construction, markov
 from reps_opt.processes.graph import BoolArray, reachable_states, state_graph
-from reps_opt.validation import (
-    FloatArray,
-    as_float_array,
-    as_scalar,
-    check_finite,
-    check_nonnegative,
-    check_shape,
-    read_only,
-)
+from reps_opt.processes.tables import Tables
+from reps_opt.validation import FloatArray, as_float_array, check_shape, read_only
 
 if TYPE_CHECKING:
     import gymnasium
 
+    from reps_opt.processes.builders import TransitionBatch
     from reps_opt.processes.dynamic_programming import OptimalPolicy
 
-SUM_TOLERANCE = 1e-8
-"""How far from one a probability row may sum: within it rows are renormalised, beyond it they are an error."""
 
-
-class MDP:
+class MDP(Tables):
     r"""A finite Markov decision process with discounted or average reward.
 
     Parameters
     ----------
     P
-        Transition probabilities: dense (S, A, S), or SciPy sparse (S*A, S) with row index ``s*A + a``.
+        Transition probabilities: dense (S, A, S), SciPy sparse (S*A, S) with row index ``s*A + a``, or a list of A
+        sparse matrices (S, S), one an action.
     r
-        Rewards: (S, A), or (S, A, S) for rewards that depend on the next state (their expectation is kept).
+        Rewards: (S, A), or in any form of ``P`` for rewards that depend on the next state (their expectation is kept).
     gamma
         Discount factor in (0, 1]; 1 means average reward.
     mu0
@@ -52,27 +44,45 @@ class MDP:
         multichain policy ends in.
     layout
         Optional map of the states, for drawing: equal-length strings, one character a state, row by row.
+    allowed
+        Mask (S, A) of the actions that each state has, by default all. What ``P`` and ``r`` hold elsewhere is not
+        read. ``"rows"`` says that a state has the actions whose row of ``P`` is not all zero.
+    order
+        Axes of a dense ``P`` of three dimensions (and of such an ``r``): ``"SAS"``, the default, is state, action, next
+        state; ``"ASS"`` is one matrix an action, as pymdptoolbox has it. Where A = S nothing but this tells them apart.
+    state_labels, action_labels
+        Optional names of states and actions, for summaries, frames, datasets and figures.
+    counts
+        Optional (S, A): how many observed transitions an empirical model has of each pair.
 
     Attributes
     ----------
     transitions : csr_array (S*A, S)
+        Rows of pairs that are not allowed are empty.
     rewards : ndarray (S, A)
+        At a pair that is not allowed stands the least reward of the state's other actions, for want of any.
     gamma : float
     mu0 : ndarray (S,)
+    allowed : ndarray of bool (S, A)
     n_states, n_actions : int
     layout : tuple of str, or None
+    state_labels, action_labels : tuple, or None
+    counts : ndarray (S, A), or None
     unreachable : ndarray of int
         States that no policy visits from ``mu0``.
 
     Raises
     ------
     TypeError, ValueError
-        For wrong dtypes and shapes, NaN, negative probabilities and rows that do not sum to one (beyond 1e-8); the
-        message names the argument and the index.
+        For wrong dtypes and shapes, NaN, negative probabilities and rows that do not sum to one (beyond 1e-8, or what
+        single precision can hold of it); the message names the argument and the index.
+    AttributeError
+        For setting an attribute: an MDP is a value. :meth:`replace` makes another.
 
     Notes
     -----
-    All arrays are copies, read-only. The occupancy of a policy,
+    All arrays are copies, read-only. Two MDPs are equal when everything they consist of is equal, and then have the
+    same hash; they can be copied and pickled. The occupancy of a policy,
 
     .. math:: p(s,a) = \pi(a|s) \mu(s), \qquad
               \mu = (1-\gamma)\mu_0 + \gamma P_\pi' \mu \quad\text{or}\quad \mu = P_\pi' \mu,
@@ -100,42 +110,65 @@ class MDP:
 
     def __init__(
         self,
-        P: ArrayLike | sp.sparray | sp.spmatrix,
-        r: ArrayLike,
+        P: ArrayLike | sp.sparray | sp.spmatrix | Sequence[sp.sparray | sp.spmatrix],
+        r: ArrayLike | sp.sparray | sp.spmatrix | Sequence[sp.sparray | sp.spmatrix],
         gamma: float = 0.95,
         mu0: ArrayLike | None = None,
         layout: Sequence[str] | None = None,
+        *,
+        allowed: ArrayLike | str | None = None,
+        order: str | None = None,
+        state_labels: Sequence[Hashable] | None = None,
+        action_labels: Sequence[Hashable] | None = None,
+        counts: ArrayLike | None = None,
     ) -> None:
-        self.gamma = as_scalar(gamma, "gamma", low=0.0, high=1.0, low_open=True)
-        self.transitions = _as_transitions(P, np.shape(r))
-        self.n_states = self.transitions.shape[1]
-        self.n_actions = self.transitions.shape[0] // self.n_states
-        self.rewards = read_only(self._expected_reward(r))
-        self.mu0 = read_only(self._as_start(mu0))
-        self.layout = self._as_layout(layout)
+        transitions, mask = construction.as_transitions(P, order, allowed)
+        self.__dict__.update(
+            transitions=transitions,
+            rewards=construction.as_rewards(r, order, transitions, mask),
+            allowed=read_only(mask),
+            n_states=mask.shape[0],
+            n_actions=mask.shape[1],
+        )
+        self._annotate(
+            gamma=gamma,
+            mu0=mu0,
+            layout=layout,
+            state_labels=state_labels,
+            action_labels=action_labels,
+            counts=counts,
+        )
 
     @classmethod
     def from_gymnasium(
-        cls, env: str | gymnasium.Env[Any, Any], gamma: float = 0.99, on_done: str = "absorb", **kwargs: Any
+        cls, env: str | gymnasium.Env[Any, Any], gamma: float = 0.99, on_done: str | None = None, **kwargs: Any
     ) -> MDP:
         """Read the transition table of a Gymnasium environment such as FrozenLake-v1, CliffWalking-v1 or Taxi-v4.
 
         Parameters
         ----------
         env
-            An environment with ``env.unwrapped.P``, or the id of one.
+            An environment with ``env.unwrapped.P``, or the id of one. A wrapper that changes rewards by a function of
+            the reward is applied; one that may change anything else is an error.
         gamma
             Discount factor in (0, 1]; 1 means average reward.
         on_done
-            What follows a transition flagged ``done``: ``"absorb"`` makes the state it enters absorbing, with reward
-            zero; ``"restart"`` sends it to the start distribution, as average reward needs.
+            What follows a transition flagged ``done``: ``"absorb"``, the default, ends in an absorbing state with
+            reward zero; ``"restart"`` continues from the start distribution. With ``gamma=1`` one of them must be
+            given: in the long run every policy has ended, so that with absorbing ends all gains are zero.
         **kwargs
             Passed to ``gymnasium.make`` when ``env`` is an id: ``is_slippery=True``, ``map_name="8x8"``.
 
         Returns
         -------
         MDP
-            States that cannot be reached from the start are kept, and listed in ``mdp.unreachable``.
+            States that cannot be reached from the start are kept, and listed in ``mdp.unreachable``. A state that is
+            entered both with and without ``done`` on the way from the start has an absorbing copy behind the others.
+
+        Raises
+        ------
+        ValueError
+            For an environment without a table, or whose table does not hold what its options or wrappers do.
 
         Examples
         --------
@@ -143,24 +176,172 @@ class MDP:
         >>> mdp.n_states, mdp.n_actions, mdp.layout[0]
         (16, 4, 'SFFF')
         """
-        from reps_opt.processes.gymnasium_tables import read_table
+        from reps_opt.processes.gymnasium_tables import read_environment
 
-        return cls(gamma=gamma, **read_table(env, on_done, kwargs))
+        return cls(gamma=gamma, **read_environment(env, gamma, on_done, kwargs))
+
+    @classmethod
+    def from_table(
+        cls,
+        table: Any,
+        gamma: float = 0.95,
+        mu0: ArrayLike | Mapping[Hashable, float] | None = None,
+        on_done: str | None = None,
+        missing: str = "error",
+    ) -> MDP:
+        """Build an MDP from ``{state: {action: [(probability, next state, reward, done), ...]}}``.
+
+        Parameters
+        ----------
+        table
+            Such a mapping, lists in place of either mapping, or any object with such a ``P`` (and perhaps an
+            ``initial_state_distrib``). ``done`` may be left out. A state has the actions that it has a key for. Keys
+            that are the integers from zero are indices; others become labels, in order of appearance.
+        gamma
+            Discount factor in (0, 1]; 1 means average reward.
+        mu0
+            Start distribution over the table's states: an array, or ``{state: probability}``. Uniform by default over
+            the states that have actions.
+        on_done
+            As in :meth:`from_gymnasium`; with ``gamma=1`` it must be given where something ends.
+        missing
+            A state that is entered without ``done`` and has no actions is an ``"error"`` that names it, or
+            ``"absorb"``: it is kept for ever without reward.
+
+        Returns
+        -------
+        MDP
+            The way in decides: a state entered with ``done`` by some and without by others has an absorbing copy,
+            behind the table's states.
+
+        Examples
+        --------
+        In state 0 one can only wait.
+
+        >>> table = {0: {0: [(1.0, 0, 0.0, False)]}, 1: {0: [(1.0, 0, 0.0, False)], 1: [(1.0, 1, 1.0, False)]}}
+        >>> mdp = MDP.from_table(table, gamma=0.9, mu0=[0, 1])
+        >>> mdp.solve_optimal().value.round(6), bool(mdp.allowed[0, 1])
+        (array([ 0., 10.]), False)
+        """
+        from reps_opt.processes.builders import read_table
+
+        return cls(gamma=gamma, **read_table(table, gamma, mu0, on_done, missing))
+
+    @classmethod
+    def from_transitions(
+        cls,
+        data: Any,
+        actions: Any = None,
+        next_states: Any = None,
+        rewards: Any = None,
+        *,
+        weight: Any = None,
+        probability: Any = None,
+        gamma: float = 0.95,
+        mu0: ArrayLike | Mapping[Hashable, float] | None = None,
+        missing: str = "error",
+    ) -> MDP:
+        """Build an MDP from a list of transitions, one a row; rows that repeat are counted.
+
+        Parameters
+        ----------
+        data
+            A DataFrame, or any mapping of columns: state (also called ``s`` or ``from``), action (``a``), next state
+            (``next_state``, ``s2``, ``to``) and reward (``r``). Or the column of states, the others beside it.
+        actions, next_states, rewards
+            The other columns, where ``data`` is one.
+        weight
+            How often a row counts: a column, or its name; by default a column called ``weight`` or ``count``, or one.
+        probability
+            Probability of the row's next state, given state and action, in place of counts: a column or its name, by
+            default one called ``probability`` or ``p``. The sum over each state and action must be one.
+        gamma, mu0, missing
+            As in :meth:`from_table`.
+
+        Returns
+        -------
+        MDP
+            With P = counts / counts of the pair, the weighted mean rewards, and the counts of the pairs in ``counts``.
+            A pair without a row is not allowed. States and actions that are the integers from zero are indices; others
+            become labels, in order of appearance.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> rows = [("up", "climb", "top", 1.0), ("up", "climb", "up", 0.0), ("top", "rest", "up", 2.0)]
+        >>> mdp = MDP.from_transitions(pd.DataFrame(rows, columns=["from", "action", "to", "reward"]))
+        >>> mdp.state_labels, mdp.action_labels, mdp.allowed.tolist()
+        (('up', 'top'), ('climb', 'rest'), [[True, False], [False, True]])
+        """
+        from reps_opt.processes.builders import read_transitions
+
+        columns = (actions, next_states, rewards)
+        return cls(gamma=gamma, **read_transitions(data, columns, weight, probability, mu0, missing))
+
+    @classmethod
+    def from_batch(
+        cls,
+        batch: TransitionBatch,
+        gamma: float = 0.95,
+        n_states: int | None = None,
+        n_actions: int | None = None,
+        on_done: str | None = None,
+        missing: str = "error",
+    ) -> MDP:
+        """The empirical model of a batch of transitions between finitely many states.
+
+        Parameters
+        ----------
+        batch
+            A :class:`~reps_opt.Batch` whose states and actions are integers from zero.
+        gamma
+            Discount factor in (0, 1]; 1 means average reward.
+        n_states, n_actions
+            How many there are; by default as many as the batch shows.
+        on_done
+            As in :meth:`from_gymnasium`, for ``batch.terminated``; restarts are drawn from the start states seen.
+        missing
+            As in :meth:`from_table`, for a state that the batch enters without leaving it.
+
+        Returns
+        -------
+        MDP
+            With frequencies for probabilities, mean rewards, the start states seen for ``mu0``, and in ``counts`` how
+            often each pair was seen. Pairs never seen are not allowed. States that were not seen at all are left by
+            nothing and entered by nothing; they stay where they are.
+
+        Examples
+        --------
+        >>> from reps_opt import Batch
+        >>> batch = Batch([0, 1, 0], [0, 1, 0], [0.0, 1.0, 0.0], [1, 0, 0])
+        >>> mdp = MDP.from_batch(batch)
+        >>> mdp
+        MDP(2 states, 2 actions, gamma=0.95, 2 pairs not allowed)
+        >>> int((mdp.counts == 0).sum())
+        2
+        """
+        from reps_opt.processes.builders import read_batch
+
+        return cls(gamma=gamma, **read_batch(batch, gamma, n_states, n_actions, on_done, missing))
 
     def uniform_policy(self) -> FloatArray:
-        """The policy (S, A) that takes every action with the same probability."""
-        return np.full((self.n_states, self.n_actions), 1.0 / self.n_actions)
+        """The policy (S, A) that takes every action a state has with the same probability."""
+        return self.allowed / self.allowed.sum(axis=1, keepdims=True)
 
     def as_policy(self, policy: ArrayLike) -> FloatArray:
-        """Validate a policy: (S, A) rows of probabilities, or (S,) integers, the action taken in each state."""
+        """Validate a policy: (S, A) rows of probabilities, or (S,) integers, the action taken in each state.
+
+        Actions that a state does not have must have no probability, and get exactly zero.
+        """
         given = np.asarray(policy)
         if given.ndim == 1 and given.dtype.kind in "iu":
             check_shape(given, "policy", (self.n_states,))
             if given.min() < 0 or given.max() >= self.n_actions:
                 raise ValueError(f"policy holds actions outside 0 ... {self.n_actions - 1}")
-            return np.eye(self.n_actions)[given]
-        probabilities = as_float_array(policy, "policy", (self.n_states, self.n_actions))
-        return _normalised_rows(probabilities, "policy")
+            table = np.eye(self.n_actions)[given]
+        else:
+            table = construction.normalised_rows(as_float_array(policy, "policy", self.rewards.shape), "policy")
+        return construction.within_allowed(table, self.allowed, "policy")
 
     def chain(self, policy: ArrayLike) -> sp.csr_array:
         """Transition matrix P_pi (S, S) of the Markov chain that a policy induces."""
@@ -198,7 +379,10 @@ class MDP:
         return markov.gain_and_bias(self._chain(probabilities), reward)[0]
 
     def advantage(self, policy: ArrayLike) -> FloatArray:
-        """Exact advantage (S, A): ``r + gamma P V - V``; with ``gamma=1``, ``r - g + P h - h`` for gain and bias."""
+        """Exact advantage (S, A): ``r + gamma P V - V``; with ``gamma=1``, ``r - g + P h - h`` for gain and bias.
+
+        Minus infinity at actions that a state does not have.
+        """
         probabilities = self.as_policy(policy)
         if self.gamma < 1:
             return self.bellman_error(self.value(probabilities))
@@ -207,9 +391,13 @@ class MDP:
         return self.bellman_error(bias) - gain[:, None]
 
     def bellman_error(self, value: ArrayLike) -> FloatArray:
-        """Bellman error (S, A) of any value function: ``delta = r + gamma P V - V``."""
+        """Bellman error (S, A) of any value function: ``delta = r + gamma P V - V``.
+
+        Minus infinity at actions that a state does not have, so that the best action is one of the others.
+        """
         v = as_float_array(value, "value", (self.n_states,))
-        return self.rewards + self.gamma * (self.transitions @ v).reshape(self.rewards.shape) - v[:, None]
+        error = self.rewards + self.gamma * (self.transitions @ v).reshape(self.rewards.shape) - v[:, None]
+        return error if self._has_every_pair else np.where(self.allowed, error, -np.inf)
 
     def state_distribution(self, policy: ArrayLike) -> FloatArray:
         """State distribution (S,) of a policy, summing to one: discounted from ``mu0``, or long-run with ``gamma=1``.
@@ -252,8 +440,11 @@ class MDP:
     @cached_property
     def reachable(self) -> BoolArray:
         """States (S,) that some policy visits from ``mu0``."""
-        everything = np.ones(self.n_states * self.n_actions, dtype=bool)
-        return reachable_states(state_graph(self.transitions, everything), self.mu0 > 0)
+        return reachable_states(state_graph(self.transitions, self.allowed.ravel()), self.mu0 > 0)
+
+    @cached_property
+    def _has_every_pair(self) -> bool:
+        return bool(self.allowed.all())
 
     @property
     def unreachable(self) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -264,29 +455,9 @@ class MDP:
         kind = f"gamma={self.gamma:g}" if self.gamma < 1 else "average reward"
         lost = self.unreachable.size
         note = f", {lost} states unreachable from mu0" if lost else ""
+        barred = self.allowed.size - int(np.count_nonzero(self.allowed))
+        note += f", {barred} pairs not allowed" if barred else ""
         return f"MDP({self.n_states} states, {self.n_actions} actions, {kind}{note})"
-
-    def _expected_reward(self, r: ArrayLike) -> FloatArray:
-        shape = (self.n_states, self.n_actions)
-        if np.ndim(r) == 3:
-            by_next = as_float_array(r, "r", (*shape, self.n_states)).reshape(-1, self.n_states)
-            return np.asarray(self.transitions.multiply(by_next).sum(axis=1)).reshape(shape)
-        return as_float_array(r, "r", shape).copy()
-
-    def _as_start(self, mu0: ArrayLike | None) -> FloatArray:
-        if mu0 is None:
-            return np.full(self.n_states, 1.0 / self.n_states)
-        start = as_float_array(mu0, "mu0", (self.n_states,))
-        check_nonnegative(start, "mu0")
-        return _normalised_rows(start[None, :], "mu0")[0]
-
-    def _as_layout(self, layout: Sequence[str] | None) -> tuple[str, ...] | None:
-        if layout is None:
-            return None
-        rows = tuple(str(row) for row in layout)
-        if len({len(row) for row in rows}) != 1 or sum(map(len, rows)) != self.n_states:
-            raise ValueError(f"layout must be equal-length strings with {self.n_states} characters in all, one a state")
-        return rows
 
     @staticmethod
     def _warn_if_multichain(gain: FloatArray) -> None:
@@ -296,59 +467,3 @@ class MDP:
                 UserWarning,
                 stacklevel=3,
             )
-
-
-def _as_transitions(P: Any, reward_shape: tuple[int, ...]) -> sp.csr_array:
-    if sp.issparse(P):
-        matrix = sp.csr_array(P)
-        if matrix.dtype.kind not in "buif":
-            raise TypeError(f"P must hold real numbers, got dtype {matrix.dtype}")
-        matrix = matrix.astype(np.float64, copy=True)
-        n_pairs, n_states = matrix.shape
-        matrix.sum_duplicates()
-        check_finite(matrix.data, "P.data")
-    else:
-        dense = as_float_array(P, "P")
-        if dense.ndim == 2:  # (S*A, S), as for a sparse matrix
-            n_pairs, n_states = dense.shape
-        else:
-            check_shape(dense, "P", ("S", "A", dense.shape[0] if dense.ndim else 0))
-            n_states, n_actions = dense.shape[:2]
-            n_pairs = n_states * n_actions
-        matrix = sp.csr_array(dense.reshape(n_pairs, n_states))
-    if n_states == 0 or n_pairs == 0 or n_pairs % n_states:
-        raise ValueError(f"P must have shape (S, A, S) or (S*A, S) with S, A >= 1, got {np.shape(P)}")
-    expected = (n_states, n_pairs // n_states)
-    if len(reward_shape) in (2, 3) and reward_shape[:2] != expected:
-        raise ValueError(f"r must have shape {expected} or {(*expected, n_states)} to fit P, got {reward_shape}")
-    return _normalised_transitions(matrix, expected[1])
-
-
-def _normalised_transitions(matrix: sp.csr_array, n_actions: int) -> sp.csr_array:
-    def place(row: int) -> str:
-        return f"state {row // n_actions}, action {row % n_actions}"
-
-    row_of = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-    if matrix.data.size and matrix.data.min() < 0:
-        worst = int(np.argmin(matrix.data))
-        raise ValueError(f"P has a negative probability {matrix.data[worst]:g} at {place(row_of[worst])}")
-    total = np.asarray(matrix.sum(axis=1)).ravel()
-    worst = int(np.argmax(np.abs(total - 1)))
-    if abs(total[worst] - 1) > SUM_TOLERANCE:
-        raise ValueError(f"P must have rows that sum to one: {place(worst)} sums to {total[worst]:.12g}")
-    matrix.data /= total[row_of]
-    matrix.eliminate_zeros()
-    matrix.sort_indices()
-    for part in (matrix.data, matrix.indices, matrix.indptr):
-        part.flags.writeable = False
-    return matrix
-
-
-def _normalised_rows(probabilities: FloatArray, name: str) -> FloatArray:
-    check_nonnegative(probabilities, name)
-    total = probabilities.sum(axis=1, keepdims=True)
-    worst = int(np.argmax(np.abs(total - 1)))
-    if abs(total[worst, 0] - 1) > SUM_TOLERANCE:
-        row = f" row {worst}" if probabilities.shape[0] > 1 else ""
-        raise ValueError(f"{name}{row} must sum to one, got {total[worst, 0]:.12g}")
-    return probabilities / total

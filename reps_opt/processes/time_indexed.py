@@ -16,10 +16,11 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
+from reps_opt.processes.construction import normalised_rows, within_allowed
 from reps_opt.processes.graph import BoolArray, IntArray
-from reps_opt.processes.mdp import MDP, SUM_TOLERANCE
+from reps_opt.processes.mdp import MDP
 from reps_opt.program import Block
-from reps_opt.validation import FloatArray, as_float_array, check_nonnegative, first_index
+from reps_opt.validation import FloatArray, as_float_array
 
 
 def as_time_indexed_policy(mdp: MDP, policy: ArrayLike, horizon: int, name: str = "policy") -> FloatArray:
@@ -28,13 +29,8 @@ def as_time_indexed_policy(mdp: MDP, policy: ArrayLike, horizon: int, name: str 
     if np.ndim(policy) == 1:
         return np.broadcast_to(mdp.as_policy(policy), (horizon, *shape))
     wanted = shape if np.ndim(policy) == 2 else (horizon, *shape)
-    table = as_float_array(policy, name, wanted)
-    check_nonnegative(table, name)
-    total = table.sum(axis=-1)
-    if (np.abs(total - 1) > SUM_TOLERANCE).any():
-        index = first_index(np.abs(total - 1) > SUM_TOLERANCE)
-        raise ValueError(f"{name}{list(index)} must sum to one over the actions, got {total[index]:.12g}")
-    return np.broadcast_to(table / total[..., None], (horizon, *shape))
+    table = normalised_rows(as_float_array(policy, name, wanted), name)
+    return np.broadcast_to(within_allowed(table, mdp.allowed, name), (horizon, *shape))
 
 
 def occupancy_of(mdp: MDP, policy: FloatArray) -> FloatArray:
@@ -203,6 +199,7 @@ class TimeIndexedFlow:
 
     def reached(self, allowed: BoolArray) -> TimeIndexedFlow:
         """The part of the flow that allowed pairs (T, S, A), closed under the transitions, reach from ``mu0``."""
+        allowed = allowed & self.mdp.allowed
         kept = np.zeros_like(self.kept)
         here = self.mdp.mu0 > 0
         for t in range(self.horizon):

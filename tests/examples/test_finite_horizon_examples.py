@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from examples import adversarial_mdp, bounds_exact
 
-
-def test_adversarial_mdp(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    slopes = adversarial_mdp.main(episodes=(50, 200), n_seeds=4, plot=str(tmp_path / "regret.png"))
+def test_adversarial_mdp(example: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    slopes = example("adversarial_mdp").main(episodes=(50, 200), n_seeds=4, plot=str(tmp_path / "regret.png"))
     assert 0.3 < slopes["full"] < 0.9
     assert 0.3 < slopes["bandit"] < 1.0
     assert (tmp_path / "regret.png").stat().st_size > 10_000
@@ -23,7 +22,10 @@ def test_adversarial_mdp(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         assert gap < 1e-9
 
 
-def test_bounds_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bounds_exact(
+    example: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bounds_exact = example("bounds_exact")
     cases = {name: bounds_exact.CASES[name] for name in ("single chain",)}
     monkeypatch.setattr(bounds_exact, "CASES", cases)
     curves = bounds_exact.main(epsilons=(0.5,), n_updates=4, plot=str(tmp_path / "bounds.png"))

@@ -18,8 +18,8 @@ def load(path):
     return module
 
 
-def test_samples_to_weights(tmp_path, capsys):
-    solutions = load("examples/samples_to_weights.py").main(400, str(tmp_path / "figure.png"))
+def test_samples_to_weights(example, tmp_path, capsys):
+    solutions = example("samples_to_weights").main(400, str(tmp_path / "figure.png"))
     assert (tmp_path / "figure.png").stat().st_size > 10_000
     sizes = [s.ess for s in solutions.values()]
     assert sizes == sorted(sizes, reverse=True)
@@ -27,8 +27,8 @@ def test_samples_to_weights(tmp_path, capsys):
     assert "ESS" in capsys.readouterr().out
 
 
-def test_episodic_reps(capsys):
-    results = load("examples/episodic_reps.py").main(100, 30, 2, plot=None)
+def test_episodic_reps(example, capsys):
+    results = example("episodic_reps").main(100, 30, 2, plot=None)
     for task in ("Rosenbrock-10D", "cart"):
         runs = results[task, "episodic REPS"]
         assert np.median(runs[:, -1]) > np.median(results[task, "cross-entropy"][:, -1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import ClassVar
 
 import gymnasium
 import numpy as np
@@ -251,6 +252,79 @@ class TestFromGymnasium:
         mdp = MDP.from_gymnasium("Taxi-v4")
         assert "96 states unreachable" in repr(mdp)
         assert mdp.unreachable.size == 96
+
+    def test_average_reward_asks_what_follows_an_end(self) -> None:
+        with pytest.raises(ValueError, match=r"on_done must be given with gamma=1.*restart"):
+            MDP.from_gymnasium("FrozenLake-v1", gamma=1)
+        restarting = MDP.from_gymnasium("FrozenLake-v1", gamma=1, on_done="restart")
+        table, h = gymnasium.make("FrozenLake-v1").unwrapped.P, np.zeros(16)
+        for _ in range(5000):  # relative value iteration; h[0] is that of the start, where every end leads
+            worth = [
+                [sum(p * (r + h[0 if end else n]) for p, n, r, end in row) for row in table[s].values()] for s in table
+            ]
+            gain = max(worth[0]) - h[0]
+            h = 0.5 * h + 0.5 * (np.max(worth, axis=1) - gain)
+        assert restarting.solve_optimal().gain[0] == pytest.approx(gain, abs=1e-9)
+        absorbing = MDP.from_gymnasium("FrozenLake-v1", gamma=1, on_done="absorb")
+        assert absorbing.solve_optimal().gain.max() == 0
+
+    def test_a_fickle_passenger_is_refused_and_a_steady_one_read(self) -> None:
+        with pytest.raises(ValueError, match="fickle passenger"):
+            MDP.from_gymnasium("Taxi-v4", fickle_passenger=True)
+        assert MDP.from_gymnasium("Taxi-v4", fickle_passenger=False) == MDP.from_gymnasium("Taxi-v4")
+
+    def test_wrappers_that_change_rewards_are_applied_from_the_inside(self) -> None:
+        table = gymnasium.make("FrozenLake-v1")
+        plain = MDP.from_gymnasium(table)
+        tenfold = gymnasium.wrappers.TransformReward(table, lambda r: 10 * r)
+        assert MDP.from_gymnasium(tenfold).rewards.max() == pytest.approx(10 / 3)
+        shifted = gymnasium.wrappers.TransformReward(tenfold, lambda r: r - 1)
+        found = MDP.from_gymnasium(shifted)
+        acting = ~np.isin(np.arange(16), [5, 7, 11, 12, 15])
+        np.testing.assert_allclose(found.rewards[acting], 10 * plain.rewards[acting] - 1)
+        np.testing.assert_array_equal(found.rewards[~acting], 0)  # nothing is paid where the episode is over
+        clipped = gymnasium.wrappers.ClipReward(table, 0.0, 0.5)
+        np.testing.assert_allclose(MDP.from_gymnasium(clipped).rewards, 0.5 * plain.rewards)
+
+    def test_wrappers_that_may_change_anything_are_refused(self) -> None:
+        class Slower(gymnasium.Wrapper):
+            def step(self, action):
+                return self.env.step(0 if self.unwrapped.s == 3 else action)
+
+        class Elsewhere(gymnasium.Wrapper):
+            def reset(self, **options):
+                return self.env.reset(**options)
+
+        class Noisy(gymnasium.RewardWrapper):
+            def reward(self, reward):
+                return reward + np.random.default_rng().normal()
+
+        env = gymnasium.make("FrozenLake-v1")
+        sticky = gymnasium.wrappers.StickyAction(env, 0.1)
+        for wrapped in (Slower(env), Elsewhere(env), sticky, gymnasium.wrappers.NormalizeReward(env)):
+            with pytest.raises(ValueError, match=f"env is wrapped in {type(wrapped).__name__}"):
+                MDP.from_gymnasium(wrapped)
+        with pytest.raises(ValueError, match="more than a function of the reward"):
+            MDP.from_gymnasium(Noisy(env))
+        assert MDP.from_gymnasium(Slower(env).unwrapped) == MDP.from_gymnasium("FrozenLake-v1")
+
+    def test_wrappers_that_only_watch_are_read_through(self) -> None:
+        class Watching(gymnasium.Wrapper):
+            pass
+
+        env = gymnasium.wrappers.RecordEpisodeStatistics(Watching(gymnasium.make("FrozenLake-v1")))
+        shown = gymnasium.wrappers.TransformObservation(env, lambda s: np.eye(16)[s], None)
+        assert MDP.from_gymnasium(shown) == MDP.from_gymnasium("FrozenLake-v1")
+
+    def test_ragged_tables_and_ends_that_are_also_passed_are_read_as_they_are(self) -> None:
+        class Shop(gymnasium.Env):
+            P: ClassVar = {0: {0: [(1, 1, 0, False)], 1: [(1, 1, 4, True)]}, 1: {0: [(1, 0, 1.5, False)]}}
+            initial_state_distrib: ClassVar = [1.0, 0.0]
+
+        mdp = MDP.from_gymnasium(Shop(), gamma=0.95)
+        assert mdp.n_states == 3
+        assert not mdp.allowed[1, 1]
+        assert mdp.solve_optimal().value[0] == pytest.approx(0.95 * 1.5 / (1 - 0.95**2))
 
     def test_bad_arguments(self) -> None:
         with pytest.raises(ValueError, match="on_done must be one of"):

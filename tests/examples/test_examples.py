@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import runpy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
 
-
-def example(name: str) -> Any:
-    """The ``main`` of an example."""
-    return runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"]
-
-
-def test_solve_frozenlake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    solution = example("solve_frozenlake")(plot=str(tmp_path / "lake.png"))
+def test_solve_frozenlake(example: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    solution = example("solve_frozenlake").main(plot=str(tmp_path / "lake.png"))
     printed = capsys.readouterr().out
     assert solution.certificate.ok(1e-8)
     for word in ("eta", "gap", "dual objective", "S←", "explicitly in CVXPY: certified"):
@@ -26,8 +18,8 @@ def test_solve_frozenlake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert (tmp_path / "lake.png").stat().st_size > 10_000
 
 
-def test_inspect_duals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    solutions = example("inspect_duals")(epsilons=np.geomspace(1e-3, 10, 7), plot=str(tmp_path / "duals.png"))
+def test_inspect_duals(example: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    solutions = example("inspect_duals").main(epsilons=np.geomspace(1e-3, 10, 7), plot=str(tmp_path / "duals.png"))
     etas = [solution.eta for solution in solutions]
     assert etas == sorted(etas, reverse=True)
     assert etas[-1] == 0.0
@@ -36,9 +28,9 @@ def test_inspect_duals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert (tmp_path / "duals.png").stat().st_size > 10_000
 
 
-def test_constrained_mdp(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_constrained_mdp(example: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "budgets.png"
-    budgets, answers = example("constrained_mdp")(size=4, n_budgets=5, plot=path)
+    budgets, answers = example("constrained_mdp").main(size=4, n_budgets=5, plot=path)
     for solutions in answers.values():
         # the tightest budget may be out of the ball's reach, and is then said to be
         assert all(s.certificate.ok(1e-8) or s.epsilon_min > 0.5 for s in solutions)
@@ -52,8 +44,8 @@ def test_constrained_mdp(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert path.stat().st_size > 10_000
 
 
-def test_covariant_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = example("covariant_steps")(n_seeds=4, n_steps=20, plot=str(tmp_path / "steps.png"))
+def test_covariant_steps(example: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = example("covariant_steps").main(n_seeds=4, n_steps=20, plot=str(tmp_path / "steps.png"))
     np.testing.assert_allclose(found["natural"], found["natural"][0], rtol=1e-6)
     assert found["Euclidean"].max() > 1.5 * found["Euclidean"].min()
     assert np.all(found["angles"][:, 0] >= found["angles"][:, 1] * (1 - 1e-6))
@@ -63,8 +55,8 @@ def test_covariant_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert (tmp_path / "steps.png").stat().st_size > 10_000
 
 
-def test_nac_lqr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    curves = example("nac_lqr")(n_seeds=2, n_epochs=6, plot=str(tmp_path / "lqr.png"))
+def test_nac_lqr(example: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    curves = example("nac_lqr").main(n_seeds=2, n_epochs=6, plot=str(tmp_path / "lqr.png"))
     assert np.all(curves["eNAC"][:, -1] > -1.40)  # the optimum is -1.3141
     assert np.all(curves["eNAC"][:, -1] > curves["GPOMDP"][:, -1])
     assert np.all(curves["eNAC"] <= -1.3141 + 1e-3)
@@ -72,9 +64,9 @@ def test_nac_lqr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (tmp_path / "lqr.png").stat().st_size > 10_000
 
 
-def test_trpo_cartpole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_trpo_cartpole(example: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("torch")
-    curves = example("trpo_cartpole")(n_seeds=1, n_steps=10_000, plot=str(tmp_path / "pole.png"))
+    curves = example("trpo_cartpole").main(n_seeds=1, n_steps=10_000, plot=str(tmp_path / "pole.png"))
     assert curves[0, -1, 1] > 83  # mature TRPO at as many steps
     printed = capsys.readouterr().out
     assert "mature TRPO" in printed
@@ -82,17 +74,17 @@ def test_trpo_cartpole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert (tmp_path / "pole.png").stat().st_size > 10_000
 
 
-def test_trpo_pendulum(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_trpo_pendulum(example: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("torch")
-    curves = example("trpo_pendulum")(n_seeds=1, n_steps=10_000, plot=str(tmp_path / "pendulum.png"))
+    curves = example("trpo_pendulum").main(n_seeds=1, n_steps=10_000, plot=str(tmp_path / "pendulum.png"))
     assert curves[0, -1, 1] > -1213  # mature TRPO at as many steps
     assert curves[0, -1, 1] > curves[0, 0, 1] + 100
     assert "mature TRPO" in capsys.readouterr().out
     assert (tmp_path / "pendulum.png").stat().st_size > 10_000
 
 
-def test_bounds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    shares = example("bounds")(n_seeds=2, n_updates=3, plot=str(tmp_path / "bounds.png"))
+def test_bounds(example: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shares = example("bounds").main(n_seeds=2, n_updates=3, plot=str(tmp_path / "bounds.png"))
     for (name, epsilon, label), share in shares.items():
         assert share.shape == (2, 4)
         np.testing.assert_allclose(share[:, 0], 0.0, atol=1e-12)
@@ -105,8 +97,8 @@ def test_bounds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (tmp_path / "bounds.png").stat().st_size > 10_000
 
 
-def test_safe_grid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    curves = example("safe_grid")(n_seeds=1, n_updates=30, plot=str(tmp_path / "safe.png"))
+def test_safe_grid(example: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    curves = example("safe_grid").main(n_seeds=1, n_updates=30, plot=str(tmp_path / "safe.png"))
     assert curves["TRPO"][0, -1, 1] > 1.5  # of what the short way costs
     assert curves["CPO"][0, -10:, 1].mean() < 0.6  # the budget is 0.5
     assert curves["CPO"][0, -1, 0] > 0.55  # the optimum within the budget is 0.6572

@@ -1,0 +1,133 @@
+"""What the examples that learn a task share: trials of one protocol, their scores, their table and their curves.
+
+A trial starts from random actions and improves them iteration by iteration; it keeps one score of every policy and the
+first and last record. Scores are expected rewards a step, exploration included unless said otherwise.
+"""
+
+import copy
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from joblib import Parallel, delayed
+from sklearn.kernel_approximation import RBFSampler
+from sklearn.pipeline import make_pipeline
+
+from policies import LinearGaussianPolicy
+from reps_opt import Record, improve, rollout
+
+
+class Trial(NamedTuple):
+    """One trial: scores (iterations + 1,), the score without exploration, the first and last record, CPU seconds."""
+
+    seed: int
+    curve: np.ndarray
+    steady: float
+    first: Record
+    last: Record
+    seconds: float
+
+
+def random_actions(env: Any, std: float) -> LinearGaussianPolicy:
+    """Actions without regard to what is seen, N(0, std^2)."""
+    seen, acted = env.observation_space.shape[0], env.action_space.shape[0]
+    anything = LinearGaussianPolicy(ridge=1.0).fit(np.eye(3 * acted, seen), np.eye(3 * acted, acted))
+    return anything.with_params(np.r_[np.zeros((seen + 1) * acted), np.full(acted, np.log(std))])
+
+
+def waves(width: float, n: int, *before: Any) -> Callable[[Any], Any]:
+    """Random Fourier features for a value function: waves everywhere, as bumps at states seen would leave holes.
+
+    ``width`` is the length over which values change, in units of what the transformers ``before`` give.
+    """
+
+    def features(batch: Any) -> Any:
+        return make_pipeline(*before, RBFSampler(gamma=0.5 / width**2, n_components=n, random_state=0)).fit(
+            batch.states
+        )
+
+    return features
+
+
+def reward(env: Any, policy: Any, n_episodes: int, **options: Any) -> float:
+    """Expected reward a step, on fixed seeds.
+
+    Where episodes restart by chance, the chance enters as its expectation, (1 - gamma) sum gamma^t r_t, with less noise
+    than restarts bring; after the last hundredth of its weight, rewards are taken to stay what they are.
+    """
+    if env.reset_probability == 0:
+        return float(rollout(env, policy, n_episodes, seed=0, **options).rewards.mean())
+    endless, gamma = copy.copy(env), 1 - env.reset_probability
+    endless.reset_probability, endless.horizon = 0.0, int(np.ceil(np.log(1e-2) / np.log(gamma)))
+    mean = rollout(endless, policy, n_episodes, seed=0, **options).rewards.reshape(n_episodes, -1).mean(axis=0)
+    discount = gamma ** np.arange(len(mean) + 1)
+    return float((1 - gamma) * mean @ discount[:-1] + mean[-1] * discount[-1])
+
+
+def study(
+    env: Any,
+    make_update: Callable[[Any], Any],
+    start_std: float,
+    known: Mapping[str, float],
+    *,
+    n_trials: int,
+    n_iterations: int,
+    n_evaluated: int,
+    seed: int,
+    jobs: int,
+    learn_in: Any = None,
+    **budget: Any,
+) -> list[Trial]:
+    """Run trials of consecutive seeds; print a line for each, then the scores by iteration beside what is known.
+
+    Kept roll-outs stand for the current policy by importance weights. Scores are taken in ``env``, and roll-outs too,
+    unless there is another environment to ``learn_in``.
+    """
+
+    def score(policy: Any, **how: Any) -> float:
+        return reward(env, policy, n_evaluated, **how)
+
+    def trial(seed: int) -> Trial:
+        began, start, first = time.process_time(), random_actions(env, start_std), None
+        curve = [score(start)]
+        how = {"seed": seed, "progress": False, "reuse": "importance", **budget}
+        for record in improve(learn_in or env, start, make_update(env), n_iterations, **how):
+            curve.append(score(record.policy))
+            first = first or record
+        steady = score(record.policy, deterministic=True)
+        return Trial(seed, np.array(curve), steady, first, record, time.process_time() - began)
+
+    trials = Parallel(jobs)(delayed(trial)(seed + i) for i in range(n_trials))
+    _report(trials, known)
+    return trials
+
+
+def _report(trials: list[Trial], known: Mapping[str, float]) -> None:
+    curves, steady = np.array([t.curve for t in trials]), np.array([t.steady for t in trials])
+    digits = 3 if abs(curves[:, -1].mean()) < 1 else 2
+    for t in trials:
+        row = t.last.row()
+        print(
+            f"trial {t.seed}: reward a step {t.curve[0]:.{digits}f} -> {t.curve[-1]:.{digits}f} (without noise "
+            f"{t.steady:.{digits}f}), eta {row['eta']:.3g}, KL {row['kl_predicted']:.3f}, gap {row['gap']:.1e}, "
+            f"ESS {row['ess']:.0f}, {t.seconds:.0f} s of CPU"
+        )
+    print(f"\n{'iteration':<22}{'mean':>9}{'std':>8}{'median':>9}{'worst':>9}   over {len(trials)} trials")
+    rows = {str(i): curves[:, i] for i in sorted({*range(0, len(curves[0]), 5), len(curves[0]) - 1})}
+    for name, at in {**rows, "without noise": steady}.items():
+        numbers = f"{at.mean():>9.{digits}f}{at.std():>8.{digits}f}{np.median(at):>9.{digits}f}{at.min():>9.{digits}f}"
+        print(f"{name:<22}{numbers}")
+    for name, figure in known.items():
+        print(f"{name:<22}{figure:>9.{digits}f}")
+
+
+def draw_curves(axis: Any, trials: list[Trial], known: Mapping[str, float]) -> None:
+    """The learning curves of all trials, their mean, and what is known as lines."""
+    curves = np.array([t.curve for t in trials])
+    axis.plot(curves.T, color="C0", alpha=0.3)
+    axis.plot(curves.mean(axis=0), color="C0", lw=2, label=f"mean of {len(trials)} trials")
+    for (name, figure), style in zip(known.items(), ("--", ":", "-.", (0, (1, 4))), strict=False):
+        axis.axhline(figure, color="0.4", ls=style, label=name)
+    axis.set(xlabel="iteration", ylabel="reward a step", title="evaluation on fixed seeds")
+    axis.legend()

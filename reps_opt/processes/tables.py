@@ -1,0 +1,136 @@
+"""The tables of an MDP as a value: frozen, comparable, hashable, picklable, and replaceable part by part.
+
+Shapes: S states, A actions; transitions are CSR (S*A, S) with row index ``s*A + a``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable, Mapping
+from functools import cached_property
+from typing import Any, NoReturn, Self
+
+import numpy as np
+import scipy.sparse as sp
+
+from reps_opt.processes import construction
+from reps_opt.processes.graph import BoolArray
+from reps_opt.validation import FloatArray, as_scalar, read_only
+
+PARTS = (
+    "transitions",
+    "rewards",
+    "gamma",
+    "mu0",
+    "allowed",
+    "layout",
+    "state_labels",
+    "action_labels",
+    "counts",
+)
+"""What an MDP consists of: two with equal parts are equal."""
+
+ANNOTATIONS = ("gamma", "mu0", "layout", "state_labels", "action_labels", "counts")
+"""Parts that can be replaced without reading the tables anew."""
+
+
+class Tables:
+    """What an :class:`~reps_opt.MDP` consists of; see there for what each part is."""
+
+    transitions: sp.csr_array
+    rewards: FloatArray
+    gamma: float
+    mu0: FloatArray
+    allowed: BoolArray
+    layout: tuple[str, ...] | None
+    state_labels: tuple[Hashable, ...] | None
+    action_labels: tuple[Hashable, ...] | None
+    counts: FloatArray | None
+    n_states: int
+    n_actions: int
+
+    def _annotate(self, **given: Any) -> None:
+        """Check and set what stands beside the tables."""
+        readers = {
+            "gamma": lambda value: as_scalar(value, "gamma", low=0.0, high=1.0, low_open=True),
+            "mu0": lambda value: construction.as_start(value, self.n_states),
+            "layout": lambda value: construction.as_layout(value, self.n_states),
+            "state_labels": lambda value: construction.as_labels(value, "state_labels", self.n_states),
+            "action_labels": lambda value: construction.as_labels(value, "action_labels", self.n_actions),
+            "counts": lambda value: construction.as_counts(value, self.allowed.shape),
+        }
+        self.__dict__.update({name: readers[name](value) for name, value in given.items()})
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(
+            f"an MDP is a value and cannot be changed: mdp.replace({name}=...) makes another"
+            if name in PARTS
+            else f"an MDP is a value and cannot be changed: {name} cannot be set"
+        )
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"an MDP is a value and cannot be changed: {name} cannot be deleted")
+
+    def replace(self, **changes: Any) -> Self:
+        """Another MDP, some of what it consists of replaced: ``mdp.replace(gamma=0.9)``.
+
+        Parameters
+        ----------
+        **changes
+            Arguments of :class:`MDP` by name; ``transitions`` and ``rewards`` are other names of ``P`` and ``r``.
+
+        Examples
+        --------
+        >>> from reps_opt import MDP
+        >>> mdp = MDP([[[0.0, 1.0], [1.0, 0.0]], [[0.0, 1.0], [1.0, 0.0]]], [[1.0, 0.0], [0.0, 2.0]])
+        >>> mdp.replace(gamma=0.5)
+        MDP(2 states, 2 actions, gamma=0.5)
+        """
+        changes = {{"transitions": "P", "rewards": "r"}.get(name, name): value for name, value in changes.items()}
+        if changes.keys() <= {*ANNOTATIONS, "r", "order"}:
+            other = object.__new__(type(self))
+            other.__dict__.update(self.__getstate__())
+            order = changes.pop("order", None)
+            if "r" in changes:
+                rewards = construction.as_rewards(changes.pop("r"), order, self.transitions, self.allowed)
+                other.__dict__["rewards"] = rewards
+            other._annotate(**changes)
+            return other
+        kept: dict[str, Any] = {"P": self.transitions, "r": self.rewards, "allowed": self.allowed}
+        kept |= {name: getattr(self, name) for name in ANNOTATIONS}
+        if "P" in changes and np.shape(changes["P"]) != self.transitions.shape:
+            kept["allowed"] = None
+        return type(self)(**kept | changes)
+
+    __replace__ = replace
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Tables):
+            return NotImplemented
+        return self is other or (self._plain_parts() == other._plain_parts() and self._digest == other._digest)
+
+    def __hash__(self) -> int:
+        return hash((self._plain_parts(), self._digest))
+
+    def _plain_parts(self) -> tuple[Any, ...]:
+        return self.gamma, self.allowed.shape, self.layout, self.state_labels, self.action_labels
+
+    @cached_property
+    def _digest(self) -> bytes:
+        """Fingerprint of the arrays: equal tables have equal bytes, and others collide with probability 2^-256."""
+        found = hashlib.sha256()
+        P = self.transitions
+        counts = () if self.counts is None else (self.counts,)
+        for part in (P.data, P.indices, P.indptr, self.rewards, self.mu0, self.allowed, *counts):
+            found.update(np.ascontiguousarray(part).data)
+        return found.digest()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: self.__dict__[name] for name in (*PARTS, "n_states", "n_actions")}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self.__dict__.update(state)
+        construction.freeze(self.transitions)
+        for name in ("rewards", "mu0", "allowed", "counts"):
+            if state[name] is not None:
+                self.__dict__[name] = read_only(state[name])
