@@ -2,9 +2,9 @@ r"""Certificates: gap and residuals of an answer, computed from the problem's da
 
 A gap needs a unit that no pair without mass can move, whatever it costs. It is the largest of
 :math:`\eta\sqrt{2 D(x)}` (to second order the standard deviation of the Bellman error under the reference), of the mean
-deviation of the objective over what the point takes, and of the least of three scales that need no ball: what is gained
-over the reference, how far the best reward is, and how far from the median other rewards are. The gap in nats, :math:`\text{gap}/\eta`, bounds how far the unknown optimum can be: it is
-:attr:`Certificate.distance`.
+deviation of the objective over what the point takes, and of the least of three scales that need no ball: what is
+gained over the reference, how far the best reward is, and how far from the median other rewards are. The gap in nats,
+:math:`\text{gap}/\eta`, bounds how far the unknown optimum can be: it is :attr:`Certificate.distance`.
 """
 
 from __future__ import annotations

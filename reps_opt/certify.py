@@ -36,6 +36,9 @@ QUARTILE = 4
 """The lower quartile of coefficients is a unit that neither a single one nor half of them can move by what it costs."""
 
 
+SMALL = 1e-9
+"""Gap, in the units of the balls, that needs no look at other units: a thousandth of what is certified."""
+
 ROUNDED = 1e-9
 """Scale, relative to the coefficients taken, that may be rounding."""
 
@@ -72,7 +75,12 @@ class Judged(Protocol):
     def radius(self) -> float: ...
 
     @property
+    def leeway(self) -> float: ...
+
+    @property
     def advice(self) -> str: ...
+
+    def polished(self, program: Program, answer: Answer) -> Answer: ...
 
     def candidates(self, program: Program, answer: Answer) -> Iterable[FloatArray]: ...
 
@@ -80,7 +88,7 @@ class Judged(Protocol):
 
     def residuals(self, program: Program, point: FloatArray) -> Residuals: ...
 
-    def price(self, program: Program, point: FloatArray, bound: Bound) -> float: ...
+    def price(self, program: Program, point: FloatArray, bound: Bound, divergences: list[float]) -> float: ...
 
     def refute(self, program: Program, answer: Answer) -> str: ...
 
@@ -113,10 +121,11 @@ def certify(problem: Judged, program: Program, scale: Scale, answer: Answer) -> 
     infeasible = problem.refute(program, answer)
     if infeasible:
         return without_point(problem, Status.INFEASIBLE, infeasible)
-    points = [into_balls(problem, program, x) for x in problem.candidates(program, answer)]
-    if not points:
-        return without_point(problem, Status.FAILED, answer.message)
-    judged = [_judge(problem, program, scale, answer, x) for x in points]
+    answer = problem.polished(program, answer)
+    judged = [_judge(problem, program, scale, answer, x) for x in problem.candidates(program, answer)]
+    if not judged:
+        why = problem.reconsider(program)
+        return without_point(problem, Status.INFEASIBLE if why else Status.FAILED, why or answer.message)
     point, bound, certificate = min(judged, key=_rank)
     reasons = certificate.reasons()
     if any(reason.startswith("constraint") for reason in reasons) and (text := problem.reconsider(program)):
@@ -138,30 +147,34 @@ def _rank(judged: tuple[FloatArray, Bound, Certificate]) -> tuple[int, float]:
     return len(certificate.reasons()), missed if missed == missed else math.inf
 
 
-def excess(program: Program, x: FloatArray) -> float:
+def excess(program: Program, x: FloatArray, divergences: list[float] | None = None) -> float:
     """How far a point is outside the balls and the inequalities, at worst; negative inside."""
-    beyond = [ball.value(x) - ball.radius for ball in program.balls if ball.radius is not None and ball.radius < math.inf]
+    reached = [ball.value(x) for ball in program.balls] if divergences is None else divergences
+    beyond = [d - ball.allowed for ball, d in zip(program.balls, reached, strict=True)]
     rows = [float(np.max(block.matrix @ x - block.rhs)) for block in program.inequalities.values()]
     return max([*beyond, *rows], default=-math.inf)
 
 
-def into_balls(problem: Judged, program: Program, x: FloatArray) -> FloatArray:
-    """The point itself inside balls and inequalities; else the first point of its segment to the anchor that is."""
-    outside = excess(program, x)
-    if outside <= 0 or problem.anchor is None or excess(program, problem.anchor) > outside:
-        return x
-    return first_inside(lambda y: excess(program, y), x, problem.anchor)
+def into_balls(problem: Judged, program: Program, x: FloatArray) -> tuple[FloatArray, list[float]]:
+    """The point itself inside balls and inequalities, else the first point of its segment to the anchor that is; and
+    its divergences."""
+    reached = [ball.value(x) for ball in program.balls]
+    outside = excess(program, x, reached)
+    if outside <= problem.leeway or problem.anchor is None or excess(program, problem.anchor) > outside:
+        return x, reached
+    moved = first_inside(lambda y: excess(program, y), x, problem.anchor)
+    return moved, [ball.value(moved) for ball in program.balls]
 
 
 def _judge(
     problem: Judged, program: Program, scale: Scale, answer: Answer, point: FloatArray
 ) -> tuple[FloatArray, Bound, Certificate]:
-    """A point, the least bound on offer for it, and the certificate of the two."""
+    """A point inside the balls, the least bound on offer for it, and the certificate of the two."""
+    point, divergences = into_balls(problem, program, point)
     bound = min(problem.bounds(program, answer, point), key=lambda bound: bound.value)
     lower, residuals = program.score(point), problem.residuals(program, point)
-    divergences = [ball.value(point) for ball in program.balls]
-    gap = bound.value - lower + problem.price(program, point, bound)
-    unit = unit_of(program, point, bound, divergences)
+    gap = bound.value - lower + problem.price(program, point, bound, divergences)
+    unit = unit_of(program, point, bound, divergences, gap)
     total = float(np.sum(bound.eta))
     nats = gap / total if 0 < total < math.inf else math.inf
     allowed = [ball.allowed for ball in program.balls]
@@ -180,8 +193,11 @@ def _judge(
     return point, bound, certificate
 
 
-def unit_of(program: Program, point: FloatArray, bound: Bound, divergences: list[float]) -> float:
-    """The unit of a gap, in the program's own; see :mod:`reps_opt.certificate`."""
+def unit_of(program: Program, point: FloatArray, bound: Bound, divergences: list[float], gap: float) -> float:
+    """The unit of a gap, in the program's own; see :mod:`reps_opt.certificate`.
+
+    A gap that is small in the units of the balls needs no other.
+    """
     binding = [(eta, d) for eta, d in zip(np.atleast_1d(bound.eta), divergences, strict=False) if 0 < eta < math.inf]
     if not program.simplex:
         gain = float(sum(2 * eta * d for eta, d in binding))
@@ -190,6 +206,8 @@ def unit_of(program: Program, point: FloatArray, bound: Bound, divergences: list
     mean = float(point @ c) / float(point.sum())
     # absolute deviations: a mass of 1e-20 on a pair that costs 1e10 must not count
     sizes = [float(sum(eta * math.sqrt(2 * max(d, 0.0)) for eta, d in binding)), float(point @ np.abs(c - mean))]
+    if abs(gap) <= SMALL * max(sizes):
+        return max(sizes)
     return max([*sizes, _unit_without_ball(program, point)]) or float(np.abs(c[taken]).max(initial=0.0)) or 1.0
 
 
@@ -212,7 +230,7 @@ def _unit_without_ball(program: Program, point: FloatArray) -> float:
 
 
 def offered_bounds(problem: Judged, program: Program, answer: Answer, point: FloatArray) -> Iterator[Bound]:
-    """Dual bounds that an answer offers: at its eta, and at zero where the ball looks slack; infinite if it has none."""
+    """Dual bounds that an answer offers: at its eta, and at zero where the ball looks slack; infinite without any."""
     if answer.multipliers is None:
         yield Bound(math.inf, answer.eta, np.zeros(program.rhs.size))
         return

@@ -1,7 +1,7 @@
 """What a problem is to :func:`reps_opt.solve`: a program, and a few hooks for its judge.
 
-A new problem is one class: its data are fields, ``program`` states its mathematics, ``view`` names its solution's class.
-The hooks have defaults that hold for every program.
+A new problem is one class: its data are fields, ``program`` states its mathematics, ``view`` names the class of its
+solution. The hooks have defaults that hold for every program.
 """
 
 from __future__ import annotations
@@ -117,6 +117,13 @@ class Problem(Value):
 
     # What the judge asks: see reps_opt.certify
 
+    leeway = 0.0
+    """How far outside a ball a candidate may be and still be judged as it is, its excess priced in the gap."""
+
+    def polished(self, program: Program, answer: Answer) -> Answer:
+        """The answer, improved where that is cheap."""
+        return answer
+
     def candidates(self, program: Program, answer: Answer) -> Iterable[FloatArray]:
         """Points (n,) that satisfy the equality rows, or nearly: the dual's maximiser, and the solver's own."""
         return _offered_points(program, answer)
@@ -138,13 +145,17 @@ class Problem(Value):
         domain = self.program.domain
         return 1.0 if getattr(domain, "starts", None) is None else float(domain.starts.size)  # type: ignore[union-attr]
 
-    def price(self, program: Program, point: FloatArray, bound: Bound) -> float:
-        """What is added to the gap for what the point misses in the rows, at the prices of the multipliers."""
+    def price(self, program: Program, point: FloatArray, bound: Bound, divergences: list[float]) -> float:
+        """What is added to the gap for what the point misses in balls and rows, at the prices of the multipliers."""
+        price = 0.0
+        for ball, eta, reached in zip(program.balls, np.atleast_1d(bound.eta), divergences, strict=True):
+            if reached > ball.allowed and 0 < eta < math.inf:
+                price += float(eta) * (reached - ball.allowed)
         if program.ridge is not None or not program.rhs.size:
-            return 0.0
+            return price
         missed = program.residual(point)
         missed = np.where(program.signed, np.minimum(missed, 0.0), missed)
-        return float(np.abs(bound.multipliers) @ np.abs(missed))
+        return price + float(np.abs(bound.multipliers) @ np.abs(missed))
 
     def refute(self, program: Program, answer: Answer) -> str:
         """Why the answer proves that nothing is feasible: a dual value below every objective (weak duality)."""
@@ -158,6 +169,10 @@ class Problem(Value):
     def reconsider(self, program: Program) -> str:
         """Why nothing is feasible, asked once an answer misses its rows; empty where something is."""
         return self.infeasible()
+
+    def spent(self) -> dict[str, Any]:
+        """What preparing the problem cost, for the statistics of its solutions."""
+        return {}
 
     def warn(self, solution: Solution) -> str:
         """What to warn of once solved; empty for nothing."""

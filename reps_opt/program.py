@@ -308,10 +308,8 @@ class Program:
         m = sum(block.rhs.size for block in rows.values())
         ridge = None if program.ridge is None else as_float_array(program.ridge, "ridge", (m,))
         if program.simplex:  # solvers take sparse rows there
-            rows = {
-                name: type(block)(sp.csr_array(block.matrix), block.rhs) if isinstance(block.matrix, np.ndarray) else block
-                for name, block in rows.items()
-            }
+            dense = {name: block for name, block in rows.items() if isinstance(block.matrix, np.ndarray)}
+            rows |= {name: type(block)(sp.csr_array(block.matrix), block.rhs) for name, block in dense.items()}
         return replace(program, objective=c, rows=rows, ridge=ridge)
 
     @property
@@ -543,7 +541,7 @@ class Program:
 
     @cached_property
     def radii(self) -> FloatArray:
-        """Radius (k,) of each ball; zero for one in penalty form, whose eta is given, so that ``eta'radii`` is right."""
+        """Radius (k,) of each ball; zero for one in penalty form, which adds nothing to the dual."""
         return np.array([0.0 if ball.radius is None else ball.radius for ball in self.balls])
 
     def _joint_bound(self, eta: FloatArray, multipliers: FloatArray) -> float:

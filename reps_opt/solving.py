@@ -69,7 +69,7 @@ def solve(
     if verbose and is_dataclass(route) and "verbose" in {setting.name for setting in fields(route)}:
         route = replace(route, verbose=True)
     verdict, stats = _answer(problem, route, start)
-    stats = {"route": type(route).__name__, **stats, "seconds": time.perf_counter() - began}
+    stats = {"route": type(route).__name__, **stats, **problem.spent(), "seconds": time.perf_counter() - began}
     solution = problem.view.made(problem=problem, stats=stats, **verdict._asdict())
     if solution.has_point and (text := problem.warn(solution)):
         warnings.warn(text, UserWarning, stacklevel=2)

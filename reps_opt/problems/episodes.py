@@ -6,17 +6,21 @@ Shapes: N episodes, d context features.
 from __future__ import annotations
 
 import math
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from reps_opt.problems.sample_problem import SampleProblem, as_base, as_features, as_samples
-from reps_opt.validation import FloatArray, as_scalar
+from reps_opt.problems.sample_problem import SampleProblem, as_features, as_samples
+from reps_opt.validation import FloatArray, as_scalar, read_only
+from reps_opt.values import value
 
 ROUNDING = 8 * np.finfo(float).eps
 """Feature differences below this fraction of the features themselves are rounding, and count as zero."""
 
 
+@value
 class EpisodicREPS(SampleProblem):
     r"""Episodic REPS: weights of whole episodes by their returns, with or without contexts.
 
@@ -56,23 +60,32 @@ class EpisodicREPS(SampleProblem):
     array([0.17, 0.3 , 0.53])
     """
 
-    def __init__(
-        self,
-        returns: ArrayLike,
-        contexts: ArrayLike | None = None,
-        epsilon: float = 0.5,
-        base_weights: ArrayLike | None = None,
-        ridge: float = 0.0,
-        temperature: float | None = None,
-    ) -> None:
-        r = as_samples(returns, "returns")
-        differences = None
-        if contexts is not None:
-            phi = as_features(contexts, "contexts", r.size)
-            mean = as_base(base_weights, r.size) @ phi
-            differences = mean - phi
-            differences[:, np.abs(differences).max(axis=0) <= ROUNDING * np.abs(phi).max(axis=0)] = 0.0
-        self._set(r, differences, epsilon, base_weights, temperature, ridge)
+    returns: ArrayLike
+    contexts: ArrayLike | None = None
+    epsilon: float | None = 0.5
+    base_weights: ArrayLike | None = None
+    ridge: float = 0.0
+    temperature: float | None = None
+
+    def __post_init__(self) -> None:
+        r = as_samples(self.returns, "returns")
+        phi = None if self.contexts is None else as_features(self.contexts, "contexts", r.size)
+        self._assign(returns=read_only(r.copy()), contexts=phi, **self._check(r))
+
+    @property
+    def rewards(self) -> FloatArray:
+        """R (N,): what takes the place of rewards."""
+        return self.returns
+
+    @cached_property
+    def differences(self) -> Any:
+        """mean phi - phi(c) (N, d)."""
+        if self.contexts is None:
+            return None
+        phi = self.contexts
+        differences = self.base_weights @ phi - phi
+        differences[:, np.abs(differences).max(axis=0) <= ROUNDING * np.abs(phi).max(axis=0)] = 0.0
+        return differences
 
 
 def top_half(values: ArrayLike, fraction: float = 0.5) -> FloatArray:

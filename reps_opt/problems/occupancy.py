@@ -292,7 +292,7 @@ class OccupancyProblem(Problem):
             missed += float(np.maximum(self.budget_rows.excess(occupancy), 0.0).sum())
         return Residuals(missed, abs(float(occupancy.sum()) - 1.0) if occupancy.min() >= 0 else math.inf)
 
-    def price(self, program: Program, point: FloatArray, bound: Any) -> float:
+    def price(self, program: Program, point: FloatArray, bound: Any, divergences: list[float]) -> float:
         """Nothing: an exact occupancy misses no row beyond rounding."""
         return 0.0
 

@@ -10,8 +10,9 @@ from dataclasses import replace
 import numpy as np
 from scipy.optimize import linprog
 
+from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL
-from reps_opt.program import Block, LinearLimit, Program
+from reps_opt.program import Equal, LinearLimit, Program
 from reps_opt.rows import ArrayRows
 from reps_opt.solvers.newton import Newton
 from reps_opt.validation import FloatArray
@@ -49,7 +50,7 @@ def _softened(program: Program) -> LinearLimit:
 
     scaled, scale = program.normalised()
     assert scaled.ridge is not None
-    answer = CvxpyPrimal().solve(replace(scaled, epsilon=np.inf))
+    answer = CvxpyPrimal().solve(replace(scaled, balls=replace(scaled.ball, radius=np.inf)))
     if answer.point is None:
         raise RuntimeError(answer.message)
     point = np.maximum(answer.point, 0.0)
@@ -66,10 +67,9 @@ def _nearest(program: Program, tight: np.ndarray) -> FloatArray:
     if program.rhs.size:
         kept = np.flatnonzero(tight)
         face = ArrayRows(program.transpose.take(kept))
-        block = Block(face.T, np.zeros(program.rhs.size))
-        blocks = {"features": block}
-        on_face = Program(np.zeros(kept.size), KL(point[kept]), None, blocks, temperature=1.0)
-        answer = Newton().project(replace(on_face, objective=np.zeros(kept.size)))
+        rows = {"features": Equal(face.T, np.zeros(program.rhs.size))}
+        on_face = Program(np.zeros(kept.size), rows, Ball(KL(point[kept]), price=1.0))
+        answer = Newton().project(on_face)
         assert answer.point is not None
         point[kept] = answer.point
     return point

@@ -6,6 +6,7 @@ Shapes: N samples, d features; n samples of positive base weight.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -13,13 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from reps_opt.certify import Residuals
+from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL
-from reps_opt.problem import Problem
+from reps_opt.problem import SINGLE_POINT, Problem
 from reps_opt.problems.sample_limits import best_weights
-from reps_opt.problems.sample_readback import read_infeasible, read_weights
 from reps_opt.problems.sample_solution import SampleSolution
-from reps_opt.program import Block, Centre, LinearLimit, Program, Scale
-from reps_opt.rows import ArrayRows, Rows, as_rows, spectrum
+from reps_opt.program import Centre, Equal, Hints, LinearLimit, Program
+from reps_opt.rows import ArrayRows, Rows, as_rows, spectrum, spending
+from reps_opt.solution import Solution
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.newton import Newton
 from reps_opt.solvers.quasi_newton import QuasiNewton, rows_to_start
@@ -29,50 +32,72 @@ from reps_opt.validation import FloatArray, as_float_array, as_scalar, check_non
 MATCHED = 1e-11
 """1-norm of the residual, in features of root mean square one, up to which weights match the features."""
 
-SINGLE_POINT = 1e-15
-"""Radius, beyond the smallest feasible one, up to which the ball counts as a single point."""
-
 EVEN = 1e-4
 """Least singular value, relative to the largest, for which the features are used as they are."""
 
 DEPENDENT = 1e-12
 """Singular values below this fraction of the largest count as zero: their residual is below any tolerance."""
 
+SMALL_ESS = 2.0
+"""Effective sample size below which a policy fitted to the weights follows one or two samples."""
+
+OFF_SPHERE = 1e-9
+"""Distance of the divergence from epsilon above which eta is looked for anew, the other multipliers fixed."""
+
 
 class SampleProblem(Problem):
     """What sample problems share: rewards, base weights, feature rows with unit columns, ball or penalty.
 
-    ``rows`` holds ``-psi / column_scale`` (N, d), so that they read ``rows' w = 0`` with multiplier
-    ``column_scale * theta``, signed as the flow of exact problems is. Dependent columns are replaced by a basis.
+    Subclasses give ``differences``: psi (N, d), or None without features. ``feature_rows`` hold
+    ``-psi / column_scale`` (N, d), so that they read ``rows' w = 0`` with multiplier ``column_scale * theta``, signed
+    as the flow of exact problems is. Dependent columns are replaced by a basis.
     """
 
+    view = SampleSolution
+    leeway = 1e-11
+
     rewards: FloatArray
-    base: FloatArray
-    rows: Rows
-    column_scale: FloatArray
+    base_weights: FloatArray
     epsilon: float | None
     temperature: float | None
     ridge: float
     features: Any = None
 
-    def _set(
-        self,
-        rewards: FloatArray,
-        differences: Any,
-        epsilon: float | None,
-        base_weights: ArrayLike | None,
-        temperature: float | None,
-        ridge: float,
-    ) -> None:
-        self.rewards = read_only(rewards.copy())
-        self.base = read_only(as_base(base_weights, rewards.size))
-        self.temperature = None if temperature is None else as_scalar(temperature, "temperature", low=0, low_open=True)
-        self.epsilon = None if temperature is not None else as_scalar(epsilon, "epsilon", low=0.0, infinite=True)
-        self.ridge = as_scalar(ridge, "ridge", low=0.0)
-        if differences is None:
-            self.rows, self.column_scale = ArrayRows(np.zeros((rewards.size, 0))), np.zeros(0)
-        else:
-            self.rows, self.column_scale = _equilibrated(differences, self.base)
+    @property
+    def differences(self) -> Any:
+        """psi (N, d), or None without features."""
+        raise NotImplementedError
+
+    def _check(self, rewards: FloatArray) -> dict[str, Any]:
+        """The validated fields that all have: base weights, radius or temperature, ridge."""
+        priced = self.temperature is not None
+        return {
+            "base_weights": read_only(as_base(self.base_weights, rewards.size)),
+            "temperature": as_scalar(self.temperature, "temperature", low=0, low_open=True) if priced else None,
+            "epsilon": None if priced else as_scalar(self.epsilon, "epsilon", low=0.0, infinite=True),
+            "ridge": as_scalar(self.ridge, "ridge", low=0.0),
+        }
+
+    @property
+    def base(self) -> FloatArray:
+        """Base weights (N,), summing to one."""
+        return self.base_weights
+
+    @cached_property
+    def _equilibrated(self) -> tuple[Rows, FloatArray]:
+        if self.differences is None:
+            return ArrayRows(np.zeros((self.rewards.size, 0))), np.zeros(0)
+        return _equilibrated(self.differences, self.base_weights)
+
+    @property
+    def feature_rows(self) -> Rows:
+        """``-psi / column_scale`` (N, d)."""
+        return self._equilibrated[0]
+
+    @property
+    def column_scale(self) -> FloatArray:
+        """Root mean square (d,) of the columns of psi under the base weights."""
+        return self._equilibrated[1]
 
     @cached_property
     def support(self) -> np.ndarray:
@@ -83,24 +108,17 @@ class SampleProblem(Problem):
     def program(self) -> Program:
         """The :class:`~reps_opt.program.Program` over the supported samples, in reward units and unit columns."""
         whole = self.support.size == self.base.size
-        rows = self.rows if whole else ArrayRows(self.rows.take(self.support))
+        rows = self.feature_rows if whole else ArrayRows(self.feature_rows.take(self.support))
         rows = rows.fresh() if self.basis is None else rows.combined(self.basis)
         d = rows.shape[1]
+        reference = KL(self.base if whole else self.base[self.support])
         return Program(
             self.rewards if whole else self.rewards[self.support],
-            KL(self.base if whole else self.base[self.support]),
-            self.epsilon,
-            {"features": Block(rows.T, np.zeros(d))} if d else {},
-            temperature=self.temperature,
+            {"features": Equal(rows.T, np.zeros(d))} if d else {},
+            Ball(reference, radius=self.epsilon, price=self.temperature),
             ridge=self.ridge / self.column_scale**2 if self.ridge and d else None,
-            linear_limit=self._linear_limit,
-            variable="weights",
+            hints=Hints(linear_limit=self._linear_limit, variable="weights"),
         )
-
-    @cached_property
-    def normalised(self) -> tuple[Program, Scale]:
-        """The program with rewards of range one, and how to undo the scaling."""
-        return self.program.normalised()
 
     @cached_property
     def centre(self) -> Centre:
@@ -128,13 +146,26 @@ class SampleProblem(Problem):
         constant = np.ptp(self.program.objective) == 0 and self.program.ridge is None
         return constant or self.epsilon == 0 or self.program.n == 1
 
-    @property
-    def infeasible(self) -> bool:
-        """Whether no weights within the ball match the features, where that decides before any solver runs."""
-        if not self._needs_no_solver:
-            return False
+    def infeasible(self) -> str:
+        """Why no weights within the ball match the features, where that decides before any solver runs."""
+        return self._why_infeasible(MATCHED) if self._needs_no_solver else ""
+
+    def reconsider(self, program: Program) -> str:
+        return self._why_infeasible(1e-9)
+
+    def _why_infeasible(self, margin: float) -> str:
         least = self.centre.divergence
-        return least == math.inf or (self.epsilon is not None and self.epsilon < least - MATCHED)
+        if least == math.inf:
+            return (
+                "some combination of the features moves one way in every sample: no weights match them, "
+                "whatever epsilon"
+            )
+        if self.epsilon is None or self.epsilon >= least - margin:
+            return ""
+        return (
+            f"no weights within epsilon = {self.epsilon:g} match the features: it takes at least {least:.9g}; "
+            "take more samples, fewer features, a ridge, or a larger epsilon"
+        )
 
     def closed_form(self, program: Program) -> Answer | None:
         """Answer that needs no solver: a ball that holds one point, rewards all the same, or a single sample."""
@@ -153,16 +184,16 @@ class SampleProblem(Problem):
     @cached_property
     def _spectrum(self) -> tuple[FloatArray, FloatArray] | None:
         """Singular values (d,) of the rows and their directions (d, d); None where a few rows show them to be even."""
-        n, d = self.rows.shape
+        n, d = self.feature_rows.shape
         few = 2 * d + 64
         if d == 0:
             return None
         if n > 4 * few:
-            some = self.rows.take(np.sort(np.random.default_rng(0).choice(n, few, replace=False)))
+            some = self.feature_rows.take(np.sort(np.random.default_rng(0).choice(n, few, replace=False)))
             singular, _ = spectrum(ArrayRows(some).triangle())
             if singular[-1] > EVEN * singular[0]:
                 return None
-        return spectrum(self.rows.triangle())
+        return spectrum(self.feature_rows.triangle())
 
     @cached_property
     def null_space(self) -> FloatArray:
@@ -193,11 +224,53 @@ class SampleProblem(Problem):
         null = np.linalg.qr(self.null_space / self.column_scale[:, None])[0]
         return theta - null @ (null.T @ theta)
 
-    def solution(self, program: Program, answer: Answer) -> SampleSolution:
-        return read_weights(self, program, answer)
+    def polished(self, program: Program, answer: Answer) -> Answer:
+        """The answer with the best eta for its other multipliers, where its own misses the sphere."""
+        v, eta = answer.multipliers, answer.eta
+        if v is None or program.epsilon is None or not 0 < eta < math.inf:
+            return answer
+        dual = program.dual(eta, v)
+        if abs(dual.divergence - program.epsilon) <= OFF_SPHERE:
+            return answer
+        best = ScalarDual().at_slack(program, dual.slack)
+        return replace(answer, eta=best.eta) if best.eta > 0 else answer
 
-    def infeasible_solution(self) -> SampleSolution:
-        return read_infeasible(self)
+    def candidates(self, program: Program, answer: Answer) -> Iterator[FloatArray]:
+        if answer.eta == math.inf and answer.multipliers is not None:
+            yield self.centre.point
+            return
+        yield from super().candidates(program, answer)
+
+    def residuals(self, program: Program, point: FloatArray) -> Residuals:
+        """What the weights miss in all the columns given, even where the program has a basis of them."""
+        mass = abs(float(point.sum()) - 1.0) if point.min() >= 0 else math.inf
+        if program.ridge is not None or not program.rhs.size:
+            return Residuals(0.0, mass)
+        if self.basis is None:
+            return Residuals(float(np.abs(program.residual(point)).sum()), mass)
+        return Residuals(float(np.abs(self.feature_rows.T @ self.spread(point)).sum()), mass)
+
+    def spread(self, point: FloatArray) -> FloatArray:
+        """Weights (N,) of all samples from those (n,) of positive base weight."""
+        if self.support.size == self.base.size:
+            return point
+        weights = np.zeros(self.base.size)
+        weights[self.support] = point
+        return weights
+
+    def warn(self, solution: Solution) -> str:
+        assert isinstance(solution, SampleSolution)
+        n = self.rewards.size
+        if n == 1 or solution.ess >= SMALL_ESS:
+            return ""
+        return f"the effective sample size is {solution.ess:.2f} of {n}: take a smaller epsilon or more samples"
+
+    def spent(self) -> dict[str, Any]:
+        """What scaling, rank and basis cost, in Grams, where there are features."""
+        if self.column_scale.size == 0:
+            return {}
+        grams = self.feature_rows.grams + (0.0 if self.basis is None else 1.0)
+        return {"setup_gram_equivalents": spending(self.feature_rows.passes, grams)["gram_equivalents"]}
 
     def default_solver(self) -> Solver:
         if self.column_scale.size == 0:
@@ -207,25 +280,6 @@ class SampleProblem(Problem):
 
     def _linear_limit(self) -> LinearLimit:
         return best_weights(self.program)
-
-    def to_cvxpy(self, side: str = "primal") -> Any:
-        """The problem as a ``cvxpy.Problem`` to inspect, in reward units and in features of root mean square one.
-
-        Parameters
-        ----------
-        side
-            ``"primal"``: variable ``weights`` (n,), constraints labelled ``features``,
-            ``normalisation`` and ``kl``. ``"dual"``: variables ``features`` (theta times the scale of the columns),
-            ``normalisation`` and ``kl`` (eta).
-
-        Returns
-        -------
-        cvxpy.Problem
-            Made anew at every call.
-        """
-        from reps_opt.solvers.cvxpy_conic import pose
-
-        return pose(self.program, side).problem
 
     def __repr__(self) -> str:
         ball = f"epsilon={self.epsilon:g}" if self.epsilon is not None else f"temperature={self.temperature:g}"

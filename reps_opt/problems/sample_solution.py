@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from numpy.typing import ArrayLike
 
 from reps_opt.result import Arrays
 from reps_opt.solution import Solution
-from reps_opt.validation import FloatArray, as_float_array
+from reps_opt.validation import FloatArray, as_float_array, read_only
+from reps_opt.values import value
 
 SCALES: dict[str, Callable[[FloatArray], float]] = {
     "sum": lambda w: 1.0,
@@ -21,7 +23,7 @@ SCALES: dict[str, Callable[[FloatArray], float]] = {
 """What exported weights sum to."""
 
 
-@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+@value
 class SampleSolution(Solution):
     r"""Answer to a sample problem; see :class:`~reps_opt.Solution` for what every answer has.
 
@@ -38,13 +40,43 @@ class SampleSolution(Solution):
     duals : mapping
         ``features`` (theta), ``normalisation`` (lambda) and ``kl`` (eta).
     epsilon_min : float
-        Smallest radius at which some weights match the features; NaN where nobody needed to know.
+        Smallest radius at which some weights match the features.
     """
 
-    sample_weights: FloatArray
-    theta: FloatArray
-    rank: int
-    epsilon_min: float
+    @cached_property
+    def sample_weights(self) -> FloatArray:
+        """w (N,), summing to one."""
+        if self.point is None:
+            return read_only(np.full(self.problem.rewards.size, math.nan))
+        return read_only(self.problem.spread(self.point))
+
+    @cached_property
+    def theta(self) -> FloatArray:
+        """Weights (d,) of the value features."""
+        if self.multipliers is None:
+            return read_only(np.full(self.problem.column_scale.size, math.nan))
+        return read_only(self.problem.theta(self.multipliers))
+
+    @property
+    def rank(self) -> int:
+        """Rank of the feature differences."""
+        return int(self.problem.column_scale.size - self.problem.null_space.shape[1])
+
+    @property
+    def duals(self) -> dict[str, Any]:
+        return {"features": self.theta, "normalisation": self._normaliser, "kl": self.eta}
+
+    @cached_property
+    def _normaliser(self) -> float:
+        """Multiplier of the normalisation, in reward units."""
+        if self.multipliers is None or self.point is None:
+            return math.nan
+        program = self.problem.program
+        if self.eta == math.inf:
+            return float(program.slack(self.multipliers) @ self.point)
+        if self.eta > 0:
+            return float(self.eta * program.dual(self.eta, self.multipliers).conjugate.normaliser)
+        return float(program.slack(self.multipliers).max())
 
     def weights(self, scale: str = "sum") -> FloatArray:
         """Weights (N,) summing to one (``"sum"``), with mean one (``"mean"``), or summing to the ESS (``"ess"``)."""
@@ -60,7 +92,7 @@ class SampleSolution(Solution):
     @property
     def bellman_error(self) -> FloatArray:
         """r + psi' theta (N,), up to the multiplier of the normalisation; the weights are its softmax at eta."""
-        return self.problem.rewards - self.problem.rows @ (self.theta * self.problem.column_scale)
+        return self.problem.rewards - self.problem.feature_rows @ (self.theta * self.problem.column_scale)
 
     def value(self, states: ArrayLike) -> FloatArray:
         """V (n,) at states, or at feature rows (n, d) where the problem has no feature map; its offset is free."""
@@ -79,7 +111,8 @@ class SampleSolution(Solution):
         return lines
 
     def numbers(self) -> dict[str, Any]:
-        more = {"epsilon_min": self.epsilon_min, "rank": self.rank, "ess": self.ess}
+        known = "centre" in self.problem.__dict__  # a projection that printing alone should not pay for
+        more = {"epsilon_min": self.epsilon_min if known else math.nan, "rank": self.rank, "ess": self.ess}
         return {**super().numbers(), **more}
 
     def arrays(self) -> Arrays:

@@ -11,9 +11,11 @@ from numpy.typing import ArrayLike
 
 from reps_opt.batch import Batch
 from reps_opt.problems.sample_problem import SampleProblem, as_features, as_samples
-from reps_opt.validation import as_scalar
+from reps_opt.validation import as_scalar, read_only
+from reps_opt.values import value
 
 
+@value
 class SampleREPS(SampleProblem):
     r"""Relative entropy policy search over the weights of sampled transitions.
 
@@ -46,6 +48,8 @@ class SampleREPS(SampleProblem):
         Softens the match: the primal loses ``|sum w psi|^2 / (2 ridge)`` instead of asking for zero, in reward units.
     temperature
         Instead of the ball a fixed eta > 0, in reward units a nat (penalty form).
+    features
+        phi, a fitted transformer, with which ``solution.value(states)`` maps states; it takes no part in solving.
 
     Raises
     ------
@@ -75,18 +79,22 @@ class SampleREPS(SampleProblem):
     True
     """
 
-    def __init__(
-        self,
-        rewards: ArrayLike,
-        feature_differences: Any,
-        epsilon: float = 0.5,
-        base_weights: ArrayLike | None = None,
-        ridge: float = 0.0,
-        temperature: float | None = None,
-    ) -> None:
-        r = as_samples(rewards, "rewards")
-        psi = as_features(feature_differences, "feature_differences", r.size)
-        self._set(r, psi, epsilon, base_weights, temperature, ridge)
+    rewards: ArrayLike
+    feature_differences: Any
+    epsilon: float | None = 0.5
+    base_weights: ArrayLike | None = None
+    ridge: float = 0.0
+    temperature: float | None = None
+    features: Any = None
+
+    def __post_init__(self) -> None:
+        r = as_samples(self.rewards, "rewards")
+        psi = as_features(self.feature_differences, "feature_differences", r.size)
+        self._assign(rewards=read_only(r.copy()), feature_differences=psi, **self._check(r))
+
+    @property
+    def differences(self) -> Any:
+        return self.feature_differences
 
     @classmethod
     def from_batch(
@@ -131,6 +139,4 @@ class SampleREPS(SampleProblem):
         gamma = as_scalar(gamma, "gamma", low=0.0, high=1.0, low_open=True)
         transformer = fitted(features, batch.states)
         psi = feature_differences(batch, transformer, gamma, embedding)
-        problem = cls(batch.rewards, psi, epsilon, base_weights, ridge, temperature)
-        problem.features = transformer
-        return problem
+        return cls(batch.rewards, psi, epsilon, base_weights, ridge, temperature, transformer)

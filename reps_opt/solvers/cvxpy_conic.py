@@ -125,7 +125,9 @@ def _pose_several(program: Program, slack: Any) -> tuple[Any, dict[str, Any], di
     joint = program.joint
     normaliser = cp.Variable(joint.starts.size, name="normalisation")
     bellman, scaled = cp.Variable(program.n, name="bellman_error"), cp.Variable(program.n, name="partition")
-    eta: list[Any] = [cp.Variable(name=ball.name, nonneg=True) if ball.price is None else ball.price for ball in program.balls]
+    eta: list[Any] = [
+        cp.Variable(name=ball.name, nonneg=True) if ball.price is None else ball.price for ball in program.balls
+    ]
     exponent, inner = bellman, cp.sum(normaliser)
     for k, where in enumerate(joint.where):
         placed = np.zeros(program.n)
