@@ -206,7 +206,7 @@ def unit_of(program: Program, point: FloatArray, bound: Bound, divergences: list
     mean = float(point @ c) / float(point.sum())
     # absolute deviations: a mass of 1e-20 on a pair that costs 1e10 must not count
     sizes = [float(sum(eta * math.sqrt(2 * max(d, 0.0)) for eta, d in binding)), float(point @ np.abs(c - mean))]
-    if abs(gap) <= SMALL * max(sizes):
+    if abs(gap) < SMALL * max(sizes):
         return max(sizes)
     return max([*sizes, _unit_without_ball(program, point)]) or float(np.abs(c[taken]).max(initial=0.0)) or 1.0
 
@@ -236,6 +236,10 @@ def offered_bounds(problem: Judged, program: Program, answer: Answer, point: Flo
         return
     v, eta = answer.multipliers, answer.eta
     if isinstance(eta, np.ndarray):
+        inside = np.array([ball.value(point) <= ball.allowed - SLACK_MARGIN for ball in program.balls])
+        if inside.any():
+            without = np.where(inside, 0.0, eta)
+            yield Bound(program.bound(without, v), without, v)
         yield Bound(program.bound(eta, v), eta, v)
         return
     if eta == math.inf:

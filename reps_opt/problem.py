@@ -63,7 +63,7 @@ class Problem(Value):
         if program.ridge is not None or isinstance(program.divergence, NoBall):
             return at_reference
         off = abs(float(reference.sum()) - 1.0) if program.simplex else 0.0
-        if program.violation(reference) + off <= CONSISTENT and program.divergence.centred:
+        if program.violation(reference) + off <= CONSISTENT:
             return at_reference
         return project(program)
 

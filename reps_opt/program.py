@@ -20,7 +20,7 @@ Shapes: n coordinates of x; m rows in all, equalities first; k balls; ``multipli
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -287,7 +287,7 @@ class Program:
         ridge: FloatArray | None = None,
         hints: Hints = NO_HINTS,
     ) -> None:
-        several = (balls,) if isinstance(balls, Ball) else tuple(balls)
+        several = _as_balls(balls)
         if domain is None:
             domain = SPACE if several and not several[0].divergence.simplex else SIMPLEX
         self.__dict__.update(
@@ -460,9 +460,10 @@ class Program:
 
     def _with_rows(self, other: Program) -> Program:
         """The other program, given the stacked rows of this one, which are the same."""
-        for shared in ("matrix", "transpose", "rhs", "signed", "joint"):
-            if shared in self.__dict__:
-                other.__dict__[shared] = self.__dict__[shared]
+        for shared in ("matrix", "transpose", "rhs", "signed"):
+            other.__dict__[shared] = getattr(self, shared)
+        if other.balls is self.balls and "joint" in self.__dict__:
+            other.__dict__["joint"] = self.joint
         return other
 
     def fresh(self) -> Program:
@@ -577,6 +578,15 @@ class Program:
         if len(self.balls) > 1:
             return least * self.joint.starts.size
         return least if self.temperature is None else least - eta * self.divergence.largest
+
+
+def _as_balls(balls: Ball | Sequence[Ball]) -> tuple[Ball, ...]:
+    """The balls of a program."""
+    several = (balls,) if isinstance(balls, Ball) else tuple(balls) if isinstance(balls, Iterable) else (balls,)
+    for ball in several:
+        if not isinstance(ball, Ball):
+            raise TypeError(f"balls must be a Ball or several, got {type(ball).__name__}")
+    return several
 
 
 def _checked_block(block: Block, name: str, n: int) -> Block:

@@ -47,11 +47,6 @@ class Conjugate:
     weights: FloatArray
     normaliser: float
 
-    @property
-    def tilt(self) -> FloatArray | None:
-        """A further direction t (n,) without curvature: the Hessian is then ``diag(w) - w w' / sum(w) - t t'``."""
-        return None
-
     def hessian(self, direction: FloatArray) -> FloatArray:
         """Hessian of D* times a direction (n,)."""
         total = self.weights.sum()
@@ -86,9 +81,6 @@ class Divergence(ABC):
     truncates: bool = False
     """Whether the maximiser of the conjugate can be exactly zero where the reference is positive."""
 
-    centred: bool = True
-    """Whether the reference minimises D, with D = 0."""
-
     smooth: bool = True
     """Whether the conjugate is differentiable, as methods that descend the dual need."""
 
@@ -122,10 +114,6 @@ class Divergence(ABC):
         best = self.reference * (y >= group_max(y, group, n_groups)[group])
         best_mass = np.bincount(group, weights=best, minlength=n_groups)[group]
         return np.where(mass > 0, point / np.where(mass > 0, mass, 1.0), best / best_mass)
-
-    def multipliers(self, y: FloatArray, eta: float) -> dict[str, float]:
-        """Multipliers by name of what the ball stands for, given its own, ``eta``, at the maximiser for y."""
-        return {"kl": eta}
 
     def reach(self, slack: FloatArray, room: float) -> float:
         """Bound on ``<x - reference, slack>`` over the points x with D(x) <= room; infinite where none is known."""

@@ -6,6 +6,7 @@ Shapes: S states, A actions; n pairs and m states that can carry mass.
 from __future__ import annotations
 
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -80,7 +81,7 @@ class ConditionalREPS(OccupancyProblem):
     epsilon: float | None = None
     temperature: float | None = None
 
-    _renamed = {"reference": "policy"}
+    _renamed: ClassVar = {"reference": "policy"}
 
     def __post_init__(self) -> None:
         epsilon, temperature = as_radius(self.epsilon, self.temperature)

@@ -71,6 +71,7 @@ class EpisodicREPS(SampleProblem):
         r = as_samples(self.returns, "returns")
         phi = None if self.contexts is None else as_features(self.contexts, "contexts", r.size)
         self._assign(returns=read_only(r.copy()), contexts=phi, **self._check(r))
+        _ = self._equilibrated  # bad contexts are found here, not when solving
 
     @property
     def rewards(self) -> FloatArray:

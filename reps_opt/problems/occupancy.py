@@ -17,15 +17,15 @@ from numpy.typing import ArrayLike
 from reps_opt.certify import Residuals, excess
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL, Divergence, NoBall
-from reps_opt.problem import CONSISTENT, SINGLE_POINT, Problem
+from reps_opt.problem import CONSISTENT, Problem
 from reps_opt.problems.budgets import Budgets, Cheapest
 from reps_opt.problems.occupancy_solution import OccupancySolution
 from reps_opt.problems.reduction import Reduction, reduce
 from reps_opt.processes.construction import check_within
 from reps_opt.processes.mdp import MDP
-from reps_opt.program import AtMost, Centre, Hints, LinearLimit, Program, Scale
+from reps_opt.program import Centre, Hints, LinearLimit, Program, Scale
 from reps_opt.solution import Solution
-from reps_opt.solvers.answer import Answer
+from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.linear import highs_limit
 from reps_opt.solvers.newton import Newton
 from reps_opt.validation import FloatArray, as_float_array, as_scalar, check_nonnegative, read_only
@@ -262,6 +262,19 @@ class OccupancyProblem(Problem):
         value = np.nan_to_num(solution.value[self.reduction.states]) / factor
         warm = np.append(value - value.mean(), np.zeros(program.rhs.size - value.size))
         return program.warmed((solution.eta / factor, warm))
+
+    @property
+    def radius(self) -> float:
+        return math.inf if self.epsilon is None else self.epsilon
+
+    def default_solver(self) -> Solver:
+        return Newton()
+
+    def refute(self, program: Program, answer: Answer) -> str:
+        """Nothing for one ball, whose smallest radius is known; two may have no point in common."""
+        if self.entropy is None or not super().refute(program, answer):
+            return ""
+        return f"no occupancy has both KL <= {self.epsilon:g} and entropy >= {self.entropy:g}"
 
     def candidates(self, program: Program, answer: Answer) -> Iterator[FloatArray]:
         """Exact occupancies (n,) of two policies: the dual maximiser's, and that of the solver's own point."""

@@ -145,5 +145,5 @@ class REPS(OccupancyProblem):
         if self.entropy is not None and self.reduction is not None:
             most = math.log(self.reduction.pairs.size)
             if self.entropy > most + CONSISTENT:
-                return f"entropy = {self.entropy:g} is beyond the largest there is over the pairs, {most:.9g}"
+                return f"no distribution over the pairs has entropy >= {self.entropy:g}: the largest is {most:.9g}"
         return super().infeasible()

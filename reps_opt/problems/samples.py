@@ -91,6 +91,7 @@ class SampleREPS(SampleProblem):
         r = as_samples(self.rewards, "rewards")
         psi = as_features(self.feature_differences, "feature_differences", r.size)
         self._assign(rewards=read_only(r.copy()), feature_differences=psi, **self._check(r))
+        _ = self._equilibrated  # bad features are found here, not when solving
 
     @property
     def differences(self) -> Any:

@@ -17,9 +17,9 @@ import cvxpy as cp
 import numpy as np
 import scipy.linalg
 
+from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import Quadratic
 from reps_opt.metrics import Identity
-from reps_opt.divergences.balls import Ball
 from reps_opt.program import AtMost, Program, Simplex
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.newton import quadratic_start
@@ -121,7 +121,7 @@ def _pose_one(program: Program, slack: Any) -> tuple[Any, dict[str, Any], dict[s
 
 
 def _pose_several(program: Program, slack: Any) -> tuple[Any, dict[str, Any], dict[str, Any]]:
-    """The joint conjugate of several KL balls, an exponential cone a coordinate; see :mod:`reps_opt.divergences.balls`."""
+    """The joint conjugate of several KL balls, an exponential cone a coordinate."""
     joint = program.joint
     normaliser = cp.Variable(joint.starts.size, name="normalisation")
     bellman, scaled = cp.Variable(program.n, name="bellman_error"), cp.Variable(program.n, name="partition")
@@ -185,6 +185,8 @@ class _Conic:
 
     @staticmethod
     def _units(program: Program) -> list[float]:
+        if len(program.balls) > 1:
+            program = program.with_ball(program.balls[0])
         if program.epsilon is None or not math.isfinite(program.epsilon):
             return [1.0]
         if not program.simplex:  # in units of the gain without rows

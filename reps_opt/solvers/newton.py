@@ -255,7 +255,6 @@ class _Search:
                     return self._answer(0.0, limit.multipliers, limit.point, "the ball is slack")
             shift = None if self.program.ridge is None else point.eta * self.program.ridge
             self.equations.update(self._curvature(point), free, shift)
-            self.equations.take_away(point.conjugate.tilt)
             moved = self._line_search(point, self._direction(point))
             if moved is None:
                 if suspicion > 0 and (limit := limit_if_slack(self.program, point.divergence)) is not None:

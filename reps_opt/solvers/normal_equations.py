@@ -112,37 +112,20 @@ class NormalEquations(ABC):
             u = self.rows @ weights
             z = self._apply(u)
             self._spread = (u, z, float(weights.sum() - u @ z))
-        self._tilt: tuple[FloatArray, FloatArray, float] | None = None
-
-    def take_away(self, tilt: FloatArray | None) -> None:
-        """Subtract ``A t t' A'`` for a tilt t (n,), until the next update."""
-        if tilt is not None:
-            t = self.rows @ tilt
-            z = self._untilted(t)
-            self._tilt = (t, z, 1.0 - float(t @ z))
 
     def solve(self, rhs: FloatArray, rtol: float = 0.0) -> FloatArray:
         """Solution (m,), zero in the rows that may not move; an iterative method may stop at the relative residual.
 
         Where the rows imply the mass, the rank-one term moves the solution along the gauge only, and is left out.
         """
-        d = self._untilted(rhs[self.free], rtol if self._tilt is None else 0.0)
-        if self._tilt is not None:
-            t, z, left = self._tilt
-            if left > 1e-13:
-                d = d + z * ((t @ d) / left)
-        full = np.zeros(self.free.size)
-        full[self.free] = d
-        return full
-
-    def _untilted(self, rhs: FloatArray, rtol: float = 0.0) -> FloatArray:
-        """Solution over the free rows, but for the tilt."""
-        d = self._apply(rhs, rtol if self._spread is None else 0.0)
+        d = self._apply(rhs[self.free], rtol if self._spread is None else 0.0)
         if self._spread is not None:
             u, z, left = self._spread
             if left > 1e-13 * self.weights.sum():
                 d = d + z * ((u @ d) / left)
-        return d
+        full = np.zeros(self.free.size)
+        full[self.free] = d
+        return full
 
     @property
     def _grounds(self) -> np.ndarray:

@@ -27,7 +27,13 @@ from reps_opt.solvers.trace import Trace
 from reps_opt.validation import FloatArray
 
 FINAL_BARRIER = 1e-9
-"""mu at the end: the gap a ball, with an objective of range one."""
+"""mu at the end where a simplex is left with next to no temperature: slack / temperature is rounding beyond it."""
+
+LEAST_BARRIER = 1e-13
+"""mu at the end otherwise: the gap a ball, with an objective of range one."""
+
+WARM_ENOUGH = 1e-4
+"""Temperature of every simplex with which mu may fall to the least barrier."""
 
 PATH_FACTOR = 0.1
 """How mu falls from one point of the central path to the next."""
@@ -72,8 +78,8 @@ def follow_path(program: Program, max_iterations: int, verbose: bool) -> Answer:
     trace = Trace(verbose)
     state, mu = search.start()
     iterations, message = 0, "converged"
-    while mu > FINAL_BARRIER and iterations < max_iterations:
-        mu = max(FINAL_BARRIER, PATH_FACTOR * mu)
+    while search.goes_on(state, mu) and iterations < max_iterations:
+        mu = max(LEAST_BARRIER, PATH_FACTOR * mu)
         state = search.with_barrier(state.dual, mu)
         state, spent, message = _centre(search, state, mu, max_iterations - iterations, trace)
         iterations += spent
@@ -86,7 +92,7 @@ def follow_path(program: Program, max_iterations: int, verbose: bool) -> Answer:
 
 def _centre(search: _Path, state: _State, mu: float, budget: int, trace: Trace) -> tuple[_State, int, str]:
     """Newton's method at one mu, until the decrement is small or rounding leaves nothing to gain."""
-    centred = mu * (CENTRED if mu > FINAL_BARRIER else CENTRED_LAST)
+    centred = mu * (CENTRED if mu > 10 * FINAL_BARRIER else CENTRED_LAST)
     last = np.inf
     for spent in range(budget):
         step = search.direction(state, mu)
@@ -150,6 +156,11 @@ class _Path:
             eta[k] = max(min(deviation, 1e6), float(np.abs(left[where]).max()) / 2 + 1e-3)
         mu = max(float(np.mean(eta * self.radii)), FINAL_BARRIER)
         return self.with_barrier(self.program.joint_dual(eta, v), mu), mu
+
+    def goes_on(self, state: _State, mu: float) -> bool:
+        """Whether mu may still fall."""
+        warm = float(state.dual.conjugate.temperature.min()) >= WARM_ENOUGH
+        return mu > (LEAST_BARRIER if warm else FINAL_BARRIER) * 1.01
 
     def with_barrier(self, dual: JointDualPoint, mu: float) -> _State:
         """A point with its barrier function for one mu."""

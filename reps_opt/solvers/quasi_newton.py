@@ -23,7 +23,7 @@ import numpy as np
 import scipy.linalg
 
 from reps_opt.divergences.base import KL
-from reps_opt.program import Block, DualPoint, Program
+from reps_opt.program import DualPoint, Equal, Program
 from reps_opt.rows import ArrayRows, Rows, spending
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.newton import IMPROVED, SUFFICIENT_DECREASE, Newton, dual_error

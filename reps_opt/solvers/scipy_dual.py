@@ -116,6 +116,8 @@ class ScipyDual:
     def solve(self, program: Program) -> Answer:
         """Minimise the dual of a program whose objective is normalised to range one."""
         require_simplex(program, "ScipyDual")
+        if len(program.balls) > 1:
+            raise ValueError("ScipyDual takes one ball: use Newton, CvxpyPrimal or CvxpyDual")
         if program.unbounded:
             return linear_answer(program)
         if program.ridge is not None:

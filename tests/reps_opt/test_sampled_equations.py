@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from reps_opt import SampleREPS, solve
+from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL
-from reps_opt.program import Block, Program
+from reps_opt.program import Equal, Program
 from reps_opt.rows import ArrayRows, spectrum
 from reps_opt.solvers import Newton
 from reps_opt.solvers.normal_equations import normal_equations
@@ -16,7 +17,9 @@ from reps_opt.solvers.sampled_equations import SampledEquations
 
 def program_of(x, **more):
     n, d = x.shape
-    return Program(x[:, 0], KL(np.full(n, 1 / n)), 0.5, {"features": Block(ArrayRows(x).T, np.zeros(d))}, **more)
+    return Program(
+        x[:, 0], {"features": Equal(ArrayRows(x).T, np.zeros(d))}, Ball(KL(np.full(n, 1 / n)), radius=0.5), **more
+    )
 
 
 @pytest.mark.parametrize("n", [40, 20_000], ids=["all rows", "drawn rows"])
@@ -93,6 +96,6 @@ def test_the_spectrum_of_few_rows_is_padded():
 
 
 def test_a_ridge_needs_dense_rows():
-    program = Program(np.ones(3), KL(np.full(3, 1 / 3)), 0.5, ridge=np.zeros(0))
+    program = Program(np.ones(3), balls=Ball(KL(np.full(3, 1 / 3)), radius=0.5), ridge=np.zeros(0))
     with pytest.raises(ValueError, match="need dense rows"):
         Newton().solve(program)

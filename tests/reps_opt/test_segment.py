@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.special import rel_entr
-
 from reps_opt.problems.segment import first_inside
+from scipy.special import rel_entr
 
 
 def test_a_point_inside_is_returned_itself() -> None:
