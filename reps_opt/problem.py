@@ -148,7 +148,7 @@ class Problem(Value):
     def price(self, program: Program, point: FloatArray, bound: Bound, divergences: list[float]) -> float:
         """What is added to the gap for what the point misses in balls and rows, at the prices of the multipliers."""
         price = 0.0
-        for ball, eta, reached in zip(program.balls, np.atleast_1d(bound.eta), divergences, strict=True):
+        for ball, eta, reached in zip(program.balls, np.atleast_1d(bound.eta), divergences, strict=False):
             if reached > ball.allowed and 0 < eta < math.inf:
                 price += float(eta) * (reached - ball.allowed)
         if program.ridge is not None or not program.rhs.size:

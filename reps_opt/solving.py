@@ -14,9 +14,9 @@ from reps_opt.certify import Verdict, certify, without_point
 from reps_opt.problem import Posed, Problem
 from reps_opt.program import Program
 from reps_opt.solution import Solution, Status
-from reps_opt.solvers.answer import Solver
+from reps_opt.solvers.answer import Solver, UnsuitableError
 
-BREAKDOWNS = (ArithmeticError, RuntimeError, LookupError, AssertionError, np.linalg.LinAlgError)
+BREAKDOWNS = (ArithmeticError, RuntimeError, LookupError, AssertionError, ValueError, np.linalg.LinAlgError)
 """How numerical libraries, and the assumptions made of them, give way on inputs beyond double precision."""
 
 
@@ -93,6 +93,8 @@ def _answer(problem: Problem, route: Solver, start: Solution | None) -> tuple[Ve
         answer = answer or route.solve(program)
         where = "evaluating the answer"
         return certify(problem, program, scale, answer), answer.stats
+    except UnsuitableError:
+        raise
     except BREAKDOWNS as error:
         text = f"{where} broke down: {error or type(error).__name__}"
         return without_point(problem, Status.FAILED, text), {}

@@ -13,6 +13,7 @@ import scipy.sparse as sp
 
 from reps_opt.processes.graph import BoolArray, IntArray
 from reps_opt.program import Program
+from reps_opt.solvers.answer import UnsuitableError
 from reps_opt.solvers.normal_equations import NormalEquations
 from reps_opt.validation import FloatArray
 
@@ -38,7 +39,7 @@ class BlockEquations(NormalEquations):
     def update(self, weights: FloatArray, free: BoolArray, shift: FloatArray | None = None) -> None:
         """Set the weights; every row must be free and none softened."""
         if not free.all():
-            raise ValueError("block equations take no inequality rows")
+            raise UnsuitableError("block equations take no inequality rows")
         super().update(weights, free, shift)
 
     def _prepare(self) -> None:

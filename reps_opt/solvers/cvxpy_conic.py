@@ -21,7 +21,7 @@ from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import Quadratic
 from reps_opt.metrics import Identity
 from reps_opt.program import AtMost, Program, Simplex
-from reps_opt.solvers.answer import Answer
+from reps_opt.solvers.answer import Answer, UnsuitableError
 from reps_opt.solvers.newton import quadratic_start
 from reps_opt.solvers.normal_equations import normal_equations
 from reps_opt.validation import FloatArray
@@ -279,7 +279,7 @@ def _attempt_whitened(route: CvxpyPrimal, program: Program) -> tuple[Answer, str
     """Solve in ``y = L's / sqrt(2 epsilon)``, where the ball is the unit ball and the objective has length one."""
     divergence = program.divergence
     if not isinstance(divergence, Quadratic) or not program.epsilon:
-        raise ValueError("only a program with a quadratic ball of positive radius can be whitened")
+        raise UnsuitableError("only a program with a quadratic ball of positive radius can be whitened")
     triangle = divergence.metric.triangle(program.n)
     radius = math.sqrt(2 * program.epsilon)
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from reps_opt.divergences.base import Conjugate
 from reps_opt.program import DualPoint, LinearLimit, Program
-from reps_opt.solvers.answer import Answer
+from reps_opt.solvers.answer import Answer, UnsuitableError
 from reps_opt.solvers.normal_equations import METHODS, NormalEquations, normal_equations
 from reps_opt.solvers.path import follow_path
 from reps_opt.solvers.trace import Trace
@@ -154,7 +154,7 @@ def dual_error(program: Program, point: DualPoint) -> float:
 def check_smooth(program: Program) -> None:
     """Raise ValueError where the dual cannot be descended by its gradient."""
     if not program.divergence.smooth:
-        raise ValueError("the dual is not smooth in the multipliers: use SoftBellman, CvxpyPrimal or CvxpyDual")
+        raise UnsuitableError("the dual is not smooth in the multipliers: use SoftBellman, CvxpyPrimal or CvxpyDual")
 
 
 def limit_if_slack(program: Program, reached: float) -> LinearLimit | None:
@@ -168,13 +168,13 @@ def limit_if_slack(program: Program, reached: float) -> LinearLimit | None:
 def require_simplex(program: Program, route: str) -> None:
     """Raise ValueError for a program whose divergence lives elsewhere."""
     if not program.simplex:
-        raise ValueError(f"{route} works on the simplex: use Quadratic, CvxpyPrimal or CvxpyDual for steps")
+        raise UnsuitableError(f"{route} works on the simplex: use Quadratic, CvxpyPrimal or CvxpyDual for steps")
 
 
 def linear_answer(program: Program) -> Answer:
     """Answer of a program without a ball, by the method its problem has for it."""
     if program.hints.linear_limit is None:
-        raise ValueError("program has no ball and no linear_limit: solve it by CvxpyPrimal or CvxpyDual")
+        raise UnsuitableError("program has no ball and no linear_limit: solve it by CvxpyPrimal or CvxpyDual")
     limit = program.hints.linear_limit()
     return Answer(0.0, limit.multipliers, limit.point, "there is no ball")
 

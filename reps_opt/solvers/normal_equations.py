@@ -13,6 +13,7 @@ import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 
 from reps_opt.program import Program
+from reps_opt.solvers.answer import UnsuitableError
 from reps_opt.validation import FloatArray
 
 DENSE_LIMIT = 400
@@ -44,7 +45,7 @@ def normal_equations(program: Program, method: str = "auto") -> NormalEquations:
     if method == "auto":
         method = "dense" if program.rhs.size <= DENSE_LIMIT else _for_many_rows(program)
     if program.ridge is not None or method == "sampled":
-        raise ValueError("a ridge and sampled equations need dense rows")
+        raise UnsuitableError("a ridge and sampled equations need dense rows")
     if method == "cg":
         from reps_opt.solvers.iterative_equations import ConjugateGradientEquations
 

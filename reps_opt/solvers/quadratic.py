@@ -22,7 +22,7 @@ from reps_opt.conjugate_gradient import conjugate_gradient
 from reps_opt.divergences import base as divergences
 from reps_opt.metrics import Factorised, Metric, Product
 from reps_opt.program import Program
-from reps_opt.solvers.answer import Answer
+from reps_opt.solvers.answer import Answer, UnsuitableError
 from reps_opt.validation import FloatArray, as_count, as_scalar
 
 METHODS = ("auto", "cholesky", "cg")
@@ -262,7 +262,7 @@ def _columns(program: Program) -> FloatArray:
 def _metric(program: Program) -> Metric:
     divergence = program.divergence
     if not isinstance(divergence, divergences.Quadratic):
-        raise ValueError("the Quadratic solver needs a quadratic ball: use Newton, CvxpyPrimal or CvxpyDual")
+        raise UnsuitableError("the Quadratic solver needs a quadratic ball: use Newton, CvxpyPrimal or CvxpyDual")
     return divergence.metric
 
 
@@ -305,15 +305,15 @@ class Quadratic:
         """Maximise over the ball and the rows; the point is feasible even where conjugate gradient stops early."""
         metric = _metric(program)
         if program.equalities:
-            raise ValueError("the Quadratic solver takes inequality rows only: use CvxpyPrimal")
+            raise UnsuitableError("the Quadratic solver takes inequality rows only: use CvxpyPrimal")
         if program.epsilon is None:
-            raise ValueError("the Quadratic solver needs a finite ball of positive radius")
+            raise UnsuitableError("the Quadratic solver needs a finite ball of positive radius")
         return self.maximise(metric, _columns(program), program.rhs, program.epsilon)
 
     def maximise(self, metric: Metric, columns: FloatArray, rhs: FloatArray, epsilon: float) -> Answer:
         """The same for the objective and the rows as columns (P, 1 + k), the rows' right-hand sides (k,)."""
         if not 0 < epsilon < math.inf:
-            raise ValueError("the Quadratic solver needs a finite ball of positive radius")
+            raise UnsuitableError("the Quadratic solver needs a finite ball of positive radius")
         images, curved, stats = self._images(metric, columns)
         curved = metric.product(images) if curved is None else curved
         if not rhs.size:
@@ -330,7 +330,7 @@ class Quadratic:
         by_products = self.method == "cg" or (self.method == "auto" and isinstance(metric, Product))
         if not by_products:
             if isinstance(metric, Product):
-                raise ValueError("metric is known by its products only: it takes method='cg'")
+                raise UnsuitableError("metric is known by its products only: it takes method='cg'")
             images = metric.solve(columns)
             spent = {"factorisations": metric.factorisations} if isinstance(metric, Factorised) else {}
             return images, None, {"method": "cholesky", **spent}

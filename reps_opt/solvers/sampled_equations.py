@@ -20,6 +20,7 @@ import numpy as np
 import scipy.linalg
 
 from reps_opt.rows import ArrayRows, Rows, spending
+from reps_opt.solvers.answer import UnsuitableError
 from reps_opt.solvers.normal_equations import NormalEquations, scaled_cholesky
 from reps_opt.validation import FloatArray
 
@@ -75,7 +76,7 @@ class SampledEquations(NormalEquations):
     def update(self, weights: FloatArray, free: np.ndarray, shift: FloatArray | None = None) -> None:
         """Set the weights, and draw a preconditioner for them."""
         if not free.all():
-            raise ValueError("sampled equations take equality rows only: choose linear_solver='dense'")
+            raise UnsuitableError("sampled equations take equality rows only: choose linear_solver='dense'")
         self.weights, self.shift = weights, shift
         self._prepare()
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reps_opt.program import Program
-from reps_opt.solvers.answer import Answer
+from reps_opt.solvers.answer import Answer, UnsuitableError
 from reps_opt.solvers.trace import Trace
 from reps_opt.validation import FloatArray, as_count, as_scalar
 
@@ -47,7 +47,7 @@ class ScalarDual:
     def solve(self, program: Program) -> Answer:
         """Solve a program without rows whose objective is normalised to range one."""
         if program.rhs.size:
-            raise ValueError("ScalarDual takes programs without rows: use Newton")
+            raise UnsuitableError("ScalarDual takes programs without rows: use Newton")
         return self.at_slack(program, program.objective)
 
     def at_slack(self, program: Program, slack: FloatArray) -> Answer:

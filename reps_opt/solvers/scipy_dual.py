@@ -17,7 +17,7 @@ from scipy.optimize import minimize
 
 from reps_opt.processes.graph import BoolArray
 from reps_opt.program import DualPoint, Equal, Program
-from reps_opt.solvers.answer import Answer
+from reps_opt.solvers.answer import Answer, UnsuitableError
 from reps_opt.solvers.newton import (
     DAMPING,
     check_smooth,
@@ -117,11 +117,11 @@ class ScipyDual:
         """Minimise the dual of a program whose objective is normalised to range one."""
         require_simplex(program, "ScipyDual")
         if len(program.balls) > 1:
-            raise ValueError("ScipyDual takes one ball: use Newton, CvxpyPrimal or CvxpyDual")
+            raise UnsuitableError("ScipyDual takes one ball: use Newton, CvxpyPrimal or CvxpyDual")
         if program.unbounded:
             return linear_answer(program)
         if program.ridge is not None:
-            raise ValueError("ScipyDual takes no ridge: use Newton, CvxpyPrimal or CvxpyDual")
+            raise UnsuitableError("ScipyDual takes no ridge: use Newton, CvxpyPrimal or CvxpyDual")
         check_smooth(program)
         if program.epsilon is not None and program.hints.linear_limit is not None:
             limit = program.hints.linear_limit()  # these methods crawl towards eta = 0: look there first

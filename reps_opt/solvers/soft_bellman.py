@@ -30,7 +30,7 @@ from reps_opt.divergences.base import softmax_within
 from reps_opt.divergences.conditional_kl import ConditionalKL
 from reps_opt.processes.markov import DIRECT_LIMIT
 from reps_opt.program import Program
-from reps_opt.solvers.answer import Answer
+from reps_opt.solvers.answer import Answer, UnsuitableError
 from reps_opt.solvers.newton import LARGEST_LOG_STEP, SLACK_SUSPECTED, limit_if_slack, linear_answer
 from reps_opt.solvers.trace import Trace
 from reps_opt.validation import FloatArray, as_count, as_scalar
@@ -76,7 +76,9 @@ class SoftBellman:
         if program.unbounded:
             return linear_answer(program)
         if not isinstance(program.divergence, ConditionalKL) or program.signed.any():
-            raise ValueError("SoftBellman solves conditional KL without budgets: use Newton, CvxpyPrimal or CvxpyDual")
+            raise UnsuitableError(
+                "SoftBellman solves conditional KL without budgets: use Newton, CvxpyPrimal or CvxpyDual"
+            )
         return _SoftSearch(self, program).run()
 
     def project(self, program: Program) -> Answer:

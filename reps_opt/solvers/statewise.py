@@ -12,7 +12,7 @@ import numpy as np
 
 from reps_opt.divergences.policy_divergences import PolicyDivergence
 from reps_opt.program import Program
-from reps_opt.solvers.answer import Answer
+from reps_opt.solvers.answer import Answer, UnsuitableError
 from reps_opt.solvers.newton import linear_answer
 from reps_opt.solvers.trace import Trace
 from reps_opt.validation import FloatArray, as_count, as_scalar
@@ -61,7 +61,9 @@ class Statewise:
     def solve(self, program: Program) -> Answer:
         """Solve a program whose rows are one mass a state."""
         if not isinstance(program.divergence, PolicyDivergence) or program.inequalities:
-            raise ValueError("Statewise solves policy steps without further rows: use Newton, CvxpyPrimal or CvxpyDual")
+            raise UnsuitableError(
+                "Statewise solves policy steps without further rows: use Newton, CvxpyPrimal or CvxpyDual"
+            )
         if program.epsilon == math.inf:
             return linear_answer(program)
         if program.epsilon is None:
