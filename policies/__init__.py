@@ -13,11 +13,13 @@ _ORIGIN = {
     "LinearGaussianPolicy": ".linear",
     "RBFPolicy": ".rbf",
     "GaussianProcessPolicy": ".gp",
+    "SoftmaxPolicy": ".softmax",
     "NeuralPolicy": ".neural",
     "NeuralCategoricalPolicy": ".neural",
     "SquaredExponential": ".kernels",
     "RBFFeatures": ".features",
     "FourierFeatures": ".features",
+    "PolynomialStates": ".features",
     "load": ".storage",
     "save": ".storage",
 }

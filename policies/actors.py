@@ -74,8 +74,20 @@ class CategoricalActor:
 
 
 @dataclass(frozen=True)
+class SoftmaxOf:
+    """Probabilities (A,) of logits (A,)."""
+
+    logits: Basis
+
+    def __call__(self, state: FloatArray) -> FloatArray:
+        logits = self.logits(state)
+        p = np.exp(logits - np.max(logits))
+        return p / p.sum()
+
+
+@dataclass(frozen=True)
 class AffineMean:
-    """Mean ``basis(state) @ coefficients + intercept`` with coefficients (p, k)."""
+    """``basis(state) @ coefficients + intercept`` with coefficients (p, k): means, or logits."""
 
     basis: Basis | None
     coefficients: FloatArray

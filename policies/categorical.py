@@ -51,6 +51,12 @@ class Categorical:
         level = rng.random((len(cumulative), 1)) * cumulative[:, -1:]
         return np.argmax(cumulative > level, axis=1)
 
+    def surprise(self, indices: NDArray[np.intp]) -> FloatArray:
+        """``e_a - p`` (N, A): the gradient of the log-probability of one action per state in the logits."""
+        residual = -self.probabilities
+        residual[np.arange(len(residual)), indices] += 1
+        return residual
+
     def fisher_root(self) -> FloatArray:
         """R (N, A, A) with ``R'R = diag(p) - p p'``, the Fisher information in the logits: rows ``sqrt(p_a) (e_a -
         p)'``."""

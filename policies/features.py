@@ -6,10 +6,11 @@ Shapes: N samples, d state dimensions, p features; `states` (N, d), `bandwidth_`
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import cdist
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.cluster import KMeans
@@ -41,10 +42,51 @@ class _WeightedFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         weights = check_weights(sample_weight, len(states))
         kept = weights > 0
         first, merged = merge_repeats(states[kept], weights[kept])
-        distinct = states[kept][first]
-        self.bandwidth_ = self._checked_bandwidth(distinct, merged)
-        self._fit(distinct, merged)
+        self._fit(states[kept][first], merged)
         return self
+
+    def _fit(self, states: FloatArray, weights: FloatArray) -> None:
+        raise NotImplementedError
+
+
+class PolynomialStates(_WeightedFeatures):
+    """Products of up to `degree` columns of the standardised state, p = C(d + degree, degree) - 1.
+
+    Unlike a pipeline of scikit-learn's scaler and polynomial features, mean and spread follow the weights.
+
+    Parameters
+    ----------
+    degree
+        The highest.
+
+    Examples
+    --------
+    >>> features = PolynomialStates().fit([[-1.0], [1.0]])
+    >>> features.transform([[3.0]])
+    array([[3., 9.]])
+    """
+
+    def __init__(self, degree: int = 2) -> None:
+        self.degree = degree
+
+    def _fit(self, states: FloatArray, weights: FloatArray) -> None:
+        degree, d = as_count(self.degree, "degree"), states.shape[1]
+        self.centre_, self.spread_ = weighted_mean(states, weights), weighted_spread(states, weights)
+        self.factors_ = np.array(list(combinations_with_replacement(range(d + 1), degree))[1:])
+        self._n_features_out = len(self.factors_)
+
+    def transform(self, X: ArrayLike) -> FloatArray:
+        """Features, shape (N, p)."""
+        check_is_fitted(self)
+        return self.compile()(check_states(self, X))
+
+    def compile(self) -> PolynomialBasis:
+        """Plain NumPy features of one state, or of rows of states."""
+        return PolynomialBasis(self.centre_, self.spread_, self.factors_)
+
+
+class _KernelFeatures(_WeightedFeatures):
+    """Features of a bandwidth."""
 
     def _checked_bandwidth(self, states: FloatArray, weights: FloatArray) -> FloatArray:
         if self.bandwidth is None:
@@ -56,13 +98,10 @@ class _WeightedFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             check_shape(given, "bandwidth", (states.shape[1],))
         return np.broadcast_to(given.ravel(), (states.shape[1],)).copy()
 
-    def _fit(self, states: FloatArray, weights: FloatArray) -> None:
-        raise NotImplementedError
-
     bandwidth: Any
 
 
-class RBFFeatures(_WeightedFeatures):
+class RBFFeatures(_KernelFeatures):
     """Squared-exponential bumps ``exp(-|(s - c_j) / bandwidth|^2 / 2)`` at centres found by weighted k-means.
 
     Parameters
@@ -88,6 +127,7 @@ class RBFFeatures(_WeightedFeatures):
         self.random_state = random_state
 
     def _fit(self, states: FloatArray, weights: FloatArray) -> None:
+        self.bandwidth_ = self._checked_bandwidth(states, weights)
         n_centres = min(as_count(self.n_centres, "n_centres"), len(states))
         scaled = states / self.bandwidth_
         means = KMeans(n_centres, n_init=1, random_state=random_source(self.random_state))
@@ -107,7 +147,7 @@ class RBFFeatures(_WeightedFeatures):
         return RBFBasis(self.centres_ / self.bandwidth_, 1 / self.bandwidth_)
 
 
-class FourierFeatures(_WeightedFeatures):
+class FourierFeatures(_KernelFeatures):
     """Random Fourier features ``sqrt(2/p) cos(omega'(s / bandwidth) + b)``: inner products approximate the RBF kernel.
 
     Parameters
@@ -135,6 +175,7 @@ class FourierFeatures(_WeightedFeatures):
         self.random_state = random_state
 
     def _fit(self, states: FloatArray, weights: FloatArray) -> None:
+        self.bandwidth_ = self._checked_bandwidth(states, weights)
         p, rng = as_count(self.n_components, "n_components"), random_source(self.random_state)
         self.frequencies_ = rng.normal(size=(states.shape[1], p)) / self.bandwidth_[:, None]
         self.phases_ = rng.uniform(0, 2 * np.pi, size=p)
@@ -148,6 +189,33 @@ class FourierFeatures(_WeightedFeatures):
     def compile(self) -> FourierBasis:
         """Plain NumPy features of one state, or of rows of states."""
         return FourierBasis(self.frequencies_, self.phases_)
+
+
+WORDS: dict[str, Any] = {
+    "polynomial": lambda n, seed: PolynomialStates(),
+    "rbf": lambda n, seed: RBFFeatures(n, None, seed),
+    "fourier": lambda n, seed: FourierFeatures(n, None, seed),
+}
+"""Feature maps by name, of a number and a seed."""
+
+
+def named_features(word: str, n_features: int, random_state: Any) -> Any:
+    """An unfitted feature map by its name: "polynomial", "rbf" or "fourier"."""
+    return WORDS[word](n_features, random_state)
+
+
+@dataclass(frozen=True)
+class PolynomialBasis:
+    """Products of standardised columns; `factors` (p, degree) are column numbers from one, zero for a factor of one."""
+
+    centre: FloatArray
+    spread: FloatArray
+    factors: NDArray[np.intp]
+
+    def __call__(self, state: FloatArray) -> FloatArray:
+        z = (state - self.centre) / self.spread
+        columns = np.concatenate([np.ones((*z.shape[:-1], 1)), z], axis=-1)
+        return np.prod(columns[..., self.factors], axis=-1)
 
 
 @dataclass(frozen=True)

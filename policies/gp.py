@@ -23,7 +23,7 @@ from policies.gp_actors import GenericMoments, GPActor, SquaredExponentialMoment
 from policies.gp_objectives import Problem, exact_loss, loo_loss, maximise, sparse_loss
 from policies.gp_posterior import KernelBasis, Posterior, exact_posterior, feature_posterior, sparse_posterior
 from policies.kernels import SquaredExponential
-from policies.linear import fit_features, transform
+from policies.linear_features import fit_features, transform
 from policies.spaces import Observations
 from reps_opt.validation import FloatArray, as_count, as_scalar
 

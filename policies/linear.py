@@ -13,19 +13,19 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import clone
-from sklearn.utils.validation import check_is_fitted, has_fit_parameter
+from sklearn.utils.validation import check_is_fitted
 
 from policies.actors import Act, AffineMean, GaussianActor, compiled_basis
-from policies.base import GaussianPolicy, ParametricMixin
+from policies.base import GaussianPolicy
 from policies.features import weighted_spread
 from policies.gaussian import Gaussian, action_floor, mix_scales, residual_scale, whiten
+from policies.linear_features import LinearMixin, fit_features, transform
 from policies.regression import RidgeFit, weighted_ridge
 from policies.spaces import Observations
 from reps_opt.validation import FloatArray, as_float_array, as_scalar
 
 
-class LinearGaussianPolicy(ParametricMixin, GaussianPolicy):
+class LinearGaussianPolicy(LinearMixin, GaussianPolicy):
     """Policy ``a ~ N(K' phi(s) + b, C)`` fitted by weighted Bayesian ridge regression.
 
     Parameters
@@ -100,23 +100,6 @@ class LinearGaussianPolicy(ParametricMixin, GaussianPolicy):
         self._fit(X, y, sample_weight, None)
         return self
 
-    def refit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Fit a copy to other samples with the features kept, so that the two have mixtures; arguments as in ``fit``.
-
-        Examples
-        --------
-        >>> from policies import RBFPolicy
-        >>> s = np.linspace(-3, 3, 60)[:, None]
-        >>> old = RBFPolicy(n_features=10, random_state=0).fit(s, np.sin(s[:, 0]) + np.cos(9 * s[:, 0]))
-        >>> new = old.refit(s, np.sin(s[:, 0])).within(old, s, epsilon=0.1)
-        >>> float(new.kl_divergence(old, s).mean())
-        0.1
-        """
-        check_is_fitted(self)
-        policy = copy.copy(self)
-        policy._fit(X, y, sample_weight, self.features_)
-        return policy
-
     def _fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, kept: Any) -> None:
         self._check_options()
         states, actions, weights = self._check_fit(X, y, sample_weight)
@@ -151,13 +134,6 @@ class LinearGaussianPolicy(ParametricMixin, GaussianPolicy):
         self.intercept_, self.scale_ = centre, np.diag(std * unit)
         self.ridge_, self.rank_, self.log_evidence_ = 0.0, 0, -np.inf
 
-    def _start_features(self, typical: FloatArray) -> Any:
-        return fit_features(self.features, typical, np.ones(len(typical)))
-
-    def _check_mixable(self, old: Any) -> None:
-        check_linear(self, old, LinearGaussianPolicy)
-        self._check_same_actions(old)
-
     def _mix(self, old: Any, share: float) -> None:
         self.scale_, gain = mix_scales(self.scale_, old.scale_, share)
         self.coef_ = old.coef_ + (self.coef_ - old.coef_) @ gain.T
@@ -165,8 +141,7 @@ class LinearGaussianPolicy(ParametricMixin, GaussianPolicy):
         self.covariance = "full" if "full" in (self.covariance, old.covariance) else "diagonal"
 
     def _distribution(self, states: FloatArray) -> Gaussian:
-        mean = transform(self.features_, states) @ self.coef_ + self.intercept_
-        return Gaussian(mean, self.scale_[None])
+        return Gaussian(self._outputs(states), self.scale_[None])
 
     def _free(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Rows and columns of the covariance factor's free entries."""
@@ -209,7 +184,7 @@ class LinearGaussianPolicy(ParametricMixin, GaussianPolicy):
         distribution = self._distribution(checked)
         z = whiten(distribution.scale, self._check_actions(actions, len(checked)) - distribution.mean)
         u = np.linalg.solve(self.scale_.T, z.T).T
-        Phi = np.column_stack([transform(self.features_, checked), np.ones(len(checked))])
+        Phi = self._regressors(checked)
         gains = (Phi[:, :, None] * u[:, None, :]).reshape(len(checked), -1)
         rows, columns = self._free()
         factor = u[:, rows] * z[:, columns]
@@ -227,7 +202,7 @@ class LinearGaussianPolicy(ParametricMixin, GaussianPolicy):
         checked = self._check_states(states)
         k, rows, columns = len(self.scale_), *self._free()
         inverse = np.linalg.solve(self.scale_, np.eye(k))
-        Phi = np.column_stack([transform(self.features_, checked), np.ones(len(checked))])
+        Phi = self._regressors(checked)
         mean = np.einsum("np,ij->nipj", Phi, inverse).reshape(len(checked) * k, -1)
         slope = np.where(rows == columns, np.diagonal(self.scale_)[columns], 1.0)
         M = np.zeros((k, k, len(rows)))
@@ -241,47 +216,3 @@ class LinearGaussianPolicy(ParametricMixin, GaussianPolicy):
     def _actor(self, low: FloatArray, high: FloatArray) -> Act:
         mean = AffineMean(compiled_basis(self.features_), self.coef_, self.intercept_)
         return GaussianActor(mean, self.scale_, low, high)
-
-
-def fit_features(features: Any, states: FloatArray, weights: FloatArray) -> Any:
-    """A clone of the transformer fitted to the states, with their weights where it takes them; None stays None."""
-    if features is None:
-        return None
-    arguments = {"sample_weight": weights} if has_fit_parameter(features, "sample_weight") else {}
-    return clone(features).fit(states, **arguments)
-
-
-def check_linear(new: Any, old: Any, family: Any) -> None:
-    """Raise NotImplementedError unless both are of the family, and linear in the same features."""
-    if not isinstance(old, family):
-        raise NotImplementedError(f"{type(new).__name__} has no mixtures with a {type(old).__name__}")
-    same = new.n_features_in_ == old.n_features_in_ and same_parts(new.features_, old.features_)
-    if not same:
-        raise NotImplementedError(
-            f"the features of the new {type(new).__name__} are not those of the old one, so their mixtures are not "
-            "linear in either: fit by old.refit(states, actions, weights), which keeps them"
-        )
-
-
-def same_parts(one: Any, other: Any) -> bool:
-    """Whether two fitted transformers hold the same numbers, part by part."""
-    if one is other:
-        return True
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, np.ndarray):
-        return one.dtype.kind == other.dtype.kind and np.array_equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same_parts(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same_parts, one, other))
-    if hasattr(one, "transform"):
-        return same_parts(vars(one), vars(other))
-    return bool(np.all(one == other))
-
-
-def transform(features: Any, states: FloatArray) -> FloatArray:
-    """Features (N, p) of checked states; the states themselves if there is no transformer."""
-    if features is None:
-        return states
-    return as_float_array(features.transform(states), "features", (len(states), "p"))

@@ -17,6 +17,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
+from sklearn.base import clone
 
 from policies.checks import check_weights
 from reps_opt.validation import as_scalar
@@ -55,6 +56,10 @@ class MixtureMixin:
         if share < 1:
             policy._mix(old, float(share))
         return policy
+
+    def refit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Fit a copy to other samples, its statistics kept where the family can; arguments as in ``fit``."""
+        return clone(self).fit(X, y, sample_weight)
 
     def within(self, old: Any, states: ArrayLike, epsilon: float, sample_weight: ArrayLike | None = None) -> Self:
         """This policy where it is within ``epsilon`` of the old one, else the furthest mixture of the two that is.

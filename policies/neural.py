@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
-from policies.actors import Act, CategoricalActor, GaussianActor
+from policies.actors import Act, CategoricalActor, GaussianActor, SoftmaxOf
 from policies.base import CategoricalPolicy, GaussianPolicy, ParametricMixin, Policy
 from policies.categorical import Categorical
 from policies.checks import check_weights, merge_repeats, random_source
@@ -356,22 +356,16 @@ class NeuralCategoricalPolicy(_NetworkPolicy, CategoricalPolicy):
         """Gradient of log pi(a|s) in the parameters, ``(e_a - pi)'d logits``, shape (N, P)."""
         check_is_fitted(self)
         checked = self._check_states(states)
-        residual = self._surprise(self._outputs(checked), self._check_actions(actions, len(checked)))
-        return self._pullback(checked, residual[:, None, :])[:, 0]
+        surprise = self._distribution(checked).surprise(self._check_actions(actions, len(checked)))
+        return self._pullback(checked, surprise[:, None, :])[:, 0]
 
     def score_product(self, states: ArrayLike, actions: ArrayLike, weights: FloatArray) -> FloatArray:
         """``sum_i w_i grad log pi(a_i|s_i)`` (P,) in one backward pass."""
         check_is_fitted(self)
         checked = self._check_states(states)
         inputs, logits = self.network_.forward(self.params_, self._inputs(checked))
-        residual = self._surprise(logits, self._check_actions(actions, len(checked)))
-        return self.network_.gradient(self.params_, inputs, residual * weights[:, None])
-
-    def _surprise(self, logits: FloatArray, indices: NDArray[np.intp]) -> FloatArray:
-        """``e_a - pi`` (N, A): the gradient of log pi(a|s) in the logits."""
-        residual = -Categorical.from_logits(logits).probabilities
-        residual[np.arange(len(residual)), indices] += 1
-        return residual
+        surprise = Categorical.from_logits(logits).surprise(self._check_actions(actions, len(checked)))
+        return self.network_.gradient(self.params_, inputs, surprise * weights[:, None])
 
     def fisher_factor(self, states: ArrayLike) -> FloatArray:
         """J with ``J'J / len(J)`` the mean Fisher information; shape (N A, P)."""
@@ -400,7 +394,7 @@ class NeuralCategoricalPolicy(_NetworkPolicy, CategoricalPolicy):
     def _actor(self) -> Act:
         zero, one = np.zeros(len(self.classes_)), np.ones(len(self.classes_))
         logits = _NetworkOutput(self._single, self.params_, self.centre_, self.spread_, zero, one)
-        return CategoricalActor(_Softmax(logits), self.classes_)
+        return CategoricalActor(SoftmaxOf(logits), self.classes_)
 
 
 @dataclass(frozen=True)
@@ -416,16 +410,6 @@ class _NetworkOutput:
 
     def __call__(self, state: FloatArray) -> FloatArray:
         return self.offset + self.unit * self.network.output(self.params, (state - self.centre) / self.spread)
-
-
-@dataclass(frozen=True)
-class _Softmax:
-    logits: _NetworkOutput
-
-    def __call__(self, state: FloatArray) -> FloatArray:
-        logits = self.logits(state)
-        p = np.exp(logits - np.max(logits))
-        return p / p.sum()
 
 
 def train(

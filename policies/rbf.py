@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from policies.features import FourierFeatures, RBFFeatures, weighted_spread
-from policies.linear import LinearGaussianPolicy, fit_features, transform
+from policies.linear import LinearGaussianPolicy
+from policies.linear_features import fit_features, transform
 from policies.regression import RidgeFit, weighted_ridge
 from reps_opt.validation import FloatArray, as_count
 

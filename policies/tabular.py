@@ -188,10 +188,9 @@ class TabularPolicy(ParametricMixin, CategoricalPolicy):
         """Gradient of log pi(a|s) in the logits, ``e_sa - pi(.|s)`` in the block of s, shape (N, S A)."""
         check_is_fitted(self)
         rows = self._known_rows(states)
-        residual = -self.probabilities_[rows]
-        residual[np.arange(len(rows)), self._check_actions(actions, len(rows))] += 1
         score = np.zeros((len(rows), *self.probabilities_.shape))
-        score[np.arange(len(rows)), rows] = residual
+        surprise = self._distribution(self.states_[rows]).surprise(self._check_actions(actions, len(rows)))
+        score[np.arange(len(rows)), rows] = surprise
         return score.reshape(len(rows), -1)
 
     def fisher_factor(self, states: ArrayLike) -> FloatArray:

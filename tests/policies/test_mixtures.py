@@ -13,6 +13,7 @@ from policies import (
     NeuralCategoricalPolicy,
     NeuralPolicy,
     RBFPolicy,
+    SoftmaxPolicy,
     TabularPolicy,
 )
 from policies.mixtures import largest_share
@@ -24,7 +25,11 @@ GAUSSIAN = {
     "rbf": RBFPolicy(n_features=6, random_state=0),
     "fourier": RBFPolicy(n_features=6, placement="random", random_state=0),
 }
-CATEGORICAL = {"tabular": TabularPolicy(smoothing=0.3)}
+CATEGORICAL = {
+    "tabular": TabularPolicy(smoothing=0.3),
+    "softmax": SoftmaxPolicy(ridge=0.1),
+    "softmax-rbf": SoftmaxPolicy(features="rbf", n_features=7, ridge=0.1, random_state=0),
+}
 MIXABLE = GAUSSIAN | CATEGORICAL
 
 
@@ -43,8 +48,7 @@ def pair(request):
     name = request.param
     old = clone(MIXABLE[name]).fit(*samples(name, 0))
     states, actions = samples(name, 1)
-    new = old.refit(states, actions) if name in GAUSSIAN else clone(MIXABLE[name]).fit(states, actions)
-    return new, old, states
+    return old.refit(states, actions), old, states
 
 
 def test_log_densities_mix_up_to_the_normaliser(pair):

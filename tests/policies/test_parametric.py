@@ -4,13 +4,22 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 
-from policies import LinearGaussianPolicy, NeuralCategoricalPolicy, NeuralPolicy, RBFPolicy, TabularPolicy
+from policies import (
+    LinearGaussianPolicy,
+    NeuralCategoricalPolicy,
+    NeuralPolicy,
+    RBFPolicy,
+    SoftmaxPolicy,
+    TabularPolicy,
+)
 
 POLICIES = {
     "linear": LinearGaussianPolicy(),
     "linear-full": LinearGaussianPolicy(covariance="full"),
     "rbf": RBFPolicy(n_features=4, random_state=0),
     "tabular": TabularPolicy(smoothing=1.0),
+    "softmax": SoftmaxPolicy(),
+    "softmax-rbf": SoftmaxPolicy(features="rbf", n_features=4, random_state=0),
     "neural": NeuralPolicy(hidden=(3, 4), max_iter=20, random_state=0),
     "neural-categorical": NeuralCategoricalPolicy(hidden=(3,), max_iter=20, random_state=0),
 }
@@ -21,7 +30,7 @@ def fitted(request):
     rng = np.random.default_rng(0)
     states, actions = rng.normal(size=(30, 2)), rng.normal(size=(30, 2))
     actions[:, 1] += 0.5 * actions[:, 0] + states[:, 0]
-    if request.param in ("tabular", "neural-categorical"):
+    if request.param in ("tabular", "softmax", "softmax-rbf", "neural-categorical"):
         states, actions = np.round(states), rng.integers(0, 3, 30)
     return clone(POLICIES[request.param]).fit(states, actions), states, actions
 

@@ -17,8 +17,10 @@ from policies import (
     LinearGaussianPolicy,
     NeuralCategoricalPolicy,
     NeuralPolicy,
+    PolynomialStates,
     RBFFeatures,
     RBFPolicy,
+    SoftmaxPolicy,
     SquaredExponential,
     TabularPolicy,
 )
@@ -82,10 +84,15 @@ GAUSSIAN = {
     "GaussianProcessPolicy": partial(GaussianProcessPolicy, max_iter=3, random_state=0),
     "NeuralPolicy": partial(NeuralPolicy, **NET),
 }
-CATEGORICAL = {"TabularPolicy": TabularPolicy, "NeuralCategoricalPolicy": partial(NeuralCategoricalPolicy, **NET)}
+CATEGORICAL = {
+    "TabularPolicy": TabularPolicy,
+    "SoftmaxPolicy": SoftmaxPolicy,
+    "NeuralCategoricalPolicy": partial(NeuralCategoricalPolicy, **NET),
+}
 MAPS = {
     "RBFFeatures": partial(RBFFeatures, 4, random_state=0),
     "FourierFeatures": partial(FourierFeatures, 4, random_state=0),
+    "PolynomialStates": PolynomialStates,
 }
 SAMPLE = {"X": samples(STATES), "sample_weight": weights(WEIGHT)}
 
@@ -131,6 +138,8 @@ ENTRIES = [
     *(entry(name, fit(make), lambda f: f.transform(STATES), **SAMPLE) for name, make in MAPS.items()),
     setting("TabularPolicy", smoothing=finite_radius(0.1)),
     entry("TabularPolicy", TabularPolicy.from_probabilities, probabilities=distributions(np.full((2, 2), 0.5))),
+    setting("SoftmaxPolicy", features=choice("rbf"), n_features=count(3), ridge=positive(0.1)),
+    entry("PolynomialStates", fit(PolynomialStates), degree=count(2)),
     setting("LinearGaussianPolicy", ridge=finite_radius(0.1), covariance=choice("full"), min_std=positive(1e-3)),
     setting("RBFPolicy", ridge=finite_radius(0.1), covariance=choice("full"), min_std=positive(1e-3)),
     setting("RBFPolicy", placement=choice("kmeans"), bandwidth=numbers(np.ones(2))),

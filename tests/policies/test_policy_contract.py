@@ -21,6 +21,7 @@ from policies import (
     NeuralCategoricalPolicy,
     NeuralPolicy,
     RBFPolicy,
+    SoftmaxPolicy,
     TabularPolicy,
 )
 
@@ -36,7 +37,13 @@ GAUSSIAN = {
     "gp-features": GaussianProcessPolicy(method="features", n_inducing=50, random_state=0),
     "neural": NeuralPolicy(**SMALL_NET),
 }
-CATEGORICAL = {"tabular": TabularPolicy(), "neural-categorical": NeuralCategoricalPolicy(**SMALL_NET)}
+CATEGORICAL = {
+    "tabular": TabularPolicy(),
+    "softmax": SoftmaxPolicy(),
+    "softmax-polynomial": SoftmaxPolicy(features="polynomial"),
+    "softmax-rbf": SoftmaxPolicy(features="rbf", n_features=10, random_state=0),
+    "neural-categorical": NeuralCategoricalPolicy(**SMALL_NET),
+}
 POLICIES = GAUSSIAN | CATEGORICAL
 
 

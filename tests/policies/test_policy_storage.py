@@ -16,7 +16,9 @@ from policies import (
     LinearGaussianPolicy,
     NeuralCategoricalPolicy,
     NeuralPolicy,
+    RBFFeatures,
     RBFPolicy,
+    SoftmaxPolicy,
     TabularPolicy,
     load,
     save,
@@ -29,6 +31,9 @@ POLICIES = {
     "linear-scaled": LinearGaussianPolicy(features=make_pipeline(StandardScaler(), PCA(2))),
     "rbf": RBFPolicy(n_features=8, random_state=0),
     "fourier": RBFPolicy(n_features=8, placement="random", random_state=0),
+    "softmax": SoftmaxPolicy(),
+    "softmax-polynomial": SoftmaxPolicy(features="polynomial"),
+    "softmax-rbf": SoftmaxPolicy(features=RBFFeatures(5, random_state=0)),
     "gp": GaussianProcessPolicy(),
     "gp-sparse": GaussianProcessPolicy(method="sparse", n_inducing=10, random_state=0),
     "gp-features": GaussianProcessPolicy(method="features", n_inducing=10, random_state=0, periods=(3.0, np.inf)),
@@ -42,7 +47,7 @@ POLICIES = {
 def fitted(request):
     rng = np.random.default_rng(0)
     states, actions = rng.normal(size=(30, 2)), rng.normal(size=(30, 2))
-    if isinstance(POLICIES[request.param], TabularPolicy | NeuralCategoricalPolicy):
+    if isinstance(POLICIES[request.param], TabularPolicy | NeuralCategoricalPolicy | SoftmaxPolicy):
         actions = np.array(["left", "right", "stay"], dtype=object)[rng.integers(0, 3, 30)]
     return clone(POLICIES[request.param]).fit(states, actions), states, actions
 

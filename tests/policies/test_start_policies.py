@@ -14,6 +14,7 @@ from policies import (
     NeuralCategoricalPolicy,
     NeuralPolicy,
     RBFPolicy,
+    SoftmaxPolicy,
     TabularPolicy,
     load,
 )
@@ -32,6 +33,10 @@ GAUSSIAN = {
     "neural": (NeuralPolicy, {"hidden": (5,), "random_state": 0}),
 }
 CATEGORICAL = {
+    "softmax": (SoftmaxPolicy, {}),
+    "softmax-polynomial": (SoftmaxPolicy, {"features": "polynomial"}),
+    "softmax-rbf": (SoftmaxPolicy, {"features": "rbf", "n_features": 7, "random_state": 0}),
+    "softmax-fourier": (SoftmaxPolicy, {"features": "fourier", "n_features": 7, "random_state": 0}),
     "neural-categorical": (NeuralCategoricalPolicy, {"hidden": (5,), "random_state": 0}),
 }
 ALL = GAUSSIAN | CATEGORICAL
