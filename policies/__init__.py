@@ -6,23 +6,6 @@ sample seen twice, a weight of zero one never seen. Names are loaded on first us
 neither torch nor scikit-learn.
 """
 
-from reps_opt._lazy import lazy_names
+import lazy_loader
 
-_ORIGIN = {
-    "TabularPolicy": ".tabular",
-    "LinearGaussianPolicy": ".linear",
-    "RBFPolicy": ".rbf",
-    "GaussianProcessPolicy": ".gp",
-    "SoftmaxPolicy": ".softmax",
-    "NeuralPolicy": ".neural",
-    "NeuralCategoricalPolicy": ".neural",
-    "SquaredExponential": ".kernels",
-    "RBFFeatures": ".features",
-    "FourierFeatures": ".features",
-    "PolynomialStates": ".features",
-    "load": ".storage",
-    "save": ".storage",
-}
-
-__all__ = [*_ORIGIN]
-__getattr__, __dir__ = lazy_names(__name__, _ORIGIN)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

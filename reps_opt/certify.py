@@ -246,8 +246,8 @@ def offered_bounds(problem: Judged, program: Program, answer: Answer, point: Flo
         yield Bound(_single_point_bound(problem, program, v), math.inf, v)
         return
     eta = eta if program.temperature is None else program.temperature
-    inside = program.epsilon is not None and program.divergence.value(point) <= program.epsilon - SLACK_MARGIN
-    if answer.eta == 0 or inside:
+    slack = program.epsilon is not None and program.divergence.value(point) <= program.epsilon - SLACK_MARGIN
+    if answer.eta == 0 or slack:
         yield Bound(program.bound(0.0, v), 0.0, v)
     if eta > 0:
         yield Bound(program.bound(eta, v), eta, v)

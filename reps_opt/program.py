@@ -374,7 +374,7 @@ class Program:
 
     def with_ball(self, ball: Ball, objective: FloatArray | None = None, **hints: Any) -> Program:
         """The same rows with another ball and, where given, another objective and other hints."""
-        other = replace(self, balls=ball, hints=replace(self.hints, **hints) if hints else self.hints)
+        other = replace(self, balls=(ball,), hints=replace(self.hints, **hints) if hints else self.hints)
         other = other if objective is None else replace(other, objective=objective)
         return self._with_rows(other)
 
@@ -566,7 +566,7 @@ class Program:
         if isinstance(eta, np.ndarray) and eta.ndim:
             return self._joint_bound(eta, multipliers)
         if eta > 0:
-            return self.dual(eta, multipliers).value
+            return self.dual(float(eta), multipliers).value
         softened = 0.0 if self.ridge is None else float(self.ridge @ multipliers**2) / 2
         return float(self.rhs @ multipliers) + self.divergence.support(self.slack(multipliers)) + softened
 

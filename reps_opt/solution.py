@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from reps_opt.certificate import Certificate
-from reps_opt.result import Result
+from reps_opt.result import Arrays, Result
 from reps_opt.validation import FloatArray, read_only
 from reps_opt.values import Value, value
 
@@ -141,7 +141,7 @@ class Solution(Value, Result):
         }
         return {**numbers, "status": str(self.status), "gap": self.certificate.gap}
 
-    def arrays(self) -> Mapping[str, tuple[tuple[str, ...], Any]]:
+    def arrays(self) -> Arrays:
         """The point, over the coordinates; subclasses name theirs."""
         n = self.problem.program.n
         return {"point": (("coordinate",), np.full(n, math.nan) if self.point is None else self.point)}

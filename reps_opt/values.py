@@ -20,12 +20,15 @@ T = TypeVar("T")
 
 @dataclass_transform(frozen_default=True, eq_default=False)
 def value(cls: type[T]) -> type[T]:
-    """Class decorator: a frozen dataclass whose equality, repr and pickling are those of :class:`Value`."""
+    """Class decorator: a frozen dataclass whose equality, repr and pickling are those of :class:`Value`.
+
+    An ``__init__`` that the class writes out itself stays: it validates, and stores its fields by ``_assign``.
+    """
     made = dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
     del made.__setattr__, made.__delattr__  # those of Value say how to make another
     renamed: dict[str, str] = cls.__dict__.get("_renamed", {})
     if renamed:
-        made.__init__ = _with_old_names(made.__init__, renamed)  # type: ignore[misc]
+        type.__setattr__(made, "__init__", _with_old_names(made.__init__, renamed))
     return made
 
 

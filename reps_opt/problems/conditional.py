@@ -77,17 +77,21 @@ class ConditionalREPS(OccupancyProblem):
     """
 
     mdp: MDP
-    policy: ArrayLike
-    epsilon: float | None = None
-    temperature: float | None = None
+    policy: FloatArray
+    epsilon: float | None
+    temperature: float | None
 
     _renamed: ClassVar = {"reference": "policy"}
 
-    def __post_init__(self) -> None:
-        epsilon, temperature = as_radius(self.epsilon, self.temperature)
-        rows = as_reference(self.policy, self.mdp, "policy")
+    def __init__(
+        self, mdp: MDP, policy: ArrayLike, epsilon: float | None = None, temperature: float | None = None
+    ) -> None:
+        radius, price = as_radius(epsilon, temperature)
+        rows = as_reference(policy, mdp, "policy")
         total = rows.sum(axis=1, keepdims=True)
-        self._assign(policy=read_only(rows / np.where(total > 0, total, 1.0)), epsilon=epsilon, temperature=temperature)
+        self._assign(
+            mdp=mdp, policy=read_only(rows / np.where(total > 0, total, 1.0)), epsilon=radius, temperature=price
+        )
 
     @cached_property
     def reference(self) -> FloatArray:

@@ -60,17 +60,26 @@ class EpisodicREPS(SampleProblem):
     array([0.17, 0.3 , 0.53])
     """
 
-    returns: ArrayLike
-    contexts: ArrayLike | None = None
-    epsilon: float | None = 0.5
-    base_weights: ArrayLike | None = None
-    ridge: float = 0.0
-    temperature: float | None = None
+    returns: FloatArray
+    contexts: FloatArray | None
+    epsilon: float | None
+    base_weights: FloatArray
+    ridge: float
+    temperature: float | None
 
-    def __post_init__(self) -> None:
-        r = as_samples(self.returns, "returns")
-        phi = None if self.contexts is None else as_features(self.contexts, "contexts", r.size)
-        self._assign(returns=read_only(r.copy()), contexts=phi, **self._check(r))
+    def __init__(
+        self,
+        returns: ArrayLike,
+        contexts: ArrayLike | None = None,
+        epsilon: float | None = 0.5,
+        base_weights: ArrayLike | None = None,
+        ridge: float = 0.0,
+        temperature: float | None = None,
+    ) -> None:
+        r = as_samples(returns, "returns")
+        phi = None if contexts is None else as_features(contexts, "contexts", r.size)
+        shared = self._checked(r.size, epsilon, base_weights, ridge, temperature)
+        self._assign(returns=read_only(r.copy()), contexts=phi, **shared)
         _ = self._equilibrated  # bad contexts are found here, not when solving
 
     @property

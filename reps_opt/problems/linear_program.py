@@ -52,17 +52,17 @@ class LinearProgram(OccupancyProblem):
     """
 
     mdp: MDP
-    costs: ArrayLike | None = None
-    budgets: ArrayLike | None = None
+    costs: FloatArray | None
+    budgets: FloatArray | None
 
     reference = None
     epsilon = math.inf
     temperature = None
 
-    def __post_init__(self) -> None:
-        rows = as_budgets(self.costs, self.budgets, self.mdp.rewards.shape)
-        if rows is not None:
-            self._assign(costs=rows.table(self.mdp.rewards.shape), budgets=rows.limits)
+    def __init__(self, mdp: MDP, costs: ArrayLike | None = None, budgets: ArrayLike | None = None) -> None:
+        rows = as_budgets(costs, budgets, mdp.rewards.shape)
+        table, limits = (None, None) if rows is None else (rows.table(mdp.rewards.shape), rows.limits)
+        self._assign(mdp=mdp, costs=table, budgets=limits)
 
     @cached_property
     def budget_rows(self) -> Budgets | None:

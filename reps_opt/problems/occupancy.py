@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,7 +23,7 @@ from reps_opt.problems.occupancy_solution import OccupancySolution
 from reps_opt.problems.reduction import Reduction, reduce
 from reps_opt.processes.construction import check_within
 from reps_opt.processes.mdp import MDP
-from reps_opt.program import Centre, Hints, LinearLimit, Program, Scale
+from reps_opt.program import Block, Centre, Hints, LinearLimit, Program, Scale
 from reps_opt.solution import Solution
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.linear import highs_limit
@@ -72,18 +72,21 @@ class OccupancyProblem(Problem):
     view = OccupancySolution
 
     mdp: MDP
-    reference: FloatArray | None
     epsilon: float | None
     temperature: float | None
+
+    if TYPE_CHECKING:  # a field of some, computed in others
+
+        @property
+        def reference(self) -> FloatArray | None:
+            """The reference occupancy (S, A), None without one."""
+
+    entropy: float | None = None
+    """Least entropy of the new distribution, None without such a bound."""
 
     @property
     def budget_rows(self) -> Budgets | None:
         """Expected costs and what they may come to, None without any."""
-        return None
-
-    @property
-    def entropy(self) -> float | None:
-        """Least entropy of the new distribution, None without such a bound."""
         return None
 
     def _allowed(self) -> np.ndarray:
@@ -112,7 +115,7 @@ class OccupancyProblem(Problem):
         return self._pose(self.reduction, objective)
 
     def _pose(self, reduction: Reduction, objective: FloatArray) -> Program:
-        rows = {"flow": reduction.flow()}
+        rows: dict[str, Block] = {"flow": reduction.flow()}
         if self.budget_rows is not None:
             rows["budgets"] = self.budget_rows.block(reduction.pairs)
         hints = Hints(

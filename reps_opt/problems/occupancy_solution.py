@@ -71,6 +71,7 @@ class OccupancySolution(Solution):
         """Policy (n,) for states that the occupancy does not visit: that of the dual's maximiser, or its limit."""
         program, reduction = self.problem.program, self.problem.reduction
         state, m = reduction.pair_state, reduction.states.size
+        assert self.multipliers is not None
         slack = program.slack(self.multipliers)
         if len(program.balls) > 1:
             scaled = program.joint.conjugate(np.maximum(self.eta, 1e-300), slack).scaled

@@ -90,29 +90,40 @@ class REPS(OccupancyProblem):
     """
 
     mdp: MDP
-    reference: ArrayLike
-    epsilon: float | None = None
-    costs: ArrayLike | None = None
-    budgets: ArrayLike | None = None
-    temperature: float | None = None
-    divergence: str | tuple[str, float] | Factory = "kl"
-    entropy: float | None = None
+    reference: FloatArray
+    epsilon: float | None
+    costs: FloatArray | None
+    budgets: FloatArray | None
+    temperature: float | None
+    divergence: str | tuple[str, float] | Factory
+    entropy: float | None
 
-    def __post_init__(self) -> None:
-        epsilon, temperature = as_radius(self.epsilon, self.temperature)
-        rows = as_budgets(self.costs, self.budgets, self.mdp.rewards.shape)
+    def __init__(
+        self,
+        mdp: MDP,
+        reference: ArrayLike,
+        epsilon: float | None = None,
+        costs: ArrayLike | None = None,
+        budgets: ArrayLike | None = None,
+        temperature: float | None = None,
+        divergence: str | tuple[str, float] | Factory = "kl",
+        entropy: float | None = None,
+    ) -> None:
+        radius, price = as_radius(epsilon, temperature)
+        rows = as_budgets(costs, budgets, mdp.rewards.shape)
+        factory = divergence_factory(divergence)
+        if entropy is not None and (radius is None or radius == math.inf or factory is not KL):
+            raise ValueError("entropy bounds a KL ball: it needs a finite epsilon and no other divergence")
         self._assign(
-            reference=as_reference(self.reference, self.mdp),
-            epsilon=epsilon,
-            temperature=temperature,
-            costs=None if rows is None else rows.table(self.mdp.rewards.shape),
+            mdp=mdp,
+            reference=as_reference(reference, mdp),
+            epsilon=radius,
+            costs=None if rows is None else rows.table(mdp.rewards.shape),
             budgets=None if rows is None else rows.limits,
+            temperature=price,
+            divergence=divergence,
+            entropy=None if entropy is None else as_scalar(entropy, "entropy"),
         )
-        factory = divergence_factory(self.divergence)
-        if self.entropy is not None:
-            self._assign(entropy=as_scalar(self.entropy, "entropy"))
-            if epsilon is None or epsilon == math.inf or factory is not KL:
-                raise ValueError("entropy bounds a KL ball: it needs a finite epsilon and no other divergence")
 
     @cached_property
     def budget_rows(self) -> Budgets | None:

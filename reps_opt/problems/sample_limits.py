@@ -50,7 +50,7 @@ def _softened(program: Program) -> LinearLimit:
 
     scaled, scale = program.normalised()
     assert scaled.ridge is not None
-    answer = CvxpyPrimal().solve(replace(scaled, balls=replace(scaled.ball, radius=np.inf)))
+    answer = CvxpyPrimal().solve(replace(scaled, balls=(replace(scaled.ball, radius=np.inf),)))
     if answer.point is None:
         raise RuntimeError(answer.message)
     point = np.maximum(answer.point, 0.0)

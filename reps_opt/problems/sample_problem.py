@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -56,26 +56,34 @@ class SampleProblem(Problem):
     view = SampleSolution
     leeway = 1e-11
 
-    rewards: FloatArray
     base_weights: FloatArray
     epsilon: float | None
     temperature: float | None
     ridge: float
     features: Any = None
 
+    if TYPE_CHECKING:  # a field of some, another name for one in others
+
+        @property
+        def rewards(self) -> FloatArray:
+            """Rewards, or returns (N,)."""
+
     @property
     def differences(self) -> Any:
         """psi (N, d), or None without features."""
         raise NotImplementedError
 
-    def _check(self, rewards: FloatArray) -> dict[str, Any]:
-        """The validated fields that all have: base weights, radius or temperature, ridge."""
-        priced = self.temperature is not None
+    @staticmethod
+    def _checked(
+        n: int, epsilon: float | None, base_weights: ArrayLike | None, ridge: float, temperature: float | None
+    ) -> dict[str, Any]:
+        """The validated fields that all have; a radius beside a temperature is ignored."""
+        priced = temperature is not None
         return {
-            "base_weights": read_only(as_base(self.base_weights, rewards.size)),
-            "temperature": as_scalar(self.temperature, "temperature", low=0, low_open=True) if priced else None,
-            "epsilon": None if priced else as_scalar(self.epsilon, "epsilon", low=0.0, infinite=True),
-            "ridge": as_scalar(self.ridge, "ridge", low=0.0),
+            "base_weights": read_only(as_base(base_weights, n)),
+            "temperature": as_scalar(temperature, "temperature", low=0, low_open=True) if priced else None,
+            "epsilon": None if priced else as_scalar(epsilon, "epsilon", low=0.0, infinite=True),
+            "ridge": as_scalar(ridge, "ridge", low=0.0),
         }
 
     @property

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from reps_opt.batch import Batch
 from reps_opt.problems.sample_problem import SampleProblem, as_features, as_samples
-from reps_opt.validation import as_scalar, read_only
+from reps_opt.validation import FloatArray, as_scalar, read_only
 from reps_opt.values import value
 
 
@@ -79,18 +79,28 @@ class SampleREPS(SampleProblem):
     True
     """
 
-    rewards: ArrayLike
+    rewards: FloatArray
     feature_differences: Any
-    epsilon: float | None = 0.5
-    base_weights: ArrayLike | None = None
-    ridge: float = 0.0
-    temperature: float | None = None
-    features: Any = None
+    epsilon: float | None
+    base_weights: FloatArray
+    ridge: float
+    temperature: float | None
+    features: Any
 
-    def __post_init__(self) -> None:
-        r = as_samples(self.rewards, "rewards")
-        psi = as_features(self.feature_differences, "feature_differences", r.size)
-        self._assign(rewards=read_only(r.copy()), feature_differences=psi, **self._check(r))
+    def __init__(
+        self,
+        rewards: ArrayLike,
+        feature_differences: Any,
+        epsilon: float | None = 0.5,
+        base_weights: ArrayLike | None = None,
+        ridge: float = 0.0,
+        temperature: float | None = None,
+        features: Any = None,
+    ) -> None:
+        r = as_samples(rewards, "rewards")
+        psi = as_features(feature_differences, "feature_differences", r.size)
+        shared = self._checked(r.size, epsilon, base_weights, ridge, temperature)
+        self._assign(rewards=read_only(r.copy()), feature_differences=psi, features=features, **shared)
         _ = self._equilibrated  # bad features are found here, not when solving
 
     @property

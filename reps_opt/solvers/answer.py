@@ -16,8 +16,9 @@ class Answer:
 
     Attributes
     ----------
-    eta : float
-        Multiplier of the ball, 0 where it is slack, infinite where the ball holds a single point.
+    eta : float or (k,) array
+        Multiplier of the ball, 0 where it is slack, infinite where the ball holds a single point; one a ball where
+        there are several.
     multipliers : (m,) array or None
         Multipliers of the rows, None when the solver has none to offer.
     point : (n,) array or None
@@ -28,7 +29,7 @@ class Answer:
         Iterations, factorisations, and what else a reader may want to know.
     """
 
-    eta: float
+    eta: Any
     multipliers: FloatArray | None
     point: FloatArray | None
     message: str = ""

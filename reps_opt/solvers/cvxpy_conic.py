@@ -292,7 +292,7 @@ def _attempt_whitened(route: CvxpyPrimal, program: Program) -> tuple[Answer, str
     unit = float(np.linalg.norm(objective)) or 1.0
     rows = {name: AtMost(turned(block.dense.T, 0).T, block.rhs) for name, block in program.inequalities.items()}
     ball = Quadratic(Identity(), program.n)
-    unit_ball = replace(program, objective=objective / unit, rows=rows, balls=Ball(ball, radius=0.5))
+    unit_ball = replace(program, objective=objective / unit, rows=rows, balls=(Ball(ball, radius=0.5),))
     answer, says = replace(route, whiten=False)._attempt(unit_ball)
     point = None if answer.point is None else turned(answer.point, 1)
     answer = answer.unscaled(unit)

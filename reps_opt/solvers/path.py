@@ -230,6 +230,6 @@ class _Path:
 def _with_finite_radii(program: Program) -> Program:
     """The program with each infinite radius just beyond the largest divergence."""
     balls = [replace(b, radius=min(b.allowed, b.divergence.largest + 1.0)) for b in program.balls]
-    finite = replace(program, balls=balls)
+    finite = replace(program, balls=tuple(balls))
     finite.__dict__["joint"] = program.joint
     return finite

@@ -1,0 +1,12 @@
+from .balls import Ball as Ball
+from .base import KL as KL
+from .base import Conjugate as Conjugate
+from .base import Divergence as Divergence
+from .base import NoBall as NoBall
+from .base import Quadratic as Quadratic
+from .conditional_kl import ConditionalKL as ConditionalKL
+from .f_divergences import Alpha as Alpha
+from .f_divergences import ChiSquare as ChiSquare
+from .f_divergences import ReverseKL as ReverseKL
+from .policy_divergences import NewOldKL as NewOldKL
+from .policy_divergences import OldNewKL as OldNewKL
