@@ -36,6 +36,12 @@ QUARTILE = 4
 """The lower quartile of coefficients is a unit that neither a single one nor half of them can move by what it costs."""
 
 
+ROW_LEEWAY = 1e-10
+"""Excess over an inequality that is left as it is: a hundredth of what is certified."""
+
+NEARLY_INSIDE = 1e-7
+"""Excess up to which a point is kept where its anchor has no room either."""
+
 SMALL = 1e-9
 """Gap, in the units of the balls, that needs no look at other units: a thousandth of what is certified."""
 
@@ -157,10 +163,18 @@ def excess(program: Program, x: FloatArray, divergences: list[float] | None = No
 
 def into_balls(problem: Judged, program: Program, x: FloatArray) -> tuple[FloatArray, list[float]]:
     """The point itself inside balls and inequalities, else the first point of its segment to the anchor that is; and
-    its divergences."""
+    its divergences.
+
+    What is outside by next to nothing stays: mending it would cost more. So does what is nearly inside where the anchor
+    has no room to spare: then there is no better point on the segment.
+    """
     reached = [ball.value(x) for ball in program.balls]
     outside = excess(program, x, reached)
-    if outside <= problem.leeway or problem.anchor is None or excess(program, problem.anchor) > outside:
+    beyond = max((d - ball.allowed for ball, d in zip(program.balls, reached, strict=True)), default=-math.inf)
+    if outside <= 0 or (beyond <= problem.leeway and outside <= ROW_LEEWAY) or problem.anchor is None:
+        return x, reached
+    room = -excess(program, problem.anchor)
+    if room < -outside or (room <= 0 and outside <= NEARLY_INSIDE):
         return x, reached
     moved = first_inside(lambda y: excess(program, y), x, problem.anchor)
     return moved, [ball.value(moved) for ball in program.balls]
@@ -202,20 +216,20 @@ def unit_of(program: Program, point: FloatArray, bound: Bound, divergences: list
     if not program.simplex:
         gain = float(sum(2 * eta * d for eta, d in binding))
         return gain or float(np.abs(program.objective).max()) or 1.0
-    c, taken = program.objective, point > 0
+    c = program.objective
     mean = float(point @ c) / float(point.sum())
     # absolute deviations: a mass of 1e-20 on a pair that costs 1e10 must not count
     sizes = [float(sum(eta * math.sqrt(2 * max(d, 0.0)) for eta, d in binding)), float(point @ np.abs(c - mean))]
     if abs(gap) < SMALL * max(sizes):
         return max(sizes)
-    return max([*sizes, _unit_without_ball(program, point)]) or float(np.abs(c[taken]).max(initial=0.0)) or 1.0
+    return max([*sizes, _unit_without_ball(program, point)]) or float(point @ np.abs(c)) or 1.0
 
 
 def _unit_without_ball(program: Program, point: FloatArray) -> float:
     """The least of three scales of a linear program: what is gained over the reference, how far the best coefficient
     is, and how far from the median those are that differ from it (their lower quartile)."""
     c = program.objective
-    scored, size = float(point @ c), float(np.abs(c[point > 0]).max(initial=0.0))
+    scored, size = float(point @ c), float(point @ np.abs(c))  # weighted: a mass of 1e-13 does not count
     missing = float(c.max()) * float(point.sum()) - scored
     scales = [missing] if missing > AT_THE_TOP * size else []
     for ball in program.balls[:1]:

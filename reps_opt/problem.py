@@ -18,7 +18,7 @@ from reps_opt.divergences.base import NoBall
 from reps_opt.program import Centre, LinearLimit, Program, Scale
 from reps_opt.solution import Solution
 from reps_opt.solvers.answer import Answer, Solver
-from reps_opt.solvers.choice import default_solver, linear_limit, project
+from reps_opt.solvers.choice import default_solver, linear_limit, onto_rows, project
 from reps_opt.solvers.newton import proves_infeasible
 from reps_opt.validation import FloatArray
 from reps_opt.values import Value, value
@@ -28,6 +28,10 @@ CONSISTENT = 1e-11
 
 SINGLE_POINT = 1e-15
 """Radius, beyond the smallest feasible one, up to which the ball counts as a single point: rounding of a divergence."""
+
+
+LEEWAY = 3e-11
+"""Excess over a ball, as a share of its radius, that is left as it is: what Newton's tolerance leaves."""
 
 
 class Problem(Value):
@@ -47,7 +51,10 @@ class Problem(Value):
     @cached_property
     def normalised(self) -> tuple[Program, Scale]:
         """The program with its objective in units of its own, and how to undo that."""
-        return self.program.normalised()
+        program = self.program
+        if len(program.balls) == 1 and self.centre.multipliers.any():
+            program = program.hinted(centre=self.centre)
+        return program.normalised()
 
     @property
     def radius(self) -> float:
@@ -117,8 +124,13 @@ class Problem(Value):
 
     # What the judge asks: see reps_opt.certify
 
-    leeway = 0.0
-    """How far outside a ball a candidate may be and still be judged as it is, its excess priced in the gap."""
+    @property
+    def leeway(self) -> float:
+        """How far outside a ball a candidate may be and still be judged as it is, its excess priced in the gap.
+
+        Mending so little would cost more than it mends: a share of 1e-12 of an anchor that pays 1e10 somewhere.
+        """
+        return LEEWAY * min(1.0, self.radius)
 
     def polished(self, program: Program, answer: Answer) -> Answer:
         """The answer, improved where that is cheap."""
@@ -204,7 +216,7 @@ def _offered_points(program: Program, answer: Answer) -> Iterator[FloatArray]:
         if answer.point is None or np.abs(answer.point - point).sum() <= CONSISTENT:
             return
     if answer.point is not None:
-        yield np.maximum(answer.point, 0.0) if program.simplex else answer.point
+        yield onto_rows(program, np.maximum(answer.point, 0.0)) if program.simplex else answer.point
 
 
 @value

@@ -95,6 +95,30 @@ class Scale:
         return self.shift + self.factor * normalised
 
 
+PROPORTION = 1e-5
+"""Typical deviation, as a share of the range, below which the range says nothing of the ordinary coefficients: a range
+of one would leave them with less than ten digits."""
+
+SAMPLED = 64
+"""Coefficients looked at to see whether all of them must be."""
+
+
+def ordinary_scale(c: FloatArray) -> Scale | None:
+    """Median of the coefficients and lower quartile of their distances from it; None where their range will do."""
+    some = _spread(c[:: max(1, c.size // SAMPLED)]) if c.size > SAMPLED else None
+    scale = some if some is not None and some.factor > PROPORTION * float(np.ptp(c)) else _spread(c)
+    return scale if scale is not None and scale.factor <= PROPORTION * float(np.ptp(c)) else None
+
+
+def _spread(c: FloatArray) -> Scale | None:
+    middle = float(np.partition(c, c.size // 2)[c.size // 2])
+    apart = np.abs(c - middle)
+    apart = apart[apart > 0]
+    if not apart.size:
+        return None
+    return Scale(middle, float(np.partition(apart, apart.size // 4)[apart.size // 4]))
+
+
 @dataclass(frozen=True, eq=False)
 class Centre:
     """The point of the constraints that is closest to the reference, in divergence.
@@ -212,6 +236,8 @@ class Hints:
 
     def in_units_of(self, unit: float) -> Hints:
         """The same for a program whose objective has been divided by ``unit``."""
+        if self is NO_HINTS:
+            return self
         limit = self.linear_limit
         return replace(
             self,
@@ -220,6 +246,9 @@ class Hints:
             warm=None if self.warm is None else (self.warm[0] / unit, self.warm[1] / unit),
         )
 
+
+STACKED = ("equalities", "inequalities", "blocks", "matrix", "transpose", "rhs", "signed")
+"""What a program computes of its rows alone, and shares with copies that have the same."""
 
 NO_HINTS = Hints()
 SIMPLEX = Simplex()
@@ -374,9 +403,8 @@ class Program:
 
     def with_ball(self, ball: Ball, objective: FloatArray | None = None, **hints: Any) -> Program:
         """The same rows with another ball and, where given, another objective and other hints."""
-        other = replace(self, balls=(ball,), hints=replace(self.hints, **hints) if hints else self.hints)
-        other = other if objective is None else replace(other, objective=objective)
-        return self._with_rows(other)
+        changed: dict[str, Any] = {} if objective is None else {"objective": objective}
+        return self._changed(balls=(ball,), hints=replace(self.hints, **hints) if hints else self.hints, **changed)
 
     def flat(self, price: float = 1.0) -> Program:
         """The projection onto the rows: no objective, and the ball's divergence at a price."""
@@ -384,7 +412,7 @@ class Program:
 
     def hinted(self, **hints: Any) -> Program:
         """The same program, some of its hints replaced."""
-        return self._with_rows(replace(self, hints=replace(self.hints, **hints)))
+        return self._changed(hints=replace(self.hints, **hints))
 
     @cached_property
     def matrix(self) -> Any:
@@ -425,46 +453,62 @@ class Program:
     def by_name(self, multipliers: FloatArray) -> dict[str, FloatArray]:
         """Split stacked multipliers (m,) into one array a block."""
         blocks = self.blocks
+        if not blocks:
+            return {}
         ends = np.cumsum([block.rhs.size for block in blocks.values()])[:-1]
         return dict(zip(blocks, np.split(multipliers, ends), strict=True))
 
     def normalised(self) -> tuple[Program, Scale]:
-        """The same program with its objective shifted and scaled to range one, and how to undo that.
+        """The same program with its objective shifted and scaled, and how to undo that.
 
-        A constant shift of the objective is a constant on the simplex, and eta, v, nu scale with the objective. Off
-        the simplex nothing is shifted, and the largest coefficient becomes one.
+        A constant shift of the objective is a constant on the simplex, and eta, v, nu scale with the objective. The
+        unit is the range of the coefficients, or where a few of them are out of all proportion (a penalty of -1e10)
+        the lower quartile of how far they are from their median: the digits of the others must not drown. Off the
+        simplex nothing is shifted, and the largest coefficient becomes one.
         """
-        low, high = float(self.objective.min()), float(self.objective.max())
+        c = self.objective
+        low, high = float(c.min()), float(c.max())
         if not self.simplex:
             low, high = 0.0, max(-low, high)
-        softened = (
-            abs(low) if self.ridge is not None else 0.0
-        )  # constant rewards are a unit where a mismatch has a price
-        factor = high - low or softened or 1.0
-        shifted = replace(self, objective=self.objective - low)
-        return self._with_rows(shifted).in_units_of(factor), Scale(low, factor)
+        elif high > low and (ordinary := ordinary_scale(c)) is not None:
+            low, high = ordinary.shift, ordinary.shift + ordinary.factor
+        # constant rewards are a unit where a mismatch has a price
+        factor = high - low or (abs(low) if self.ridge is not None else 0.0) or 1.0
+        return self._rescaled(c - low if low else c, factor), Scale(low, factor)
 
     def in_units_of(self, unit: float) -> Program:
         """The same program with its objective, and with it eta, v and nu, divided by ``unit``."""
+        return self._rescaled(self.objective, unit)
+
+    def _rescaled(self, objective: FloatArray, unit: float) -> Program:
+        """The same rows with an objective (n,), all of it in a new unit."""
         balls = self.balls
         if any(ball.price is not None for ball in balls):
             balls = tuple(b if b.price is None else replace(b, price=b.price / unit) for b in balls)
-        scaled = replace(
-            self,
-            objective=self.objective / unit,
+        return self._changed(
+            objective=objective if unit == 1.0 else objective / unit,
             balls=balls,
             ridge=None if self.ridge is None else self.ridge * unit,
             hints=self.hints.in_units_of(unit),
         )
-        return self._with_rows(scaled)
 
-    def _with_rows(self, other: Program) -> Program:
-        """The other program, given the stacked rows of this one, which are the same."""
-        for shared in ("matrix", "transpose", "rhs", "signed"):
-            other.__dict__[shared] = getattr(self, shared)
-        if other.balls is self.balls and "joint" in self.__dict__:
-            other.__dict__["joint"] = self.joint
-        return other
+    def _changed(self, **changes: Any) -> Program:
+        """A copy with other fields and the same rows; what was stacked of these is kept."""
+        twin = object.__new__(Program)
+        kept = {name: self.__dict__[name] for name in STACKED if name in self.__dict__}
+        twin.__dict__.update(
+            objective=self.objective,
+            rows=self.rows,
+            balls=self.balls,
+            domain=self.domain,
+            ridge=self.ridge,
+            hints=self.hints,
+            **kept,
+        )
+        twin.__dict__.update(changes)
+        if twin.balls is self.balls and "joint" in self.__dict__:
+            twin.__dict__["joint"] = self.joint
+        return twin
 
     def fresh(self) -> Program:
         """The same program with dense rows of its own, whose memory is then one solve's business and one thread's."""

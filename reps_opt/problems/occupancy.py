@@ -333,10 +333,12 @@ class OccupancyProblem(Problem):
             limit = highs_limit(program)
             reached = program.balls[0].divergence.value(self.anchor)
             return limit or LinearLimit(self.anchor, np.zeros(program.rhs.size), reached)
-        low, factor = float(program.objective.min()), float(np.ptp(program.objective)) or 1.0
-        optimum, greedy = reduction.optimum((self.mdp.rewards.ravel() - low) / factor)
-        slack = (program.objective - low) / factor - program.transpose @ optimum.value
-        tight = slack >= slack.max() - TIGHT * max(1.0, 1e-3 * float(np.abs(optimum.value).max()))
+        scaled, scale = program.normalised()
+        factor = scale.factor
+        optimum, greedy = reduction.optimum((self.mdp.rewards.ravel() - scale.shift) / factor)
+        slack = scaled.objective - program.transpose @ optimum.value
+        size = float(np.median(np.abs(optimum.value)))
+        tight = slack >= slack.max() - TIGHT * max(1.0, 1e-3 * size)
         point = self._nearest_on_face(reduction, tight)
         if point is None:  # rounding left no closed face: the optimal policy itself is one
             near = (optimum.gain >= optimum.gain.max() - TIGHT).astype(np.float64)

@@ -54,7 +54,6 @@ class SampleProblem(Problem):
     """
 
     view = SampleSolution
-    leeway = 1e-11
 
     base_weights: FloatArray
     epsilon: float | None

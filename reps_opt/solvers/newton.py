@@ -238,6 +238,10 @@ class _Search:
             return linear_answer(self.program)
         check_smooth(self.program)
         point = quadratic_start(self.program, self.equations)
+        if point.eta <= SMALLEST_ETA and self.program.epsilon is not None:
+            at = self.program.hints.centre
+            nearest = self.program.divergence.reference if at is None else at.point
+            return self._answer(0.0, point.multipliers, nearest, "the rows leave the objective no choice")
         suspicion = max(self.settings.slack_suspected * point.eta, NEGLIGIBLE_ETA)
         message = "iteration limit"
         for _ in range(self.settings.max_iterations):
