@@ -40,7 +40,10 @@ ROW_LEEWAY = 1e-10
 """Excess over an inequality that is left as it is: a hundredth of what is certified."""
 
 NEARLY_INSIDE = 1e-7
-"""Excess up to which a point is kept where its anchor has no room either."""
+"""Excess up to which a point is kept where its anchor has no room to speak of either."""
+
+LARGEST_SHARE = 1e-3
+"""Share of the anchor that is too much for mending an excess so small."""
 
 SMALL = 1e-9
 """Gap, in the units of the balls, that needs no look at other units: a thousandth of what is certified."""
@@ -174,7 +177,8 @@ def into_balls(problem: Judged, program: Program, x: FloatArray) -> tuple[FloatA
     if outside <= 0 or (beyond <= problem.leeway and outside <= ROW_LEEWAY) or problem.anchor is None:
         return x, reached
     room = -excess(program, problem.anchor)
-    if room < -outside or (room <= 0 and outside <= NEARLY_INSIDE):
+    share = outside / (outside + max(room, 0.0))  # of the anchor, as a chord of the convex excess needs it
+    if room < -outside or (share > LARGEST_SHARE and outside <= NEARLY_INSIDE):
         return x, reached
     moved = first_inside(lambda y: excess(program, y), x, problem.anchor)
     return moved, [ball.value(moved) for ball in program.balls]

@@ -495,7 +495,7 @@ class Program:
     def _changed(self, **changes: Any) -> Program:
         """A copy with other fields and the same rows; what was stacked of these is kept."""
         twin = object.__new__(Program)
-        kept = {name: self.__dict__[name] for name in STACKED if name in self.__dict__}
+        kept = {name: getattr(self, name) for name in STACKED}
         twin.__dict__.update(
             objective=self.objective,
             rows=self.rows,

@@ -25,7 +25,7 @@ from reps_opt.processes.construction import check_within
 from reps_opt.processes.mdp import MDP
 from reps_opt.program import Block, Centre, Hints, LinearLimit, Program, Scale
 from reps_opt.solution import Solution
-from reps_opt.solvers.answer import Answer, Solver
+from reps_opt.solvers.answer import Answer, Solver, UnsuitableError
 from reps_opt.solvers.linear import highs_limit
 from reps_opt.solvers.newton import Newton
 from reps_opt.validation import FloatArray, as_float_array, as_scalar, check_nonnegative, read_only
@@ -257,7 +257,7 @@ class OccupancyProblem(Problem):
 
     def warm_start(self, program: Program, solution: Solution) -> Program:
         if not isinstance(solution, OccupancySolution) or solution.value.shape != (self.mdp.n_states,):
-            raise ValueError(f"start must be a solution on an MDP with {self.mdp.n_states} states")
+            raise UnsuitableError(f"start must be a solution on an MDP with {self.mdp.n_states} states")
         if not (solution.has_point and 0 < solution.eta < math.inf):
             return program  # a slack ball or a single point says nothing about another radius
         assert self.reduction is not None

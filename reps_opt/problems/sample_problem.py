@@ -20,7 +20,7 @@ from reps_opt.divergences.base import KL
 from reps_opt.problem import SINGLE_POINT, Problem
 from reps_opt.problems.sample_limits import best_weights
 from reps_opt.problems.sample_solution import SampleSolution
-from reps_opt.program import Centre, Equal, Hints, LinearLimit, Program
+from reps_opt.program import Centre, Equal, Hints, LinearLimit, Program, Scale
 from reps_opt.rows import ArrayRows, Rows, as_rows, spectrum, spending
 from reps_opt.solution import Solution
 from reps_opt.solvers.answer import Answer, Solver
@@ -126,6 +126,11 @@ class SampleProblem(Problem):
             ridge=self.ridge / self.column_scale**2 if self.ridge and d else None,
             hints=Hints(linear_limit=self._linear_limit, variable="weights"),
         )
+
+    @cached_property
+    def normalised(self) -> tuple[Program, Scale]:
+        """The program in units of its own; where it starts nobody looks for a centre, which would cost a projection."""
+        return self.program.normalised()
 
     @cached_property
     def centre(self) -> Centre:
