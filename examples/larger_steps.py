@@ -34,13 +34,13 @@ def main(radii: list[float] = RADII, n_curve: int = 40, plot: str | None = None)
             "REPS predicts": reps.objective,
             "policy KL of REPS": compare_policies(mdp, old, reps.policy).conditional_kl,
             "TRPO": trpo.comparison.new_return,
-            "TRPO predicts": trpo.comparison.old_return + trpo.predicted_improvement,
+            "TRPO predicts": trpo.comparison.old_return + trpo.predicted_gain,
             "joint KL of TRPO": trpo.comparison.joint_kl,
             "REPS at that KL": same.objective,
         }
 
     start, best = mdp.expected_return(old), solve(LinearProgram(mdp)).objective
-    ceiling = start + solve(ExactTRPO(mdp, old, np.inf)).predicted_improvement
+    ceiling = start + solve(ExactTRPO(mdp, old, np.inf)).predicted_gain
     table = {epsilon: updates(epsilon) for epsilon in radii}
     print(f"J of the uniform policy {start:.3f}, of the best {best:.3f}; TRPO's surrogate can promise {ceiling:.3f}")
     print("epsilon  " + "  ".join(f"{name:>17}" for name in table[radii[0]]))

@@ -99,6 +99,10 @@ class Judged(Protocol):
 
     def price(self, program: Program, point: FloatArray, bound: Bound, divergences: list[float]) -> float: ...
 
+    def unit(
+        self, program: Program, point: FloatArray, bound: Bound, divergences: list[float], gap: float
+    ) -> float: ...
+
     def refute(self, program: Program, answer: Answer) -> str: ...
 
     def reconsider(self, program: Program) -> str: ...
@@ -192,7 +196,7 @@ def _judge(
     bound = min(problem.bounds(program, answer, point), key=lambda bound: bound.value)
     lower, residuals = program.score(point), problem.residuals(program, point)
     gap = bound.value - lower + problem.price(program, point, bound, divergences)
-    unit = unit_of(program, point, bound, divergences, gap)
+    unit = problem.unit(program, point, bound, divergences, gap)
     total = float(np.sum(bound.eta))
     nats = gap / total if 0 < total < math.inf else math.inf
     allowed = [ball.allowed for ball in program.balls]

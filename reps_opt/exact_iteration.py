@@ -62,7 +62,7 @@ class Iteration(Result):
     @property
     def predicted(self) -> float:
         """Gain that the update expected, in mean reward a step."""
-        return float(getattr(self.solution, "predicted_improvement", math.nan))
+        return float(getattr(self.solution, "predicted_gain", math.nan))
 
     @property
     def old_return(self) -> float:

@@ -21,7 +21,15 @@ from numpy.typing import ArrayLike
 from scipy.linalg.lapack import dpotrf, dpotrs, dtrtrs
 
 from reps_opt.conjugate_gradient import conjugate_gradient
-from reps_opt.validation import FloatArray, as_float_array, as_scalar, check_nonnegative, check_shape, read_only
+from reps_opt.validation import (
+    FloatArray,
+    InputError,
+    as_float_array,
+    as_scalar,
+    check_nonnegative,
+    check_shape,
+    read_only,
+)
 
 RANK_TOLERANCE = 1e-13
 """Pivot, relative to its diagonal entry, below which a Cholesky factor says that F is singular."""
@@ -56,7 +64,7 @@ class Metric(ABC):
 
     def triangle(self, size: int) -> FloatArray:
         """Lower-triangular L (P, P) with F = L L', for those who whiten them."""
-        raise ValueError(f"metric {self!r} has no triangular factor: use the Quadratic solver")
+        raise InputError(f"metric {self!r} has no triangular factor: use the Quadratic solver")
 
     def half_square(self, s: FloatArray) -> float:
         """``s'Fs / 2``."""
@@ -155,7 +163,7 @@ class Factorised(Metric):
         scale = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
         values, vectors = np.linalg.eigh(self.matrix * scale[:, None] * scale)
         if values[0] < -1e-8 * max(values[-1], 0.0):
-            raise ValueError(f"metric has a negative eigenvalue ({values[0]:.2g} at unit diagonal): add damping")
+            raise InputError(f"metric has a negative eigenvalue ({values[0]:.2g} at unit diagonal): add damping")
         kept = values > 1e-12 * max(values[-1], 0.0)
         return scale, values[kept], vectors[:, kept]
 
@@ -196,7 +204,7 @@ class Factorised(Metric):
 
     def triangle(self, size: int) -> FloatArray:
         if self._lower is None:
-            raise ValueError(f"metric is singular, of rank {self.rank} for {len(self.matrix)} parameters: add damping")
+            raise InputError(f"metric is singular, of rank {self.rank} for {len(self.matrix)} parameters: add damping")
         return self._lower
 
 
@@ -261,7 +269,7 @@ class Factor(Factorised):
         rows = as_float_array(J, "J", ("N", "P"))
         n, self.size = rows.shape
         if n == 0:
-            raise ValueError("J has no rows: a metric needs at least one sample")
+            raise InputError("J has no rows: a metric needs at least one sample")
         w = np.full(n, 1.0 / n) if weights is None else as_float_array(weights, "weights", (n,))
         check_nonnegative(w, "weights")
         self._rows = read_only(rows * np.sqrt(w)[:, None])
@@ -371,7 +379,7 @@ class Product(Metric):
         return other
 
     def root(self, size: int) -> Any:
-        raise ValueError("metric is known by its products only: no cone can be posed, use the Quadratic solver")
+        raise InputError("metric is known by its products only: no cone can be posed, use the Quadratic solver")
 
     def residual_bound(self, residual: FloatArray, size: float, scale: float) -> float:
         least = self.smallest + self.damping
@@ -388,7 +396,7 @@ def as_metric(metric: Metric | ArrayLike, size: int) -> Metric:
     """A metric for ``size`` parameters: given as one, or as a dense array."""
     found = metric if isinstance(metric, Metric) else Dense(metric)
     if found.size is not None and found.size != size:
-        raise ValueError(f"metric must have {size} parameters, as the gradient has, got {found.size}")
+        raise InputError(f"metric must have {size} parameters, as the gradient has, got {found.size}")
     return found
 
 
@@ -415,16 +423,16 @@ def _as_symmetric(F: ArrayLike) -> FloatArray:
     matrix = as_float_array(F, "metric", ("P", "P"))
     n = len(matrix)
     if matrix.shape[1] != n:
-        raise ValueError(f"metric must have shape (P, P), got {matrix.shape}")
+        raise InputError(f"metric must have shape (P, P), got {matrix.shape}")
     if n == 0 or _looks_symmetric(matrix):
         return matrix
     diagonal = np.diag(matrix)
     if np.any(diagonal < 0):
         i = int(np.argmax(diagonal < 0))
-        raise ValueError(f"metric[{i}, {i}] is {diagonal[i]:g}: a positive semidefinite matrix has none below zero")
+        raise InputError(f"metric[{i}, {i}] is {diagonal[i]:g}: a positive semidefinite matrix has none below zero")
     largest = max(float(matrix.max()), -float(matrix.min()))
     asymmetry = np.abs(matrix - matrix.T)
     i, j = divmod(int(asymmetry.argmax()), n)
     if asymmetry[i, j] > SYMMETRY_TOLERANCE * largest:
-        raise ValueError(f"metric must be symmetric: [{i}, {j}] is {matrix[i, j]:g}, [{j}, {i}] is {matrix[j, i]:g}")
+        raise InputError(f"metric must be symmetric: [{i}, {j}] is {matrix[i, j]:g}, [{j}, {i}] is {matrix[j, i]:g}")
     return matrix

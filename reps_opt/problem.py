@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from reps_opt.certify import Bound, Residuals, offered_bounds
+from reps_opt.certify import Bound, Residuals, offered_bounds, unit_of
 from reps_opt.divergences.base import NoBall
 from reps_opt.program import Centre, LinearLimit, Program, Scale
 from reps_opt.solution import Solution
@@ -168,6 +168,10 @@ class Problem(Value):
         missed = program.residual(point)
         missed = np.where(program.signed, np.minimum(missed, 0.0), missed)
         return price + float(np.abs(bound.multipliers) @ np.abs(missed))
+
+    def unit(self, program: Program, point: FloatArray, bound: Bound, divergences: list[float], gap: float) -> float:
+        """The unit of the gap, in the program's own."""
+        return unit_of(program, point, bound, divergences, gap)
 
     def refute(self, program: Program, answer: Answer) -> str:
         """Why the answer proves that nothing is feasible: a dual value below every objective (weak duality)."""

@@ -15,6 +15,7 @@ from reps_opt.problem import Posed, Problem
 from reps_opt.program import Program
 from reps_opt.solution import Solution, Status
 from reps_opt.solvers.answer import Solver, UnsuitableError
+from reps_opt.validation import InputError
 
 BREAKDOWNS = (ArithmeticError, RuntimeError, LookupError, AssertionError, ValueError, np.linalg.LinAlgError)
 """How numerical libraries, and the assumptions made of them, give way on inputs beyond double precision."""
@@ -93,7 +94,7 @@ def _answer(problem: Problem, route: Solver, start: Solution | None) -> tuple[Ve
         answer = answer or route.solve(program)
         where = "evaluating the answer"
         return certify(problem, program, scale, answer), answer.stats
-    except UnsuitableError:
+    except (InputError, UnsuitableError):
         raise
     except BREAKDOWNS as error:
         text = f"{where} broke down: {error or type(error).__name__}"

@@ -10,6 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+
+class InputError(ValueError):
+    """A bad argument: a ValueError of the caller's making, which no solver's breakdown may be mistaken for."""
+
+
 FloatArray = NDArray[np.float64]
 Dimension = int | str | None
 
@@ -60,7 +65,7 @@ def as_float_array(
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise ValueError(f"{name} must be a rectangular array of numbers: {error}") from None
+        raise InputError(f"{name} must be a rectangular array of numbers: {error}") from None
     check_real(array.dtype, name)
     if isinstance(value, np.ma.MaskedArray):
         check_unmasked(value, name)
@@ -83,7 +88,7 @@ def check_unmasked(array: np.ma.MaskedArray[Any, Any], name: str) -> None:
     hidden = np.ma.getmaskarray(array)
     if hidden.any():
         index = first_index(hidden)
-        raise ValueError(f"{name}{list(index) if index else ''} is masked: leave such rows out, or fill them")
+        raise InputError(f"{name}{list(index) if index else ''} is masked: leave such rows out, or fill them")
 
 
 def sums_to_one(totals: FloatArray, table: NDArray[Any]) -> bool:
@@ -113,21 +118,21 @@ def check_shape(array: Any, name: str, shape: Sequence[Dimension]) -> None:
         fits = fits and (want == got or not isinstance(want, int))
     if not fits:
         wanted = ", ".join("any" if want is None else str(want) for want in shape)
-        raise ValueError(f"{name} must have shape ({wanted}), got {tuple(array.shape)}")
+        raise InputError(f"{name} must have shape ({wanted}), got {tuple(array.shape)}")
 
 
 def check_finite(array: FloatArray, name: str) -> None:
     """Raise ValueError with the first index at which ``array`` is NaN or infinite."""
     if not np.isfinite(array).all():
         index = first_index(~np.isfinite(array))
-        raise ValueError(f"{name}{list(index) if index else ''} is {array[index]}: every value must be finite")
+        raise InputError(f"{name}{list(index) if index else ''} is {array[index]}: every value must be finite")
 
 
 def check_nonnegative(array: FloatArray, name: str) -> None:
     """Raise ValueError with the first index at which ``array`` is negative."""
     if np.any(array < 0):
         index = first_index(array < 0)
-        raise ValueError(f"{name}{list(index) if index else ''} is {array[index]}: every value must be >= 0")
+        raise InputError(f"{name}{list(index) if index else ''} is {array[index]}: every value must be >= 0")
 
 
 def first_index(mask: NDArray[np.bool_]) -> tuple[int, ...]:
@@ -178,7 +183,7 @@ def as_scalar(
         bounds = [f"{'>' if low_open else '>='} {low:g}"] if low > -math.inf else []
         bounds += [f"<= {high:g}"] if high < math.inf else []
         bounds += ["finite"] if math.isinf(number) and not infinite and not number > high else []
-        raise ValueError(f"{name} must be {' and '.join(bounds) or 'a number'}, got {digits(number)}")
+        raise InputError(f"{name} must be {' and '.join(bounds) or 'a number'}, got {digits(number)}")
     return number
 
 
@@ -193,7 +198,7 @@ def as_count(value: Any, name: str, low: int = 1) -> int:
     if not isinstance(value, numbers.Integral) or isinstance(value, bool):
         raise TypeError(f"{name} must be an integer, got {type(value).__name__}")
     if value < low:
-        raise ValueError(f"{name} must be >= {low}, got {value}")
+        raise InputError(f"{name} must be >= {low}, got {value}")
     return int(value)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Self, TypeVar, dataclass_transform
@@ -24,7 +25,8 @@ def value(cls: type[T]) -> type[T]:
 
     An ``__init__`` that the class writes out itself stays: it validates, and stores its fields by ``_assign``.
     """
-    made = dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
+    fields = bool(inspect.get_annotations(cls))  # without fields of its own a class is made as its parent is
+    made = dataclasses.dataclass(frozen=True, eq=False, repr=False, init=fields)(cls)
     del made.__setattr__, made.__delattr__  # those of Value say how to make another
     renamed: dict[str, str] = cls.__dict__.get("_renamed", {})
     if renamed:
@@ -45,6 +47,22 @@ def _with_old_names(init: Callable[..., None], renamed: Mapping[str, str]) -> Ca
         init(self, *args, **kwargs)
 
     return accepting
+
+
+class OldName:
+    """A reading under the name it had: it warns, and goes with the next release."""
+
+    def __init__(self, new: str) -> None:
+        self.new = new
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.old = name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        warnings.warn(f"{self.old} is now called {self.new}", DeprecationWarning, stacklevel=2)
+        return getattr(instance, self.new)
 
 
 class Value:

@@ -114,7 +114,7 @@ def test_step_in_policy_space(row, name, changes):
         assert 0.5 * (curvature * centred**2).sum() <= epsilon * (1 + 1e-7)
         gain, upper = float((gradient * step).sum()), math.sqrt(2 * epsilon) * slope
         unit = max(unit, upper)
-    assert gain == pytest.approx(solution.predicted_improvement, abs=1e-8 * unit + rounding)
+    assert gain == pytest.approx(solution.predicted_gain, abs=1e-8 * unit + rounding)
     assert gain == pytest.approx(upper, abs=GAP * unit + rounding)
     if row == "epsilon = 0" or row in NOTHING_TO_GAIN:
         np.testing.assert_allclose(solution.policy, q, atol=1e-12)

@@ -265,6 +265,10 @@ class Quadratic(Divergence):
     def support(self, y: FloatArray) -> float:
         return float("inf") if np.any(y) else 0.0
 
+    def reach(self, slack: FloatArray, room: float) -> float:
+        """Cauchy and Schwarz: the ball is an ellipsoid."""
+        return math.sqrt(4 * room * self.conjugate(slack).value) if room > 0 else 0.0
+
     def expression(self, cp: Any, x: Any) -> Any:
         return 0.5 * cp.sum_squares(self.metric.root(self.reference.size).T @ x)
 

@@ -75,5 +75,5 @@ class ENAC:
         if not solution.has_point:
             return PolicyUpdate(policy, False, solution, message=solution.message)
         new = policy.with_params(policy.params + solution.step)
-        gain, kl = solution.predicted_improvement, mean_kl(policy, new, batch.states)
+        gain, kl = solution.predicted_gain, mean_kl(policy, new, batch.states)
         return PolicyUpdate(new, True, solution, 1.0, gain, kl, message=solution.message)

@@ -12,29 +12,38 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import softmax
 
-from reps_opt.certificate import Certificate
+from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import Quadratic
 from reps_opt.metrics import Identity
-from reps_opt.problems.policy_solution import PolicySolution, kept_apart_from_zero
-from reps_opt.problems.policy_steps import FLAT, SINGLE_POINT, PolicyStep
+from reps_opt.problem import SINGLE_POINT
+from reps_opt.problems.policy_solution import GradientSolution
+from reps_opt.problems.policy_steps import FLAT, PolicyStep
 from reps_opt.processes.mdp import MDP
-from reps_opt.program import Program, Scale
-from reps_opt.solution import Status
+from reps_opt.program import Hints, Program, Scale
 from reps_opt.solvers.answer import Answer
 from reps_opt.validation import FloatArray, as_float_array, as_scalar, read_only
+from reps_opt.values import value
 
 RANK_TOLERANCE = 1e-12
 """Singular value of the scores, relative to the largest, up to which a direction changes no policy."""
 
 
+@value
 class GradientStep(PolicyStep):
     r"""What gradient steps share: a linear gain ``g's`` in a ball ``s'Fs / 2 <= epsilon``, whitened to ``|z|^2 / 2``.
 
     Subclasses give the whitened gradient and the way from z back to the parameters. The answer is in closed form:
     ``z = y / eta`` for the whitened gradient y, with ``eta = |y| / sqrt(2 epsilon)``, or eta given.
     """
+
+    mdp: MDP
+    policy: FloatArray
+    step_size: float | None
+    epsilon: float | None
+    features: FloatArray | None
+
+    view = GradientSolution
 
     def __init__(
         self,
@@ -46,13 +55,20 @@ class GradientStep(PolicyStep):
     ) -> None:
         if (epsilon is None) == (step_size is None):
             raise ValueError("exactly one of step_size (fixed) and epsilon (ball) must be given")
-        self.step_size = None if step_size is None else as_scalar(step_size, "step_size", low=0.0, low_open=True)
-        horizon = 1 / (1 - mdp.gamma) if mdp.gamma < 1 else 1.0
-        super().__init__(mdp, policy, epsilon, None if self.step_size is None else 1 / (self.step_size * horizon))
-        if self.epsilon == math.inf:
+        size = None if step_size is None else as_scalar(step_size, "step_size", low=0.0, low_open=True)
+        shared = self._checked(mdp, policy, epsilon, None)
+        if shared["epsilon"] == math.inf:
             raise ValueError("epsilon must be finite, got inf: a linear gain has no maximum without a ball")
         shape = mdp.rewards.shape
-        self.features = None if features is None else read_only(as_float_array(features, "features", (*shape, "k")))
+        phi = None if features is None else read_only(as_float_array(features, "features", (*shape, "k")))
+        del shared["temperature"]
+        self._assign(step_size=size, features=phi, **shared)
+
+    @property
+    def temperature(self) -> float | None:  # type: ignore[override]
+        """The price of the divergence that a fixed step size amounts to, in mean reward a nat."""
+        horizon = 1 / (1 - self.mdp.gamma) if self.mdp.gamma < 1 else 1.0
+        return None if self.step_size is None else 1 / (self.step_size * horizon)
 
     @cached_property
     def root_mass(self) -> FloatArray:
@@ -103,8 +119,8 @@ class GradientStep(PolicyStep):
     def program(self) -> Program:
         """The :class:`~reps_opt.program.Program` over the whitened step, in mean reward a step."""
         y = self.whitened_gradient()
-        ball = Quadratic(Identity(), y.size)
-        return Program(y, ball, self.epsilon, temperature=self.temperature, variable="step")
+        ball = Ball(Quadratic(Identity(), y.size), radius=self.epsilon, price=self.temperature)
+        return Program(y, balls=ball, hints=Hints(variable="step"))
 
     @cached_property
     def normalised(self) -> tuple[Program, Scale]:
@@ -123,49 +139,8 @@ class GradientStep(PolicyStep):
         z = y / eta if eta > 0 else np.zeros_like(y)
         return Answer(eta, np.zeros(0), z, "closed form", {"route": "closed form", "iterations": 0})
 
-    def solution(self, program: Program, answer: Answer) -> PolicySolution:
-        assert answer.point is not None
-        factor = self.normalised[1].factor
-        eta = answer.eta * factor
-        step = self.parameter_step(answer.point, eta)
-        certificate = self._certify(program, answer, step, factor)
-        ok = certificate.ok()
-        return PolicySolution(
-            problem=self,
-            status=Status.CERTIFIED if ok else Status.UNCERTIFIED,
-            eta=eta,
-            policy=self._moved(step),
-            predicted_improvement=float(np.sum(self.gradient * step)),
-            objective=certificate.lower,
-            dual_objective=certificate.upper,
-            duals={"kl": eta},
-            certificate=certificate,
-            message=answer.message if ok else "; ".join(certificate.reasons()),
-            step=step,
-            stats=dict(answer.stats),
-        )
 
-    def _certify(self, program: Program, answer: Answer, step: FloatArray, factor: float) -> Certificate:
-        """Gain, length and their bound from gradient and metric alone; gap in units of the whitened gradient."""
-        length = self.length(step)
-        lower = float(np.sum(self.gradient * step)) / factor
-        if program.temperature is not None:
-            lower -= program.temperature * length
-        if answer.eta == math.inf:
-            upper = math.sqrt(2 * (program.epsilon or 0.0)) * float(np.linalg.norm(program.objective))
-        else:
-            upper = program.bound(answer.eta, np.zeros(0)) if answer.eta > 0 else 0.0
-        epsilon = math.inf if program.epsilon is None else program.epsilon
-        return Certificate(upper - lower, 0.0, 0.0, length, epsilon, factor * upper, factor * lower)
-
-    def _moved(self, step: FloatArray) -> FloatArray:
-        """The softmax policy (S, A) after a step of its parameters; actions never taken stay at zero."""
-        change = step if self.features is None else self.features @ step
-        with np.errstate(divide="ignore"):
-            policy = softmax(np.log(self.policy) + change, axis=1)
-        return kept_apart_from_zero(policy, self.policy)
-
-
+@value
 class ExactNaturalGradient(GradientStep):
     r"""Natural policy gradient of a softmax policy: the steepest ascent where length is the Fisher metric's.
 
@@ -242,6 +217,7 @@ class ExactNaturalGradient(GradientStep):
         return 0.5 * float(np.sum((self.root_mass * centred) ** 2))
 
 
+@value
 class ExactPolicyGradient(GradientStep):
     r"""Plain policy gradient of a softmax policy: the steepest ascent where length is that of the parameters.
 
@@ -278,7 +254,7 @@ class ExactPolicyGradient(GradientStep):
     >>> import envs
     >>> mdp = envs.single_chain()
     >>> solution = solve(ExactPolicyGradient(mdp, mdp.uniform_policy(), step_size=0.1))
-    >>> bool(0 < solution.actual_improvement < 2 * solution.predicted_improvement)
+    >>> bool(0 < solution.gain < 2 * solution.predicted_gain)
     True
     """
 

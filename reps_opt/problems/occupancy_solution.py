@@ -13,7 +13,7 @@ from reps_opt.divergences.base import group_max
 from reps_opt.result import Arrays
 from reps_opt.solution import Solution
 from reps_opt.validation import FloatArray, read_only
-from reps_opt.values import value
+from reps_opt.values import OldName, value
 
 LEAST_VISIBLE = 1e-290
 """Mass of a state below which dividing by it would lose digits: its policy is read off the multipliers."""
@@ -159,9 +159,11 @@ class OccupancySolution(Solution):
         return self.occupancy.sum(axis=1)
 
     @property
-    def predicted_improvement(self) -> float:
+    def predicted_gain(self) -> float:
         """Gain in mean reward over the reference; exact, whatever epsilon, where the reference is an occupancy."""
         return float(np.sum(self.occupancy * self.problem.mdp.rewards)) - self.problem.reference_return
+
+    predicted_improvement = OldName("predicted_gain")
 
     @property
     def bellman_error(self) -> FloatArray:

@@ -5,20 +5,18 @@ Shapes: S states, A actions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import math
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
+from reps_opt.policy_comparison import PolicyComparison, compare_policies
 from reps_opt.result import Arrays
 from reps_opt.solution import Solution
-from reps_opt.validation import FloatArray
-
-if TYPE_CHECKING:
-    from reps_opt.policy_comparison import PolicyComparison
-
+from reps_opt.validation import FloatArray, read_only
+from reps_opt.values import OldName, value
 
 LEAST = 1e-100
 """Probabilities above zero stay above this: values and state distributions of the next step are then finite."""
@@ -30,43 +28,24 @@ def kept_apart_from_zero(policy: FloatArray, old: FloatArray) -> FloatArray:
     return floored / floored.sum(axis=1, keepdims=True)
 
 
-@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class PolicySolution(Solution):
-    r"""Answer to a step in policy space; see :class:`~reps_opt.Solution` for what every answer has.
-
-    Attributes
-    ----------
-    policy : (S, A) array
-        The new policy. States that the old policy never visits follow the same rule with the same eta; actions that it
-        never takes stay at zero.
-    predicted_improvement : float
-        What the step's own model expects to gain, in mean reward a step: the surrogate
-        :math:`\sum_s d_q(s) \sum_a \pi(a|s) A(s,a)` for a TRPO step, :math:`g's` for a gradient step.
-    objective : float
-        The prediction; in penalty form less ``temperature * D``.
-    duals : mapping
-        ``kl`` (eta), and for TRPO steps ``policy`` (S,): the multiplier of :math:`\sum_a d(s)\pi(a|s) = d(s)`, NaN in
-        states without mass.
-    step : (S, A) array, (k,) array, or None
-        For gradient steps, the change of the parameters: of the softmax table's logits, or of the features' weights.
-    """
+class _StepInPolicySpace(Solution):
+    """What answers to policy steps share: the old policy beside the new, exactly."""
 
     policy: FloatArray
-    predicted_improvement: float
-    step: FloatArray | None = None
-    duals: Mapping[str, Any] = field(default_factory=dict)
+    predicted_gain: float
 
     @cached_property
     def comparison(self) -> PolicyComparison:
         """The new policy beside the old: gain, surrogate, every KL, and the bounds that were to hold."""
-        from reps_opt.policy_comparison import compare_policies
-
         return compare_policies(self.problem.mdp, self.problem.policy, self.policy)
 
     @property
-    def actual_improvement(self) -> float:
+    def gain(self) -> float:
         """Exact gain in mean reward: ``J(new) - J(old)``, by a linear solve."""
         return self.comparison.gain
+
+    predicted_improvement = OldName("predicted_gain")
+    actual_improvement = OldName("gain")
 
     @cached_property
     def value(self) -> FloatArray:
@@ -81,17 +60,17 @@ class PolicySolution(Solution):
     def rows(self) -> list[tuple[str, str]]:
         lines = super().rows()
         if self.has_point:
-            lines.insert(1, ("actual gain", f"{self.actual_improvement:.10g}"))
-            lines.insert(1, ("predicted gain", f"{self.predicted_improvement:.10g}"))
+            lines.insert(1, ("gain", f"{self.gain:.10g}"))
+            lines.insert(1, ("predicted gain", f"{self.predicted_gain:.10g}"))
         return lines
 
     def numbers(self) -> dict[str, Any]:
-        names = ("predicted_improvement", "actual_improvement")
+        names = ("predicted_gain", "gain")
         gains = {name: float(getattr(self, name)) for name in names}
         return {**super().numbers(), **gains, "gamma": self.problem.mdp.gamma}
 
     def arrays(self) -> Arrays:
-        """Over states and actions; a gradient step's change of the parameters too."""
+        """Over states and actions."""
         pairs = ("state", "action")
         arrays: dict[str, Any] = {
             "policy": (pairs, self.policy),
@@ -101,6 +80,93 @@ class PolicySolution(Solution):
             "occupancy": (pairs, self.occupancy),
             "old_state_distribution": (pairs[:1], self.problem.state_distribution),
         }
-        if self.step is not None:
-            arrays["step"] = (pairs if self.step.ndim == 2 else ("parameter",), self.step)
         return arrays
+
+
+@value
+class PolicySolution(_StepInPolicySpace):
+    r"""Answer to an exact TRPO step; see :class:`~reps_opt.Solution` for what every answer has.
+
+    Attributes
+    ----------
+    policy : (S, A) array
+        The new policy. States that the old policy never visits follow the same rule with the same eta; actions that it
+        never takes stay at zero.
+    predicted_gain : float
+        The surrogate :math:`\\sum_s d_q(s) \\sum_a \\pi(a|s) A(s,a)`: what the step's own model expects to gain, in
+        mean reward a step. ``gain`` is what it does gain.
+    objective : float
+        The prediction; in penalty form less ``temperature * D``.
+    duals : mapping
+        ``kl`` (eta), and ``policy`` (S,): the multiplier of :math:`\\sum_a d(s)\\pi(a|s) = d(s)`, NaN in states
+        without mass.
+    """
+
+    @cached_property
+    def policy(self) -> FloatArray:  # type: ignore[override]
+        """The new policy (S, A)."""
+        problem = self.problem
+        if self.point is None:
+            return read_only(np.full(problem.mdp.rewards.shape, math.nan))
+        policy = problem.policy.copy()
+        lost = np.setdiff1d(np.arange(problem.mdp.n_states), problem.states)
+        if lost.size and self.eta < math.inf:
+            policy[lost] = problem.alone(lost, self.eta)
+        ball = problem.program.divergence
+        policy.ravel()[problem.pairs] = self.point / ball.mass[ball.block]
+        policy = policy / policy.sum(axis=1, keepdims=True)
+        return read_only(kept_apart_from_zero(policy, problem.policy) if self.eta > 0 else policy)
+
+    @property
+    def predicted_gain(self) -> float:  # type: ignore[override]
+        """The surrogate, in mean reward a step."""
+        return math.nan if self.point is None else float(self.problem.program.objective @ self.point)
+
+    @property
+    def duals(self) -> dict[str, Any]:
+        multipliers = np.full(self.problem.mdp.n_states, math.nan)
+        if self.multipliers is not None:
+            multipliers[self.problem.states] = self.problem.normalised[1].shift + self.multipliers
+        return {"policy": multipliers, "kl": self.eta}
+
+
+@value
+class GradientSolution(_StepInPolicySpace):
+    r"""Answer to an exact gradient step; see :class:`~reps_opt.Solution` for what every answer has.
+
+    Attributes
+    ----------
+    step : (S, A) or (k,) array
+        The change of the parameters: of the softmax table's logits, or of the features' weights.
+    policy : (S, A) array
+        The new policy. Actions that the old policy never takes stay at zero.
+    predicted_gain : float
+        :math:`g's`: what the step's own model expects to gain, in mean reward a step. ``gain`` is what it does gain.
+    objective : float
+        The prediction; in penalty form less ``temperature * D``.
+    """
+
+    @cached_property
+    def step(self) -> FloatArray:
+        """The change of the parameters, (S, A) or (k,)."""
+        if self.point is None:
+            return read_only(np.full(self.problem.gradient.shape, math.nan))
+        return read_only(self.problem.parameter_step(self.point, self.eta))
+
+    @cached_property
+    def policy(self) -> FloatArray:  # type: ignore[override]
+        """The new policy (S, A)."""
+        problem = self.problem
+        change = self.step if problem.features is None else problem.features @ self.step
+        with np.errstate(divide="ignore"):
+            moved = softmax(np.log(problem.policy) + change, axis=1)
+        return read_only(kept_apart_from_zero(moved, problem.policy))
+
+    @property
+    def predicted_gain(self) -> float:  # type: ignore[override]
+        """``g's``, in mean reward a step."""
+        return float(np.sum(self.problem.gradient * self.step))
+
+    def arrays(self) -> Arrays:
+        """Over states and actions; and the change of the parameters."""
+        return {**super().arrays(), "step": (("state", "action") if self.step.ndim == 2 else ("parameter",), self.step)}

@@ -6,6 +6,7 @@ Shapes: S states, A actions; n pairs with mass (state visited, action taken) and
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -13,19 +14,18 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
+from reps_opt.certify import SLACK_MARGIN, Bound
+from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.policy_divergences import NewOldKL, OldNewKL, PolicyDivergence
-from reps_opt.problem import Problem
-from reps_opt.problems.policy_readback import read_failed, read_policy
-from reps_opt.problems.policy_solution import PolicySolution
+from reps_opt.problem import SINGLE_POINT, Problem
+from reps_opt.problems.policy_solution import LEAST, PolicySolution
 from reps_opt.processes.graph import IntArray
 from reps_opt.processes.mdp import MDP
-from reps_opt.program import Block, LinearLimit, Program, Scale
+from reps_opt.program import Equal, Hints, LinearLimit, Program
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.statewise import Statewise
 from reps_opt.validation import FloatArray, as_scalar, read_only
-
-SINGLE_POINT = 1e-15
-"""Radius, in nats, up to which the ball counts as the old policy alone."""
+from reps_opt.values import value
 
 TIGHT = 1e-12
 """Advantage below the best, in units of the largest, up to which an action counts as one of the best."""
@@ -42,13 +42,21 @@ class PolicyStep(Problem):
     ``epsilon`` is the radius of a ball in nats, ``temperature`` a fixed price of the divergence; exactly one is given.
     """
 
-    def __init__(self, mdp: MDP, policy: ArrayLike, epsilon: float | None, temperature: float | None) -> None:
-        self.mdp = mdp
-        self.policy: FloatArray = read_only(mdp.as_policy(policy))
-        self.epsilon = None if epsilon is None else as_scalar(epsilon, "epsilon", low=0.0, infinite=True)
-        self.temperature = (
-            None if temperature is None else as_scalar(temperature, "temperature", low=0.0, low_open=True)
-        )
+    mdp: MDP
+    policy: FloatArray
+    epsilon: float | None
+    temperature: float | None
+
+    @staticmethod
+    def _checked(mdp: MDP, policy: ArrayLike, epsilon: float | None, temperature: float | None) -> dict[str, Any]:
+        """The validated fields that all have."""
+        priced = temperature is not None
+        return {
+            "mdp": mdp,
+            "policy": read_only(mdp.as_policy(policy)),
+            "epsilon": None if epsilon is None else as_scalar(epsilon, "epsilon", low=0.0, infinite=True),
+            "temperature": as_scalar(temperature, "temperature", low=0.0, low_open=True) if priced else None,
+        }
 
     @cached_property
     def state_distribution(self) -> FloatArray:
@@ -71,6 +79,7 @@ class PolicyStep(Problem):
         return f"{type(self).__name__}({self.mdp!r}, {size})"
 
 
+@value
 class ExactTRPO(PolicyStep):
     r"""Trust-region policy step on a finite MDP, exact: old states, old advantages, a ball around the old policy.
 
@@ -135,9 +144,18 @@ class ExactTRPO(PolicyStep):
     >>> solution = solve(ExactTRPO(mdp, mdp.uniform_policy(), epsilon=0.1))
     >>> print(solution.status, round(solution.kl, 9), solution.certificate.gap < 1e-8)
     certified 0.1 True
-    >>> print(round(solution.predicted_improvement, 3), round(solution.actual_improvement, 3))
+    >>> print(round(solution.predicted_gain, 3), round(solution.gain, 3))
     0.682 2.517
     """
+
+    mdp: MDP
+    policy: FloatArray
+    epsilon: float | None
+    direction: str
+    temperature: float | None
+
+    view = PolicySolution
+    advice = "try the default solver"
 
     def __init__(
         self,
@@ -151,8 +169,7 @@ class ExactTRPO(PolicyStep):
             raise ValueError("exactly one of epsilon (ball) and temperature (penalty) must be given")
         if direction not in DIRECTIONS:
             raise ValueError(f"direction must be one of {tuple(DIRECTIONS)}, got {direction!r}")
-        super().__init__(mdp, policy, epsilon, temperature)
-        self.direction = direction
+        self._assign(direction=direction, **self._checked(mdp, policy, epsilon, temperature))
 
     @cached_property
     def pairs(self) -> IntArray:
@@ -175,12 +192,9 @@ class ExactTRPO(PolicyStep):
         below = divergence.state_max(objective)[block] - objective
         return Program(
             objective if below.max() > self.rounding else np.zeros_like(objective),
-            divergence,
-            self.epsilon,
-            {"policy": Block(sums, divergence.mass)},
-            temperature=self.temperature,
-            mass_implied=True,
-            linear_limit=self._linear_limit,
+            {"policy": Equal(sums, divergence.mass)},
+            Ball(divergence, radius=self.epsilon, price=self.temperature),
+            hints=Hints(mass_implied=True, linear_limit=self._linear_limit, variable="occupancy"),
         )
 
     def _linear_limit(self) -> LinearLimit:
@@ -194,10 +208,6 @@ class ExactTRPO(PolicyStep):
         point = ball.mass[ball.block] * share / ball.state_sums(share)[ball.block]
         return LinearLimit(point, top, ball.value(point))
 
-    @cached_property
-    def normalised(self) -> tuple[Program, Scale]:
-        return self.program.normalised()
-
     def closed_form(self, program: Program) -> Answer | None:
         """Answer that needs no solver: a ball that holds the old policy alone, or advantages all equal in a state."""
         ball = program.divergence
@@ -209,23 +219,64 @@ class ExactTRPO(PolicyStep):
             return Answer(0.0, top, ball.reference, "the old policy is the best on its support", {"iterations": 0})
         return None
 
-    def solution(self, program: Program, answer: Answer) -> PolicySolution:
-        if answer.point is None and not 0 < answer.eta < math.inf:
-            return read_failed(self, answer)
-        return read_policy(self, program, answer)
-
     def default_solver(self) -> Solver:
         return Statewise()
 
-    def to_cvxpy(self, side: str = "primal") -> Any:
-        """The problem as a ``cvxpy.Problem`` to inspect, over x(s, a) = d(s) pi(a|s) with mass.
+    def candidates(self, program: Program, answer: Answer) -> Iterator[FloatArray]:
+        """Points (n,) with the old state distribution: the closed form at the answer's eta, and the solver's own."""
+        ball = program.divergence
+        assert isinstance(ball, PolicyDivergence)
+        if 0 < answer.eta < math.inf:
+            below = program.objective - ball.state_max(program.objective)[ball.block]
+            yield self._apart_from_zero(ball, ball.statewise(below / answer.eta).point)
+        if answer.point is not None:
+            own = np.maximum(answer.point, 0.0)
+            total = ball.state_sums(own)[ball.block]
+            share = np.where(total > 0, own / np.where(total > 0, total, 1.0), ball.conditional)
+            own = ball.mass[ball.block] * share
+            yield self._apart_from_zero(ball, own) if answer.eta > 0 else own
 
-        Parameters
-        ----------
-        side
-            ``"primal"``: constraints labelled ``policy``, ``normalisation`` and ``kl``; ``"dual"``: variables
-            ``policy`` (the multipliers v_s, (m,)), ``normalisation`` and ``kl`` (eta).
-        """
-        from reps_opt.solvers.cvxpy_conic import pose
+    @staticmethod
+    def _apart_from_zero(ball: PolicyDivergence, point: FloatArray) -> FloatArray:
+        """The point, no action of the old policy's support less likely than the smaller of :data:`LEAST` and it."""
+        share = np.maximum(point / ball.mass[ball.block], np.minimum(ball.conditional, LEAST))
+        return ball.mass[ball.block] * share / ball.state_sums(share)[ball.block]
 
-        return pose(self.program, side).problem
+    def bounds(self, program: Program, answer: Answer, point: FloatArray) -> Iterator[Bound]:
+        """Dual bounds on offer: the answer's own multipliers, the best ones for its eta, and eta zero inside."""
+        ball, c, eta = program.divergence, program.objective, answer.eta
+        assert isinstance(ball, PolicyDivergence)
+        top = ball.state_max(c)
+        inside = program.epsilon is not None and ball.value(point) <= program.epsilon - SLACK_MARGIN
+        if eta == 0 or inside:
+            yield Bound(program.bound(0.0, top), 0.0, top)
+        if eta == math.inf:
+            assert program.epsilon is not None
+            reach = math.sqrt(program.epsilon / 2) * float(np.ptp(c))  # Pinsker, in either direction
+            yield Bound(float(c @ ball.reference) + reach, math.inf, top)
+        elif eta > 0:
+            multipliers = top + eta * ball.statewise((c - top[ball.block]) / eta).multipliers
+            yield Bound(program.bound(eta, multipliers), eta, multipliers)
+            if answer.multipliers is not None:
+                yield Bound(program.bound(eta, answer.multipliers), eta, answer.multipliers)
+        elif math.isnan(eta):
+            yield Bound(math.inf, eta, np.full(top.size, np.nan))
+
+    def alone(self, states: np.ndarray, eta: float) -> FloatArray:
+        """Rows of the new policy for states without mass: the step at a given eta, in each state for itself."""
+        policy, advantage = self.policy[states], self.advantage[states]
+        taken = np.nonzero(policy > 0)
+        ball = DIRECTIONS[self.direction](policy[taken], taken[0])
+        c = advantage[taken]
+        below = c - ball.state_max(c)[ball.block]
+        rows = np.zeros_like(policy)
+        if eta > 0:
+            rows[taken] = ball.statewise(below / eta).point
+        else:
+            best = np.where(below == 0, ball.conditional, 0.0)
+            rows[taken] = best / ball.state_sums(best)[ball.block]
+        return rows
+
+    def pair_mass(self, policy: FloatArray) -> FloatArray:
+        """x(s, a) = d(s) pi(a|s) (n,) of a policy (S, A), over the pairs with mass."""
+        return (self.state_distribution[:, None] * policy).ravel()[self.pairs]

@@ -6,30 +6,35 @@ Shapes: P parameters, k cost rows; gradient g and step s are (P,), the rows' slo
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property, lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from reps_opt.certify import Bound, Residuals
+from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import Quadratic as QuadraticBall
 from reps_opt.metrics import Metric, as_metric
 from reps_opt.problem import Problem
-from reps_opt.problems.step_solution import StepSolution, read_infeasible, read_step
-from reps_opt.program import Block, Program, Scale
+from reps_opt.problems.step_solution import StepSolution
+from reps_opt.program import SPACE, AtMost, Hints, Program, Scale
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.quadratic import Quadratic, Reduced, reduce_program
 from reps_opt.validation import FloatArray, as_float_array, as_scalar, read_only
+from reps_opt.values import value
 
 MARGIN = 1e-12
 """Relative excess of the smallest divergence over epsilon that proves a problem infeasible."""
 
 
+STEP = Hints(variable="step")
+
 CLOSED_FORM = Quadratic()
 """The default route; settings only, so that one serves all."""
 
 
+@value
 class TrustRegionStep(Problem):
     r"""A gradient step as large as a quadratic ball allows, under linearised cost constraints.
 
@@ -88,6 +93,14 @@ class TrustRegionStep(Problem):
     array([-0.05  ,  0.0661])
     """
 
+    gradient: FloatArray
+    metric: Metric
+    epsilon: float
+    costs: tuple[tuple[FloatArray, float], ...]
+    damping: float
+
+    view = StepSolution
+
     def __init__(
         self,
         gradient: ArrayLike,
@@ -96,15 +109,33 @@ class TrustRegionStep(Problem):
         costs: Sequence[tuple[ArrayLike, float]] | None = None,
         damping: float = 0.0,
     ) -> None:
-        self.gradient = read_only(as_float_array(gradient, "gradient", ("P",)).copy())
-        size = self.gradient.size
-        if size == 0:
+        g = read_only(as_float_array(gradient, "gradient", ("P",)).copy())
+        if g.size == 0:
             raise ValueError("gradient is empty: there is nothing to step in")
-        self.unit = float(np.abs(self.gradient).max()) or 1.0  # of the objective, as solvers see it
-        self.metric = as_metric(metric, size)
-        self.epsilon = as_scalar(epsilon, "epsilon", low=0.0)
-        self.damping = as_scalar(damping, "damping", low=0.0)
-        self.slopes, self.levels = _as_rows(costs, size)
+        slopes, levels = _as_rows(costs, g.size)
+        self._assign(
+            gradient=g,
+            metric=as_metric(metric, g.size),
+            epsilon=as_scalar(epsilon, "epsilon", low=0.0),
+            costs=tuple(zip(slopes, levels.tolist(), strict=True)) if levels.size else (),
+            damping=as_scalar(damping, "damping", low=0.0),
+        )
+        self.__dict__.update(slopes=slopes, levels=levels)
+
+    @cached_property
+    def slopes(self) -> FloatArray:
+        """B (k, P)."""
+        return _as_rows(self.costs, self.gradient.size)[0]
+
+    @cached_property
+    def levels(self) -> FloatArray:
+        """c (k,)."""
+        return _as_rows(self.costs, self.gradient.size)[1]
+
+    @cached_property
+    def largest(self) -> float:
+        """Largest entry of the gradient: the objective's unit, as solvers see it."""
+        return float(np.abs(self.gradient).max()) or 1.0
 
     @cached_property
     def damped_metric(self) -> Metric:
@@ -119,12 +150,12 @@ class TrustRegionStep(Problem):
     @cached_property
     def normalised(self) -> tuple[Program, Scale]:
         """The program with a gradient whose largest entry is one."""
-        return self._program(self.unit), Scale(0.0, self.unit)
+        return self._program(self.largest), Scale(0.0, self.largest)
 
     def _program(self, unit: float) -> Program:
-        ball = QuadraticBall(self.damped_metric, self.gradient.size)
-        rows = {"costs": Block(self.slopes, -self.levels)} if self.levels.size else {}
-        return Program(self.gradient / unit, ball, self.epsilon, inequalities=rows, variable="step")
+        ball = Ball(QuadraticBall(self.damped_metric, self.gradient.size), radius=self.epsilon)
+        rows = {"costs": AtMost(self.slopes, -self.levels)} if self.levels.size else {}
+        return Program(self.gradient / unit, rows, ball, SPACE, hints=STEP)
 
     @cached_property
     def _reduced(self) -> Reduced:
@@ -169,10 +200,16 @@ class TrustRegionStep(Problem):
         least = float(self.levels @ multipliers) - self.damped_metric.conjugate_bound(pulled, step)
         return max(least, 0.0)
 
-    @property
-    def infeasible(self) -> bool:
-        """Whether every step in the ball violates a row."""
-        return self.levels.size > 0 and self.epsilon < self.epsilon_min * (1 - MARGIN)
+    def infeasible(self) -> str:
+        """Why every step in the ball violates a row."""
+        if not self.levels.size or self.epsilon >= self.epsilon_min * (1 - MARGIN):
+            return ""
+        text = f"no step within epsilon = {self.epsilon:g} meets the cost rows"
+        return (
+            f"{text}; they contradict each other"
+            if self.epsilon_min == math.inf
+            else (f"{text}: it takes at least {self.epsilon_min:.9g}")
+        )
 
     def recovery_step(self) -> FloatArray:
         """The step (P,) to the nearest point of the rows, as far as the ball goes."""
@@ -189,28 +226,78 @@ class TrustRegionStep(Problem):
     def direct(self, solver: Solver) -> Answer | None:
         if type(solver) is not Quadratic or self.epsilon == 0 or not self.gradient.any():
             return None
-        objective = (self.gradient / self.unit)[None]
+        objective = (self.gradient / self.largest)[None]
         columns = np.concatenate([objective, self.slopes]).T if self.levels.size else objective.T
         return solver.maximise(self.damped_metric, columns, -self.levels, self.epsilon)
-
-    def solution(self, program: Program | None, answer: Answer) -> StepSolution:
-        return read_step(self, answer)
-
-    def infeasible_solution(self) -> StepSolution:
-        return read_infeasible(self)
 
     def default_solver(self) -> Solver:
         return CLOSED_FORM
 
-    def to_cvxpy(self, side: str = "primal") -> Any:
-        """The problem as a ``cvxpy.Problem``, damping included; see :meth:`reps_opt.REPS.to_cvxpy`.
+    @property
+    def radius(self) -> float:
+        return self.epsilon
 
-        Variable ``step`` (P,) with constraints ``costs`` and ``kl``; in the dual ``costs`` (nu) and ``kl`` (eta), where
-        ``normalisation`` stands for ``(g - B'nu)'F^-1(g - B'nu) / (2 eta)``.
-        """
-        from reps_opt.solvers.cvxpy_conic import pose
+    @property
+    def advice(self) -> str:  # type: ignore[override]
+        return "add damping where the metric is singular; else try another solver or a smaller rtol"
 
-        return pose(self.program, side).problem
+    @cached_property
+    def anchor(self) -> FloatArray | None:
+        """The step that meets the rows at the smallest divergence: zero where no row is violated there."""
+        nearest = self.nearest[0]
+        return None if np.isnan(nearest).any() else nearest
+
+    def candidates(self, program: Program, answer: Answer) -> Iterator[FloatArray]:
+        """The solver's own point, shortened where it leaves the ball and no row asks for its length."""
+        step = answer.point
+        if step is None or not np.isfinite(step).all():
+            return
+        divergence = program.divergence.value(step)
+        if divergence > self.epsilon and not (self.levels > 0).any():
+            step = step * math.sqrt(self.epsilon / divergence)
+        yield step
+
+    def bounds(self, program: Program, answer: Answer, point: FloatArray) -> Iterator[Bound]:
+        """The dual bound at (eta, nu), D* bounded through the step itself where only products are known."""
+        eta, metric, levels = answer.eta, self.damped_metric, self.levels
+        nu = (
+            np.maximum(answer.multipliers, 0.0)
+            if levels.size and answer.multipliers is not None
+            else np.zeros(levels.size)
+        )
+        pulled = program.slack(nu) if levels.size else program.objective
+        rows = -float(levels @ nu)
+        if eta == math.inf:  # the ball holds one point
+            finite = metric.conjugate_bound(pulled, metric.solve(pulled)) < math.inf
+            yield Bound(rows if finite else math.inf, eta, nu)
+        elif eta == 0:
+            reach = math.sqrt(2 * self.epsilon * 2 * metric.conjugate_bound(pulled, metric.solve(pulled)))
+            yield Bound(rows + reach, eta, nu)
+        else:
+            curved = metric.product(point)
+            left = pulled - eta * curved
+            height = float(pulled @ point) - eta * 0.5 * float(point @ curved)
+            height += metric.residual_bound(left, float(np.abs(left).max()), 1.0) / eta
+            yield Bound(eta * self.epsilon + rows + height, eta, nu)
+
+    def residuals(self, program: Program, point: FloatArray) -> Residuals:
+        """Largest violation of a row, relative to what the ball can change in it."""
+        if not self.levels.size:
+            return Residuals(0.0, 0.0)
+        reach = np.sqrt(np.maximum(2 * self.epsilon * self.row_squares, 0.0)) + np.abs(self.levels)
+        reach[reach == 0] = 1.0
+        return Residuals(max(float(((self.levels + self.slopes @ point) / reach).max()), 0.0), 0.0)
+
+    def price(self, program: Program, point: FloatArray, bound: Bound, divergences: list[float]) -> float:
+        """Nothing: the step is inside the ball, and what it misses in a row is told by the residual."""
+        return 0.0
+
+    def unit(self, program: Program, point: FloatArray, bound: Bound, divergences: list[float], gap: float) -> float:
+        """The gain of the ball without rows, which no parametrisation changes."""
+        gain = max(float(program.objective @ point), 0.0)
+        if self.levels.size:
+            gain = max(gain, math.sqrt(max(2 * self.epsilon * self.gradient_square, 0.0)) / self.largest)
+        return gain if gain > 0 else 1.0
 
     def __repr__(self) -> str:
         rows = f", {self.levels.size} cost rows" if self.levels.size else ""

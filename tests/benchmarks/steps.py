@@ -72,7 +72,7 @@ def measure(size: int, repeats: int, goals: bool = True) -> Iterator[Row]:
 
 def _quality(cost: Cost) -> str:
     solution = cost.value
-    return f"{solution.status}, gap {solution.certificate.gap:.0e}, KKT {solution.certificate.stationarity:.0e}"
+    return f"{solution.status}, gap {solution.certificate.gap:.0e}, KKT {solution.stationarity:.0e}"
 
 
 def _row(name: str, size: int, ours: Cost, peer: str, theirs: Cost, accuracy: str, goals: tuple[Goal, ...]) -> Row:

@@ -153,7 +153,7 @@ def test_larger_steps_as_stated() -> None:
         assert mdp.expected_return(reps.policy) == pytest.approx(expected, abs=5e-4)
     # no policy at all is promised more than this by the surrogate, and what it promises is not what comes
     greedy = solve(ExactTRPO(mdp, policy, math.inf))
-    promised = mdp.expected_return(policy) + greedy.predicted_improvement
+    promised = mdp.expected_return(policy) + greedy.predicted_gain
     assert promised == pytest.approx(2.4145, abs=5e-5)
     assert mdp.expected_return(greedy.policy) == pytest.approx(2.0, abs=5e-4)
     # at an equal small radius REPS, whose ball counts the states too, takes the smaller step

@@ -13,7 +13,7 @@ from scipy.special import softmax
 
 from reps_opt import MDP, REPS, ExactTRPO, Status, solve
 from reps_opt.divergences.policy_divergences import NewOldKL, OldNewKL
-from reps_opt.program import Block
+from reps_opt.program import Equal
 from reps_opt.solvers import CvxpyDual, CvxpyPrimal, Newton, ScipyDual, Statewise
 from tests.reps_opt.policy_cases import DIRECTIONS, random_mdp
 
@@ -50,7 +50,7 @@ def test_against_cvxpy_over_the_policy(seed: int, direction: str) -> None:
     assert abs(solution.certificate.gap) <= 1e-10
     if solution.eta > 0:
         assert abs(solution.kl - epsilon) <= 1e-9
-    assert abs(solution.predicted_improvement - posed_over_rows(problem)) <= 1e-7 * np.ptp(problem.advantage)
+    assert abs(solution.predicted_gain - posed_over_rows(problem)) <= 1e-7 * np.ptp(problem.advantage)
 
 
 @pytest.mark.parametrize("route", [Newton(), ScipyDual(), CvxpyPrimal(), CvxpyDual()], ids=lambda r: type(r).__name__)
@@ -75,7 +75,7 @@ def test_conditions_of_optimality(seed: int, direction: str) -> None:
     solution = solve(problem)
     if solution.eta == 0:  # the ball is slack: every state takes the best of the actions it took
         best = np.where(policy > 0, problem.advantage, -np.inf).max(axis=1)
-        assert solution.predicted_improvement == pytest.approx(float(problem.state_distribution @ best))
+        assert solution.predicted_gain == pytest.approx(float(problem.state_distribution @ best))
         return
     v, eta, advantage = solution.duals["policy"][:, None], solution.eta, problem.advantage
     visited = problem.state_distribution > 0
@@ -106,7 +106,7 @@ def test_multipliers_are_derivatives_in_the_masses(seed: int, direction: str) ->
 
     def optimum(shift: float) -> float:
         block = problem.program.equalities["policy"]
-        moved = replace(problem.program, equalities={"policy": Block(block.matrix, block.rhs + shift * move)})
+        moved = replace(problem.program, rows={"policy": Equal(block.matrix, block.rhs + shift * move)})
         answer = Newton().solve(moved)
         assert answer.point is not None
         np.testing.assert_allclose(moved.residual(answer.point), 0.0, atol=1e-11)
@@ -181,8 +181,8 @@ def test_two_actions_in_one_state(direction: str) -> None:
     p = brentq(kl, 0.3, 1 - 1e-12, xtol=1e-15)
     solution = solve(ExactTRPO(mdp, old, epsilon, direction))
     np.testing.assert_allclose(solution.policy, [[1 - p, p]], atol=1e-12)
-    assert solution.predicted_improvement == pytest.approx(p - 0.3, abs=1e-12)
-    assert solution.actual_improvement == pytest.approx(p - 0.3, abs=1e-12)  # one state: the surrogate is exact
+    assert solution.predicted_gain == pytest.approx(p - 0.3, abs=1e-12)
+    assert solution.gain == pytest.approx(p - 0.3, abs=1e-12)  # one state: the surrogate is exact
 
 
 @pytest.mark.parametrize("seed", range(20))

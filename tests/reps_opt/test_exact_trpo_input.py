@@ -72,7 +72,7 @@ def test_state_taken_apart_in_two(seed: int, direction: str) -> None:
     solution = solve(ExactTRPO(other, np.r_[policy, policy[-1:]], epsilon, direction))
     np.testing.assert_allclose(solution.policy, np.r_[base.policy, base.policy[-1:]], atol=1e-8)
     assert solution.eta == pytest.approx(base.eta, rel=1e-7)
-    assert solution.actual_improvement == pytest.approx(base.actual_improvement, abs=1e-9)
+    assert solution.gain == pytest.approx(base.gain, abs=1e-9)
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -141,11 +141,11 @@ def test_summary_and_dataset() -> None:
     mdp = envs.single_chain()
     solution = solve(ExactTRPO(mdp, mdp.uniform_policy(), 0.1))
     assert "predicted gain" in str(solution)
-    assert "actual gain" in solution._repr_html_()
+    assert "predicted gain" in solution._repr_html_()
     data = solution.to_xarray()
     np.testing.assert_allclose(mdp.bellman_error(solution.value), data["advantage"], atol=1e-12)
     assert data["policy"].dims == ("state", "action")
-    assert data.attrs["actual_improvement"] == pytest.approx(solution.actual_improvement)
+    assert data.attrs["gain"] == pytest.approx(solution.gain)
 
 
 @pytest.mark.parametrize(

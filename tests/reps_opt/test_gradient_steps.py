@@ -70,7 +70,7 @@ def test_steps_against_cvxpy(seed: int, epsilon: float) -> None:
         assert solution.status is Status.CERTIFIED
         assert abs(solution.certificate.gap) <= 1e-12 * (1 + solution.objective / problem.normalised[1].factor)
         assert solution.kl == pytest.approx(epsilon, rel=1e-9)
-        assert solution.predicted_improvement == pytest.approx(posed.value * unit, rel=1e-6)
+        assert solution.predicted_gain == pytest.approx(posed.value * unit, rel=1e-6)
         assert solution.kl == pytest.approx(0.5 * solution.step.ravel() @ metric @ solution.step.ravel(), rel=1e-9)
 
 

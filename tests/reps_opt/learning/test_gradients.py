@@ -107,7 +107,7 @@ class TestExact:
         new = policy.with_params(policy.params + solution.step).table
         assert exact_mean_kl(mdp, policy.table, new) == pytest.approx(1e-8, rel=1e-3)
         gain = mdp.expected_return(new) - mdp.expected_return(policy.table)
-        assert gain == pytest.approx(solution.predicted_improvement, rel=1e-3)
+        assert gain == pytest.approx(solution.predicted_gain, rel=1e-3)
 
 
 class TestLikelihoodRatio:
