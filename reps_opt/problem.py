@@ -69,7 +69,7 @@ class Problem(Value):
         at_reference = Centre(reference, np.zeros(program.rhs.size), 0.0)
         if program.ridge is not None or isinstance(program.divergence, NoBall):
             return at_reference
-        off = abs(float(reference.sum()) - 1.0) if program.simplex else 0.0
+        off = abs(float(reference.sum()) - program.mass) if program.simplex else 0.0
         if program.violation(reference) + off <= CONSISTENT:
             return at_reference
         return project(program)
@@ -148,14 +148,8 @@ class Problem(Value):
         """What a point misses, from the problem's data."""
         mass = 0.0
         if program.simplex:
-            mass = abs(float(point.sum()) - self.mass) if point.min() >= 0 else math.inf
+            mass = abs(float(point.sum()) - program.mass) if point.min() >= 0 else math.inf
         return Residuals(0.0 if program.ridge is not None else program.violation(point), mass)
-
-    @property
-    def mass(self) -> float:
-        """What a point sums to on the simplexes of its domain."""
-        domain = self.program.domain
-        return 1.0 if getattr(domain, "starts", None) is None else float(domain.starts.size)  # type: ignore[union-attr]
 
     def price(self, program: Program, point: FloatArray, bound: Bound, divergences: list[float]) -> float:
         """What is added to the gap for what the point misses in balls and rows, at the prices of the multipliers."""

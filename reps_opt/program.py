@@ -74,9 +74,13 @@ class Simplex:
     starts
         First coordinate (G,) of each stretch, increasing from zero; None for a single simplex. That each stretch has
         mass one must follow from the rows where there are several.
+    mass
+        What x sums to on a single simplex, where that is not one: then the divergence must grow in proportion to x, as
+        a conditional KL does.
     """
 
     starts: IntArray | None = None
+    mass: float = 1.0
 
 
 class Space:
@@ -347,6 +351,13 @@ class Program:
         return self.objective.size
 
     @property
+    def mass(self) -> float:
+        """What x sums to: one, one for each simplex of several, or what the domain says."""
+        if not isinstance(self.domain, Simplex):
+            return 1.0
+        return self.domain.mass if self.domain.starts is None else float(self.domain.starts.size)
+
+    @property
     def simplex(self) -> bool:
         """Whether the domain is the simplex, or a product of simplexes."""
         return isinstance(self.domain, Simplex)
@@ -567,7 +578,7 @@ class Program:
         self, eta: float, multipliers: FloatArray, slack: FloatArray, conjugate: Conjugate, residual: FloatArray
     ) -> DualPoint:
         """The dual's value and derivatives from the conjugate at ``slack / eta``."""
-        value = float(self.rhs @ multipliers + eta * conjugate.value)
+        value = float(self.rhs @ multipliers + self.mass * eta * conjugate.value)
         if self.epsilon is not None:
             value += eta * self.epsilon
         shift = conjugate.value if self.simplex else 0.0  # taken inside <x, y> where x sums to one
@@ -612,7 +623,7 @@ class Program:
         if eta > 0:
             return self.dual(float(eta), multipliers).value
         softened = 0.0 if self.ridge is None else float(self.ridge @ multipliers**2) / 2
-        return float(self.rhs @ multipliers) + self.divergence.support(self.slack(multipliers)) + softened
+        return float(self.rhs @ multipliers) + self.mass * self.divergence.support(self.slack(multipliers)) + softened
 
     def least_score(self, eta: float) -> float:
         """Lower bound on the score of every feasible point, in penalty form with eta for the temperature."""

@@ -6,25 +6,44 @@ Shapes: T steps, S states, A actions; policies, rewards and occupancies (T, S, A
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from reps_opt.problem import Problem
-from reps_opt.problems.horizon_balls import BALLS, linear_limit
-from reps_opt.problems.horizon_solution import FiniteHorizonSolution, read_answer
+from reps_opt.certify import Bound, Residuals
+from reps_opt.divergences.balls import Ball
+from reps_opt.divergences.base import KL
+from reps_opt.divergences.conditional_kl import ConditionalKL
+from reps_opt.problem import SINGLE_POINT, Problem
+from reps_opt.problems.horizon_solution import FiniteHorizonSolution
 from reps_opt.processes.mdp import MDP
-from reps_opt.processes.time_indexed import TimeIndexedFlow, as_time_indexed_policy, occupancy_of
-from reps_opt.program import Scale
+from reps_opt.processes.time_indexed import (
+    TimeIndexedFlow,
+    as_time_indexed_policy,
+    bellman_error,
+    evaluate,
+    flow_residual,
+    nearest_policy,
+    occupancy_of,
+    optimal_values,
+)
+from reps_opt.program import Block, Centre, Equal, Hints, LinearLimit, Program, Simplex
 from reps_opt.solvers.answer import Answer, Solver
+from reps_opt.solvers.newton import Newton
+from reps_opt.solvers.soft_bellman import SoftBellman
 from reps_opt.validation import FloatArray, as_count, as_scalar, check_shape, read_only
+from reps_opt.values import value
 
-SINGLE_POINT = 1e-15
-"""Radius up to which the ball counts as a single point."""
+BALLS = ("shared", "per_step", "trajectory")
+
+TIGHT = 1e-9
+"""Bellman error, in units of the rewards, up to which an action counts as optimal in the linear program."""
 
 
+@value
 class FiniteHorizonREPS(Problem):
     r"""Relative entropy policy search over T steps, with time-indexed policies.
 
@@ -51,9 +70,9 @@ class FiniteHorizonREPS(Problem):
     ----------
     mdp
         The :class:`~reps_opt.MDP`: its rewards are weighted by ``gamma**t``, and with ``gamma == 1`` summed plainly.
-    reference
-        The policy that produced the data, (S, A) for all steps or (T, S, A); its occupancy q is computed exactly, so
-        that every radius is feasible. Pairs that it never takes stay at zero.
+    policy
+        pi_q, that produced the data, (S, A) for all steps or (T, S, A); its occupancy q is computed exactly, so that
+        every radius is feasible. Pairs that it never takes stay at zero.
     horizon
         T.
     epsilon
@@ -65,7 +84,7 @@ class FiniteHorizonREPS(Problem):
     Raises
     ------
     TypeError, ValueError
-        For a reference that is not a policy, a horizon that is not a positive integer, an unknown ball, an epsilon
+        For a policy that is none, a horizon that is not a positive integer, an unknown ball, an epsilon
         that is negative, NaN, of the wrong shape, or zero in some steps only.
 
     References
@@ -85,40 +104,62 @@ class FiniteHorizonREPS(Problem):
     certified 0.0676
     """
 
-    def __init__(
-        self, mdp: MDP, reference: ArrayLike, horizon: int, epsilon: ArrayLike = 0.1, ball: str = "shared"
-    ) -> None:
-        self.mdp = mdp
-        self.horizon = as_count(horizon, "horizon")
-        if ball not in BALLS:
-            raise ValueError(f"ball must be one of {tuple(BALLS)}, got {ball!r}")
-        self.reference_policy = read_only(as_time_indexed_policy(mdp, reference, self.horizon, "reference"))
-        self.reference = read_only(occupancy_of(mdp, self.reference_policy))
-        self.epsilon_array = read_only(self._radii(epsilon, ball))
-        discounts = mdp.gamma ** np.arange(self.horizon)
-        self.rewards = read_only(discounts[:, None, None] * mdp.rewards)
-        self.ball = BALLS[ball](self)
+    mdp: MDP
+    policy: FloatArray
+    horizon: int
+    epsilon: float | FloatArray
+    ball: str
 
-    def _radii(self, epsilon: ArrayLike, ball: str) -> FloatArray:
+    view = FiniteHorizonSolution
+    _renamed: ClassVar = {"reference": "policy"}
+
+    def __init__(
+        self, mdp: MDP, policy: ArrayLike, horizon: int, epsilon: ArrayLike = 0.1, ball: str = "shared"
+    ) -> None:
+        steps = as_count(horizon, "horizon")
+        if ball not in BALLS:
+            raise ValueError(f"ball must be one of {BALLS}, got {ball!r}")
+        radii = self._radii(epsilon, ball, steps)
+        self._assign(
+            mdp=mdp,
+            policy=read_only(as_time_indexed_policy(mdp, policy, steps, "policy")),
+            horizon=steps,
+            epsilon=float(radii[0]) if radii.size == 1 else read_only(radii),
+            ball=ball,
+        )
+
+    @property
+    def epsilon_array(self) -> FloatArray:
+        """Radius of every ball (k,)."""
+        return np.atleast_1d(self.epsilon)
+
+    @property
+    def reference_policy(self) -> FloatArray:
+        """The policy (T, S, A) that produced the data."""
+        return self.policy
+
+    @cached_property
+    def reference(self) -> FloatArray:
+        """Its occupancy (T, S, A), exact."""
+        return read_only(occupancy_of(self.mdp, self.policy))
+
+    @cached_property
+    def rewards(self) -> FloatArray:
+        """Rewards (T, S, A), weighted by ``gamma**t``."""
+        discounts = self.mdp.gamma ** np.arange(self.horizon)
+        return read_only(discounts[:, None, None] * self.mdp.rewards)
+
+    @staticmethod
+    def _radii(epsilon: ArrayLike, ball: str, horizon: int) -> FloatArray:
         if ball != "per_step" or np.ndim(epsilon) == 0:
             radius = as_scalar(epsilon, "epsilon", low=0.0, infinite=True)
-            return np.full(self.horizon if ball == "per_step" else 1, radius)
-        check_shape(np.asarray(epsilon), "epsilon", (self.horizon,))
+            return np.full(horizon if ball == "per_step" else 1, radius)
+        check_shape(np.asarray(epsilon), "epsilon", (horizon,))
         each = [as_scalar(x, f"epsilon[{t}]", low=0.0, infinite=True) for t, x in enumerate(np.asarray(epsilon))]
         radii = np.array(each)
         if radii.min() <= SINGLE_POINT < radii.max():
             raise ValueError(f"epsilon[{int(radii.argmin())}] is zero: radii must be positive in all steps, or in none")
         return radii
-
-    @property
-    def epsilon(self) -> float | FloatArray:
-        """Radius, or radii (T,), in nats."""
-        return float(self.epsilon_array[0]) if self.epsilon_array.size == 1 else self.epsilon_array
-
-    @property
-    def routes(self) -> tuple[type, ...] | None:
-        """Solvers that take this problem's dual; None where it is the core's program, and any of them does."""
-        return self.ball.routes
 
     @cached_property
     def flow(self) -> TimeIndexedFlow:
@@ -130,57 +171,137 @@ class FiniteHorizonREPS(Problem):
         """Expected sum of (discounted) rewards of the reference."""
         return float(np.sum(self.reference * self.rewards))
 
-    @cached_property
-    def scale(self) -> Scale:
-        """Low end and range of a step's rewards, over the pairs that can carry mass."""
-        seen = self.rewards[self.flow.kept]
-        spread = float(np.ptp(seen))
-        return Scale(float(seen.min()), spread if spread > 0 else 1.0)
+    @property
+    def share(self) -> float:
+        """What an occupancy is multiplied by to be the program's x: 1/T where that is on one simplex, else one."""
+        return 1.0 / self.horizon if self.ball == "shared" else 1.0
 
     @cached_property
-    def rewards01(self) -> FloatArray:
-        """Rewards (T, S, A) in units of their range, from zero to one where mass can be."""
-        return (self.rewards - self.scale.shift) / self.scale.factor
+    def program(self) -> Program:
+        """The :class:`~reps_opt.Program`, its objective the return.
+
+        Over x = p / T with the shared ball; over p with a ball a step, on a product of T simplexes, and around the
+        trajectories, whose divergence grows in proportion to p.
+        """
+        flow, q = self.flow, self.flow.pick(self.reference)
+        rows: dict[str, Block] = {"flow": Equal(flow.matrix, self.share * flow.rhs)}
+        hints = Hints(mass_implied=True, linear_limit=self._linear_limit, variable="occupancy")
+        rewards, radii = flow.pick(self.rewards), self.epsilon_array
+        if self.ball == "shared":
+            ball = Ball(KL(self.share * q), radius=radii[0])
+            return Program(self.horizon * rewards, rows, ball, hints=hints)
+        if self.ball == "trajectory":
+            policy = ConditionalKL(flow.pick(self.policy), flow.pair_node)
+            domain = Simplex(mass=float(self.horizon))
+            return Program(rewards, rows, Ball(policy, radius=radii[0]), domain, hints=hints)
+        layers = [np.flatnonzero(flow.layer == t) for t in range(self.horizon)]
+        balls = [Ball(KL(q[w]), radii[t], where=w, name=f"kl[{t}]") for t, w in enumerate(layers)]
+        return Program(rewards, rows, balls, Simplex(flow.layer_starts), hints=hints)
 
     @cached_property
-    def normalised(self) -> tuple[Any, Scale]:
-        """The ball's program in normalised rewards, and how the mean reward a step becomes the return."""
-        return self.ball.program(), Scale(self.horizon * self.scale.shift, self.horizon * self.scale.factor)
+    def centre(self) -> Centre:
+        """The reference, which is an occupancy."""
+        point = self.share * self.flow.pick(self.reference)
+        return Centre(point, np.zeros(self.flow.nodes.size), 0.0)
+
+    @cached_property
+    def anchor(self) -> FloatArray | None:
+        return self.centre.point
+
+    @property
+    def epsilon_min(self) -> float:
+        return 0.0
+
+    def infeasible(self) -> str:
+        """Nothing: the reference is inside every ball."""
+        return ""
+
+    def refute(self, program: Program, answer: Answer) -> str:
+        return ""
 
     def default_solver(self) -> Solver:
-        return self.ball.default_solver()
+        return SoftBellman() if self.ball == "trajectory" else Newton()
 
-    def closed_form(self, program: Any) -> Answer | None:
+    def closed_form(self, program: Program) -> Answer | None:
         """Answer that needs no solver: a single point, rewards that are all the same, or every ball slack."""
-        zeros, q = np.zeros(self.flow.nodes.size), self.flow.pick(self.reference)
+        zeros, none = np.zeros(self.flow.nodes.size), np.zeros(self.epsilon_array.size)
+        eta: Any = none if self.ball == "per_step" else 0.0
         if self.epsilon_array.max() <= SINGLE_POINT:
-            return Answer(math.inf, zeros, q, "the ball holds a single point")
-        if np.ptp(self.rewards[self.flow.kept]) == 0:
-            return Answer(0.0, zeros, q, "the rewards are constant")
-        if self.ball.label == "per_step":
-            limit = linear_limit(self)
-            point = self.flow.spread(self.horizon * limit.point)
-            if (self.ball.divergences(point) <= self.epsilon_array).all():
-                return Answer(0.0, limit.multipliers, limit.point, "every ball is slack")
+            return Answer(math.inf, zeros, self.centre.point, "the ball holds a single point")
+        if np.ptp(self.flow.pick(self.rewards)) == 0:
+            return Answer(eta, self._values_of(program, self.policy), self.centre.point, "the rewards are constant")
+        if self.ball == "per_step":
+            assert program.hints.linear_limit is not None
+            limit = program.hints.linear_limit()
+            if all(ball.value(limit.point) <= ball.allowed for ball in program.balls):
+                return Answer(eta, limit.multipliers, limit.point, "every ball is slack")
         return None
 
-    def solution(self, program: Any, answer: Answer) -> FiniteHorizonSolution:
-        return read_answer(self, answer)
+    def _values_of(self, program: Program, policy: FloatArray) -> FloatArray:
+        """Multipliers (m,) of a program's flow that are a policy's exact values."""
+        rewards = self.flow.spread(program.objective) * self.share
+        return self.flow.pick_nodes(evaluate(self.mdp, rewards, policy)) / self.share
 
-    def to_cvxpy(self) -> Any:
-        """The primal as a ``cvxpy.Problem`` in reward units, to inspect or to check by another route.
+    def _linear_limit(self) -> LinearLimit:
+        """The linear program by backward induction, and the point of its optimal face closest to the reference."""
+        program, scale = self.program.normalised()
+        flow, rewards = self.flow, self.flow.spread(program.objective)
+        values = optimal_values(self.mdp, rewards, flow.kept)
+        tight = flow.kept & (bellman_error(self.mdp, rewards, values) >= -TIGHT)
+        if self.ball == "trajectory":
+            point = flow.pick(occupancy_of(self.mdp, nearest_policy(self.mdp, self.policy, tight)))
+        else:
+            face = flow.reached(tight)
+            q = face.pick(self.reference) / self.horizon
+            rows = {"flow": Equal(face.matrix, face.rhs / self.horizon)}
+            on_face = Program(np.zeros(q.size), rows, Ball(KL(q), price=1.0), hints=Hints(mass_implied=True))
+            answer = Newton().solve(on_face)
+            assert answer.point is not None
+            point = self.horizon * self.share * flow.pick(face.spread(answer.point))
+        steps_left = self.horizon - flow.nodes // self.mdp.n_states
+        multipliers = scale.factor * flow.pick_nodes(values)
+        multipliers = multipliers + scale.shift * (steps_left if self.ball == "trajectory" else 0.0)
+        reached = self.program.balls[0].value(point)
+        return LinearLimit(point, multipliers, reached)
 
-        Variable ``occupancy`` (n,): the pairs where the reference has mass, in order of (t, s, a); constraints labelled
-        ``flow`` and ``kl`` (``kl[t]`` with a ball a step). The mass of every step follows from the flow.
-        """
-        from reps_opt.solvers.cvxpy_conic import pose_layers
+    # What the judge asks
 
-        mass, gain = self.flow.block, self.flow.pick(self.rewards)
-        tables = [self.flow.pairs[self.flow.layer == t] - t * self.mdp.rewards.size for t in range(self.horizon)]
-        return pose_layers(gain, mass, tables, self.mdp.rewards.shape, self.ball.expressions, self.epsilon_array)
+    def candidates(self, program: Program, answer: Answer) -> Iterator[FloatArray]:
+        """Exact occupancies of the dual maximiser's policy and of the solver's own point."""
+        for policy in self._policies(program, answer):
+            yield self.share * self.flow.pick(occupancy_of(self.mdp, policy))
+
+    def _policies(self, program: Program, answer: Answer) -> Iterator[FloatArray]:
+        flow, eta = self.flow, answer.eta
+        if self.ball != "per_step" and answer.multipliers is not None and 0 < eta < math.inf:
+            scaled = program.slack(answer.multipliers) / eta
+            within = program.divergence.within(scaled, flow.pair_node, flow.nodes.size)
+            yield flow.conditional(within, self.policy)
+        if answer.point is not None:
+            yield flow.conditional(answer.point, self.policy)
+
+    def bounds(self, program: Program, answer: Answer, point: FloatArray) -> Iterator[Bound]:
+        """Dual bounds that the answer offers; of balls that hold the reference alone, by Pinsker's inequality."""
+        if np.ndim(answer.eta) or answer.eta != math.inf:
+            yield from super().bounds(program, answer, point)
+            return
+        mean = float(program.objective @ self.centre.point)
+        reach = math.sqrt(float(self.epsilon_array.max()) / 2) * float(np.ptp(program.objective)) * program.mass
+        none: Any = np.full(len(program.balls), math.inf) if len(program.balls) > 1 else math.inf
+        yield Bound(mean + reach, none, self._values_of(program, self.policy))
+
+    def residuals(self, program: Program, point: FloatArray) -> Residuals:
+        """Residuals over the whole MDP, of occupancies that sum to one in every step."""
+        occupancy = self.flow.spread(point) / self.share
+        mass = float(np.abs(occupancy.sum(axis=(1, 2)) - 1).max()) if occupancy.min() >= 0 else math.inf
+        return Residuals(float(np.abs(flow_residual(self.mdp, occupancy)).sum()), mass)
+
+    def price(self, program: Program, point: FloatArray, bound: Bound, divergences: list[float]) -> float:
+        """Nothing: an exact occupancy misses no row beyond rounding."""
+        return 0.0
 
     def __repr__(self) -> str:
         radii = self.epsilon_array
         text = f"{radii[0]:g}" if (radii == radii[0]).all() else f"{radii.min():g} ... {radii.max():g}"
         size = f"{self.mdp.n_states} states, {self.mdp.n_actions} actions, gamma={self.mdp.gamma:g}"
-        return f"FiniteHorizonREPS({size}, horizon={self.horizon}, {self.ball.label} epsilon={text})"
+        return f"FiniteHorizonREPS({size}, horizon={self.horizon}, {self.ball} epsilon={text})"

@@ -1,4 +1,4 @@
-"""The answer to a finite-horizon problem, and the way to it: policy, exact occupancy, bound, certificate.
+"""The answer to a finite-horizon problem.
 
 Shapes: T steps, S states, A actions; policies and occupancies (T, S, A), values (T, S); k balls (1, or T).
 """
@@ -6,25 +6,20 @@ Shapes: T steps, S states, A actions; policies and occupancies (T, S, A), values
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from reps_opt.certificate import Certificate
-from reps_opt.problems.horizon_balls import DualReading
-from reps_opt.problems.segment import first_inside
-from reps_opt.processes.time_indexed import bellman_error, evaluate, flow_residual, occupancy_of
+from reps_opt.divergences.base import group_max
+from reps_opt.processes.time_indexed import bellman_error
 from reps_opt.result import Arrays
-from reps_opt.solution import Solution, Status
-from reps_opt.solvers.answer import Answer
-from reps_opt.validation import FloatArray
-
-if TYPE_CHECKING:
-    from reps_opt.problems.horizon import FiniteHorizonREPS
+from reps_opt.solution import Solution
+from reps_opt.validation import FloatArray, read_only
+from reps_opt.values import value
 
 
-@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+@value
 class FiniteHorizonSolution(Solution):
     r"""Answer to a :class:`~reps_opt.FiniteHorizonREPS`; see :class:`~reps_opt.Solution` for what every answer has.
 
@@ -46,16 +41,78 @@ class FiniteHorizonSolution(Solution):
         Expected sum of (discounted) rewards.
     """
 
-    eta: float | FloatArray  # type: ignore[assignment]
-    value: FloatArray
-    occupancy: FloatArray
-    policy: FloatArray
-    divergences: FloatArray
+    @cached_property
+    def occupancy(self) -> FloatArray:
+        """p (T, S, A)."""
+        if self.point is None:
+            return read_only(np.full(self.problem.policy.shape, math.nan))
+        return read_only(self.problem.flow.spread(self.point) / self.problem.share)
+
+    @cached_property
+    def policy(self) -> FloatArray:
+        """The new policy (T, S, A)."""
+        if self.point is None:
+            return self.occupancy
+        mass = self.occupancy.sum(axis=2, keepdims=True)
+        elsewhere = self._elsewhere()
+        return read_only(np.where(mass > 0, self.occupancy / np.where(mass > 0, mass, 1.0), elsewhere))
+
+    def _elsewhere(self) -> FloatArray:
+        """Policy (T, S, A) for nodes that the occupancy does not visit: the dual maximiser's, else the reference's."""
+        problem, program = self.problem, self.problem.program
+        if self.multipliers is None or np.any(np.less_equal(self.eta, 0)) or not np.all(np.isfinite(self.eta)):
+            return problem.policy
+        flow, slack = problem.flow, program.slack(self.multipliers)
+        if len(program.balls) > 1:
+            scaled = program.joint.conjugate(self.eta, slack).scaled
+            top = group_max(scaled, flow.pair_node, flow.nodes.size)
+            return flow.conditional(np.exp(scaled - top[flow.pair_node]), problem.policy)
+        within = program.divergence.within(slack / self.eta, flow.pair_node, flow.nodes.size)
+        return flow.conditional(within, problem.policy)
+
+    @cached_property
+    def value(self) -> FloatArray:
+        """V (T, S)."""
+        problem = self.problem
+        if self.multipliers is None:
+            return read_only(np.full(problem.policy.shape[:2], math.nan))
+        ahead = np.cumsum(self._normalisers()[::-1])[::-1]  # what the masses of this and later steps are priced at
+        values = self.multipliers + ahead[problem.flow.nodes // problem.mdp.n_states]
+        return read_only(problem.share * problem.flow.spread_nodes(values))
+
+    def _normalisers(self) -> FloatArray:
+        """Multiplier (T,) of the mass of every step."""
+        problem, program = self.problem, self.problem.program
+        assert self.multipliers is not None
+        if np.any(np.isinf(self.eta)):
+            shift = 0.0  # the multipliers are exact values of the shifted rewards
+            return np.full(problem.horizon, shift + problem.normalised[1].shift)
+        slack = program.slack(self.multipliers)
+        if problem.ball == "trajectory":
+            return np.full(problem.horizon, problem.normalised[1].shift)
+        if problem.ball == "shared":
+            conjugate = program.divergence.conjugate
+            inner = float(slack.max()) if self.eta == 0 else self.eta * conjugate(slack / self.eta).normaliser
+            return np.full(problem.horizon, inner)
+        bare = self.eta <= 0
+        top = np.maximum.reduceat(slack, program.joint.starts)
+        joint = program.joint.conjugate(np.where(bare, 1.0, self.eta), slack)
+        return np.where(bare, top, joint.temperature * joint.log_partition)
+
+    @property
+    def divergences(self) -> FloatArray:
+        """Divergence (k,) of each ball, in nats."""
+        balls = self.problem.program.balls
+        return np.array([math.nan if self.point is None else ball.value(self.point) for ball in balls])
+
+    @property
+    def duals(self) -> dict[str, Any]:
+        return {"flow": self.value, "kl": np.atleast_1d(self.eta)}
 
     @property
     def temperature(self) -> float | FloatArray:
         """Reward units a nat in the exponent of the new policy: eta, or eta / T for the shared ball (a mean)."""
-        return self.eta / self.problem.horizon if self.problem.ball.label == "shared" else self.eta
+        return self.eta * self.problem.share
 
     @property
     def bellman_error(self) -> FloatArray:
@@ -73,7 +130,7 @@ class FiniteHorizonSolution(Solution):
             ("reference", f"{self.problem.reference_return:.10g}"),
             ("objective", f"{self.objective:.10g}"),
             ("dual objective", f"{self.dual_objective:.10g}"),
-            ("gap", f"{check.gap:.1e} of the objective's range"),
+            ("gap", f"{check.gap:.1e} in units of {check.unit:.3g}"),
             ("eta", numbers),
             ("divergence", f"{reached}   (epsilon {self.problem.epsilon_array[0]:g})"),
             ("residual", f"{check.flow:.1e}"),
@@ -82,7 +139,7 @@ class FiniteHorizonSolution(Solution):
         return [*lines, ("message", self.message)] if self.message else lines
 
     def numbers(self) -> dict[str, Any]:
-        return {**super().numbers(), "gamma": self.problem.mdp.gamma, "ball": self.problem.ball.label}
+        return {**super().numbers(), "gamma": self.problem.mdp.gamma, "ball": self.problem.ball}
 
     def arrays(self) -> Arrays:
         """Over time, states and actions; with a ball a step also its ``eta`` and ``kl``."""
@@ -97,93 +154,3 @@ class FiniteHorizonSolution(Solution):
         if np.ndim(self.eta):
             arrays |= {"eta": (pairs[:1], self.eta), "kl": (pairs[:1], self.divergences)}
         return arrays
-
-
-def read_answer(problem: FiniteHorizonREPS, answer: Answer) -> FiniteHorizonSolution:
-    """Certified solution from an answer to the normalised program."""
-    if answer.point is None and answer.multipliers is None and not math.isfinite(answer.eta):
-        return _failed(problem, answer)
-    single = answer.eta == math.inf
-    policies = [problem.reference_policy] if single else list(problem.ball.policies(answer))
-    points = [_into_ball(problem, occupancy_of(problem.mdp, policy)) for policy in policies]
-    best = int(np.argmax([np.sum(p * problem.rewards01) for p in points]))
-    occupancy = points[best]
-    reading = _single_point(problem) if single else problem.ball.read(answer)
-    certificate = _certify(problem, occupancy, reading.upper)
-    ok = certificate.ok()
-    mass = occupancy.sum(axis=2, keepdims=True)
-    policy = np.where(mass > 0, occupancy / np.where(mass > 0, mass, 1.0), policies[best])
-    unit = problem.scale.factor * (problem.horizon if problem.ball.label == "shared" else 1)
-    eta = reading.eta * unit
-    steps_left = problem.horizon - np.arange(problem.horizon)[:, None]
-    value = problem.scale.factor * reading.values + problem.scale.shift * steps_left
-    advice = "" if ok else "; ".join([*certificate.reasons(), answer.message, "try another solver or a larger epsilon"])
-    return FiniteHorizonSolution(
-        problem=problem,
-        status=Status.CERTIFIED if ok else Status.UNCERTIFIED,
-        eta=float(eta[0]) if eta.size == 1 and problem.ball.label != "per_step" else eta,
-        value=value,
-        occupancy=occupancy,
-        policy=policy,
-        divergences=problem.ball.divergences(occupancy),
-        objective=certificate.lower,
-        dual_objective=certificate.upper,
-        duals={"flow": value, "kl": eta},
-        certificate=certificate,
-        message=advice or answer.message,
-        stats=dict(answer.stats),
-    )
-
-
-def _failed(problem: FiniteHorizonREPS, answer: Answer) -> FiniteHorizonSolution:
-    nothing, nan = np.full(problem.reference.shape, np.nan), math.nan
-    value = nothing[:, :, 0]
-    return FiniteHorizonSolution(
-        problem=problem,
-        status=Status.FAILED,
-        eta=nan,
-        value=value,
-        occupancy=nothing,
-        policy=nothing,
-        divergences=np.full(problem.epsilon_array.size, nan),
-        objective=nan,
-        dual_objective=nan,
-        duals={"flow": value, "kl": nan},
-        certificate=Certificate.unknown(float(problem.epsilon_array.min())),
-        message=answer.message,
-        stats=dict(answer.stats),
-    )
-
-
-def _single_point(problem: FiniteHorizonREPS) -> DualReading:
-    """Reading where the balls hold the reference alone: its own values, and Pinsker's bound on what is left."""
-    values = evaluate(problem.mdp, problem.rewards01, problem.reference_policy)
-    mean = float(np.sum(problem.reference * problem.rewards01)) / problem.horizon
-    reach = math.sqrt(float(problem.epsilon_array.max()) / 2)
-    return DualReading(np.full(problem.epsilon_array.size, math.inf), values, mean + reach)
-
-
-def _into_ball(problem: FiniteHorizonREPS, occupancy: FloatArray) -> FloatArray:
-    """The occupancy itself inside the balls; outside, the first point towards the reference that is in all of them."""
-
-    def excess(x: FloatArray) -> float:
-        return float((problem.ball.divergences(x) - problem.epsilon_array).max())
-
-    return first_inside(excess, occupancy, problem.reference)
-
-
-def _certify(problem: FiniteHorizonREPS, occupancy: FloatArray, upper: float) -> Certificate:
-    """Residuals over the whole MDP; the gap in units of the reward range, a step's mean."""
-    scale = problem.normalised[1]
-    lower = float(np.sum(occupancy * problem.rewards01)) / problem.horizon
-    divergences = problem.ball.divergences(occupancy)
-    worst = int(np.argmax(divergences - problem.epsilon_array)) if np.isfinite(problem.epsilon_array).all() else 0
-    return Certificate(
-        gap=upper - lower,
-        flow=float(np.abs(flow_residual(problem.mdp, occupancy)).sum()),
-        mass=float(np.abs(occupancy.sum(axis=(1, 2)) - 1).max()) if occupancy.min() >= 0 else math.inf,
-        kl=float(divergences[worst]),
-        epsilon=float(problem.epsilon_array[worst]),
-        upper=scale.shift + scale.factor * upper,
-        lower=scale.shift + scale.factor * lower,
-    )

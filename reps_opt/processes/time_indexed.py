@@ -19,7 +19,6 @@ from numpy.typing import ArrayLike
 from reps_opt.processes.construction import normalised_rows, within_allowed
 from reps_opt.processes.graph import BoolArray, IntArray
 from reps_opt.processes.mdp import MDP
-from reps_opt.program import Block
 from reps_opt.validation import FloatArray, as_float_array
 
 
@@ -93,6 +92,28 @@ def optimal_values(mdp: MDP, rewards: FloatArray, allowed: BoolArray) -> FloatAr
     return backward_induction(mdp, rewards, best)
 
 
+def nearest_policy(mdp: MDP, policy: FloatArray, allowed: BoolArray) -> FloatArray:
+    """The policy (T, S, A) on the allowed pairs whose trajectories are closest to another's, in relative entropy.
+
+    A soft backup without rewards: ``V_t = log sum_allowed pi exp(P V_{t+1})``. The other policy where none is allowed.
+    """
+    nearest = np.array(policy)
+    with np.errstate(divide="ignore"):
+        log_policy = np.where(allowed & (policy > 0), np.log(np.where(policy > 0, policy, 1.0)), -np.inf)
+
+    def soft(t: int, ahead: FloatArray) -> FloatArray:
+        exponent = log_policy[t] + ahead
+        some = np.isfinite(exponent).any(axis=1)
+        top = np.where(some, exponent.max(axis=1, initial=-np.inf), 0.0)
+        weight = np.exp(exponent - top[:, None])
+        total = weight.sum(axis=1)
+        nearest[t, some] = weight[some] / total[some, None]
+        return np.where(some, top + np.log(np.where(some, total, 1.0)), 0.0)
+
+    backward_induction(mdp, np.zeros(policy.shape), soft)
+    return nearest
+
+
 @dataclass(frozen=True)
 class TimeIndexedFlow:
     """The pairs (t, s, a) that can carry mass, and the flow rows over them.
@@ -162,16 +183,25 @@ class TimeIndexedFlow:
         return sp.csr_array((ahead.data[inside], (ahead.row[inside], column[inside])), shape=shape)
 
     @cached_property
-    def block(self) -> Block:
-        """Rows ``sum_a p_t(s, a) - sum p_{t-1} P = mu0 at t = 0, else 0``: the mass of every step is one by them."""
+    def matrix(self) -> sp.csr_array:
+        """Rows (m, n) ``sum_a p_t(s, a) - sum p_{t-1} P``: what leaves a node less what arrives there."""
+        return (self.leaving - self.arriving).T.tocsr()
+
+    @cached_property
+    def rhs(self) -> FloatArray:
+        """Their right-hand side (m,): mu0 at t = 0, else zero. The mass of every step is one by the rows."""
         rhs = np.zeros(self.nodes.size)
         first = self.nodes < self.mdp.n_states
         rhs[first] = self.mdp.mu0[self.nodes[first]]
-        return Block((self.leaving - self.arriving).T.tocsr(), rhs)
+        return rhs
 
     def pick(self, table: FloatArray) -> FloatArray:
         """Values (n,) of the kept pairs of a table (T, S, A)."""
         return table.ravel()[self.pairs]
+
+    def pick_nodes(self, table: FloatArray) -> FloatArray:
+        """Values (m,) of the kept nodes of a table (T, S)."""
+        return table.ravel()[self.nodes]
 
     def spread(self, values: FloatArray) -> FloatArray:
         """Values (n,) of the kept pairs as a table (T, S, A), zero elsewhere."""

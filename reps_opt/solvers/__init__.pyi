@@ -6,6 +6,5 @@ from .quadratic import Quadratic as Quadratic
 from .quasi_newton import QuasiNewton as QuasiNewton
 from .scalar_dual import ScalarDual as ScalarDual
 from .scipy_dual import ScipyDual as ScipyDual
-from .soft_backup import SoftBackup as SoftBackup
 from .soft_bellman import SoftBellman as SoftBellman
 from .statewise import Statewise as Statewise

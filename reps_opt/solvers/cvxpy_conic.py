@@ -81,7 +81,7 @@ def pose_primal(program: Program) -> Posed:
 def _masses(program: Program, x: Any) -> dict[str, Any]:
     """The mass of the simplex; that of several follows from the rows."""
     starts = program.domain.starts if isinstance(program.domain, Simplex) else None
-    return {"normalisation": cp.sum(x) == 1} if starts is None else {}
+    return {"normalisation": cp.sum(x) == program.mass} if starts is None else {}
 
 
 def pose_dual(program: Program) -> Posed:
@@ -116,7 +116,7 @@ def _pose_one(program: Program, slack: Any) -> tuple[Any, dict[str, Any], dict[s
         constraints |= program.divergence.dual_constraints(cp, bellman, eta)
     else:
         constraints["normalisation"] = bellman <= 0
-    inner = normaliser + program.epsilon * eta if ball else normaliser
+    inner = program.mass * normaliser + (program.epsilon * eta if ball else 0.0)
     return inner, constraints, {"normalisation": normaliser, **({name: eta} if ball else {})}
 
 

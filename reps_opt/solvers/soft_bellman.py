@@ -290,7 +290,7 @@ class _SoftSearch:
                 weight[[near, far]] = 1 - share, share
         mass = np.maximum(self.mu, 0.0) * weight[self.chain.component]
         point = mass[self.divergence.group] * self.conditional
-        return point / point.sum()
+        return point * (self.program.mass / point.sum())
 
     def _stats(self, iteration: int) -> dict[str, Any]:
         return {"iterations": iteration, "linear_solves": self.chain.solves}
