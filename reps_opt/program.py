@@ -32,7 +32,7 @@ from reps_opt.divergences.balls import Ball, JointConjugate, JointKL
 from reps_opt.divergences.base import KL, Conjugate, Divergence, NoBall
 from reps_opt.processes.graph import BoolArray, IntArray
 from reps_opt.rows import Transposed
-from reps_opt.validation import FloatArray, as_float_array
+from reps_opt.validation import FloatArray, UnsuitableError, as_float_array
 
 
 @dataclass(frozen=True, eq=False)
@@ -388,7 +388,7 @@ class Program:
         """
         balls = self.balls
         if len(balls) > 1:
-            raise ValueError("the program has several balls")
+            raise UnsuitableError("the program has several balls: use Newton, CvxpyPrimal or CvxpyDual")
         return balls[0] if balls else Ball(NoBall(self.n), math.inf)
 
     @property
@@ -485,7 +485,7 @@ class Program:
             low, high = ordinary.shift, ordinary.shift + ordinary.factor
         # constant rewards are a unit where a mismatch has a price
         factor = high - low or (abs(low) if self.ridge is not None else 0.0) or 1.0
-        return self._rescaled(c - low if low else c, factor), Scale(low, factor)
+        return self._rescaled(c - low if low else c, factor), Scale(low * self.mass, factor)
 
     def in_units_of(self, unit: float) -> Program:
         """The same program with its objective, and with it eta, v and nu, divided by ``unit``."""
@@ -597,8 +597,8 @@ class Program:
 
     @cached_property
     def radii(self) -> FloatArray:
-        """Radius (k,) of each ball; zero for one in penalty form, which adds nothing to the dual."""
-        return np.array([0.0 if ball.radius is None else ball.radius for ball in self.balls])
+        """Radius (k,) of each ball, no more than its divergence can be; zero in penalty form, which adds nothing."""
+        return np.array([0.0 if b.radius is None else min(b.radius, b.divergence.largest) for b in self.balls])
 
     def _joint_bound(self, eta: FloatArray, multipliers: FloatArray) -> float:
         """The bound of several balls, also where all balls of a simplex are slack: its best coordinate counts there."""

@@ -14,8 +14,8 @@ from reps_opt.certify import Verdict, certify, without_point
 from reps_opt.problem import Posed, Problem
 from reps_opt.program import Program
 from reps_opt.solution import Solution, Status
-from reps_opt.solvers.answer import Solver, UnsuitableError
-from reps_opt.validation import InputError
+from reps_opt.solvers.answer import Solver
+from reps_opt.validation import InputError, UnsuitableError
 
 BREAKDOWNS = (ArithmeticError, RuntimeError, LookupError, AssertionError, ValueError, np.linalg.LinAlgError)
 """How numerical libraries, and the assumptions made of them, give way on inputs beyond double precision."""

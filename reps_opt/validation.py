@@ -15,6 +15,10 @@ class InputError(ValueError):
     """A bad argument: a ValueError of the caller's making, which no solver's breakdown may be mistaken for."""
 
 
+class UnsuitableError(ValueError):
+    """A route was asked for a program that it cannot take: the caller's business, and no answer to a problem."""
+
+
 FloatArray = NDArray[np.float64]
 Dimension = int | str | None
 

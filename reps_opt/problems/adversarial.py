@@ -16,14 +16,20 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from reps_opt.certificate import GAP_TOLERANCE
-from reps_opt.problems.projection import LayeredProjection, Projected
+from reps_opt.divergences.balls import Ball
+from reps_opt.divergences.base import KL
+from reps_opt.problem import Problem
 from reps_opt.processes.mdp import MDP
 from reps_opt.processes.time_indexed import TimeIndexedFlow, evaluate, occupancy_of, optimal_values
 from reps_opt.processes.time_indexed import bellman_error as time_indexed_bellman_error
+from reps_opt.program import Equal, Hints, Program
 from reps_opt.progress import progress as with_bar
 from reps_opt.result import Arrays, Result
-from reps_opt.solution import Status
-from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar, first_index
+from reps_opt.solution import Solution, Status
+from reps_opt.solvers.answer import Answer
+from reps_opt.solvers.layered import LayeredProjection, Projected
+from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar, first_index, read_only
+from reps_opt.values import Value, value
 
 FEEDBACKS = ("full", "bandit")
 
@@ -49,7 +55,8 @@ class Episode(NamedTuple):
     gap: float
 
 
-class ORePS:
+@value
+class ORePS(Value):
     r"""Online relative entropy policy search (O-REPS) in an episodic MDP with adversarial losses.
 
     .. math::
@@ -107,6 +114,12 @@ class ORePS:
     certified True 143.5
     """
 
+    mdp: MDP
+    horizon: int
+    n_episodes: int | None
+    feedback: str
+    learning_rate: float
+
     def __init__(
         self,
         mdp: MDP,
@@ -115,18 +128,17 @@ class ORePS:
         feedback: str = "full",
         learning_rate: float | None = None,
     ) -> None:
-        self.mdp = mdp
-        self.horizon = as_count(horizon, "horizon")
         if feedback not in FEEDBACKS:
             raise ValueError(f"feedback must be one of {FEEDBACKS}, got {feedback!r}")
-        self.feedback = feedback
-        self.n_episodes = None if n_episodes is None else as_count(n_episodes, "n_episodes")
+        episodes = None if n_episodes is None else as_count(n_episodes, "n_episodes")
+        self._assign(mdp=mdp, horizon=as_count(horizon, "horizon"), n_episodes=episodes, feedback=feedback)
         if learning_rate is not None:
-            self.learning_rate = as_scalar(learning_rate, "learning_rate", low=0.0, low_open=True)
-        elif self.n_episodes is None:
+            rate = as_scalar(learning_rate, "learning_rate", low=0.0, low_open=True)
+        elif episodes is None:
             raise ValueError("n_episodes must be given, to set the learning rate, or else learning_rate itself")
         else:
-            self.learning_rate = self._rate(self.n_episodes)
+            rate = self._rate(episodes)
+        self._assign(learning_rate=rate)
 
     @cached_property
     def flow(self) -> TimeIndexedFlow:
@@ -159,6 +171,15 @@ class ORePS:
         if self.feedback == "full":
             return 2 * self.horizon * math.sqrt(n_episodes * self.complexity)
         return 2 * math.sqrt(self.horizon * self.n_pairs * n_episodes * self.complexity)
+
+    def step(self, losses: ArrayLike, occupancy: ArrayLike | None = None) -> ORePSStep:
+        """One step as a problem: from an occupancy q_t (L, S, A), by default the first, and losses (S, A) or (L, S, A).
+
+        ``solve`` certifies it; :meth:`play` takes the same step by dense arrays kept from episode to episode.
+        """
+        table = np.broadcast_to(as_float_array(losses, "losses"), self.flow.kept.shape)
+        q = self.first_occupancy() if occupancy is None else as_float_array(occupancy, "occupancy", table.shape)
+        return ORePSStep(self, self.flow.pick(table), self.flow.pick(q))
 
     def first_occupancy(self) -> FloatArray:
         """The occupancy (L, S, A) of largest entropy: where O-REPS starts."""
@@ -220,6 +241,77 @@ class ORePS:
         return f"ORePS({size}, horizon={self.horizon}, {self.feedback} feedback, rate {self.learning_rate:.4g})"
 
 
+@value
+class StepSolution(Solution):
+    """The answer to a step of O-REPS: the next ``occupancy`` (L, S, A), and ``value`` (L, S), the flow's multiplier."""
+
+    @property
+    def occupancy(self) -> FloatArray:
+        """q_{t+1} (L, S, A)."""
+        flow = self.problem.play.flow
+        nothing = np.full(flow.pairs.size, math.nan)
+        return read_only(flow.spread(nothing if self.point is None else self.point * self.problem.play.horizon))
+
+    @property
+    def value(self) -> FloatArray:
+        """v (L, S), in units of the loss; its constant in every layer is free."""
+        play = self.problem.play
+        if self.multipliers is None:
+            return read_only(np.full(play.flow.kept.shape[:2], math.nan))
+        return read_only(play.flow.spread_nodes(self.multipliers / play.horizon))
+
+    def arrays(self) -> Arrays:
+        return {
+            "occupancy": (("layer", "state", "action"), self.occupancy),
+            "value": (("layer", "state"), self.value),
+        }
+
+
+@value
+class ORePSStep(Problem):
+    r"""One step of O-REPS: REPS in penalty form on the layered flow, over x = q / L.
+
+    .. math:: \max_q\; -\langle q, \hat\ell\rangle - \tfrac1\eta KL(q \| q_t) \quad\text{s.t.}\quad \text{flow}\;[v]
+
+    Parameters
+    ----------
+    play
+        The :class:`ORePS` it belongs to.
+    losses
+        The loss, or its estimate (n,), over the pairs that can be visited.
+    reference
+        q_t (n,).
+    """
+
+    play: ORePS
+    losses: FloatArray
+    reference: FloatArray
+
+    view = StepSolution
+
+    @cached_property
+    def program(self) -> Program:
+        """The :class:`~reps_opt.Program`."""
+        flow, layers = self.play.flow, self.play.horizon
+        rows = {"flow": Equal(flow.matrix, flow.rhs / layers)}
+        ball = Ball(KL(self.reference / layers), price=layers / self.play.learning_rate)
+        return Program(-layers * self.losses, rows, ball, hints=Hints(mass_implied=True, variable="occupancy"))
+
+    def candidates(self, program: Program, answer: Answer) -> Iterator[FloatArray]:
+        """Exact occupancies of the dual maximiser's policy and of the solver's own point."""
+        flow, layers = self.play.flow, self.play.horizon
+        uniform = np.full(flow.kept.shape, 1.0 / flow.kept.shape[2])
+        points = [np.maximum(answer.point, 0.0)] if answer.point is not None else []
+        if answer.multipliers is not None:
+            scaled = program.slack(answer.multipliers) / answer.eta
+            points.insert(0, program.divergence.within(scaled, flow.pair_node, flow.nodes.size))
+        for point in points:
+            yield flow.pick(occupancy_of(self.play.mdp, flow.conditional(point, uniform))) / layers
+
+    def __repr__(self) -> str:
+        return f"ORePSStep({self.play!r})"
+
+
 class _Sampler:
     """Trajectories by inverse cumulative sums, from the occupancy itself: its conditionals are the policy."""
 
@@ -231,7 +323,7 @@ class _Sampler:
             (arriving.indices[a:b], np.cumsum(arriving.data[a:b]))
             for a, b in zip(arriving.indptr, arriving.indptr[1:], strict=False)
         ]
-        start = flow.block.rhs
+        start = flow.rhs
         self.start = (np.flatnonzero(start), np.cumsum(start[start > 0]))
 
     @staticmethod

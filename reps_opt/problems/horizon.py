@@ -258,9 +258,7 @@ class FiniteHorizonREPS(Problem):
             answer = Newton().solve(on_face)
             assert answer.point is not None
             point = self.horizon * self.share * flow.pick(face.spread(answer.point))
-        steps_left = self.horizon - flow.nodes // self.mdp.n_states
         multipliers = scale.factor * flow.pick_nodes(values)
-        multipliers = multipliers + scale.shift * (steps_left if self.ball == "trajectory" else 0.0)
         reached = self.program.balls[0].value(point)
         return LinearLimit(point, multipliers, reached)
 

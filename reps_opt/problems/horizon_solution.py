@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from reps_opt.divergences.base import group_max
-from reps_opt.processes.time_indexed import bellman_error
+from reps_opt.processes.time_indexed import bellman_error, optimal_values, soft_values
 from reps_opt.result import Arrays
 from reps_opt.solution import Solution
 from reps_opt.validation import FloatArray, read_only
@@ -78,18 +78,29 @@ class FiniteHorizonSolution(Solution):
             return read_only(np.full(problem.policy.shape[:2], math.nan))
         ahead = np.cumsum(self._normalisers()[::-1])[::-1]  # what the masses of this and later steps are priced at
         values = self.multipliers + ahead[problem.flow.nodes // problem.mdp.n_states]
-        return read_only(problem.share * problem.flow.spread_nodes(values))
+        table = problem.share * problem.flow.spread_nodes(values)
+        if problem.ball == "trajectory" and self.eta < math.inf:  # states that nothing leads to have a value too
+            data = problem.mdp, problem.rewards
+            elsewhere = (
+                soft_values(*data, problem.policy, self.eta) if self.eta else optimal_values(*data, problem.policy > 0)
+            )
+            table = np.where(np.isnan(table), elsewhere, table)
+        return read_only(table)
+
+    @property
+    def _shift(self) -> float:
+        """What the objective's coefficients were shifted by."""
+        return self.problem.normalised[1].shift / self.problem.program.mass
 
     def _normalisers(self) -> FloatArray:
         """Multiplier (T,) of the mass of every step."""
         problem, program = self.problem, self.problem.program
         assert self.multipliers is not None
         if np.any(np.isinf(self.eta)):
-            shift = 0.0  # the multipliers are exact values of the shifted rewards
-            return np.full(problem.horizon, shift + problem.normalised[1].shift)
+            return np.full(problem.horizon, self._shift)  # the multipliers are exact values of the shifted rewards
         slack = program.slack(self.multipliers)
         if problem.ball == "trajectory":
-            return np.full(problem.horizon, problem.normalised[1].shift)
+            return np.full(problem.horizon, self._shift)
         if problem.ball == "shared":
             conjugate = program.divergence.conjugate
             inner = float(slack.max()) if self.eta == 0 else self.eta * conjugate(slack / self.eta).normaliser

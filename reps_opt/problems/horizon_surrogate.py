@@ -5,22 +5,27 @@ Shapes: T steps, S states, A actions; policies (T, S, A); n pairs and m nodes th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import math
+from functools import cached_property
 
 import numpy as np
 
-from reps_opt.divergences.base import KL
+from reps_opt.divergences.balls import Ball
+from reps_opt.divergences.policy_divergences import NewOldKL
+from reps_opt.problems.horizon import FiniteHorizonREPS
+from reps_opt.problems.policy_steps import StatewiseProblem
 from reps_opt.processes.time_indexed import bellman_error, evaluate
-from reps_opt.program import Block, LinearLimit, Program
-from reps_opt.solvers.newton import Newton
-from reps_opt.validation import FloatArray
+from reps_opt.program import Equal, Hints, LinearLimit, Program
+from reps_opt.result import Arrays
+from reps_opt.solution import Solution
+from reps_opt.solving import solve
+from reps_opt.validation import FloatArray, read_only
+from reps_opt.values import value
 
-if TYPE_CHECKING:
-    from reps_opt.problems.horizon import FiniteHorizonREPS
 
-
-class SurrogateStep(NamedTuple):
-    """What a TRPO-style step does, and what it believes it does.
+@value
+class SurrogateSolution(Solution):
+    """What a TRPO-style step does, and what it believes it does; see :class:`~reps_opt.Solution` for the rest.
 
     Attributes
     ----------
@@ -31,18 +36,77 @@ class SurrogateStep(NamedTuple):
         ``mean_t E_{mu_q,t} KL(pi_t || pi_q,t)``, in nats.
     eta : float
         Multiplier of the ball: the derivative of ``predicted_gain`` in its radius.
-    gap : float
-        Duality gap of the surrogate's optimum, in units of the advantages' range, a step's mean.
     """
 
-    policy: FloatArray
-    predicted_gain: float
-    policy_kl: float
-    eta: float
-    gap: float
+    @cached_property
+    def policy(self) -> FloatArray:
+        """The new policy (T, S, A)."""
+        data = self.problem.data
+        if self.point is None:
+            return read_only(np.full(data.policy.shape, math.nan))
+        return read_only(data.flow.conditional(self.point, data.policy))
+
+    @property
+    def predicted_gain(self) -> float:
+        """The surrogate, in reward units."""
+        return self.objective
+
+    @property
+    def policy_kl(self) -> float:
+        """Mean KL(new || old) of the policies under the old states, in nats."""
+        return self.kl
+
+    @property
+    def gap(self) -> float:
+        """Duality gap, in the certificate's unit."""
+        return self.certificate.gap
+
+    def arrays(self) -> Arrays:
+        return {"policy": (("time", "state", "action"), self.policy)}
 
 
-def surrogate_step(problem: FiniteHorizonREPS) -> SurrogateStep:
+@value
+class SurrogateProblem(StatewiseProblem):
+    """The problem that :func:`surrogate_step` solves, from the data of one with a shared ball."""
+
+    data: FiniteHorizonREPS
+
+    view = SurrogateSolution
+
+    @cached_property
+    def advantage(self) -> FloatArray:
+        """Advantage (n,) of the old policy over the pairs with mass."""
+        data = self.data
+        values = evaluate(data.mdp, data.rewards, data.policy)
+        return data.flow.pick(bellman_error(data.mdp, data.rewards, values))
+
+    @cached_property
+    def program(self) -> Program:
+        """The :class:`~reps_opt.Program` over x = mu_q pi / T."""
+        flow, horizon = self.data.flow, self.data.horizon
+        ball = NewOldKL(flow.pick(self.data.reference) / horizon, flow.pair_node)
+        rows = {"states": Equal(flow.leaving.T.tocsr(), ball.mass)}
+        hints = Hints(mass_implied=True, linear_limit=self._linear_limit, variable="occupancy")
+        return Program(horizon * self.advantage, rows, Ball(ball, radius=self.data.epsilon_array[0]), hints=hints)
+
+    def _linear_limit(self) -> LinearLimit:
+        ball, c = self.program.divergence, self.program.objective
+        assert isinstance(ball, NewOldKL)
+        top = ball.state_max(c)
+        best = c >= top[ball.block] - TIED * max(float(np.ptp(c)), 1e-300)
+        share = np.where(best, ball.conditional, 0.0)
+        point = ball.mass[ball.block] * share / ball.state_sums(share)[ball.block]
+        return LinearLimit(point, top, ball.value(point))
+
+    def __repr__(self) -> str:
+        return f"SurrogateProblem({self.data!r})"
+
+
+TIED = 1e-12
+"""Advantage below the best, in units of their range, up to which an action counts as one of the best."""
+
+
+def surrogate_step(problem: FiniteHorizonREPS) -> SurrogateSolution:
     r"""Maximise the surrogate within a ball around the policy, from the data of a problem with a shared ball.
 
     .. math::
@@ -67,27 +131,8 @@ def surrogate_step(problem: FiniteHorizonREPS) -> SurrogateStep:
     >>> print(round(step.predicted_gain, 2), round(step.policy_kl, 6))
     13.68 0.5
     """
-    if problem.ball.label != "shared":
-        raise ValueError(f"problem must have the shared ball, got {problem.ball.label!r}")
-    flow, q, horizon = problem.flow, problem.reference, problem.horizon
-    values = evaluate(problem.mdp, problem.rewards, problem.reference_policy)
-    advantage = flow.pick(bellman_error(problem.mdp, problem.rewards, values))
-    states = q.sum(axis=2).ravel()[flow.nodes] / horizon
-    ball = KL(flow.pick(q) / horizon)
-    best = np.full(states.size, -np.inf)
-    np.maximum.at(best, flow.pair_node, advantage)
-    tight = advantage >= best[flow.pair_node] - 1e-12 * max(float(np.ptp(advantage)), 1e-300)
-    greedy = flow.pick(flow.conditional(flow.pick(q) * tight, problem.reference_policy)) * states[flow.pair_node]
-    limit = LinearLimit(greedy, best, ball.value(greedy))
-    rows = {"states": Block(flow.leaving.T.tocsr(), states)}
-    epsilon = float(problem.epsilon_array[0])
-    program = Program(advantage, ball, epsilon, rows, mass_implied=True, linear_limit=lambda: limit)
-    normalised, scale = program.normalised()
-    answer = Newton().solve(normalised)
-    assert answer.point is not None
-    assert answer.multipliers is not None
-    policy = flow.conditional(answer.point, problem.reference_policy)
-    point = flow.pick(policy) * states[flow.pair_node]
-    gap = normalised.bound(answer.eta, answer.multipliers) - normalised.score(point)
-    eta = horizon * scale.factor * answer.eta
-    return SurrogateStep(policy, horizon * program.score(point), ball.value(point), eta, gap)
+    if problem.ball != "shared":
+        raise ValueError(f"problem must have the shared ball, got {problem.ball!r}")
+    solution = solve(SurrogateProblem(problem))
+    assert isinstance(solution, SurrogateSolution)
+    return solution

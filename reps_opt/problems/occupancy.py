@@ -25,10 +25,10 @@ from reps_opt.processes.construction import check_within
 from reps_opt.processes.mdp import MDP
 from reps_opt.program import Block, Centre, Hints, LinearLimit, Program, Scale
 from reps_opt.solution import Solution
-from reps_opt.solvers.answer import Answer, Solver, UnsuitableError
+from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.linear import highs_limit
 from reps_opt.solvers.newton import Newton
-from reps_opt.validation import FloatArray, as_float_array, as_scalar, check_nonnegative, read_only
+from reps_opt.validation import FloatArray, UnsuitableError, as_float_array, as_scalar, check_nonnegative, read_only
 
 TIGHT = 1e-9
 """Bellman error, in units of the largest value, up to which an action counts as optimal in the linear program."""

@@ -36,6 +36,55 @@ FLAT = 1e-13
 DIRECTIONS: dict[str, type[PolicyDivergence]] = {"old||new": OldNewKL, "new||old": NewOldKL}
 
 
+class StatewiseProblem(Problem):
+    """A problem whose rows give the mass of every state: given eta, each state solves itself."""
+
+    advice = "try the default solver"
+
+    def default_solver(self) -> Solver:
+        return Statewise()
+
+    def candidates(self, program: Program, answer: Answer) -> Iterator[FloatArray]:
+        """Points (n,) with the old state distribution: the closed form at the answer's eta, and the solver's own."""
+        ball = program.divergence
+        assert isinstance(ball, PolicyDivergence)
+        if 0 < answer.eta < math.inf:
+            below = program.objective - ball.state_max(program.objective)[ball.block]
+            yield self._apart_from_zero(ball, ball.statewise(below / answer.eta).point)
+        if answer.point is not None:
+            own = np.maximum(answer.point, 0.0)
+            total = ball.state_sums(own)[ball.block]
+            share = np.where(total > 0, own / np.where(total > 0, total, 1.0), ball.conditional)
+            own = ball.mass[ball.block] * share
+            yield self._apart_from_zero(ball, own) if answer.eta > 0 else own
+
+    @staticmethod
+    def _apart_from_zero(ball: PolicyDivergence, point: FloatArray) -> FloatArray:
+        """The point, no action of the old policy's support less likely than the smaller of :data:`LEAST` and it."""
+        share = np.maximum(point / ball.mass[ball.block], np.minimum(ball.conditional, LEAST))
+        return ball.mass[ball.block] * share / ball.state_sums(share)[ball.block]
+
+    def bounds(self, program: Program, answer: Answer, point: FloatArray) -> Iterator[Bound]:
+        """Dual bounds on offer: the answer's own multipliers, the best ones for its eta, and eta zero inside."""
+        ball, c, eta = program.divergence, program.objective, answer.eta
+        assert isinstance(ball, PolicyDivergence)
+        top = ball.state_max(c)
+        inside = program.epsilon is not None and ball.value(point) <= program.epsilon - SLACK_MARGIN
+        if eta == 0 or inside:
+            yield Bound(program.bound(0.0, top), 0.0, top)
+        if eta == math.inf:
+            assert program.epsilon is not None
+            reach = math.sqrt(program.epsilon / 2) * float(np.ptp(c))  # Pinsker, in either direction
+            yield Bound(float(c @ ball.reference) + reach, math.inf, top)
+        elif eta > 0:
+            multipliers = top + eta * ball.statewise((c - top[ball.block]) / eta).multipliers
+            yield Bound(program.bound(eta, multipliers), eta, multipliers)
+            if answer.multipliers is not None:
+                yield Bound(program.bound(eta, answer.multipliers), eta, answer.multipliers)
+        elif math.isnan(eta):
+            yield Bound(math.inf, eta, np.full(top.size, np.nan))
+
+
 class PolicyStep(Problem):
     """What steps from an old policy share: the MDP, the policy, and how far the step may go.
 
@@ -80,7 +129,7 @@ class PolicyStep(Problem):
 
 
 @value
-class ExactTRPO(PolicyStep):
+class ExactTRPO(PolicyStep, StatewiseProblem):
     r"""Trust-region policy step on a finite MDP, exact: old states, old advantages, a ball around the old policy.
 
     .. math::
@@ -155,7 +204,6 @@ class ExactTRPO(PolicyStep):
     temperature: float | None
 
     view = PolicySolution
-    advice = "try the default solver"
 
     def __init__(
         self,
@@ -218,49 +266,6 @@ class ExactTRPO(PolicyStep):
         if np.all(program.objective == top[ball.block]) and self.temperature is None:
             return Answer(0.0, top, ball.reference, "the old policy is the best on its support", {"iterations": 0})
         return None
-
-    def default_solver(self) -> Solver:
-        return Statewise()
-
-    def candidates(self, program: Program, answer: Answer) -> Iterator[FloatArray]:
-        """Points (n,) with the old state distribution: the closed form at the answer's eta, and the solver's own."""
-        ball = program.divergence
-        assert isinstance(ball, PolicyDivergence)
-        if 0 < answer.eta < math.inf:
-            below = program.objective - ball.state_max(program.objective)[ball.block]
-            yield self._apart_from_zero(ball, ball.statewise(below / answer.eta).point)
-        if answer.point is not None:
-            own = np.maximum(answer.point, 0.0)
-            total = ball.state_sums(own)[ball.block]
-            share = np.where(total > 0, own / np.where(total > 0, total, 1.0), ball.conditional)
-            own = ball.mass[ball.block] * share
-            yield self._apart_from_zero(ball, own) if answer.eta > 0 else own
-
-    @staticmethod
-    def _apart_from_zero(ball: PolicyDivergence, point: FloatArray) -> FloatArray:
-        """The point, no action of the old policy's support less likely than the smaller of :data:`LEAST` and it."""
-        share = np.maximum(point / ball.mass[ball.block], np.minimum(ball.conditional, LEAST))
-        return ball.mass[ball.block] * share / ball.state_sums(share)[ball.block]
-
-    def bounds(self, program: Program, answer: Answer, point: FloatArray) -> Iterator[Bound]:
-        """Dual bounds on offer: the answer's own multipliers, the best ones for its eta, and eta zero inside."""
-        ball, c, eta = program.divergence, program.objective, answer.eta
-        assert isinstance(ball, PolicyDivergence)
-        top = ball.state_max(c)
-        inside = program.epsilon is not None and ball.value(point) <= program.epsilon - SLACK_MARGIN
-        if eta == 0 or inside:
-            yield Bound(program.bound(0.0, top), 0.0, top)
-        if eta == math.inf:
-            assert program.epsilon is not None
-            reach = math.sqrt(program.epsilon / 2) * float(np.ptp(c))  # Pinsker, in either direction
-            yield Bound(float(c @ ball.reference) + reach, math.inf, top)
-        elif eta > 0:
-            multipliers = top + eta * ball.statewise((c - top[ball.block]) / eta).multipliers
-            yield Bound(program.bound(eta, multipliers), eta, multipliers)
-            if answer.multipliers is not None:
-                yield Bound(program.bound(eta, answer.multipliers), eta, answer.multipliers)
-        elif math.isnan(eta):
-            yield Bound(math.inf, eta, np.full(top.size, np.nan))
 
     def alone(self, states: np.ndarray, eta: float) -> FloatArray:
         """Rows of the new policy for states without mass: the step at a given eta, in each state for itself."""

@@ -92,6 +92,19 @@ def optimal_values(mdp: MDP, rewards: FloatArray, allowed: BoolArray) -> FloatAr
     return backward_induction(mdp, rewards, best)
 
 
+def soft_values(mdp: MDP, rewards: FloatArray, policy: FloatArray, eta: float) -> FloatArray:
+    """Soft values (T, S): ``V_t = eta log sum_a pi exp((r_t + P V_{t+1}) / eta)``."""
+    with np.errstate(divide="ignore"):
+        log_policy = np.log(policy)
+
+    def soft(t: int, action_values: FloatArray) -> FloatArray:
+        exponent = log_policy[t] + action_values / eta
+        top = exponent.max(axis=1)
+        return eta * (top + np.log(np.exp(exponent - top[:, None]).sum(axis=1)))
+
+    return backward_induction(mdp, rewards, soft)
+
+
 def nearest_policy(mdp: MDP, policy: FloatArray, allowed: BoolArray) -> FloatArray:
     """The policy (T, S, A) on the allowed pairs whose trajectories are closest to another's, in relative entropy.
 

@@ -41,10 +41,6 @@ class Answer:
         return replace(self, eta=self.eta * unit, multipliers=None if v is None else v * unit)
 
 
-class UnsuitableError(ValueError):
-    """A route was asked for a program that it cannot take: the caller's business, and no answer to a problem."""
-
-
 class Solver(Protocol):
     """Settings, and a ``solve`` that keeps nothing between calls."""
 

@@ -13,9 +13,8 @@ import scipy.sparse as sp
 
 from reps_opt.processes.graph import BoolArray, IntArray
 from reps_opt.program import Program
-from reps_opt.solvers.answer import UnsuitableError
 from reps_opt.solvers.normal_equations import NormalEquations
-from reps_opt.validation import FloatArray
+from reps_opt.validation import FloatArray, UnsuitableError
 
 
 class BlockEquations(NormalEquations):

@@ -21,10 +21,10 @@ from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import Quadratic
 from reps_opt.metrics import Identity
 from reps_opt.program import AtMost, Program, Simplex
-from reps_opt.solvers.answer import Answer, UnsuitableError
+from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.newton import quadratic_start
 from reps_opt.solvers.normal_equations import normal_equations
-from reps_opt.validation import FloatArray
+from reps_opt.validation import FloatArray, UnsuitableError
 
 SIDES = ("primal", "dual")
 
@@ -185,9 +185,7 @@ class _Conic:
 
     @staticmethod
     def _units(program: Program) -> list[float]:
-        if len(program.balls) > 1:
-            program = program.with_ball(program.balls[0])
-        if program.epsilon is None or not math.isfinite(program.epsilon):
+        if len(program.balls) > 1 or program.epsilon is None or not math.isfinite(program.epsilon):
             return [1.0]
         if not program.simplex:  # in units of the gain without rows
             gain = math.sqrt(4 * program.epsilon * program.divergence.conjugate(program.objective).value)

@@ -13,8 +13,7 @@ import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 
 from reps_opt.program import Program
-from reps_opt.solvers.answer import UnsuitableError
-from reps_opt.validation import FloatArray
+from reps_opt.validation import FloatArray, UnsuitableError
 
 DENSE_LIMIT = 400
 """Rows up to which a dense Cholesky factorisation is the fastest."""

@@ -12,7 +12,6 @@ Shapes: n coordinates, m rows, k balls, G simplexes of the domain.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +25,7 @@ from reps_opt.solvers.normal_equations import DENSE_LIMIT, NormalEquations, norm
 from reps_opt.solvers.trace import Trace
 from reps_opt.validation import FloatArray
 
-FINAL_BARRIER = 1e-9
+FINAL_BARRIER = 2e-10
 """mu at the end where a simplex is left with next to no temperature: slack / temperature is rounding beyond it."""
 
 LEAST_BARRIER = 1e-13
@@ -70,10 +69,7 @@ class _Step(NamedTuple):
 
 
 def follow_path(program: Program, max_iterations: int, verbose: bool) -> Answer:
-    """Minimise the dual of a program of several KL balls whose objective has range one.
-
-    Radii beyond every divergence count as just beyond it, so that all are finite.
-    """
+    """Minimise the dual of a program of several KL balls whose objective has range one."""
     search = _Path(program)
     trace = Trace(verbose)
     state, mu = search.start()
@@ -130,7 +126,7 @@ def layered_rows(program: Program) -> IntArray | None:
 
 class _Path:
     def __init__(self, program: Program) -> None:
-        self.program = _with_finite_radii(program)
+        self.program = program
         self.joint = program.joint
         self.radii = self.program.radii
         self.equations = self._equations()
@@ -225,11 +221,3 @@ class _Path:
         self.equations.update(weights, free)
         shift = self.equations.solve(dual.residual)
         return np.maximum(dual.conjugate.point + weights * (self.program.transpose @ shift), 0.0)
-
-
-def _with_finite_radii(program: Program) -> Program:
-    """The program with each infinite radius just beyond the largest divergence."""
-    balls = [replace(b, radius=min(b.allowed, b.divergence.largest + 1.0)) for b in program.balls]
-    finite = replace(program, balls=tuple(balls))
-    finite.__dict__["joint"] = program.joint
-    return finite

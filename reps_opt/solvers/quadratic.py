@@ -22,8 +22,8 @@ from reps_opt.conjugate_gradient import conjugate_gradient
 from reps_opt.divergences import base as divergences
 from reps_opt.metrics import Factorised, Metric, Product
 from reps_opt.program import Program
-from reps_opt.solvers.answer import Answer, UnsuitableError
-from reps_opt.validation import FloatArray, as_count, as_scalar
+from reps_opt.solvers.answer import Answer
+from reps_opt.validation import FloatArray, UnsuitableError, as_count, as_scalar
 
 METHODS = ("auto", "cholesky", "cg")
 

@@ -20,9 +20,8 @@ import numpy as np
 import scipy.linalg
 
 from reps_opt.rows import ArrayRows, Rows, spending
-from reps_opt.solvers.answer import UnsuitableError
 from reps_opt.solvers.normal_equations import NormalEquations, scaled_cholesky
-from reps_opt.validation import FloatArray
+from reps_opt.validation import FloatArray, UnsuitableError
 
 if TYPE_CHECKING:
     from reps_opt.program import Program

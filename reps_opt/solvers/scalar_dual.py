@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from reps_opt.program import Program
-from reps_opt.solvers.answer import Answer, UnsuitableError
+from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.trace import Trace
-from reps_opt.validation import FloatArray, as_count, as_scalar
+from reps_opt.validation import FloatArray, UnsuitableError, as_count, as_scalar
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from scipy.optimize import minimize
 
 from reps_opt.processes.graph import BoolArray
 from reps_opt.program import DualPoint, Equal, Program
-from reps_opt.solvers.answer import Answer, UnsuitableError
+from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.newton import (
     DAMPING,
     check_smooth,
@@ -28,7 +28,7 @@ from reps_opt.solvers.newton import (
 )
 from reps_opt.solvers.normal_equations import normal_equations, product_diagonal
 from reps_opt.solvers.trace import Trace
-from reps_opt.validation import FloatArray, as_count, as_scalar
+from reps_opt.validation import FloatArray, UnsuitableError, as_count, as_scalar
 
 WITH_HESSIAN = ("trust-exact", "dogleg", "trust-constr")
 WITH_PRODUCTS = ("newton-cg", "trust-ncg", "trust-krylov")

@@ -12,10 +12,10 @@ import numpy as np
 
 from reps_opt.divergences.policy_divergences import PolicyDivergence
 from reps_opt.program import Program
-from reps_opt.solvers.answer import Answer, UnsuitableError
+from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.newton import linear_answer
 from reps_opt.solvers.trace import Trace
-from reps_opt.validation import FloatArray, as_count, as_scalar
+from reps_opt.validation import FloatArray, UnsuitableError, as_count, as_scalar
 
 LEAST_GAP = 1e-20
 """Duality gap ``eta (epsilon - D)``, in units of the objective's range, below which filling the ball gains nothing."""

@@ -36,7 +36,7 @@ def test_projections_agree_with_cvxpy(first: int) -> None:
         step = problem.projection.project(np.log(q), tilt)
         x = np.exp(step.log_occupancy)
         p = cp.Variable(q.size, nonneg=True)
-        rows = problem.flow.block
+        rows = problem.flow
         objective = cp.Maximize(p @ tilt - cp.sum(cp.rel_entr(p, q)))
         posed = cp.Problem(objective, [rows.matrix @ p == rows.rhs])
         with warnings.catch_warnings():

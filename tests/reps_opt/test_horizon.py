@@ -13,9 +13,10 @@ import envs
 from reps_opt import MDP, REPS, FiniteHorizonREPS, solve, surrogate_step
 from reps_opt.processes.time_indexed import backward_induction, bellman_error, evaluate, flow_residual, occupancy_of
 from reps_opt.solution import Status
-from reps_opt.solvers import CvxpyDual, CvxpyPrimal, Newton, PerStepNewton, ScipyDual, SoftBackup
+from reps_opt.solvers import CvxpyDual, CvxpyPrimal, Newton, ScipyDual, SoftBellman
 from reps_opt.solvers.block_equations import BlockEquations
 from reps_opt.solvers.normal_equations import DENSE_LIMIT, DenseEquations
+from reps_opt.solvers.path import layered_rows
 
 BALLS = ("shared", "per_step", "trajectory")
 
@@ -50,7 +51,7 @@ def test_random_problems_are_certified_and_agree_with_cvxpy(ball: str, first: in
         solution = solve(problem)
         assert solution.status is Status.CERTIFIED, (seed, solution)
         assert abs(solution.certificate.gap) <= 1e-8, seed
-        unit = problem.horizon * problem.scale.factor
+        unit = problem.horizon * np.ptp(problem.rewards[problem.flow.kept])
         assert abs(solution.objective - conic_optimum(problem)) <= 1e-7 * unit, seed
         np.testing.assert_allclose(solution.occupancy, occupancy_of(problem.mdp, solution.policy), atol=1e-12)
         assert np.abs(flow_residual(problem.mdp, solution.occupancy)).sum() <= 1e-12
@@ -75,21 +76,29 @@ def test_eta_is_the_derivative_of_the_optimum_in_the_radius(ball: str) -> None:
 def test_per_step_dual_derivatives_by_finite_differences() -> None:
     rng = np.random.default_rng(0)
     program = random_problem(3, "per_step", 0.2, horizon=4).normalised[0]
-    eta, v = rng.uniform(0.2, 1.0, 4), rng.standard_normal(program.flow.rhs.size)
-    at, h = program.dual(eta, v), 1e-6
+    eta, v = rng.uniform(0.2, 1.0, 4), rng.standard_normal(program.rhs.size)
+    at, h = program.joint_dual(eta, v), 1e-6
     for k, e in enumerate(np.eye(4)):
-        slope = (program.dual(eta + h * e, v).value - program.dual(eta - h * e, v).value) / (2 * h)
-        assert slope == pytest.approx(program.epsilon[k] - at.divergences[k], abs=1e-8)
+        slope = (program.bound(eta + h * e, v) - program.bound(eta - h * e, v)) / (2 * h)
+        assert slope == pytest.approx(program.radii[k] - at.divergences[k], abs=1e-8)
     for k, e in enumerate(np.eye(v.size)):
-        slope = (program.dual(eta, v + h * e).value - program.dual(eta, v - h * e).value) / (2 * h)
+        slope = (program.bound(eta, v + h * e) - program.bound(eta, v - h * e)) / (2 * h)
         assert slope == pytest.approx(at.residual[k], abs=1e-8)
 
 
-def test_trajectory_dual_derivative_by_finite_differences() -> None:
-    program = random_problem(3, "trajectory", 0.2, horizon=4).normalised[0]
-    for eta in (0.05, 0.3, 2.0):
-        slope = (program.dual(eta + 1e-6).value - program.dual(eta - 1e-6).value) / 2e-6
-        assert slope == pytest.approx(0.2 - program.dual(eta).divergence, abs=1e-7)
+@pytest.mark.parametrize("seed", range(6))
+def test_the_trajectory_ball_is_one_soft_backup_for_its_eta(seed: int) -> None:
+    problem = random_problem(seed, "trajectory", 0.1, horizon=4)
+    solution = solve(problem)
+    mdp, eta = problem.mdp, solution.eta
+    if eta == 0:
+        return
+    with np.errstate(divide="ignore"):
+        log_policy = np.log(problem.policy)
+    values = backward_induction(mdp, problem.rewards, lambda t, q: eta * logsumexp(log_policy[t] + q / eta, axis=1))
+    assert solution.dual_objective == pytest.approx(eta * 0.1 + mdp.mu0 @ values[0], rel=1e-9, abs=1e-10)
+    reached = np.isfinite(solution.value)
+    np.testing.assert_allclose(solution.value[reached], values[reached], atol=1e-8)
 
 
 @pytest.mark.parametrize("ball", BALLS)
@@ -248,7 +257,7 @@ def test_radii_that_differ_by_step() -> None:
     solution = solve(problem)
     assert solution.status is Status.CERTIFIED
     assert (solution.divergences <= radii + 1e-9).all()
-    assert abs(solution.objective - conic_optimum(problem)) <= 1e-7 * 3 * problem.scale.factor
+    assert abs(solution.objective - conic_optimum(problem)) <= 1e-7 * 3 * np.ptp(problem.rewards[problem.flow.kept])
 
 
 @pytest.mark.parametrize("route", [CvxpyPrimal(), CvxpyDual(), ScipyDual()])
@@ -261,15 +270,20 @@ def test_the_shared_ball_takes_every_route(route: object) -> None:
 
 
 def test_other_balls_say_which_route_they_take() -> None:
-    with pytest.raises(TypeError, match=r"solver must be PerStepNewton .* got Newton"):
-        solve(random_problem(1, "per_step"), Newton())
-    with pytest.raises(TypeError, match="solver must be SoftBackup"):
-        solve(random_problem(1, "trajectory"), PerStepNewton())
-    assert solve(random_problem(1, "trajectory"), SoftBackup(tolerance=1e-10)).status is Status.CERTIFIED
+    with pytest.raises(ValueError, match="ScipyDual takes one ball"):
+        solve(random_problem(1, "per_step"), ScipyDual())
+    with pytest.raises(ValueError, match="several balls"):
+        solve(random_problem(1, "per_step"), SoftBellman())
+    with pytest.raises(ValueError, match="not smooth"):
+        solve(random_problem(1, "trajectory"), Newton())
+    for ball in BALLS:
+        explicit = solve(random_problem(1, ball), CvxpyPrimal())
+        assert explicit.status is Status.CERTIFIED
+        assert explicit.objective == pytest.approx(solve(random_problem(1, ball)).objective, abs=1e-6)
 
 
 def test_an_unfinished_search_is_never_called_certified() -> None:
-    solution = solve(random_problem(3, "per_step", 0.3, horizon=4), PerStepNewton(max_iterations=1))
+    solution = solve(random_problem(3, "per_step", 0.3, horizon=4), Newton(max_iterations=1))
     assert solution.status is Status.UNCERTIFIED
     assert "duality gap" in solution.message
     assert solution.objective <= solution.dual_objective
@@ -333,9 +347,9 @@ def test_bad_input_is_named() -> None:
         FiniteHorizonREPS(mdp, uniform, 2, [0.1, 0.0], "per_step")
     with pytest.raises(TypeError, match="epsilon must be a real number"):
         FiniteHorizonREPS(mdp, uniform, 2, [0.1, 0.2], "shared")
-    with pytest.raises(ValueError, match=r"reference must have shape \(3, 2, 2\), got \(2, 2, 2\)"):
+    with pytest.raises(ValueError, match=r"policy must have shape \(3, 2, 2\), got \(2, 2, 2\)"):
         FiniteHorizonREPS(mdp, np.tile(uniform, (2, 1, 1)), 3)
-    with pytest.raises(ValueError, match=r"reference row 0 must sum to one, got 1\.1"):
+    with pytest.raises(ValueError, match=r"policy row 0 must sum to one, got 1\.1"):
         FiniteHorizonREPS(mdp, [[0.5, 0.6], [0.5, 0.5]], 3)
 
 
@@ -359,10 +373,13 @@ def test_many_rows_are_factored_in_blocks() -> None:
     mdp = envs.garnet(60, 3, 4, seed=0, gamma=1.0)
     problem = FiniteHorizonREPS(mdp, mdp.uniform_policy(), 10, 0.1, "per_step")
     program = problem.normalised[0]
-    assert program.flow.rhs.size > DENSE_LIMIT
-    dense, blocks = DenseEquations(program.rows), BlockEquations(program.rows, program.row_starts)
+    assert program.rhs.size > DENSE_LIMIT
+    starts = layered_rows(program)
+    assert starts is not None
+    single = program.with_ball(program.balls[0])
+    dense, blocks = DenseEquations(single), BlockEquations(single, starts)
     rng = np.random.default_rng(0)
-    weights, rhs = rng.random(program.objective.size), rng.standard_normal((program.flow.rhs.size, 3))
+    weights, rhs = rng.random(program.objective.size), rng.standard_normal((program.rhs.size, 3))
     for equations in (dense, blocks):
         equations.update(weights, np.ones(rhs.shape[0], dtype=bool))
     expected = np.column_stack([dense.solve(column) for column in rhs.T])

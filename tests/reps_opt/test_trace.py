@@ -24,10 +24,8 @@ from reps_opt.solvers import (
     CvxpyDual,
     CvxpyPrimal,
     Newton,
-    PerStepNewton,
     ScalarDual,
     ScipyDual,
-    SoftBackup,
     SoftBellman,
     Statewise,
 )
@@ -59,13 +57,13 @@ CASES: dict[str, tuple[object, Callable[[], Problem], list[str]]] = {
     ),
     "Statewise": (Statewise(), lambda: ExactTRPO(CHAIN, UNIFORM, EPSILON), ["eta", "divergence", "excess"]),
     "ScalarDual": (ScalarDual(), lambda: EpisodicREPS(RNG.normal(size=50), None, EPSILON), ["eta", "divergence"]),
-    "SoftBackup": (
-        SoftBackup(),
+    "a trajectory ball": (
+        SoftBellman(),
         lambda: FiniteHorizonREPS(CHAIN, UNIFORM, 4, EPSILON, ball="trajectory"),
-        ["eta", "divergence", "excess"],
+        ["eta", "divergence", "bellman_error"],
     ),
-    "PerStepNewton": (
-        PerStepNewton(),
+    "several balls": (
+        Newton(),
         lambda: FiniteHorizonREPS(CHAIN, UNIFORM, 4, EPSILON, ball="per_step"),
         ["dual", "barrier", "decrement"],
     ),

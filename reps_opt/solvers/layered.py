@@ -63,9 +63,9 @@ class LayeredProjection:
 
     def __init__(self, flow: TimeIndexedFlow, max_iterations: int = 200) -> None:
         self.max_iterations = max_iterations
-        self._rows = flow.block.matrix.toarray()
+        self._rows = flow.matrix.toarray()
         self._columns = np.ascontiguousarray(self._rows.T)
-        self._rhs = flow.block.rhs
+        self._rhs = flow.rhs
         self._starts = flow.layer_starts
         self._layer = flow.layer
         self._node = flow.pair_node
