@@ -35,6 +35,7 @@ _ORIGIN = {
     "REPSUpdate": ".learning.fitted_updates",
     "RewardWeightedRegression": ".learning.fitted_updates",
     "rollout": ".learning.rollouts",
+    "RolloutError": ".learning.rollouts",
     "SampleREPS": ".problems.samples",
     "Solution": ".solution",
     "solve": ".solving",
