@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from reps_opt.processes.dynamic_programming import OptimalPolicy
 
 
+DENSE_ENTRIES = 200_000
+"""Largest table of transitions that a small MDP keeps densely, beside the sparse one."""
+
+
 class MDP(Tables):
     r"""A finite Markov decision process with discounted or average reward.
 
@@ -345,9 +349,18 @@ class MDP(Tables):
 
     def chain(self, policy: ArrayLike) -> sp.csr_array:
         """Transition matrix P_pi (S, S) of the Markov chain that a policy induces."""
-        return self._chain(self.as_policy(policy))
+        return sp.csr_array(self._chain(self.as_policy(policy)))
 
-    def _chain(self, policy: FloatArray) -> sp.csr_array:
+    @cached_property
+    def _dense(self) -> FloatArray | None:
+        """Transitions (S, A, S) of a small MDP, on which dense algebra is faster than sparse bookkeeping."""
+        if self.n_states > markov.DENSE_LIMIT or self.transitions.shape[0] * self.n_states > DENSE_ENTRIES:
+            return None
+        return self.transitions.toarray().reshape(self.n_states, self.n_actions, self.n_states)
+
+    def _chain(self, policy: FloatArray) -> markov.Chain:
+        if self._dense is not None:
+            return (policy[:, None, :] @ self._dense)[:, 0]
         n_pairs = self.n_states * self.n_actions
         choose = sp.csr_array(
             (policy.ravel(), np.arange(n_pairs), np.arange(0, n_pairs + 1, self.n_actions)),
@@ -363,14 +376,18 @@ class MDP(Tables):
 
         The bias solves ``h = r_pi - g + P_pi h`` and has stationary mean zero in every recurrent class.
         """
-        probabilities = self.as_policy(policy)
-        chain = self._chain(probabilities)
-        reward = np.einsum("sa,sa->s", probabilities, self.rewards)
+        level, relative = self._evaluate(self.as_policy(policy))
         if self.gamma < 1:
-            return markov.discounted_solve(chain, self.gamma, reward)
-        gain, bias = markov.gain_and_bias(chain, reward)
-        self._warn_if_multichain(gain)
-        return bias
+            return relative + level / (1 - self.gamma)
+        self._warn_if_multichain(level)
+        return relative
+
+    def _evaluate(self, policy: FloatArray) -> tuple[Any, FloatArray]:
+        """A level and what is left (S,): of the discounted value (a number, see relative_value), or gain and bias."""
+        reward = np.einsum("sa,sa->s", policy, self.rewards)
+        if self.gamma < 1:
+            return markov.relative_value(self._chain(policy), self.gamma, reward)
+        return markov.gain_and_bias(self._chain(policy), reward)
 
     def gain(self, policy: ArrayLike) -> FloatArray:
         """Long-run average reward (S,) from each state, whatever ``gamma``; constant when the policy is unichain."""
@@ -383,20 +400,17 @@ class MDP(Tables):
 
         Minus infinity at actions that a state does not have.
         """
-        probabilities = self.as_policy(policy)
-        if self.gamma < 1:
-            return self.bellman_error(self.value(probabilities))
-        reward = np.einsum("sa,sa->s", probabilities, self.rewards)
-        gain, bias = markov.gain_and_bias(self._chain(probabilities), reward)
-        return self.bellman_error(bias) - gain[:, None]
+        level, relative = self._evaluate(self.as_policy(policy))
+        return self.bellman_error(relative, level if self.gamma < 1 else level[:, None])
 
-    def bellman_error(self, value: ArrayLike) -> FloatArray:
-        """Bellman error (S, A) of any value function: ``delta = r + gamma P V - V``.
+    def bellman_error(self, value: ArrayLike, level: float | FloatArray = 0.0) -> FloatArray:
+        """Bellman error (S, A) of any value function: ``delta = r - level + gamma P V - V``.
 
         Minus infinity at actions that a state does not have, so that the best action is one of the others.
         """
         v = as_float_array(value, "value", (self.n_states,))
-        error = self.rewards + self.gamma * (self.transitions @ v).reshape(self.rewards.shape) - v[:, None]
+        ahead = (self.transitions @ v).reshape(self.rewards.shape)
+        error = (self.rewards - level) + (self.gamma * ahead - v[:, None])
         return error if self._has_every_pair else np.where(self.allowed, error, -np.inf)
 
     def state_distribution(self, policy: ArrayLike) -> FloatArray:
@@ -404,14 +418,16 @@ class MDP(Tables):
 
         States that the policy does not reach have exactly zero.
         """
-        chain = self.chain(policy)
+        chain = self._chain(self.as_policy(policy))
         reached = np.flatnonzero(reachable_states(chain, self.mu0 > 0))
-        inner = chain[reached][:, reached]
+        inner, start = chain, self.mu0
+        if reached.size < self.n_states:
+            inner, start = chain[reached][:, reached], self.mu0[reached]
         mu = np.zeros(self.n_states)
         if self.gamma < 1:
-            mu[reached] = markov.discounted_occupancy(inner, self.gamma, self.mu0[reached], graded=True)
+            mu[reached] = markov.discounted_occupancy(inner, self.gamma, start, graded=True)
         else:
-            mu[reached] = markov.average_occupancy(inner, self.mu0[reached])
+            mu[reached] = markov.average_occupancy(inner, start)
         return mu
 
     def occupancy(self, policy: ArrayLike) -> FloatArray:
