@@ -85,7 +85,7 @@ def discounted_solve(
 def relative_value(
     chain: Chain, gamma: float, reward: FloatArray, guess: FloatArray | None = None
 ) -> tuple[float, FloatArray]:
-    """Discounted value as a level rho and what is left, ``V = h + rho / (1 - gamma)`` with ``(I - gamma P) h = r - rho``.
+    """Discounted value as a level rho and what is left: ``V = h + rho / (1 - gamma)``, ``(I - gamma P) h = r - rho``.
 
     Where all values are close to one large number, h keeps the digits that V has no room for.
     """
@@ -188,7 +188,7 @@ def solve_class(chain: Chain, with_bias: bool = True) -> RecurrentClass:
     ----------
     Grassmann, Taksar and Heyman (1985), section 2: elimination down to one state is the case without a leak.
     """
-    n = chain.shape[0]
+    n, chain = chain.shape[0], _small_dense(chain)
     if n == 1:
         return RecurrentClass(np.ones(1), 0, None)
     anchor, visits = _busy_state(chain), np.ones(n)
@@ -229,6 +229,11 @@ def _row(chain: Chain, i: int) -> FloatArray:
     return chain[[i]].toarray().ravel() if sp.issparse(chain) else chain[i].copy()
 
 
+def _small_dense(chain: Chain) -> Chain:
+    """A small chain as an array: sparse bookkeeping would cost more than the arithmetic."""
+    return chain.toarray() if sp.issparse(chain) and chain.shape[0] <= DENSE_LIMIT else chain
+
+
 def _classes(component: IntArray) -> list[IntArray]:
     """Members of each recurrent class."""
     order = np.argsort(component, kind="stable")
@@ -242,6 +247,7 @@ def _block(chain: Chain, rows: IntArray, columns: IntArray) -> Any:
 
 def chain_structure(chain: Chain) -> ChainStructure:
     """Recurrent classes of a chain and the stationary distribution within each, periodic classes included."""
+    chain = _small_dense(chain)
     component = recurrent_classes(chain)
     stationary = np.where(component >= 0, 1.0, 0.0)
     for members in _classes(component):
@@ -252,6 +258,7 @@ def chain_structure(chain: Chain) -> ChainStructure:
 
 def absorption(chain: Chain, structure: ChainStructure, mu0: FloatArray) -> FloatArray:
     """Probability (classes,) that the chain started from ``mu0`` ends in each recurrent class."""
+    chain = _small_dense(chain)
     recurrent = structure.component >= 0
     flow = np.where(recurrent, mu0, 0.0)
     outside, inside = np.flatnonzero(~recurrent), np.flatnonzero(recurrent)
@@ -285,6 +292,7 @@ def evaluate_average(chain: Chain, reward: FloatArray) -> Evaluation:
     ----------
     Puterman (1994), *Markov decision processes*, theorem 8.2.6 and section 9.2.
     """
+    chain = _small_dense(chain)
     component = recurrent_classes(chain)
     gain, bias = reward.copy(), np.zeros_like(reward)
     gain_size, bias_size = np.abs(reward), np.zeros_like(reward)
