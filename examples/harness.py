@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import matplotlib.pyplot as plt
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.kernel_approximation import RBFSampler
@@ -131,3 +132,23 @@ def draw_curves(axis: Any, trials: list[Trial], known: Mapping[str, float]) -> N
         axis.axhline(figure, color="0.4", ls=style, label=name)
     axis.set(xlabel="iteration", ylabel="reward a step", title="evaluation on fixed seeds")
     axis.legend()
+
+
+def draw_shares(shares: Mapping[tuple[str, str], np.ndarray], path: str) -> None:
+    """Shares of the possible gain (seeds, updates + 1), a panel for each first key, a curve for each second."""
+    titles = list(dict.fromkeys(title for title, _ in shares))
+    n_columns = min(3, len(titles)) if len(titles) % 2 else 2
+    size = {"figsize": (4 * n_columns, 2.8 * -(-len(titles) // n_columns))}
+    figure, axes = plt.subplots(
+        -(-len(titles) // n_columns), n_columns, sharex=True, sharey=True, layout="constrained", squeeze=False, **size
+    )
+    for (title, label), share in shares.items():
+        axis = axes.flat[titles.index(title)]
+        axis.plot(np.median(share, axis=0), label=label)
+        axis.fill_between(range(share.shape[1]), *np.quantile(share, (0.1, 0.9), axis=0), alpha=0.2)
+        axis.set_title(title, fontsize="medium")
+    axes[0, 0].legend(fontsize="small")
+    figure.supxlabel("updates")
+    figure.supylabel("share of the possible gain (median, 10-90 %)")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
