@@ -88,8 +88,9 @@ def optimal_policy(mdp: MDP) -> OptimalPolicy:
 def _level_and_factor(mdp: MDP) -> tuple[float, float]:
     """What rewards have in common where it dwarfs their differences, and a power of two if they are beyond reach."""
     best = np.where(mdp.allowed, mdp.rewards, -np.inf).max(axis=1)
-    middle = float(np.median(best))
-    level = middle if abs(middle) > 20 * (best.max() / 2 - best.min() / 2) else 0.0
+    low, high = float(best.min()), float(best.max())
+    middle = 0.5 * low + 0.5 * high
+    level = middle if abs(middle) > 10 * (high - low) else 0.0
     largest = float(np.abs(mdp.rewards - level).max())
     if largest == 0 or 1 / REPRESENTABLE <= largest <= REPRESENTABLE:
         return level, 1.0

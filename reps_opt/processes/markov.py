@@ -93,7 +93,7 @@ def relative_value(
     middle = 0.5 * low + 0.5 * high
     rho = middle if abs(middle) > 10 * (high - low) else 0.0
     h = discounted_solve(chain, gamma, reward - rho, guess=None if guess is None else guess - rho / (1 - gamma))
-    level = float(np.median(h))
+    level = 0.5 * float(h.min()) + 0.5 * float(h.max())
     if abs(level) > LEVEL * float(np.ptp(h)):
         rho += (1 - gamma) * level
         h = discounted_solve(chain, gamma, reward - rho, guess=h - level)
