@@ -101,15 +101,15 @@ def _level_and_factor(mdp: MDP) -> tuple[float, float]:
 def _greedy(worth: FloatArray, noise: FloatArray, current: IntArray) -> IntArray:
     """Best action in each state, keeping the current one unless it is beaten by more than both of their noises."""
     states = np.arange(current.size)
-    best = (worth - noise).argmax(axis=1)
-    better = worth[states, best] - noise[states, best] > worth[states, current] + noise[states, current]
+    sure = worth - noise
+    best = sure.argmax(axis=1)
+    better = sure[states, best] > worth[states, current] + noise[states, current]
     return np.where(better, best, current)
 
 
 def _noise(mdp: MDP, level: float | FloatArray, size: FloatArray) -> FloatArray:
     """Rounding errors (S, A) of the Bellman error of values that are sums of a given size (S,)."""
-    ahead = (mdp.transitions @ size).reshape(mdp.rewards.shape)
-    return NOISE * (np.abs(mdp.rewards - level) + mdp.gamma * ahead + size[:, None])
+    return NOISE * (np.abs(mdp.rewards - level) + mdp.gamma * mdp._ahead(size) + size[:, None])
 
 
 def _discounted(mdp: MDP) -> OptimalPolicy:
@@ -121,13 +121,13 @@ def _discounted(mdp: MDP) -> OptimalPolicy:
 
 def _policy_iteration(mdp: MDP, value: FloatArray) -> OptimalPolicy:
     one_hot, states = np.eye(mdp.n_actions), np.arange(mdp.n_states)
-    actions = mdp.bellman_error(value).argmax(axis=1)
+    actions = mdp._bellman_error(value, 0.0).argmax(axis=1)
     seen = set()
     for iteration in range(1, MAX_ITERATIONS + 1):
         policy = one_hot[actions]
         level, h = markov.relative_value(mdp._chain(policy), mdp.gamma, mdp.rewards[states, actions], guess=value)
         value = h + level / (1 - mdp.gamma)
-        advantage = mdp.bellman_error(h, level)
+        advantage = mdp._bellman_error(h, level)
         seen.add(actions.tobytes())
         improved = _greedy(advantage, _noise(mdp, level, np.abs(h)), actions)
         if improved.tobytes() in seen:
@@ -149,7 +149,7 @@ def _inexact_policy_iteration(mdp: MDP) -> FloatArray:
     states, noise = np.arange(mdp.n_states), np.full(mdp.rewards.shape, 0.5 * NOISE / max(1 - mdp.gamma, 1e-3))
     value, actions = np.zeros(mdp.n_states), None
     for _ in range(MAX_INEXACT):
-        error = scaled.bellman_error(value)
+        error = scaled._bellman_error(value, 0.0)
         improved = error.argmax(axis=1) if actions is None else _greedy(error, noise, actions)
         step = error[states, improved]
         if actions is not None and np.array_equal(improved, actions) and np.ptp(step) <= NEAR_OPTIMUM:
@@ -163,16 +163,16 @@ def _inexact_policy_iteration(mdp: MDP) -> FloatArray:
 
 def _multichain_policy_iteration(mdp: MDP, actions: IntArray) -> OptimalPolicy:
     """Howard's policy iteration for average reward: improve the gain first, then the bias (Puterman 1994, 9.2)."""
-    one_hot, states, shape = np.eye(mdp.n_actions), np.arange(mdp.n_states), mdp.rewards.shape
+    one_hot, states = np.eye(mdp.n_actions), np.arange(mdp.n_states)
     seen = set()
     for iteration in range(1, MAX_ITERATIONS + 1):
         policy = one_hot[actions]
         found = markov.evaluate_average(mdp._chain(policy), mdp.rewards[states, actions])
         gain = found.gain[:, None]
-        ahead = np.where(mdp.allowed, (mdp.transitions @ found.gain).reshape(shape), -np.inf)
-        unsure = NOISE * ((mdp.transitions @ found.gain_size).reshape(shape) + found.gain_size[:, None])
+        ahead = np.where(mdp.allowed, mdp._ahead(found.gain), -np.inf)
+        unsure = NOISE * (mdp._ahead(found.gain_size) + found.gain_size[:, None])
         improved = _greedy(ahead, unsure, actions)
-        error = mdp.bellman_error(found.bias, gain)
+        error = mdp._bellman_error(found.bias, gain)
         tied = np.where(ahead >= gain - unsure, error, -np.inf)
         seen.add(actions.tobytes())
         if np.array_equal(improved, actions):

@@ -220,10 +220,17 @@ class MDP(Sources, Tables):
 
         Minus infinity at actions that a state does not have, so that the best action is one of the others.
         """
-        v = as_float_array(value, "value", (self.n_states,))
-        ahead = (self.transitions @ v).reshape(self.rewards.shape)
-        error = (self.rewards - level) + (self.gamma * ahead - v[:, None])
+        return self._bellman_error(as_float_array(value, "value", (self.n_states,)), level)
+
+    def _bellman_error(self, value: FloatArray, level: float | FloatArray) -> FloatArray:
+        error = (self.rewards - level) + (self.gamma * self._ahead(value) - value[:, None])
         return error if self._has_every_pair else np.where(self.allowed, error, -np.inf)
+
+    def _ahead(self, value: FloatArray) -> FloatArray:
+        """Expected value (S, A) of the next state."""
+        if self._dense is not None:
+            return self._dense @ value
+        return (self.transitions @ value).reshape(self.rewards.shape)
 
     def state_distribution(self, policy: ArrayLike) -> FloatArray:
         """State distribution (S,) of a policy, summing to one: discounted from ``mu0``, or long-run with ``gamma=1``.
