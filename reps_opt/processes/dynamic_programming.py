@@ -124,12 +124,15 @@ def _policy_iteration(mdp: MDP, value: FloatArray) -> OptimalPolicy:
     actions = mdp._bellman_error(value, 0.0).argmax(axis=1)
     seen = set()
     for iteration in range(1, MAX_ITERATIONS + 1):
-        policy = one_hot[actions]
-        level, h = markov.relative_value(mdp._chain(policy), mdp.gamma, mdp.rewards[states, actions], guess=value)
+        policy, reward = one_hot[actions], mdp.rewards[states, actions]
+        level, h = markov.relative_value(mdp._chain(policy), mdp.gamma, reward, guess=value)
         value = h + level / (1 - mdp.gamma)
         advantage = mdp._bellman_error(h, level)
         seen.add(actions.tobytes())
-        improved = _greedy(advantage, _noise(mdp, level, np.abs(h)), actions)
+        size = np.abs(h)
+        if mdp.n_states > markov.DIRECT_LIMIT:  # an iterative solution is as accurate everywhere as at its worst
+            size = np.full_like(size, 0.25 * np.abs(reward - level).max() / max(1 - mdp.gamma, 1e-3))
+        improved = _greedy(advantage, _noise(mdp, level, size), actions)
         if improved.tobytes() in seen:
             break
         actions = improved

@@ -107,3 +107,19 @@ def test_equal_actions_leave_the_first() -> None:
     best = MDP(np.ones((1, 3, 1)), [[1.0, 1.0, 0.0]], 0.9).solve_optimal()
     assert best.policy.tolist() == [[1, 0, 0]]
     assert best.residual == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("gamma", [0.95, 0.999])
+def test_large_mdps_bear_penalties_offsets_and_units_too(gamma: float) -> None:
+    rng = np.random.default_rng(0)
+    base = envs.gridworld((50, 50), slip=0.2, gamma=gamma)  # beyond the direct limit
+    mdp = base.replace(r=rng.random(base.rewards.shape))
+    barred = rng.random(mdp.rewards.shape) < 0.3
+    barred[:, 0] = False
+    plain, without = mdp.solve_optimal(), mdp.replace(allowed=~barred).solve_optimal()
+    for penalty in (1e10, 1e300):
+        best = mdp.replace(r=np.where(barred, -penalty, mdp.rewards)).solve_optimal()
+        np.testing.assert_allclose(best.value, without.value, rtol=1e-11)
+        np.testing.assert_array_equal(best.policy, without.policy)
+    np.testing.assert_allclose(mdp.replace(r=mdp.rewards + 1e6).solve_optimal().gain - 1e6, plain.gain, atol=1e-8)
+    np.testing.assert_allclose(mdp.replace(r=mdp.rewards * 1e-250).solve_optimal().gain * 1e250, plain.gain, rtol=1e-11)
