@@ -16,7 +16,7 @@ from sklearn.kernel_approximation import RBFSampler
 from sklearn.pipeline import make_pipeline
 
 from policies import LinearGaussianPolicy
-from reps_opt import Record, improve, rollout
+from reps_opt import Batch, Record, improve, rollout
 
 
 class Trial(NamedTuple):
@@ -35,6 +35,23 @@ def random_actions(env: Any, std: float) -> LinearGaussianPolicy:
     seen, acted = env.observation_space.shape[0], env.action_space.shape[0]
     anything = LinearGaussianPolicy(ridge=1.0).fit(np.eye(3 * acted, seen), np.eye(3 * acted, acted))
     return anything.with_params(np.r_[np.zeros((seen + 1) * acted), np.full(acted, np.log(std))])
+
+
+def held_actions(env: Any, std: float, n_episodes: int, hold: int, seed: int) -> Batch:
+    """Roll-outs of random actions that are held for some steps each: they get further than as many small pushes."""
+
+    def roll_out(number: int) -> Batch:
+        drawn: dict[str, Any] = {"age": 0}
+
+        def act(state: Any, rng: np.random.Generator) -> Any:
+            if drawn["age"] % hold == 0:
+                drawn["action"] = rng.normal(0.0, std, env.action_space.shape)
+            drawn["age"] += 1
+            return drawn["action"]
+
+        return rollout(env, act, n_episodes=1, seed=np.random.SeedSequence((seed, number)))
+
+    return Batch.concatenate(roll_out(number) for number in range(n_episodes))
 
 
 def waves(width: float, n: int, *before: Any) -> Callable[[Any], Any]:
@@ -78,26 +95,30 @@ def study(
     seed: int,
     jobs: int,
     learn_in: Any = None,
+    first: int,
+    hold: int = 1,
     **budget: Any,
 ) -> list[Trial]:
     """Run trials of consecutive seeds; print a line for each, then the scores by iteration beside what is known.
 
-    Kept roll-outs stand for the current policy by importance weights. Scores are taken in ``env``, and roll-outs too,
-    unless there is another environment to ``learn_in``.
+    Each begins with ``first`` roll-outs of random actions, held for ``hold`` steps each. Kept roll-outs stand for the
+    current policy by importance weights. Scores are taken in ``env``, and roll-outs too, unless there is another
+    environment to ``learn_in``.
     """
 
     def score(policy: Any, **how: Any) -> float:
         return reward(env, policy, n_evaluated, **how)
 
     def trial(seed: int) -> Trial:
-        began, start, first = time.process_time(), random_actions(env, start_std), None
+        began, start, early = time.process_time(), random_actions(env, start_std), None
+        begin = first if hold == 1 else held_actions(env, start_std, first, hold, seed)
         curve = [score(start)]
-        how = {"seed": seed, "progress": False, "reuse": "importance", **budget}
+        how = {"seed": seed, "progress": False, "reuse": "importance", "first": begin, **budget}
         for record in improve(learn_in or env, start, make_update(env), n_iterations, **how):
             curve.append(score(record.policy))
-            first = first or record
+            early = early or record
         steady = score(record.policy, deterministic=True)
-        return Trial(seed, np.array(curve), steady, first, record, time.process_time() - began)
+        return Trial(seed, np.array(curve), steady, early, record, time.process_time() - began)
 
     trials = Parallel(jobs)(delayed(trial)(seed + i) for i in range(n_trials))
     _report(trials, known)

@@ -21,6 +21,7 @@ from reps_opt import REPSUpdate
 CHANGE = 5.0  # a change of a pixel counts five times its brightness: 1/dt of 20 Hz over the state version's SPEED
 WIDTH, N_FEATURES, RIDGE = 0.6, 600, 1e-7  # of the value function, its width in brightness over all pixels
 LENGTH_SCALE, BOUNDS = 1.5, (0.6, 3.0)  # of the policy; rods that do not overlap all look equally far apart
+HOLD = 5  # steps for which each of the first torques is held: with 1, one trial in six only learns to lean on them
 N_COMPONENTS = 20  # keep 99.9 % of the variance
 KNOWN = {"published": -28.0, "planned": -19.9}  # NP-REPS from pixels at iteration 20; best_possible.py
 
@@ -46,7 +47,7 @@ def main(
     env = envs.PixelSwingUp()
 
     how = {"n_trials": n_trials, "n_iterations": n_iterations, "n_evaluated": n_evaluated, "seed": seed, "jobs": jobs}
-    trials = study(env, make_update, START_STD, KNOWN, **how, **ROLLOUTS)
+    trials = study(env, make_update, START_STD, KNOWN, hold=HOLD, **how, **ROLLOUTS)
     if plot:
         draw(env, trials, KNOWN, plot)
     return trials
