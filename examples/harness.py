@@ -29,6 +29,15 @@ class Trial(NamedTuple):
     last: Record
     seconds: float
 
+    def line(self) -> str:
+        """What the trial came to, and what the last update says of itself, in a line."""
+        row, digits = self.last.row(), _digits(self.curve)
+        return (
+            f"trial {self.seed}: reward a step {self.curve[0]:.{digits}f} -> {self.curve[-1]:.{digits}f} "
+            f"(without noise {self.steady:.{digits}f}), eta {row['eta']:.3g}, KL {row['kl_predicted']:.3f}, "
+            f"gap {row['gap']:.1e}, ESS {row['ess']:.0f}, {self.seconds:.0f} s of CPU"
+        )
+
 
 def random_actions(env: Any, std: float) -> LinearGaussianPolicy:
     """Actions without regard to what is seen, N(0, std^2)."""
@@ -118,7 +127,9 @@ def study(
             curve.append(score(record.policy))
             early = early or record
         steady = score(record.policy, deterministic=True)
-        return Trial(seed, np.array(curve), steady, early, record, time.process_time() - began)
+        done = Trial(seed, np.array(curve), steady, early, record, time.process_time() - began)
+        print(done.line(), flush=True)
+        return done
 
     trials = Parallel(jobs)(delayed(trial)(seed + i) for i in range(n_trials))
     _report(trials, known)
@@ -127,14 +138,7 @@ def study(
 
 def _report(trials: list[Trial], known: Mapping[str, float]) -> None:
     curves, steady = np.array([t.curve for t in trials]), np.array([t.steady for t in trials])
-    digits = 3 if abs(curves[:, -1].mean()) < 1 else 2
-    for t in trials:
-        row = t.last.row()
-        print(
-            f"trial {t.seed}: reward a step {t.curve[0]:.{digits}f} -> {t.curve[-1]:.{digits}f} (without noise "
-            f"{t.steady:.{digits}f}), eta {row['eta']:.3g}, KL {row['kl_predicted']:.3f}, gap {row['gap']:.1e}, "
-            f"ESS {row['ess']:.0f}, {t.seconds:.0f} s of CPU"
-        )
+    digits = _digits(curves)
     print(f"\n{'iteration':<22}{'mean':>9}{'std':>8}{'median':>9}{'worst':>9}   over {len(trials)} trials")
     rows = {str(i): curves[:, i] for i in sorted({*range(0, len(curves[0]), 5), len(curves[0]) - 1})}
     for name, at in {**rows, "without noise": steady}.items():
@@ -142,6 +146,11 @@ def _report(trials: list[Trial], known: Mapping[str, float]) -> None:
         print(f"{name:<22}{numbers}")
     for name, figure in known.items():
         print(f"{name:<22}{figure:>9.{digits}f}")
+
+
+def _digits(curve: np.ndarray) -> int:
+    """Decimals to print: three of rewards below one."""
+    return 3 if abs(np.mean(curve[..., -1])) < 1 else 2
 
 
 def draw_curves(axis: Any, trials: list[Trial], known: Mapping[str, float]) -> None:
