@@ -23,7 +23,7 @@ R_DEFAULT = np.diag([0.1, 0.9, 0.9])
 class LQR(BatchedEnv):
     r"""A linear system with a quadratic cost, and a known optimum.
 
-    .. math:: x_{t+1} = \operatorname{clip}(A x_t + B u_t,\ \pm x_{max}), \qquad r = -(x' Q x + u' R u).
+    .. math:: x_{t+1} = \operatorname{clip}(A x_t + B u_t + \sigma \xi_t,\ \pm x_{max}), \qquad r = -(x' Q x + u' R u).
 
     Parameters
     ----------
@@ -32,6 +32,9 @@ class LQR(BatchedEnv):
         R = diag(.1, .9, .9).
     start
         Start state (d,); one number stands for all entries. Default 0.9.
+    start_spread, noise
+        Standard deviations of the start around it, and of the noise sigma of every step, the same in every direction;
+        default 0 for both.
     max_state, max_action
         Bounds of every entry of states and actions; default 1. Infinite is legal for states.
     gamma, horizon, render_mode
@@ -63,6 +66,8 @@ class LQR(BatchedEnv):
         R: ArrayLike = R_DEFAULT,
         *,
         start: ArrayLike = 0.9,
+        start_spread: float = 0.0,
+        noise: float = 0.0,
         max_state: float = 1.0,
         max_action: float = 1.0,
         gamma: float = 0.9,
@@ -82,26 +87,92 @@ class LQR(BatchedEnv):
         self.start = as_float_array(spread, "start", (d,)).copy()
         if np.abs(self.start).max() > self.max_state:
             raise ValueError(f"start must lie within max_state = {self.max_state:g}, got {self.start.tolist()}")
+        self.start_spread = as_scalar(start_spread, "start_spread", low=0.0)
+        self.noise = as_scalar(noise, "noise", low=0.0)
         self.action_space = box(-self.max_action, np.full(k, self.max_action))
         self.observation_space = box(-self.max_state, np.full(d, self.max_state))
 
     def sample_starts(self, n: int, rng: np.random.Generator) -> FloatArray:
-        """The start state, n times (n, d)."""
-        return np.tile(self.start, (n, 1))
+        """Draw n start states (n, d), clipped to the bounds."""
+        starts = np.tile(self.start, (n, 1))
+        if self.start_spread > 0:
+            starts += self.start_spread * rng.standard_normal(starts.shape)
+        return np.clip(starts, -self.max_state, self.max_state)
 
     def _advance(self, states: FloatArray, actions: FloatArray, rng: np.random.Generator) -> Transition:
         rewards = -(_quadratic(states, self.Q) + _quadratic(actions, self.R))
         moved = _product(states, self.A) + _product(actions, self.B)
+        if self.noise > 0:
+            moved = moved + self.noise * rng.standard_normal(moved.shape)
         next_states = np.clip(moved, -self.max_state, self.max_state)
         return Transition(next_states, rewards, np.zeros(len(states), dtype=bool))
 
     def optimal(self) -> LinearQuadraticSolution:
-        """The optimal controller of the system without bounds and without horizon, ``u = gain @ x``."""
+        """The optimal controller of the system without bounds and without horizon, ``u = gain @ x``, noise or not."""
         return riccati(self.A, self.B, self.Q, self.R, self.gamma)
 
     def optimal_return(self) -> float:
-        """Discounted sum of rewards of :meth:`optimal` from the start, ``-x' P x``."""
-        return float(-self.start @ self.optimal().cost_matrix @ self.start)
+        r"""Expected discounted sum of rewards of :meth:`optimal`; it is minus infinity with noise and gamma 1.
+
+        .. math:: -x' P x - \sigma_0^2 \operatorname{tr} P - \frac{\gamma}{1 - \gamma} \sigma^2 \operatorname{tr} P
+        """
+        cost = self.optimal().cost_matrix
+        spread = self.start_spread**2
+        if self.noise > 0:
+            spread += np.inf if self.gamma == 1 else self.gamma / (1 - self.gamma) * self.noise**2
+        return float(-self.start @ cost @ self.start - (spread * np.trace(cost) if spread > 0 else 0.0))
+
+    def optimal_gains(self) -> FloatArray:
+        """Gains (T, k, d) of the best controllers ``u_t = gains[t] @ x`` over a horizon of T steps, without bounds."""
+        if self.horizon is None:
+            raise ValueError("optimal_gains needs a horizon: without one, optimal().gain is the same at every step")
+        g, P, gains = self.gamma, np.zeros_like(self.Q), []
+        for _ in range(self.horizon):
+            K = -np.linalg.solve(self.R + g * self.B.T @ P @ self.B, g * self.B.T @ P @ self.A)
+            P = self.Q + g * self.A.T @ P @ (self.A + self.B @ K)
+            gains.append(K)
+        return np.array(gains[::-1])
+
+    def expected_return(
+        self, gains: ArrayLike, offsets: ArrayLike | None = None, covariances: ArrayLike | None = None
+    ) -> float:
+        """Exact expected discounted return of ``u_t ~ N(gains[t] @ x + offsets[t], covariances[t])``, without bounds.
+
+        Means and covariances of states and actions are carried forward in closed form.
+
+        Parameters
+        ----------
+        gains
+            Of T steps (T, k, d).
+        offsets, covariances
+            (T, k) and (T, k, k); zero by default.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a shape does not fit, or an entry is not finite.
+
+        Examples
+        --------
+        Over 50 steps nothing is left of the horizon:
+
+        >>> round(LQR().expected_return(LQR().optimal_gains()), 4)
+        -1.3141
+        """
+        k, d = self.B.shape[1], len(self.A)
+        K = as_float_array(gains, "gains", ("T", k, d))
+        b = np.zeros((len(K), k)) if offsets is None else as_float_array(offsets, "offsets", (len(K), k))
+        shape = (len(K), k, k)
+        S = np.zeros(shape) if covariances is None else as_float_array(covariances, "covariances", shape)
+        mean, cov, total = self.start, self.start_spread**2 * np.eye(d), 0.0
+        for t in range(len(K)):
+            force, spread = K[t] @ mean + b[t], K[t] @ cov @ K[t].T + S[t]
+            cost = np.trace(self.Q @ cov) + mean @ self.Q @ mean + np.trace(self.R @ spread) + force @ self.R @ force
+            total -= self.gamma**t * cost
+            closed = self.A + self.B @ K[t]
+            cov = closed @ cov @ closed.T + self.B @ S[t] @ self.B.T + self.noise**2 * np.eye(d)
+            mean = self.A @ mean + self.B @ force
+        return float(total)
 
     def draw(self, state: NDArray[Any]) -> NDArray[np.uint8]:
         """Draw one state as an RGB image (160, 160, 3): the first two entries are a place, the origin the target."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 import typer
+from harness import draw_shares
 
 import envs
 from reps_opt import MDP, FiniteHorizonREPS, solve, surrogate_step
@@ -103,27 +104,8 @@ def main(n_seeds: int = 30, n_updates: int = N_UPDATES, plot: str | None = None)
                 )
                 shares[name, epsilon, label] = share
     if plot:
-        _draw(shares, plot)
+        draw_shares({(f"{name}, epsilon {epsilon:g}", label): s for (name, epsilon, label), s in shares.items()}, plot)
     return shares
-
-
-def _draw(shares: dict, plot: str) -> None:
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(
-        len(CASES), len(EPSILONS), figsize=(9, 6), sharex=True, sharey=True, layout="constrained"
-    )
-    for (name, epsilon, label), share in shares.items():
-        axis = axes[list(CASES).index(name), EPSILONS.index(epsilon)]
-        axis.plot(np.median(share, axis=0), label=label)
-        axis.fill_between(range(share.shape[1]), *np.quantile(share, (0.1, 0.9), axis=0), alpha=0.2)
-        axis.set_title(f"{name}, epsilon {epsilon:g}", fontsize="small")
-    axes[0, 0].legend(fontsize="small")
-    figure.supxlabel(f"updates of {N_EPISODES} episodes")
-    figure.supylabel("share of the possible gain (median, 10-90 %)")
-    figure.savefig(plot, dpi=110)
-    plt.close(figure)
-    print(f"figure written to {plot}")
 
 
 if __name__ == "__main__":

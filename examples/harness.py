@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import matplotlib.pyplot as plt
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.kernel_approximation import RBFSampler
 from sklearn.pipeline import make_pipeline
 
 from policies import LinearGaussianPolicy
-from reps_opt import Record, improve, rollout
+from reps_opt import Batch, Record, improve, rollout
 
 
 class Trial(NamedTuple):
@@ -28,12 +29,38 @@ class Trial(NamedTuple):
     last: Record
     seconds: float
 
+    def line(self) -> str:
+        """What the trial came to, and what the last update says of itself, in a line."""
+        row, digits = self.last.row(), _digits(self.curve)
+        return (
+            f"trial {self.seed}: reward a step {self.curve[0]:.{digits}f} -> {self.curve[-1]:.{digits}f} "
+            f"(without noise {self.steady:.{digits}f}), eta {row['eta']:.3g}, KL {row['kl_predicted']:.3f}, "
+            f"gap {row['gap']:.1e}, ESS {row['ess']:.0f}, {self.seconds:.0f} s of CPU"
+        )
+
 
 def random_actions(env: Any, std: float) -> LinearGaussianPolicy:
     """Actions without regard to what is seen, N(0, std^2)."""
     seen, acted = env.observation_space.shape[0], env.action_space.shape[0]
     anything = LinearGaussianPolicy(ridge=1.0).fit(np.eye(3 * acted, seen), np.eye(3 * acted, acted))
     return anything.with_params(np.r_[np.zeros((seen + 1) * acted), np.full(acted, np.log(std))])
+
+
+def held_actions(env: Any, std: float, n_episodes: int, hold: int, seed: int) -> Batch:
+    """Roll-outs of random actions that are held for some steps each: they get further than as many small pushes."""
+
+    def roll_out(number: int) -> Batch:
+        drawn: dict[str, Any] = {"age": 0}
+
+        def act(state: Any, rng: np.random.Generator) -> Any:
+            if drawn["age"] % hold == 0:
+                drawn["action"] = rng.normal(0.0, std, env.action_space.shape)
+            drawn["age"] += 1
+            return drawn["action"]
+
+        return rollout(env, act, n_episodes=1, seed=np.random.SeedSequence((seed, number)))
+
+    return Batch.concatenate(roll_out(number) for number in range(n_episodes))
 
 
 def waves(width: float, n: int, *before: Any) -> Callable[[Any], Any]:
@@ -77,26 +104,32 @@ def study(
     seed: int,
     jobs: int,
     learn_in: Any = None,
+    first: int,
+    hold: int = 1,
     **budget: Any,
 ) -> list[Trial]:
     """Run trials of consecutive seeds; print a line for each, then the scores by iteration beside what is known.
 
-    Kept roll-outs stand for the current policy by importance weights. Scores are taken in ``env``, and roll-outs too,
-    unless there is another environment to ``learn_in``.
+    Each begins with ``first`` roll-outs of random actions, held for ``hold`` steps each. Kept roll-outs stand for the
+    current policy by importance weights. Scores are taken in ``env``, and roll-outs too, unless there is another
+    environment to ``learn_in``.
     """
 
     def score(policy: Any, **how: Any) -> float:
         return reward(env, policy, n_evaluated, **how)
 
     def trial(seed: int) -> Trial:
-        began, start, first = time.process_time(), random_actions(env, start_std), None
+        began, start, early = time.process_time(), random_actions(env, start_std), None
+        begin = first if hold == 1 else held_actions(env, start_std, first, hold, seed)
         curve = [score(start)]
-        how = {"seed": seed, "progress": False, "reuse": "importance", **budget}
+        how = {"seed": seed, "progress": False, "reuse": "importance", "first": begin, **budget}
         for record in improve(learn_in or env, start, make_update(env), n_iterations, **how):
             curve.append(score(record.policy))
-            first = first or record
+            early = early or record
         steady = score(record.policy, deterministic=True)
-        return Trial(seed, np.array(curve), steady, first, record, time.process_time() - began)
+        done = Trial(seed, np.array(curve), steady, early, record, time.process_time() - began)
+        print(done.line(), flush=True)
+        return done
 
     trials = Parallel(jobs)(delayed(trial)(seed + i) for i in range(n_trials))
     _report(trials, known)
@@ -105,14 +138,7 @@ def study(
 
 def _report(trials: list[Trial], known: Mapping[str, float]) -> None:
     curves, steady = np.array([t.curve for t in trials]), np.array([t.steady for t in trials])
-    digits = 3 if abs(curves[:, -1].mean()) < 1 else 2
-    for t in trials:
-        row = t.last.row()
-        print(
-            f"trial {t.seed}: reward a step {t.curve[0]:.{digits}f} -> {t.curve[-1]:.{digits}f} (without noise "
-            f"{t.steady:.{digits}f}), eta {row['eta']:.3g}, KL {row['kl_predicted']:.3f}, gap {row['gap']:.1e}, "
-            f"ESS {row['ess']:.0f}, {t.seconds:.0f} s of CPU"
-        )
+    digits = _digits(curves)
     print(f"\n{'iteration':<22}{'mean':>9}{'std':>8}{'median':>9}{'worst':>9}   over {len(trials)} trials")
     rows = {str(i): curves[:, i] for i in sorted({*range(0, len(curves[0]), 5), len(curves[0]) - 1})}
     for name, at in {**rows, "without noise": steady}.items():
@@ -120,6 +146,11 @@ def _report(trials: list[Trial], known: Mapping[str, float]) -> None:
         print(f"{name:<22}{numbers}")
     for name, figure in known.items():
         print(f"{name:<22}{figure:>9.{digits}f}")
+
+
+def _digits(curve: np.ndarray) -> int:
+    """Decimals to print: three of rewards below one."""
+    return 3 if abs(np.mean(curve[..., -1])) < 1 else 2
 
 
 def draw_curves(axis: Any, trials: list[Trial], known: Mapping[str, float]) -> None:
@@ -131,3 +162,23 @@ def draw_curves(axis: Any, trials: list[Trial], known: Mapping[str, float]) -> N
         axis.axhline(figure, color="0.4", ls=style, label=name)
     axis.set(xlabel="iteration", ylabel="reward a step", title="evaluation on fixed seeds")
     axis.legend()
+
+
+def draw_shares(shares: Mapping[tuple[str, str], np.ndarray], path: str) -> None:
+    """Shares of the possible gain (seeds, updates + 1), a panel for each first key, a curve for each second."""
+    titles = list(dict.fromkeys(title for title, _ in shares))
+    n_columns = min(3, len(titles)) if len(titles) % 2 else 2
+    size = {"figsize": (4 * n_columns, 2.8 * -(-len(titles) // n_columns))}
+    figure, axes = plt.subplots(
+        -(-len(titles) // n_columns), n_columns, sharex=True, sharey=True, layout="constrained", squeeze=False, **size
+    )
+    for (title, label), share in shares.items():
+        axis = axes.flat[titles.index(title)]
+        axis.plot(np.median(share, axis=0), label=label)
+        axis.fill_between(range(share.shape[1]), *np.quantile(share, (0.1, 0.9), axis=0), alpha=0.2)
+        axis.set_title(title, fontsize="medium")
+    axes[0, 0].legend(fontsize="small")
+    figure.supxlabel("updates")
+    figure.supylabel("share of the possible gain (median, 10-90 %)")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)

@@ -21,6 +21,7 @@ from .learning.natural_actor_critic import ENAC as ENAC
 from .learning.parameter_search import ParameterSearch as ParameterSearch
 from .learning.records import NoImprovement as NoImprovement
 from .learning.records import Record as Record
+from .learning.rollouts import RolloutError as RolloutError
 from .learning.rollouts import rollout as rollout
 from .learning.updates import (
     CPO as CPO,

@@ -33,6 +33,23 @@ class Route(StrEnum):
     SCS_DUAL = "scs-dual"
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        import reps_opt
+
+        typer.echo(f"reps_opt {reps_opt.__version__}")
+        raise typer.Exit(0)
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="show the version")
+    ] = False,
+) -> None:
+    """Policy search as convex optimisation."""
+
+
 @app.command()
 def solve(
     env: Annotated[str, typer.Argument(help="id of a Gymnasium environment with a transition table")],
@@ -49,8 +66,6 @@ def solve(
 
     Exit code 0 when the answer is certified, 1 uncertified, 2 for wrong arguments, 3 infeasible, 4 failed.
     """
-    import gymnasium
-
     try:
         solution = _solution(env, epsilon, temperature, gamma, _route(solver, verbose), _options(option or []))
         typer.echo(_report(solution))
@@ -59,7 +74,7 @@ def solve(
         if plot is not None:
             solution.plot().savefig(plot, dpi=120)
             typer.echo(f"figure written to {plot}")
-    except (ValueError, TypeError, OSError, gymnasium.error.Error) as error:
+    except (ValueError, TypeError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None
     raise typer.Exit(EXIT_CODES[solution.status])
@@ -67,7 +82,7 @@ def solve(
 
 @app.command()
 def doctor() -> None:
-    """Show versions, solvers and threads, and test every route on small problems; exit code 1 where one fails."""
+    """Show versions, solvers and threads; test every route, policy and a roll-out; exit code 1 where one fails."""
     from reps_opt.doctor import examine
 
     found = examine()
@@ -87,6 +102,19 @@ def _options(given: list[str]) -> dict[str, Any]:
         except json.JSONDecodeError:
             options[name] = value
     return options
+
+
+def _made(env: str, options: dict[str, Any]) -> Any:
+    """A Gymnasium environment; whatever it finds wrong with its id or options is said in one line."""
+    import gymnasium
+
+    try:
+        return gymnasium.make(env, **options)
+    except Exception as error:  # environments raise what they like: KeyError, AssertionError, their own
+        given = " ".join(f"--option {name}={json.dumps(value)}" for name, value in options.items())
+        raise ValueError(
+            f"{env} cannot be made{given and f' with {given}'}: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _route(route: Route, verbose: bool) -> Solver:
@@ -113,7 +141,7 @@ def _solution(
 
     if temperature is not None and epsilon is not None:
         raise ValueError("epsilon and temperature exclude each other: a ball, or a price")
-    mdp = MDP.from_gymnasium(env, gamma, "restart" if gamma == 1 else "absorb", **options)
+    mdp = MDP.from_gymnasium(_made(env, options), gamma, "restart" if gamma == 1 else "absorb")
     reference = mdp.occupancy(mdp.uniform_policy())
     radius = EPSILON if epsilon is None else epsilon
     problem = REPS(mdp, reference, temperature=temperature) if temperature is not None else REPS(mdp, reference, radius)

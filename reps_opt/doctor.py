@@ -1,4 +1,4 @@
-"""A look at the installation: versions, solvers, threads, and a certified self-test through every route there is."""
+"""A look at the installation: versions, solvers, threads; every route, every policy and a roll-out on small tasks."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import os
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
+import threadpoolctl
 
 from reps_opt.problem import Problem
 from reps_opt.problems.conditional import ConditionalREPS
@@ -45,12 +48,20 @@ AGREEMENT = 1e-6
 """Largest difference between the objectives of two routes to one problem, in units of the reward range."""
 
 
+GAUSSIAN_POLICIES = ("LinearGaussianPolicy", "RBFPolicy", "GaussianProcessPolicy", "NeuralPolicy")
+DISCRETE_POLICIES = ("SoftmaxPolicy", "NeuralCategoricalPolicy")
+NEED_TORCH = ("NeuralPolicy", "NeuralCategoricalPolicy")
+
+FIT = 0.15
+"""Largest mean error of a fitted line of slope 2 on [-1, 1], and largest share of wrong signs."""
+
+
 @dataclass(frozen=True)
 class Check:
-    """One problem of the self-test through one route: whether it is certified and agrees, and what was found."""
+    """One thing tried: whether it works, None where it is not installed and was not tried, and what was found."""
 
     name: str
-    ok: bool
+    ok: bool | None
     found: str
 
 
@@ -64,19 +75,32 @@ class Examination(Result):
 
     @property
     def healthy(self) -> bool:
-        """Whether every needed package is there and every check passes."""
-        return all(self.versions[name] for name in NEEDED) and all(check.ok for check in self.checks)
+        """Whether every needed package is there, and nothing that was tried fails."""
+        return all(self.versions[name] for name in NEEDED) and all(check.ok is not False for check in self.checks)
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Packages that are not installed, and things that were not tried for want of them."""
+        untried = tuple(check.name for check in self.checks if check.ok is None)
+        return (*(name for name, found in self.versions.items() if not found), *untried)
 
     @property
     def title(self) -> str:
-        return f"reps_opt {self.versions['reps_opt']} is {'well' if self.healthy else 'NOT well'}"
+        if not self.healthy:
+            state = "NOT well"
+        elif self.absent:
+            state = f"well as far as it is installed, which leaves out {', '.join(self.absent)}"
+        else:
+            state = "well"
+        return f"reps_opt {self.versions['reps_opt']} is {state}"
 
     def rows(self) -> list[tuple[str, str]]:
         versions = [
             (name, found or ("MISSING" if name in NEEDED else "not installed (optional)"))
             for name, found in self.versions.items()
         ]
-        checks = [(check.name, f"{'ok' if check.ok else 'FAILED'}: {check.found}") for check in self.checks]
+        verdict = {True: "ok", False: "FAILED", None: "not tried"}
+        checks = [(check.name, f"{verdict[check.ok]}: {check.found}") for check in self.checks]
         return [*versions, *self.threads.items(), *checks]
 
     def numbers(self) -> dict[str, Any]:
@@ -85,7 +109,7 @@ class Examination(Result):
 
 
 def examine() -> Examination:
-    """Look at the installation, and solve small problems through every route that is installed.
+    """Look at the installation; solve small problems through every route, fit every policy, and roll one out.
 
     Examples
     --------
@@ -93,7 +117,10 @@ def examine() -> Examination:
     >>> examine().healthy
     True
     """
-    return Examination(_versions(), _threads(), tuple(_check(*case) for case in _cases()))
+    solved = [_check(*case) for case in _cases()]
+    missing = [Check(f"routes by {name}", None, "no such solver is installed") for name in _missing_solvers()]
+    learned = [_attempt(name, make, needs) for name, make, needs in _learning()]
+    return Examination(_versions(), _threads(), (*solved, *missing, *learned))
 
 
 def _versions() -> dict[str, str]:
@@ -110,8 +137,6 @@ def _versions() -> dict[str, str]:
 
 def _threads() -> dict[str, str]:
     """Processors, and the threads of every numerical library that is loaded."""
-    import threadpoolctl
-
     pools = {f"{pool['internal_api']} ({pool['num_threads']})" for pool in threadpoolctl.threadpool_info()}
     variables = {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ}
     text = ", ".join(f"{name}={value}" for name, value in variables.items())
@@ -167,6 +192,68 @@ def _conic_routes() -> dict[str, Solver]:
             routes[f"CvxpyPrimal, {name}"] = CvxpyPrimal(name, options)
             routes[f"CvxpyDual, {name}"] = CvxpyDual(name, options)
     return routes
+
+
+def _missing_solvers() -> list[str]:
+    """Conic solvers of the self-test that are not installed."""
+    try:
+        from reps_opt.solvers.cvxpy_conic import installed_solvers
+    except ImportError:
+        return list(CONIC_SOLVERS)
+    return [name for name in CONIC_SOLVERS if name not in installed_solvers()]
+
+
+def _learning() -> Iterator[tuple[str, Callable[[], str], tuple[str, ...]]]:
+    """Name of each attempt at learning, what does it and says what was found, and the packages it needs."""
+    for name in (*GAUSSIAN_POLICIES, *DISCRETE_POLICIES):
+        needs = ("policies", "torch") if name in NEED_TORCH else ("policies",)
+        yield name, lambda name=name: _fit(name), needs  # type: ignore[misc]
+    yield "TabularPolicy and a roll-out", _roll_out, ("policies",)
+
+
+def _attempt(name: str, make: Callable[[], str], needs: tuple[str, ...]) -> Check:
+    absent = [package for package in needs if find_spec(package) is None]
+    if absent:
+        return Check(name, None, f"{', '.join(absent)} not installed")
+    try:
+        return Check(name, True, make())
+    except Exception as error:  # an installation can be broken in any way: each is a finding
+        return Check(name, False, f"{type(error).__name__}: {error}")
+
+
+def _fit(name: str) -> str:
+    """Fit a policy to weighted samples of a line, or of its sign, and hold it to what it was fitted to."""
+    rng = np.random.default_rng(0)
+    states = rng.uniform(-1, 1, (200, 1))
+    line = 2 * states + 0.1 * rng.normal(size=states.shape)
+    discrete = name in DISCRETE_POLICIES
+    actions = (states[:, 0] > 0).astype(int) if discrete else line
+    small = {"hidden": (8,)} if name in NEED_TORCH else {}
+    policy: Any = getattr(import_module("policies"), name)(**small)
+    with threadpoolctl.threadpool_limits(1):  # tiny matrices on many threads take minutes on a busy machine
+        policy.fit(states, actions, rng.uniform(0.5, 1.5, 200))
+    predicted = np.reshape(policy.predict(states), actions.shape)
+    error = float(np.mean(predicted != actions) if discrete else np.mean(np.abs(predicted - 2 * states)))
+    if not error <= FIT:
+        raise ValueError(f"the fit is off by {error:.3g} in the mean, more than {FIT}")
+    drawn = policy.sample(states, np.random.default_rng(1))
+    if not np.isfinite(policy.log_prob(states, drawn)).all():
+        raise ValueError("the log-density of a sample is not finite")
+    return f"fitted to {error:.2g}"
+
+
+def _roll_out() -> str:
+    """Walk on FrozenLake by a policy in a table, and compare what is seen with the table of transitions."""
+    from reps_opt.learning.rollouts import rollout
+
+    mdp = MDP.from_gymnasium("FrozenLake-v1")
+    policy = import_module("policies").TabularPolicy.from_probabilities(mdp.uniform_policy())
+    batch = rollout("FrozenLake-v1", policy, n_steps=100, seed=0)
+    pair = batch.states.ravel() * mdp.n_actions + batch.actions.ravel()
+    chances = mdp.transitions[pair].toarray()[np.arange(pair.size), batch.next_states.ravel()]
+    if len(batch) != 100 or chances.min() <= 0:
+        raise ValueError(f"{len(batch)} transitions, one of probability {chances.min():g}")
+    return f"{len(batch)} transitions in {batch.n_episodes} episodes"
 
 
 def _check(name: str, problem: Problem, route: Solver | None, objective: float) -> Check:

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 Act = Callable[[Any, np.random.Generator], Any]
 
+NO_ARRAYS = ("Dict", "Tuple", "Sequence", "Graph", "Text", "OneOf")
+"""Gymnasium's spaces whose members are no single array."""
+
 
 def check_policy(policy: Any) -> None:
     """Raise TypeError unless the policy samples, acts, or is None."""
@@ -41,6 +44,11 @@ def one(policy: Any, space: Any, deterministic: bool) -> Act:
 
 
 def _uniform(space: Any, rng: np.random.Generator, n: int) -> NDArray[Any]:
+    kind = type(space).__name__
+    if kind == "MultiBinary":
+        return rng.integers(2, size=(n, *space.shape))
+    if kind == "MultiDiscrete":
+        return space.start + rng.integers(space.nvec, size=(n, *space.shape))
     if hasattr(space, "n"):
         return int(getattr(space, "start", 0)) + rng.integers(int(space.n), size=n)
     if not hasattr(space, "low") or not np.all(np.isfinite(space.low) & np.isfinite(space.high)):
@@ -49,10 +57,24 @@ def _uniform(space: Any, rng: np.random.Generator, n: int) -> NDArray[Any]:
 
 
 def as_actions(actions: Any, space: Any, n: int) -> NDArray[Any]:
-    """Actions in the shape the space asks for, (n,) or (n, ...)."""
+    """Actions in the shape the space asks for, (n,) or (n, ...): finite, and whole numbers where it is discrete."""
     array = np.asarray(actions)
     if array.shape[:1] != (n,) or array.size != n * int(np.prod(space.shape)):
         raise ValueError(f"policy must return {n} actions of shape {space.shape}, got an array of shape {array.shape}")
+    kind = array.dtype.kind
+    if kind not in "buif":
+        raise TypeError(f"policy must return numbers as actions, got dtype {array.dtype}")
+    if kind == "f":
+        if not np.isfinite(array).all():
+            raise ValueError(f"policy returned an action that is {array[~np.isfinite(array)][0]}: it must be finite")
+        if not hasattr(space, "low") and (array != np.floor(array)).any():
+            wrong = array[array != np.floor(array)][0]
+            raise ValueError(f"policy must return whole numbers as actions of {space}, got {wrong:g}")
+    if hasattr(space, "n") and not space.shape:
+        start = int(getattr(space, "start", 0))
+        if array.min() < start or array.max() >= start + int(space.n):
+            wrong = array[(array < start) | (array >= start + int(space.n))][0]
+            raise ValueError(f"policy must return actions of {space}, got {wrong:g}")
     return array.reshape(n, *space.shape)
 
 
@@ -61,7 +83,15 @@ def legal(actions: NDArray[Any], space: Any) -> Any:
     if hasattr(space, "low"):
         shape = actions.shape if actions.ndim > len(space.shape) else space.shape
         return np.clip(actions.reshape(shape), space.low, space.high).astype(space.dtype)
-    return int(actions) if actions.ndim == 0 else actions
+    return int(actions) if actions.ndim == 0 else actions.astype(space.dtype, copy=False)
+
+
+def check_spaces(observation_space: Any, action_space: Any, name: str) -> None:
+    """Raise TypeError for a space whose members are no single array, naming it and the environment."""
+    for space, what in ((observation_space, "observes"), (action_space, "acts in")):
+        if type(space).__name__ in NO_ARRAYS:
+            hint = "FlattenObservation" if what == "observes" else "a wrapper that builds the action from one array"
+            raise TypeError(f"env {name} {what} {space}, whose members are no single array: wrap it, in {hint}")
 
 
 def as_row(observed: Any) -> NDArray[Any]:
@@ -77,8 +107,11 @@ def as_rows(observed: Any) -> NDArray[Any]:
 
 
 def _numbers(observed: Any) -> NDArray[Any]:
-    array = np.asarray(observed)
+    try:
+        array = np.asarray(observed)
+    except ValueError:  # ragged
+        array = np.asarray(None)
     if array.dtype.kind not in "buif":
         what = type(observed).__name__
-        raise TypeError(f"env must observe numbers, got {what}: wrap it, in Gymnasium's FlattenObservation for one")
+        raise TypeError(f"env must observe numbers, got {what}: wrap it, in FlattenObservation for one")
     return array

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reps_opt.batch import ROWS, Batch
+from reps_opt.batch import Batch
 from reps_opt.learning.runs import Run, State
 from reps_opt.storage import MALFORMED, atomic_write, read_arrays
 
@@ -46,7 +46,7 @@ def write_checkpoint(path: str | os.PathLike[str], run: Run, state: State) -> No
     }
     arrays: dict[str, NDArray[Any]] = {"header": np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)}
     for k, (_, batch) in enumerate(state.pool):
-        arrays |= {f"pool.{k}.{name}": getattr(batch, name) for name in (*ROWS, "start_states")}
+        arrays |= {f"pool.{k}.{name}": array for name, array in batch.arrays().items()}
     arrays |= {f"policy.{i}": made for i, made in policies.items() if not isinstance(made, str)}
     with atomic_write(path) as file:
         np.savez(file, allow_pickle=False, **arrays)
@@ -66,8 +66,7 @@ def read_checkpoint(path: str | os.PathLike[str], run: Run) -> tuple[Run, State]
         if header["format"] != FORMAT:
             raise ValueError(f"it has format {header['format']!r}, and this version reads {FORMAT!r}")
         pool = tuple(
-            (number, Batch(**{name: arrays[f"pool.{k}.{name}"] for name in (*ROWS, "start_states")}))
-            for k, number in enumerate(header["pool"])
+            (number, Batch.from_arrays(arrays, prefix=f"pool.{k}.")) for k, number in enumerate(header["pool"])
         )
         saved = {int(i): None if name == START else arrays[name] for i, name in header["policies"].items()}
         root = np.random.SeedSequence(header["entropy"][0], spawn_key=tuple(header["entropy"][1]))

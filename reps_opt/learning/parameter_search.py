@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reps_opt.learning.acting import as_actions, as_rows
-from reps_opt.learning.rollouts import MAX_STEPS, as_env, is_batched, rollout, step_limit
+from reps_opt.learning.rollouts import MAX_STEPS, as_env, is_batched, rollout
+from reps_opt.learning.stepping import step_limit
 from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar
 
 Returns = Callable[[FloatArray, FloatArray, np.random.Generator], ArrayLike]

@@ -9,19 +9,30 @@ integers of discrete spaces are (n,).
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reps_opt.batch import Batch
-from reps_opt.learning.acting import as_actions, as_row, as_rows, check_policy, legal, many, one
+from reps_opt.learning.acting import check_policy, check_spaces
+from reps_opt.learning.stepping import (
+    Block,
+    Failure,
+    Rows,
+    Task,
+    name_of,
+    stack,
+    step_side_by_side,
+    step_singly,
+    step_vector,
+)
 from reps_opt.progress import progress as progress_bar
-from reps_opt.validation import as_count
+from reps_opt.threads import limited
+from reps_opt.validation import as_count, as_scalar
 
 SIDE_BY_SIDE = 256
 """Episodes of a batched environment that are stepped at once, and by one worker."""
@@ -39,28 +50,10 @@ HARMLESS = ("OrderEnforcing", "PassiveEnvChecker")
 """Gymnasium's wrappers that change nothing: a batched environment within them is stepped directly."""
 
 
-class Rows(NamedTuple):
-    """Transitions in order, episode after episode: the arrays of a batch, and the start states (E, ...)."""
+class RolloutError(RuntimeError):
+    """An environment raised while it was stepped; ``batch`` holds what was rolled out until then, None if nothing."""
 
-    states: NDArray[Any]
-    actions: NDArray[Any]
-    rewards: NDArray[Any]
-    next_states: NDArray[Any]
-    terminated: NDArray[Any]
-    truncated: NDArray[Any]
-    episode: NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a worker needs to know: it sees nothing else, and returns :class:`Rows`."""
-
-    env: Any
-    policy: Any
-    deterministic: bool
-    max_steps: int
-    shared: bool = False
-    """Whether other workers may step the same environment: then each steps a copy."""
+    batch: Batch | None = None
 
 
 def rollout(
@@ -71,6 +64,7 @@ def rollout(
     *,
     seed: Any = None,
     max_steps: int | None = None,
+    restart: float = 0.0,
     deterministic: bool = False,
     n_jobs: int | None = None,
     progress: bool | None = None,
@@ -93,6 +87,11 @@ def rollout(
     max_steps
         Steps after which an episode is truncated, 10,000 by default; the environment's own limit counts too. A copy in
         a vector environment cannot be sent back to a start: what follows its cut goes on where it was.
+    restart
+        Probability in [0, 1) that an episode ends after each step, beside the environment's own ways to end, and a new
+        one begins at a start: with ``1 - gamma`` the visits are those of the process discounted by gamma. Such a
+        transition is ``restarted`` in the batch, and truncated. In a vector environment it takes the autoreset mode
+        ``Disabled``, in which copies can be sent back.
     deterministic
         Whether the policy's mean, or most probable action, is taken instead of a sample.
     n_jobs
@@ -106,13 +105,17 @@ def rollout(
     Batch
         Observations and actions flattened to one row each; the actions as the policy drew them, before the
         environment clips them to its bounds, so that ``policy.log_prob(batch.states, batch.actions)`` is theirs.
-        A cut episode is ``truncated``, never ``terminated``: its last next state has a future.
+        A cut episode is ``truncated``, never ``terminated``: its last next state has a future. ``costs`` are what the
+        environment says under ``info["cost"]``, zero where a step says nothing, None where none does. States and
+        actions of discrete spaces are integers (N,).
 
     Raises
     ------
     TypeError, ValueError
-        For none or both of ``n_episodes`` and ``n_steps``, an environment or a policy that is neither, observations
-        that are no arrays.
+        For none or both of ``n_episodes`` and ``n_steps``, an environment or a policy that is neither, spaces and
+        observations that are no arrays, actions that the space does not hold, a ``step`` of the old four values.
+    RolloutError
+        When the environment raises: what was rolled out until then is the error's ``batch``, the error its cause.
 
     Examples
     --------
@@ -131,19 +134,34 @@ def rollout(
     check_policy(policy)
     made = isinstance(env, str)
     env = as_env(env)
-    task = Task(env, policy, bool(deterministic), limit if steps is None else min(limit, steps))
+    check_spaces(*spaces_of(env), name_of(env))
+    coin = as_scalar(restart, "restart", low=0.0, high=1.0)
+    if coin == 1:
+        raise ValueError("restart must be below 1: an episode has more than one step")
+    task = Task(env, policy, bool(deterministic), limit if steps is None else min(limit, steps), coin)
     root = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
     with closing(env) if made else nullcontext():
         if hasattr(env, "num_envs"):
-            parts = [_step_vector(task, root, episodes, steps)]
+            blocks = [step_vector(task, root, episodes, steps)]
         else:
-            parts = _collect(task, root, episodes, steps, n_jobs, progress)
+            blocks = _collect(task, root, episodes, steps, n_jobs, progress)
+    parts = [block.rows for block in blocks if block.rows is not None]
+    for block in blocks:
+        if block.failure is not None:
+            raise _failed(name_of(env), block.failure, parts, steps) from block.failure.error
     return _as_batch(parts, steps)
 
 
-def child(seed: np.random.SeedSequence, *key: int) -> np.random.SeedSequence:
-    """The seed sequence under a key; unlike ``spawn`` it leaves its parent as it was."""
-    return np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, *key), pool_size=seed.pool_size)
+def _failed(name: str, failure: Failure, parts: list[Rows], steps: int | None) -> RolloutError:
+    error, episode, step = failure
+    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    kept = "nothing was rolled out before"
+    batch = _as_batch(parts, steps) if parts else None
+    if batch is not None:
+        kept = f"the {len(batch)} transitions rolled out are this error's batch"
+    failed = RolloutError(f"env {name} raised {said} in episode {episode} after {step} steps; {kept}")
+    failed.batch = batch
+    return failed
 
 
 def is_batched(env: Any) -> bool:
@@ -151,9 +169,10 @@ def is_batched(env: Any) -> bool:
     return all(hasattr(env, name) for name in ("sample_starts", "step_batch", "observe", "sample_cuts"))
 
 
-def step_limit(env: Any, most: int) -> int:
-    """Steps after which a batched environment's episodes end at the latest: its horizon, or ``most``."""
-    return min(most, getattr(env, "horizon", None) or most)
+def spaces_of(env: Any) -> tuple[Any, Any]:
+    """Observation and action space, of one copy of a vector environment; None where there is none."""
+    vector = "single_" if hasattr(env, "num_envs") else ""
+    return getattr(env, f"{vector}observation_space", None), getattr(env, f"{vector}action_space", None)
 
 
 def as_env(env: Any) -> Any:
@@ -179,38 +198,46 @@ def _collect(
     steps: int | None,
     n_jobs: int | None,
     progress: bool | None,
-) -> list[Rows]:
+) -> list[Block]:
     """The blocks in the order of their numbers: as many as the episodes need, or until there are steps enough."""
-    work = _step_side_by_side if is_batched(task.env) else _step_singly
+    work = step_side_by_side if is_batched(task.env) else step_singly
     if episodes is not None:
         size = SIDE_BY_SIDE if is_batched(task.env) else EPISODES_A_TASK
         blocks = [(first, min(first + size, episodes)) for first in range(0, episodes, size)]
         return _run(work, task, root, blocks, n_jobs, progress)
     assert steps is not None
-    parts: list[Rows] = []
+    done: list[Block] = []
     size, width = AT_ONCE if is_batched(task.env) else 1, _n_workers(n_jobs)
-    while sum(len(part.rewards) for part in parts) < steps:
-        first = len(parts) * size
+    while sum(len(block.rows.rewards) for block in done if block.rows is not None) < steps:
+        first = len(done) * size
         blocks = [(first + i * size, first + (i + 1) * size) for i in range(width)]
-        parts += _run(work, task, root, blocks, n_jobs, show=False)
-    return parts
+        done += _run(work, task, root, blocks, n_jobs, show=False)
+        if any(block.failure for block in done):
+            break
+    return done
 
 
 def _run(
-    work: Callable[..., Rows],
+    work: Callable[..., Block],
     task: Task,
     root: np.random.SeedSequence,
     blocks: list[tuple[int, int]],
     n_jobs: int | None,
     show: bool | None,
-) -> list[Rows]:
+) -> list[Block]:
     if len(blocks) == 1:
-        return [work(task, root, *blocks[0])]
+        return [_alone(work, task, root, *blocks[0])]
     from joblib import Parallel, delayed
 
     task = replace(task, shared=_n_workers(n_jobs) > 1 and not is_batched(task.env))
     shown = progress_bar(blocks, label="roll out", show=show)
-    return list(Parallel(n_jobs=n_jobs)(delayed(work)(task, root, *block) for block in shown))
+    return list(Parallel(n_jobs=n_jobs)(delayed(_alone)(work, task, root, *block) for block in shown))
+
+
+def _alone(work: Callable[..., Block], task: Task, root: np.random.SeedSequence, first: int, last: int) -> Block:
+    """One block with one thread of BLAS: workers times threads would be more than there are cores."""
+    with limited():
+        return work(task, root, first, last)
 
 
 def _n_workers(n_jobs: int | None) -> int:
@@ -219,111 +246,16 @@ def _n_workers(n_jobs: int | None) -> int:
     return max(1, effective_n_jobs(n_jobs))
 
 
-def _step_side_by_side(task: Task, root: np.random.SeedSequence, first: int, last: int) -> Rows:
-    """Episodes first ... last - 1 of a batched environment, all stepped at once until the last has ended.
-
-    Starts and cuts, the environment's noise and the policy's have a generator each, so that two policies under one
-    seed start alike and are cut alike.
-    """
-    env, n = task.env, last - first
-    starts, noise, acting = (np.random.default_rng(child(root, first, i)) for i in range(3))
-    act = many(task.policy, env.action_space, task.deterministic)
-    limit = step_limit(env, task.max_steps)
-    states, running = env.sample_starts(n, starts), np.arange(n)
-    seen, parts = as_rows(env.observe(states)), []
-    for t in range(limit):
-        actions = as_actions(act(seen, acting), env.action_space, len(running))
-        moved = env.step_batch(states, actions, noise)
-        following = as_rows(env.observe(moved.next_states))
-        cut = (env.sample_cuts(len(running), starts) | (t + 1 == limit)) & ~moved.terminated
-        parts.append(Rows(seen, as_rows(actions), moved.rewards, following, moved.terminated, cut, running))
-        going = ~(cut | moved.terminated)
-        states, seen, running = moved.next_states[going], following[going], running[going]
-        if not running.size:
-            break
-    return _in_order(parts)
-
-
-def _step_singly(task: Task, root: np.random.SeedSequence, first: int, last: int) -> Rows:
-    """Episodes first ... last - 1 of a Gymnasium environment, one after the other, seeded one by one."""
-    env = copy.deepcopy(task.env) if task.shared else task.env
-    space = env.action_space
-    act = one(task.policy, space, task.deterministic)
-    parts = []
-    for number in range(first, last):
-        seed = child(root, number)
-        rng = np.random.default_rng(child(seed, 0))
-        observed, _ = env.reset(seed=int(seed.generate_state(1)[0]))
-        state, rows = as_row(observed), []
-        for t in range(task.max_steps):
-            action = as_actions(np.asarray(act(state, rng))[None], space, 1)
-            observed, reward, terminated, truncated, _ = env.step(legal(action[0], space))
-            following, cut = as_row(observed), (truncated or t + 1 == task.max_steps) and not terminated
-            rows.append((state, as_rows(action)[0], reward, following, terminated, cut))
-            state = following
-            if terminated or cut:
-                break
-        columns = [np.array(column) for column in zip(*rows, strict=True)]
-        parts.append(Rows(*[*columns, np.full(len(rows), number)]))
-    return _in_order(parts)
-
-
-def _step_vector(task: Task, root: np.random.SeedSequence, episodes: int | None, steps: int | None) -> Rows:
-    """A Gymnasium vector environment: each of its copies makes its share of the episodes, or steps until enough.
-
-    By default a copy that has ended spends its next step on the reset; that transition never happened.
-    """
-    env = task.env
-    n, mode = env.num_envs, str(getattr(env.metadata.get("autoreset_mode"), "value", "NextStep"))
-    space, rng = env.single_action_space, np.random.default_rng(child(root, 0))
-    act = many(task.policy, space, task.deterministic)
-    share = np.full(n, np.iinfo(int).max) if episodes is None else episodes // n + (np.arange(n) < episodes % n)
-    done, fresh, length, taken = np.zeros(n, int), np.zeros(n, bool), np.zeros(n, int), 0
-    observed, _ = env.reset(seed=int(root.generate_state(1)[0]))
-    seen, parts = as_rows(observed), []
-    while np.any(done < share) and (steps is None or taken < steps):
-        actions = as_actions(act(seen, rng), space, n)
-        observed, rewards, terminated, truncated, info = env.step(legal(actions, space))
-        following = as_rows(observed)
-        ended, arrived = terminated | truncated, following.copy()
-        if mode == "SameStep" and ended.any():
-            arrived[ended] = as_rows(np.stack(list(info["final_obs"][ended])))
-        length = np.where(fresh, 0, length + 1)
-        cut = (truncated | (length >= task.max_steps)) & ~terminated
-        real = ~fresh & (done < share)
-        number = np.arange(n) + n * done
-        columns = (seen, as_rows(actions), np.asarray(rewards, dtype=float), arrived, terminated, cut, number)
-        parts.append(Rows(*(column[real] for column in columns)))
-        taken += int(real.sum())
-        finished = real & (cut | terminated)
-        done, length = done + finished, np.where(finished, 0, length)
-        fresh = ended if mode == "NextStep" else np.zeros(n, bool)
-        if mode == "Disabled" and ended.any():
-            following = as_rows(env.reset(options={"reset_mask": ended})[0])
-        seen = following
-    return _in_order(parts)
-
-
-def _stack(parts: Iterable[Rows]) -> Rows:
-    return Rows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-
-
-def _in_order(parts: list[Rows]) -> Rows:
-    """Parts that follow each other in time, sorted into episode after episode."""
-    rows = _stack(parts)
-    order = np.argsort(rows.episode, kind="stable")
-    return Rows(*(column[order] for column in rows))
-
-
 def _as_batch(parts: list[Rows], steps: int | None) -> Batch:
     """One batch of the blocks, their episodes numbered on; with ``steps``, no more than these."""
     numbered = [part._replace(episode=label) for part, label in zip(parts, _labels(parts), strict=True)]
-    rows = _stack(numbered)
+    rows = stack(numbered)
     if steps is not None:
         rows = Rows(*(column[:steps] for column in rows))
-        last = np.r_[rows.episode[1:] != rows.episode[:-1], True]
-        rows = rows._replace(truncated=rows.truncated | (last & ~rows.terminated))
-    return Batch(**rows._asdict())
+    columns = rows._asdict()
+    told = ~np.isnan(rows.costs)
+    columns["costs"] = np.where(told, rows.costs, 0.0) if told.any() else None
+    return Batch(**columns)
 
 
 def _labels(parts: list[Rows]) -> Iterator[NDArray[np.int64]]:

@@ -14,7 +14,8 @@ import numpy as np
 
 from reps_opt.batch import Batch
 from reps_opt.learning.records import Score
-from reps_opt.learning.rollouts import child, rollout
+from reps_opt.learning.rollouts import rollout
+from reps_opt.learning.stepping import child
 
 Update = Callable[..., Any]
 

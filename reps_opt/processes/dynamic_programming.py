@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from reps_opt.processes import markov
+from reps_opt.processes.graph import IntArray
 from reps_opt.validation import FloatArray
 
 if TYPE_CHECKING:
@@ -19,10 +20,23 @@ EVALUATION_RTOL = 0.05
 """Relative residual to which a greedy policy is evaluated before the next improvement."""
 
 NEAR_OPTIMUM = 1e-7
-"""Range of the Bellman error, rewards in [0, 1], at which a policy that changes no more is left to exact evaluation."""
+"""Range of the Bellman error, in units of the rewards, at which a policy that changes no more is evaluated exactly."""
 
 MAX_INEXACT = 10_000
 """Improvements before exact policy iteration takes over: news of a distant reward travels one state in each."""
+
+MAX_ITERATIONS = 1000
+"""Policies that are evaluated exactly, at most."""
+
+NOISE = 1e-12
+"""Rounding error of an advantage, in units of the numbers that it is the sum of."""
+
+FAR_SIGHTED = 1 - 1e-5
+"""Discount whose optimal policy average reward starts from: nearly always it is optimal there too, and no chain on the
+way to it takes so long to leave a class that its bias overflows."""
+
+REPRESENTABLE = 1e100
+"""Largest reward, and inverse of the smallest, with which values are computed as they are; others are scaled."""
 
 
 class OptimalPolicy(NamedTuple):
@@ -52,93 +66,122 @@ class OptimalPolicy(NamedTuple):
 def optimal_policy(mdp: MDP) -> OptimalPolicy:
     """Optimal policy of an MDP; see :meth:`reps_opt.MDP.solve_optimal`.
 
-    It is found with rewards in [0, 1]: a large constant in them would drown small differences in rounding.
+    Two actions are compared in units of what their own values are sums of, so that a penalty that is never taken does
+    not decide what counts as a difference elsewhere.
     """
-    low, factor = float(mdp.rewards.min()), float(np.ptp(mdp.rewards)) or 1.0
-    scaled = mdp.replace(r=(mdp.rewards - low) / factor)
+    level, factor = _level_and_factor(mdp)
+    scaled = mdp if level == 0 and factor == 1 else mdp.replace(r=(mdp.rewards - level) / factor)
     if mdp.gamma == 1:
-        best = _multichain_policy_iteration(scaled)
+        start = _discounted(scaled.replace(gamma=FAR_SIGHTED))
+        best = _multichain_policy_iteration(scaled, start.policy.argmax(axis=1))
         offset = 0.0
     else:
-        start = np.zeros(mdp.n_states)
-        if mdp.n_states > markov.DIRECT_LIMIT:
-            start = _inexact_policy_iteration(scaled, start)
-        best = _policy_iteration(scaled, start)
-        offset = low / (1 - mdp.gamma)
+        best = _discounted(scaled)
+        offset = level / (1 - mdp.gamma)
+    if scaled is mdp:
+        return best
     return best._replace(
-        value=factor * best.value + offset, gain=factor * best.gain + low, residual=factor * best.residual
+        value=factor * best.value + offset, gain=factor * best.gain + level, residual=factor * best.residual
     )
 
 
-def _greedy(action_value: FloatArray, current: np.ndarray, tolerance: float) -> np.ndarray:
-    """Best action in each state, keeping the current one unless it is beaten by more than the tolerance."""
+def _level_and_factor(mdp: MDP) -> tuple[float, float]:
+    """What rewards have in common where it dwarfs their differences, and a power of two if they are beyond reach."""
+    best = np.where(mdp.allowed, mdp.rewards, -np.inf).max(axis=1)
+    low, high = float(best.min()), float(best.max())
+    middle = 0.5 * low + 0.5 * high
+    level = middle if abs(middle) > 10 * (high - low) else 0.0
+    largest = float(np.abs(mdp.rewards - level).max())
+    if largest == 0 or 1 / REPRESENTABLE <= largest <= REPRESENTABLE:
+        return level, 1.0
+    aim = REPRESENTABLE if largest > 1 else 1.0
+    return level, float(2.0 ** np.ceil(np.log2(largest) - np.log2(aim)))
+
+
+def _greedy(worth: FloatArray, noise: FloatArray, current: IntArray) -> IntArray:
+    """Best action in each state, keeping the current one unless it is beaten by more than both of their noises."""
     states = np.arange(current.size)
-    best = action_value.argmax(axis=1)
-    better = action_value[states, best] > action_value[states, current] + tolerance
+    sure = worth - noise
+    best = sure.argmax(axis=1)
+    better = sure[states, best] > worth[states, current] + noise[states, current]
     return np.where(better, best, current)
 
 
-def _rounding(mdp: MDP) -> float:
-    scale = max(float(np.abs(mdp.rewards).max()), np.finfo(float).tiny)
-    return 1e-12 * scale / max(1 - mdp.gamma, 1e-3)
+def _noise(mdp: MDP, level: float | FloatArray, size: FloatArray) -> FloatArray:
+    """Rounding errors (S, A) of the Bellman error of values that are sums of a given size (S,)."""
+    return NOISE * (np.abs(mdp.rewards - level) + mdp.gamma * mdp._ahead(size) + size[:, None])
 
 
-def _policy_iteration(mdp: MDP, value: FloatArray, max_iterations: int = 1000) -> OptimalPolicy:
-    one_hot = np.eye(mdp.n_actions)
-    actions = mdp.bellman_error(value).argmax(axis=1)
-    for iteration in range(1, max_iterations + 1):
-        policy = one_hot[actions]
-        reward = np.take_along_axis(mdp.rewards, actions[:, None], axis=1)[:, 0]
-        value = markov.discounted_solve(mdp._chain(policy), mdp.gamma, reward, guess=value)
-        advantage = mdp.bellman_error(value)
-        improved = _greedy(advantage, actions, _rounding(mdp))
-        if np.array_equal(improved, actions):
+def _discounted(mdp: MDP) -> OptimalPolicy:
+    start = np.zeros(mdp.n_states)
+    if mdp.n_states > markov.DIRECT_LIMIT:
+        start = _inexact_policy_iteration(mdp)
+    return _policy_iteration(mdp, start)
+
+
+def _policy_iteration(mdp: MDP, value: FloatArray) -> OptimalPolicy:
+    one_hot, states = np.eye(mdp.n_actions), np.arange(mdp.n_states)
+    actions = mdp._bellman_error(value, 0.0).argmax(axis=1)
+    seen = set()
+    for iteration in range(1, MAX_ITERATIONS + 1):
+        policy, reward = one_hot[actions], mdp.rewards[states, actions]
+        level, h = markov.relative_value(mdp._chain(policy), mdp.gamma, reward, guess=value)
+        value = h + level / (1 - mdp.gamma)
+        advantage = mdp._bellman_error(h, level)
+        seen.add(actions.tobytes())
+        size = np.abs(h)
+        if mdp.n_states > markov.DIRECT_LIMIT:  # an iterative solution is as accurate everywhere as at its worst
+            size = np.full_like(size, 0.25 * np.abs(reward - level).max() / max(1 - mdp.gamma, 1e-3))
+        improved = _greedy(advantage, _noise(mdp, level, size), actions)
+        if improved.tobytes() in seen:
             break
         actions = improved
     residual = max(float(advantage.max()), 0.0)
-    return OptimalPolicy(policy, value, (1 - mdp.gamma) * value, residual, iteration)
+    return OptimalPolicy(policy, value, level + (1 - mdp.gamma) * h, residual, iteration)
 
 
-def _inexact_policy_iteration(mdp: MDP, value: FloatArray) -> FloatArray:
+def _inexact_policy_iteration(mdp: MDP) -> FloatArray:
     """Value near the optimum, to start policy iteration from: each greedy policy is evaluated to a digit only.
 
     Policy iteration is Newton's method on the Bellman equations, and needs its linear systems no more accurately than
     that (Gargiani, Liao-McPherson, Zanelli, Lygeros 2022, *Inexact GMRES policy iteration for large-scale MDPs*).
     """
-    states, tolerance = np.arange(mdp.n_states), _rounding(mdp)
-    actions: np.ndarray | None = None
+    best = np.where(mdp.allowed, mdp.rewards, -np.inf).max(axis=1)
+    low, unit = float(best.min()), float(np.ptp(best)) or float(np.ptp(mdp.rewards)) or 1.0
+    scaled = mdp.replace(r=(mdp.rewards - low) / unit)
+    states, noise = np.arange(mdp.n_states), np.full(mdp.rewards.shape, 0.5 * NOISE / max(1 - mdp.gamma, 1e-3))
+    value, actions = np.zeros(mdp.n_states), None
     for _ in range(MAX_INEXACT):
-        error = mdp.bellman_error(value)
-        improved = error.argmax(axis=1) if actions is None else _greedy(error, actions, tolerance)
+        error = scaled._bellman_error(value, 0.0)
+        improved = error.argmax(axis=1) if actions is None else _greedy(error, noise, actions)
         step = error[states, improved]
         if actions is not None and np.array_equal(improved, actions) and np.ptp(step) <= NEAR_OPTIMUM:
-            return value + step.mean() / (1 - mdp.gamma)
+            value = value + step.mean() / (1 - mdp.gamma)
+            break
         actions = improved
         chain = mdp.transitions[states * mdp.n_actions + actions]
         value = value + markov.rough_discounted_solve(chain, mdp.gamma, step, EVALUATION_RTOL)
-    return value
+    return unit * value + low / (1 - mdp.gamma)
 
 
-def _multichain_policy_iteration(mdp: MDP, max_iterations: int = 1000) -> OptimalPolicy:
+def _multichain_policy_iteration(mdp: MDP, actions: IntArray) -> OptimalPolicy:
     """Howard's policy iteration for average reward: improve the gain first, then the bias (Puterman 1994, 9.2)."""
-    one_hot = np.eye(mdp.n_actions)
-    tolerance = _rounding(mdp)
-    actions = np.where(mdp.allowed, mdp.rewards, -np.inf).argmax(axis=1)
-    shape = mdp.rewards.shape
-    for iteration in range(1, max_iterations + 1):
+    one_hot, states = np.eye(mdp.n_actions), np.arange(mdp.n_states)
+    seen = set()
+    for iteration in range(1, MAX_ITERATIONS + 1):
         policy = one_hot[actions]
-        reward = mdp.rewards[np.arange(mdp.n_states), actions]
-        gain, bias = markov.gain_and_bias(mdp._chain(policy), reward)
-        gain_ahead = np.where(mdp.allowed, (mdp.transitions @ gain).reshape(shape), -np.inf)
-        improved = _greedy(gain_ahead, actions, tolerance)
-        error = mdp.bellman_error(bias) - gain[:, None]
-        ties = gain_ahead >= gain[:, None] - tolerance
+        found = markov.evaluate_average(mdp._chain(policy), mdp.rewards[states, actions])
+        gain = found.gain[:, None]
+        ahead = np.where(mdp.allowed, mdp._ahead(found.gain), -np.inf)
+        unsure = NOISE * (mdp._ahead(found.gain_size) + found.gain_size[:, None])
+        improved = _greedy(ahead, unsure, actions)
+        error = mdp._bellman_error(found.bias, gain)
+        tied = np.where(ahead >= gain - unsure, error, -np.inf)
+        seen.add(actions.tobytes())
         if np.array_equal(improved, actions):
-            improved = _greedy(np.where(ties, error, -np.inf), actions, tolerance)
-            if np.array_equal(improved, actions):
-                break
+            improved = _greedy(tied, _noise(mdp, gain, found.bias_size), actions)
+        if improved.tobytes() in seen:
+            break
         actions = improved
-    residual = max(
-        float((gain_ahead - gain[:, None]).max()), float(error[gain_ahead >= gain[:, None] - tolerance].max())
-    )
-    return OptimalPolicy(policy, bias, gain, max(residual, 0.0), iteration)
+    residual = max(float((ahead - gain).max()), float(tied.max()), 0.0)
+    return OptimalPolicy(policy, found.bias, found.gain, residual, iteration)

@@ -14,6 +14,9 @@ from scipy.sparse import csgraph
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
 
+CLOSURE_LIMIT = 64
+"""Largest dense chain whose classes are found by squaring its graph; beyond, a search is faster."""
+
 
 def state_graph(transitions: sp.csr_array, allowed: BoolArray) -> sp.csr_array:
     """Adjacency (S, S) of "some allowed action moves s to s' with positive probability"."""
@@ -29,8 +32,16 @@ def state_graph(transitions: sp.csr_array, allowed: BoolArray) -> sp.csr_array:
     return graph
 
 
-def reachable_states(graph: sp.csr_array, start: BoolArray) -> BoolArray:
-    """States that a walk from ``start`` can visit, ``start`` included."""
+def reachable_states(graph: sp.csr_array | NDArray[np.float64], start: BoolArray) -> BoolArray:
+    """States that a walk from ``start`` can visit, ``start`` included; the graph is sparse, or dense where small."""
+    if start.all():
+        return start.copy()
+    if not sp.issparse(graph):
+        reached, last = start.copy(), start
+        while last.any():
+            last = (graph[last] > 0).any(axis=0) & ~reached
+            reached |= last
+        return reached
     n_states = graph.shape[0]
     source = sp.csr_array(start[None, :].astype(np.int8))
     corner = sp.csr_array((n_states + 1, 1), dtype=np.int8)
@@ -90,7 +101,25 @@ def end_components(transitions: sp.csr_array, allowed: BoolArray) -> tuple[BoolA
     return pairs, component
 
 
-def recurrent_classes(chain: sp.csr_array) -> IntArray:
-    """Recurrent class of each state of a Markov chain (S, S), -1 for a transient state."""
+def recurrent_classes(chain: sp.csr_array | NDArray[np.float64]) -> IntArray:
+    """Recurrent class of each state of a Markov chain (S, S), sparse or dense, -1 for a transient state."""
+    if not sp.issparse(chain):
+        if chain.shape[0] <= CLOSURE_LIMIT:
+            return _classes_by_closure(chain)
+        chain = sp.csr_array(chain)
     _, component = end_components(chain, np.ones(chain.shape[0], dtype=bool))
+    return component
+
+
+def _classes_by_closure(chain: NDArray[np.float64]) -> IntArray:
+    """Recurrent classes from everything that every state leads to, by squaring: for small chains."""
+    leads = (chain > 0) | np.eye(chain.shape[0], dtype=bool)
+    while True:
+        further = leads.astype(np.float32) @ leads.astype(np.float32) > 0
+        if np.array_equal(further, leads):
+            break
+        leads = further
+    recurrent = ~(leads & ~leads.T).any(axis=1)
+    component = np.full(chain.shape[0], -1, dtype=np.int64)
+    component[recurrent] = np.unique(leads[recurrent].argmax(axis=1), return_inverse=True)[1]
     return component

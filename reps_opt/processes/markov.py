@@ -1,16 +1,17 @@
 """Linear systems of a Markov chain: discounted values and occupancies, gains, biases and stationary distributions.
 
-Shapes: ``chain`` is the sparse (S, S) matrix P_pi of one policy, rows summing to one.
+Shapes: ``chain`` is the matrix P_pi (S, S) of one policy, rows summing to one: sparse, or dense where small.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 
+from reps_opt.processes.elimination import DENSE_LIMIT, Chain, Elimination, System, factorised
 from reps_opt.processes.graph import IntArray, recurrent_classes
 from reps_opt.validation import FloatArray
 
@@ -18,15 +19,27 @@ DIRECT_LIMIT = 2_000
 """Largest number of states for which a sparse factorisation is taken without trying an iteration first."""
 
 
-DENSE_LIMIT = 300
-"""Largest recurrent class whose stationary distribution is found by dense elimination."""
-
+SLOW = 1e-6
+"""``1 - gamma`` below which small chains are eliminated without subtraction: the discount is all that is left."""
 
 ROUNDING = 1e-14
 """Relative residual that counts as rounding."""
 
+LEVEL = 1e3
+"""Common part of all values, in units of their differences, from which it is kept apart."""
+
 NEXT_TO_NOTHING = 1e-13
 """Mass below which an iterative solution has few digits left."""
+
+
+GUESSES = 6
+"""Anchors that are tried for a recurrent class: one that turns out rare is replaced by the likeliest state found."""
+
+RARE = 0.1
+"""Mass of an anchor, relative to the likeliest state, up to which it counts as rare."""
+
+SEARCH_DISCOUNT = 1 - 1e-7
+"""Discount at which the likeliest state of a large class is looked for."""
 
 
 class ChainStructure(NamedTuple):
@@ -42,7 +55,7 @@ class ChainStructure(NamedTuple):
 
 
 def discounted_solve(
-    chain: sp.csr_array,
+    chain: Chain,
     gamma: float,
     rhs: FloatArray,
     transposed: bool = False,
@@ -54,12 +67,37 @@ def discounted_solve(
     Small chains are factorised. Large ones are solved by BiCGSTAB with iterative refinement, which needs neither
     ordering nor fill, and are factorised only if the relative residual (1-norm) does not come down to ``rtol``.
     """
-    matrix = sp.eye_array(chain.shape[0], format="csr") - gamma * (chain.T if transposed else chain)
-    if chain.shape[0] > DIRECT_LIMIT:
+    n = chain.shape[0]
+    if not sp.issparse(chain):
+        if 1 - gamma < SLOW:
+            system = Elimination(gamma * chain, np.full(n, 1 - gamma))
+            return system.solve_transposed(rhs) if transposed else system.solve(rhs)
+        dense = np.eye(n) - gamma * chain
+        return np.linalg.solve(dense.T if transposed else dense, rhs)
+    matrix = sp.eye_array(n, format="csr") - gamma * (chain.T if transposed else chain)
+    if n > DIRECT_LIMIT:
         x = _refined_bicgstab(matrix.tocsr(), rhs, np.zeros_like(rhs) if guess is None else guess, rtol)
         if x is not None:
             return x
     return spla.splu(matrix.tocsc()).solve(rhs)
+
+
+def relative_value(
+    chain: Chain, gamma: float, reward: FloatArray, guess: FloatArray | None = None
+) -> tuple[float, FloatArray]:
+    """Discounted value as a level rho and what is left: ``V = h + rho / (1 - gamma)``, ``(I - gamma P) h = r - rho``.
+
+    Where all values are close to one large number, h keeps the digits that V has no room for.
+    """
+    low, high = float(reward.min()), float(reward.max())
+    middle = 0.5 * low + 0.5 * high
+    rho = middle if abs(middle) > 10 * (high - low) else 0.0
+    h = discounted_solve(chain, gamma, reward - rho, guess=None if guess is None else guess - rho / (1 - gamma))
+    level = 0.5 * float(h.min()) + 0.5 * float(h.max())
+    if abs(level) > LEVEL * float(np.ptp(h)):
+        rho += (1 - gamma) * level
+        h = discounted_solve(chain, gamma, reward - rho, guess=h - level)
+    return rho, h
 
 
 def rough_discounted_solve(chain: sp.csr_array, gamma: float, rhs: FloatArray, rtol: float) -> FloatArray:
@@ -84,7 +122,7 @@ def _refined_bicgstab(matrix: sp.csr_array, rhs: FloatArray, x: FloatArray, rtol
 
 
 def discounted_occupancy(
-    chain: sp.csr_array, gamma: float, mu0: FloatArray, guess: FloatArray | None = None, graded: bool = False
+    chain: Chain, gamma: float, mu0: FloatArray, guess: FloatArray | None = None, graded: bool = False
 ) -> FloatArray:
     """State distribution ``mu = (1 - gamma) mu0 + gamma P' mu``, non-negative, summing to one.
 
@@ -98,70 +136,147 @@ def discounted_occupancy(
     """
     start = (1 - gamma) * mu0
     mu = np.maximum(discounted_solve(chain, gamma, start, transposed=True, guess=guess), 0.0)
-    if graded and mu.min() < NEXT_TO_NOTHING:
+    if graded and mu.min() < NEXT_TO_NOTHING and chain.shape[0] <= DENSE_LIMIT:
+        mu = Elimination(gamma * chain, np.full(mu.size, 1 - gamma)).solve_transposed(start)
+    elif graded and mu.min() < NEXT_TO_NOTHING:
         matrix = (sp.eye_array(chain.shape[0], format="csr") - gamma * chain).T.tocsc()
         options = {"SymmetricMode": True}
         factor = spla.splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options)
         mu = np.maximum(factor.solve(start), 0.0)
-    backward = chain.T.tocsr()
+    backward = chain.T.tocsr() if sp.issparse(chain) else chain.T
     for _ in range(2):  # the fixed-point map keeps signs, and restores what clipping moved
         mu = start + gamma * (backward @ mu)
     return mu / mu.sum()
 
 
-def chain_structure(chain: sp.csr_array) -> ChainStructure:
-    """Recurrent classes of a chain and the stationary distribution within each, periodic classes included."""
-    component = recurrent_classes(chain)
-    stationary = np.zeros(chain.shape[0])
+class Evaluation(NamedTuple):
+    """Gain and bias (S,) of a chain with rewards, and how large the sums are that they are made of.
+
+    The sizes are what the same sums give with every term positive: rounding errors are some units of the last place
+    of them.
+    """
+
+    gain: FloatArray
+    bias: FloatArray
+    gain_size: FloatArray
+    bias_size: FloatArray
+
+
+class RecurrentClass(NamedTuple):
+    """The stationary law (n,) of an irreducible chain, and its system without one state, the anchor."""
+
+    stationary: FloatArray
+    anchor: int
+    system: System | None
+
+    def bias(self, terms: FloatArray) -> FloatArray:
+        """Solution (n, m) of ``(I - P) h = terms``, zero at the anchor."""
+        found = np.zeros_like(terms)
+        if self.system is not None:
+            rest = np.delete(np.arange(terms.shape[0]), self.anchor)
+            found[rest] = self.system.solve(terms[rest])
+        return found
+
+
+def solve_class(chain: Chain, with_bias: bool = True) -> RecurrentClass:
+    """Stationary law of an irreducible chain: the visits to each state between two visits to an anchor.
+
+    Without subtraction these are accurate in every entry, whichever state the anchor is. Biases are not where the
+    anchor is rare, since they measure what happens on the way to it: with ``with_bias`` a likely state takes its place.
+
+    References
+    ----------
+    Grassmann, Taksar and Heyman (1985), section 2: elimination down to one state is the case without a leak.
+    """
+    n, chain = chain.shape[0], _small_dense(chain)
+    if n == 1:
+        return RecurrentClass(np.ones(1), 0, None)
+    anchor, visits = _busy_state(chain), np.ones(n)
+    for attempt in range(GUESSES):
+        rest = np.delete(np.arange(n), anchor)
+        rows = chain[rest]
+        leak, arrivals = _column(rows, anchor), _row(chain, anchor)[rest]
+        system = factorised(rows[:, rest], leak, last=attempt > 0)
+        if system is None:
+            anchor = int(np.argmax(discounted_occupancy(chain, SEARCH_DISCOUNT, np.full(n, 1.0 / n))))
+            continue
+        with np.errstate(over="ignore", invalid="ignore"):
+            visits[rest] = np.nan_to_num(system.solve_transposed(arrivals), nan=np.inf, posinf=np.inf)
+        visits[anchor] = 1.0
+        likeliest = int(np.argmax(visits))
+        if np.isfinite(visits).all() and (
+            visits[likeliest] * RARE <= 1.0 or not with_bias or not isinstance(system, Elimination)
+        ):
+            break
+        anchor = likeliest
+    mu = np.maximum(visits, 0.0)
+    return RecurrentClass(mu / mu.max() / (mu / mu.max()).sum(), anchor, system)
+
+
+def _busy_state(chain: Chain) -> int:
+    """A state that many others lead to: likelier than most, at no cost."""
+    mu = np.full(chain.shape[0], 1.0 / chain.shape[0])
+    for _ in range(8):
+        mu = 0.5 * mu + 0.5 * (chain.T @ mu)
+    return int(np.argmax(mu))
+
+
+def _column(rows: Chain, j: int) -> FloatArray:
+    return rows[:, [j]].toarray().ravel() if sp.issparse(rows) else rows[:, j].copy()
+
+
+def _row(chain: Chain, i: int) -> FloatArray:
+    return chain[[i]].toarray().ravel() if sp.issparse(chain) else chain[i].copy()
+
+
+def _small_dense(chain: Chain) -> Chain:
+    """A small chain as an array: sparse bookkeeping would cost more than the arithmetic."""
+    return chain.toarray() if sp.issparse(chain) and chain.shape[0] <= DENSE_LIMIT else chain
+
+
+def _classes(component: IntArray) -> list[IntArray]:
+    """Members of each recurrent class."""
     order = np.argsort(component, kind="stable")
     sizes = np.bincount(component[component >= 0], minlength=1)
-    ends = np.cumsum(sizes) + np.count_nonzero(component < 0)
-    for size, end in zip(sizes, ends, strict=True):
-        members = order[end - size : end]
-        inner = chain[members][:, members]
-        stationary[members] = _stationary_dense(inner) if size <= DENSE_LIMIT else _stationary_sparse(inner)
+    return np.split(order[np.count_nonzero(component < 0) :], np.cumsum(sizes)[:-1])
+
+
+def _block(chain: Chain, rows: IntArray, columns: IntArray) -> Any:
+    return chain[rows][:, columns]
+
+
+def chain_structure(chain: Chain) -> ChainStructure:
+    """Recurrent classes of a chain and the stationary distribution within each, periodic classes included."""
+    chain = _small_dense(chain)
+    component = recurrent_classes(chain)
+    stationary = np.where(component >= 0, 1.0, 0.0)
+    for members in _classes(component):
+        if members.size > 1:
+            stationary[members] = solve_class(_block(chain, members, members), with_bias=False).stationary
     return ChainStructure(component, stationary)
 
 
-def _stationary_dense(chain: sp.csr_array) -> FloatArray:
-    """Stationary distribution of an irreducible chain without subtractions: accurate in every entry.
-
-    Nearly decomposable chains need that. Grassmann, Taksar and Heyman (1985), algorithm of section 2.
-    """
-    P = chain.toarray()
-    n = P.shape[0]
-    for k in range(n - 1, 0, -1):
-        P[:k, k] /= P[k, :k].sum()
-        P[:k, :k] += np.outer(P[:k, k], P[k, :k])
-    mu = np.zeros(n)
-    mu[0] = 1.0
-    for k in range(1, n):
-        mu[k] = mu[:k] @ P[:k, k]
-    return mu / mu.sum()
-
-
-def _stationary_sparse(chain: sp.csr_array) -> FloatArray:
-    """Stationary distribution of an irreducible chain by one sparse factorisation, the first state pinned."""
-    balance = (sp.eye_array(chain.shape[0], format="csr") - chain).T.tocsr()
-    inflow = -balance[1:][:, [0]].toarray().ravel()
-    rest = spla.splu(balance[1:][:, 1:].tocsc()).solve(inflow)
-    mu = np.maximum(np.concatenate([[1.0], rest]), 0.0)
-    return mu / mu.sum()
-
-
-def absorption(chain: sp.csr_array, structure: ChainStructure, mu0: FloatArray) -> FloatArray:
+def absorption(chain: Chain, structure: ChainStructure, mu0: FloatArray) -> FloatArray:
     """Probability (classes,) that the chain started from ``mu0`` ends in each recurrent class."""
+    chain = _small_dense(chain)
     recurrent = structure.component >= 0
     flow = np.where(recurrent, mu0, 0.0)
-    transient = np.flatnonzero(~recurrent)
-    if transient.size and mu0[transient].any():
-        visits = discounted_solve(chain[transient][:, transient], 1.0, mu0[transient], transposed=True)
-        flow += np.where(recurrent, chain[transient].T @ visits, 0.0)
-    mass = np.bincount(structure.component[recurrent], weights=flow[recurrent], minlength=structure.n_classes)
+    outside, inside = np.flatnonzero(~recurrent), np.flatnonzero(recurrent)
+    if outside.size and mu0[outside].any():
+        visits = _transient_system(chain, outside, inside).solve_transposed(mu0[outside])
+        flow[inside] += _block(chain, outside, inside).T @ visits
+    mass = np.bincount(structure.component[inside], weights=flow[inside], minlength=structure.n_classes)
     return mass / mass.sum()
 
 
-def average_occupancy(chain: sp.csr_array, mu0: FloatArray) -> FloatArray:
+def _transient_system(chain: Chain, outside: IntArray, inside: IntArray) -> System:
+    leak = np.asarray(_block(chain, outside, inside).sum(axis=1)).ravel()
+    system = factorised(_block(chain, outside, outside), leak)
+    assert system is not None
+    return system
+
+
+def average_occupancy(chain: Chain, mu0: FloatArray) -> FloatArray:
     """Long-run (Cesaro) state distribution of the chain started from ``mu0``."""
     structure = chain_structure(chain)
     recurrent = structure.component >= 0
@@ -170,35 +285,38 @@ def average_occupancy(chain: sp.csr_array, mu0: FloatArray) -> FloatArray:
     return mu * structure.stationary
 
 
-def _leaving_rates(chain: sp.csr_array) -> sp.csr_array:
-    """``I - P`` (S, S), its diagonal summed from the other entries: exact where a state is hardly ever left."""
-    others = chain - sp.diags_array(chain.diagonal())
-    return (sp.diags_array(others.sum(axis=1)) - others).tocsr()
-
-
-def gain_and_bias(chain: sp.csr_array, reward: FloatArray) -> tuple[FloatArray, FloatArray]:
+def evaluate_average(chain: Chain, reward: FloatArray) -> Evaluation:
     """Gain g (S,) and bias h (S,): ``g = P g``, ``h = reward - g + P h``, h of stationary mean zero in every class.
 
     References
     ----------
     Puterman (1994), *Markov decision processes*, theorem 8.2.6 and section 9.2.
     """
-    structure, rates = chain_structure(chain), _leaving_rates(chain)
-    component, stationary = structure
-    inside = np.flatnonzero(component >= 0)
-    outside = np.flatnonzero(component < 0)
-    label = component[inside]
-    gain, bias = np.zeros_like(reward), np.zeros_like(reward)
-    gain[inside] = np.bincount(label, weights=stationary[inside] * reward[inside])[label]
-    order = np.lexsort((-stationary[inside], label))  # pin each class's likeliest state: the best conditioned
-    pinned = order[np.unique(label[order], return_index=True)[1]]
-    free = np.setdiff1d(np.arange(inside.size), pinned)
-    if free.size:
-        poisson = rates[inside][:, inside]
-        bias[inside[free]] = spla.splu(poisson[free][:, free].tocsc()).solve((reward - gain)[inside[free]])
-    bias[inside] -= np.bincount(label, weights=stationary[inside] * bias[inside])[label]
+    chain = _small_dense(chain)
+    component = recurrent_classes(chain)
+    gain, bias = reward.copy(), np.zeros_like(reward)
+    gain_size, bias_size = np.abs(reward), np.zeros_like(reward)
+    for members in _classes(component):
+        if members.size == 1:
+            continue
+        found = solve_class(_block(chain, members, members))
+        mu, own = found.stationary, reward[members]
+        above = own - own[found.anchor]  # a large constant in the rewards must not cost their differences
+        excess = above - mu @ above
+        h, size = found.bias(np.stack([excess, np.abs(excess)], axis=1)).T
+        gain[members], gain_size[members] = own[found.anchor] + mu @ above, mu @ np.abs(own)
+        bias[members], bias_size[members] = h - mu @ h, size + mu @ size
+    outside, inside = np.flatnonzero(component < 0), np.flatnonzero(component >= 0)
     if outside.size:
-        leaving = spla.splu(rates[outside][:, outside].tocsc())
-        gain[outside] = leaving.solve(chain[outside][:, inside] @ gain[inside])
-        bias[outside] = leaving.solve(reward[outside] - gain[outside] + chain[outside][:, inside] @ bias[inside])
-    return gain, bias
+        system, entering = _transient_system(chain, outside, inside), _block(chain, outside, inside)
+        gain[outside], gain_size[outside] = system.solve(entering @ np.stack([gain, gain_size], axis=1)[inside]).T
+        excess = reward[outside] - gain[outside]
+        ahead = entering @ np.stack([bias, bias_size], axis=1)[inside]
+        bias[outside], bias_size[outside] = system.solve(ahead + np.stack([excess, np.abs(excess)], axis=1)).T
+    return Evaluation(gain, bias, gain_size, bias_size)
+
+
+def gain_and_bias(chain: Chain, reward: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Gain and bias (S,) of a chain with rewards; see :func:`evaluate_average`."""
+    found = evaluate_average(chain, reward)
+    return found.gain, found.bias

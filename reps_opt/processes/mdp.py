@@ -7,7 +7,7 @@ policies, occupancies and advantages are (S, A); values and state distributions 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -17,17 +17,18 @@ from numpy.typing import ArrayLike
 
 from reps_opt.processes import construction, markov
 from reps_opt.processes.graph import BoolArray, reachable_states, state_graph
+from reps_opt.processes.sources import Sources
 from reps_opt.processes.tables import Tables
 from reps_opt.validation import FloatArray, as_float_array, check_shape, read_only
 
 if TYPE_CHECKING:
-    import gymnasium
-
-    from reps_opt.processes.builders import TransitionBatch
     from reps_opt.processes.dynamic_programming import OptimalPolicy
 
+DENSE_ENTRIES = 200_000
+"""Largest table of transitions that a small MDP keeps densely, beside the sparse one."""
 
-class MDP(Tables):
+
+class MDP(Sources, Tables):
     r"""A finite Markov decision process with discounted or average reward.
 
     Parameters
@@ -139,191 +140,6 @@ class MDP(Tables):
             counts=counts,
         )
 
-    @classmethod
-    def from_gymnasium(
-        cls, env: str | gymnasium.Env[Any, Any], gamma: float = 0.99, on_done: str | None = None, **kwargs: Any
-    ) -> MDP:
-        """Read the transition table of a Gymnasium environment such as FrozenLake-v1, CliffWalking-v1 or Taxi-v4.
-
-        Parameters
-        ----------
-        env
-            An environment with ``env.unwrapped.P``, or the id of one. A wrapper that changes rewards by a function of
-            the reward is applied; one that may change anything else is an error.
-        gamma
-            Discount factor in (0, 1]; 1 means average reward.
-        on_done
-            What follows a transition flagged ``done``: ``"absorb"``, the default, ends in an absorbing state with
-            reward zero; ``"restart"`` continues from the start distribution. With ``gamma=1`` one of them must be
-            given: in the long run every policy has ended, so that with absorbing ends all gains are zero.
-        **kwargs
-            Passed to ``gymnasium.make`` when ``env`` is an id: ``is_slippery=True``, ``map_name="8x8"``.
-
-        Returns
-        -------
-        MDP
-            States that cannot be reached from the start are kept, and listed in ``mdp.unreachable``. A state that is
-            entered both with and without ``done`` on the way from the start has an absorbing copy behind the others.
-
-        Raises
-        ------
-        ValueError
-            For an environment without a table, or whose table does not hold what its options or wrappers do.
-
-        Examples
-        --------
-        >>> mdp = MDP.from_gymnasium("FrozenLake-v1", gamma=0.99)
-        >>> mdp.n_states, mdp.n_actions, mdp.layout[0]
-        (16, 4, 'SFFF')
-        """
-        from reps_opt.processes.gymnasium_tables import read_environment
-
-        return cls(gamma=gamma, **read_environment(env, gamma, on_done, kwargs))
-
-    @classmethod
-    def from_table(
-        cls,
-        table: Any,
-        gamma: float = 0.95,
-        mu0: ArrayLike | Mapping[Hashable, float] | None = None,
-        on_done: str | None = None,
-        missing: str = "error",
-    ) -> MDP:
-        """Build an MDP from ``{state: {action: [(probability, next state, reward, done), ...]}}``.
-
-        Parameters
-        ----------
-        table
-            Such a mapping, lists in place of either mapping, or any object with such a ``P`` (and perhaps an
-            ``initial_state_distrib``). ``done`` may be left out. A state has the actions that it has a key for. Keys
-            that are the integers from zero are indices; others become labels, in order of appearance.
-        gamma
-            Discount factor in (0, 1]; 1 means average reward.
-        mu0
-            Start distribution over the table's states: an array, or ``{state: probability}``. Uniform by default over
-            the states that have actions.
-        on_done
-            As in :meth:`from_gymnasium`; with ``gamma=1`` it must be given where something ends.
-        missing
-            A state that is entered without ``done`` and has no actions is an ``"error"`` that names it, or
-            ``"absorb"``: it is kept for ever without reward.
-
-        Returns
-        -------
-        MDP
-            The way in decides: a state entered with ``done`` by some and without by others has an absorbing copy,
-            behind the table's states.
-
-        Examples
-        --------
-        In state 0 one can only wait.
-
-        >>> table = {0: {0: [(1.0, 0, 0.0, False)]}, 1: {0: [(1.0, 0, 0.0, False)], 1: [(1.0, 1, 1.0, False)]}}
-        >>> mdp = MDP.from_table(table, gamma=0.9, mu0=[0, 1])
-        >>> mdp.solve_optimal().value.round(6), bool(mdp.allowed[0, 1])
-        (array([ 0., 10.]), False)
-        """
-        from reps_opt.processes.builders import read_table
-
-        return cls(gamma=gamma, **read_table(table, gamma, mu0, on_done, missing))
-
-    @classmethod
-    def from_transitions(
-        cls,
-        data: Any,
-        actions: Any = None,
-        next_states: Any = None,
-        rewards: Any = None,
-        *,
-        weight: Any = None,
-        probability: Any = None,
-        gamma: float = 0.95,
-        mu0: ArrayLike | Mapping[Hashable, float] | None = None,
-        missing: str = "error",
-    ) -> MDP:
-        """Build an MDP from a list of transitions, one a row; rows that repeat are counted.
-
-        Parameters
-        ----------
-        data
-            A DataFrame, or any mapping of columns: state (also called ``s`` or ``from``), action (``a``), next state
-            (``next_state``, ``s2``, ``to``) and reward (``r``). Or the column of states, the others beside it.
-        actions, next_states, rewards
-            The other columns, where ``data`` is one.
-        weight
-            How often a row counts: a column, or its name; by default a column called ``weight`` or ``count``, or one.
-        probability
-            Probability of the row's next state, given state and action, in place of counts: a column or its name, by
-            default one called ``probability`` or ``p``. The sum over each state and action must be one.
-        gamma, mu0, missing
-            As in :meth:`from_table`.
-
-        Returns
-        -------
-        MDP
-            With P = counts / counts of the pair, the weighted mean rewards, and the counts of the pairs in ``counts``.
-            A pair without a row is not allowed. States and actions that are the integers from zero are indices; others
-            become labels, in order of appearance.
-
-        Examples
-        --------
-        >>> import pandas as pd
-        >>> rows = [("up", "climb", "top", 1.0), ("up", "climb", "up", 0.0), ("top", "rest", "up", 2.0)]
-        >>> mdp = MDP.from_transitions(pd.DataFrame(rows, columns=["from", "action", "to", "reward"]))
-        >>> mdp.state_labels, mdp.action_labels, mdp.allowed.tolist()
-        (('up', 'top'), ('climb', 'rest'), [[True, False], [False, True]])
-        """
-        from reps_opt.processes.builders import read_transitions
-
-        columns = (actions, next_states, rewards)
-        return cls(gamma=gamma, **read_transitions(data, columns, weight, probability, mu0, missing))
-
-    @classmethod
-    def from_batch(
-        cls,
-        batch: TransitionBatch,
-        gamma: float = 0.95,
-        n_states: int | None = None,
-        n_actions: int | None = None,
-        on_done: str | None = None,
-        missing: str = "error",
-    ) -> MDP:
-        """The empirical model of a batch of transitions between finitely many states.
-
-        Parameters
-        ----------
-        batch
-            A :class:`~reps_opt.Batch` whose states and actions are integers from zero.
-        gamma
-            Discount factor in (0, 1]; 1 means average reward.
-        n_states, n_actions
-            How many there are; by default as many as the batch shows.
-        on_done
-            As in :meth:`from_gymnasium`, for ``batch.terminated``; restarts are drawn from the start states seen.
-        missing
-            As in :meth:`from_table`, for a state that the batch enters without leaving it.
-
-        Returns
-        -------
-        MDP
-            With frequencies for probabilities, mean rewards, the start states seen for ``mu0``, and in ``counts`` how
-            often each pair was seen. Pairs never seen are not allowed. States that were not seen at all are left by
-            nothing and entered by nothing; they stay where they are.
-
-        Examples
-        --------
-        >>> from reps_opt import Batch
-        >>> batch = Batch([0, 1, 0], [0, 1, 0], [0.0, 1.0, 0.0], [1, 0, 0])
-        >>> mdp = MDP.from_batch(batch)
-        >>> mdp
-        MDP(2 states, 2 actions, gamma=0.95, 2 pairs not allowed)
-        >>> int((mdp.counts == 0).sum())
-        2
-        """
-        from reps_opt.processes.builders import read_batch
-
-        return cls(gamma=gamma, **read_batch(batch, gamma, n_states, n_actions, on_done, missing))
-
     def uniform_policy(self) -> FloatArray:
         """The policy (S, A) that takes every action a state has with the same probability."""
         return self.allowed / self.allowed.sum(axis=1, keepdims=True)
@@ -345,9 +161,18 @@ class MDP(Tables):
 
     def chain(self, policy: ArrayLike) -> sp.csr_array:
         """Transition matrix P_pi (S, S) of the Markov chain that a policy induces."""
-        return self._chain(self.as_policy(policy))
+        return sp.csr_array(self._chain(self.as_policy(policy)))
 
-    def _chain(self, policy: FloatArray) -> sp.csr_array:
+    @cached_property
+    def _dense(self) -> FloatArray | None:
+        """Transitions (S, A, S) of a small MDP, on which dense algebra is faster than sparse bookkeeping."""
+        if self.n_states > markov.DENSE_LIMIT or self.transitions.shape[0] * self.n_states > DENSE_ENTRIES:
+            return None
+        return self.transitions.toarray().reshape(self.n_states, self.n_actions, self.n_states)
+
+    def _chain(self, policy: FloatArray) -> markov.Chain:
+        if self._dense is not None:
+            return (policy[:, None, :] @ self._dense)[:, 0]
         n_pairs = self.n_states * self.n_actions
         choose = sp.csr_array(
             (policy.ravel(), np.arange(n_pairs), np.arange(0, n_pairs + 1, self.n_actions)),
@@ -363,14 +188,18 @@ class MDP(Tables):
 
         The bias solves ``h = r_pi - g + P_pi h`` and has stationary mean zero in every recurrent class.
         """
-        probabilities = self.as_policy(policy)
-        chain = self._chain(probabilities)
-        reward = np.einsum("sa,sa->s", probabilities, self.rewards)
+        level, relative = self._evaluate(self.as_policy(policy))
         if self.gamma < 1:
-            return markov.discounted_solve(chain, self.gamma, reward)
-        gain, bias = markov.gain_and_bias(chain, reward)
-        self._warn_if_multichain(gain)
-        return bias
+            return relative + level / (1 - self.gamma)
+        self._warn_if_multichain(level)
+        return relative
+
+    def _evaluate(self, policy: FloatArray) -> tuple[Any, FloatArray]:
+        """A level and what is left (S,): of the discounted value (a number, see relative_value), or gain and bias."""
+        reward = np.einsum("sa,sa->s", policy, self.rewards)
+        if self.gamma < 1:
+            return markov.relative_value(self._chain(policy), self.gamma, reward)
+        return markov.gain_and_bias(self._chain(policy), reward)
 
     def gain(self, policy: ArrayLike) -> FloatArray:
         """Long-run average reward (S,) from each state, whatever ``gamma``; constant when the policy is unichain."""
@@ -383,35 +212,41 @@ class MDP(Tables):
 
         Minus infinity at actions that a state does not have.
         """
-        probabilities = self.as_policy(policy)
-        if self.gamma < 1:
-            return self.bellman_error(self.value(probabilities))
-        reward = np.einsum("sa,sa->s", probabilities, self.rewards)
-        gain, bias = markov.gain_and_bias(self._chain(probabilities), reward)
-        return self.bellman_error(bias) - gain[:, None]
+        level, relative = self._evaluate(self.as_policy(policy))
+        return self.bellman_error(relative, level if self.gamma < 1 else level[:, None])
 
-    def bellman_error(self, value: ArrayLike) -> FloatArray:
-        """Bellman error (S, A) of any value function: ``delta = r + gamma P V - V``.
+    def bellman_error(self, value: ArrayLike, level: float | FloatArray = 0.0) -> FloatArray:
+        """Bellman error (S, A) of any value function: ``delta = r - level + gamma P V - V``.
 
         Minus infinity at actions that a state does not have, so that the best action is one of the others.
         """
-        v = as_float_array(value, "value", (self.n_states,))
-        error = self.rewards + self.gamma * (self.transitions @ v).reshape(self.rewards.shape) - v[:, None]
+        return self._bellman_error(as_float_array(value, "value", (self.n_states,)), level)
+
+    def _bellman_error(self, value: FloatArray, level: float | FloatArray) -> FloatArray:
+        error = (self.rewards - level) + (self.gamma * self._ahead(value) - value[:, None])
         return error if self._has_every_pair else np.where(self.allowed, error, -np.inf)
+
+    def _ahead(self, value: FloatArray) -> FloatArray:
+        """Expected value (S, A) of the next state."""
+        if self._dense is not None:
+            return self._dense @ value
+        return (self.transitions @ value).reshape(self.rewards.shape)
 
     def state_distribution(self, policy: ArrayLike) -> FloatArray:
         """State distribution (S,) of a policy, summing to one: discounted from ``mu0``, or long-run with ``gamma=1``.
 
         States that the policy does not reach have exactly zero.
         """
-        chain = self.chain(policy)
+        chain = self._chain(self.as_policy(policy))
         reached = np.flatnonzero(reachable_states(chain, self.mu0 > 0))
-        inner = chain[reached][:, reached]
+        inner, start = chain, self.mu0
+        if reached.size < self.n_states:
+            inner, start = chain[reached][:, reached], self.mu0[reached]
         mu = np.zeros(self.n_states)
         if self.gamma < 1:
-            mu[reached] = markov.discounted_occupancy(inner, self.gamma, self.mu0[reached], graded=True)
+            mu[reached] = markov.discounted_occupancy(inner, self.gamma, start, graded=True)
         else:
-            mu[reached] = markov.average_occupancy(inner, self.mu0[reached])
+            mu[reached] = markov.average_occupancy(inner, start)
         return mu
 
     def occupancy(self, policy: ArrayLike) -> FloatArray:

@@ -207,3 +207,42 @@ def test_bad_linear_quadratic_arguments_are_named():
         riccati([[1.0]], [[1.0]], [[1.0]], [[1.0]], gamma=1.5)
     with pytest.raises(ValueError, match="width"):
         linearise(LQR(), np.zeros(3), np.zeros(3), width=0.0)
+
+
+def test_returns_over_a_horizon_are_those_of_roll_outs() -> None:
+    A, B = [[1.0, 0.2], [0.0, 1.0]], [[0.02], [0.2]]
+    bounds = {"max_state": np.inf, "max_action": 1e3}
+    env = LQR(A, B, np.eye(2), [[0.1]], start=(1.0, 0.0), start_spread=0.3, noise=0.1, gamma=0.95, horizon=12, **bounds)
+    rng = np.random.default_rng(0)
+    gains, offsets = rng.normal(size=(12, 1, 2)) - 1.0, rng.normal(size=(12, 1))
+    covariances = rng.uniform(0.1, 1.0, size=(12, 1, 1))
+    states, total = env.sample_starts(200_000, rng), 0.0
+    for t in range(12):
+        means = states @ gains[t].T + offsets[t]
+        moved = env.step_batch(states, means + np.sqrt(covariances[t]) * rng.normal(size=means.shape), rng)
+        total, states = total + env.gamma**t * moved.rewards, moved.next_states
+    exact = env.expected_return(gains, offsets, covariances)
+    assert abs(total.mean() - exact) < 4 * total.std() / np.sqrt(200_000)
+
+
+def test_the_gains_over_a_horizon_are_the_best_and_tend_to_riccatis() -> None:
+    noisy = LQR(start_spread=0.1, noise=0.05, horizon=60, max_state=np.inf, max_action=1e3)
+    gains = noisy.optimal_gains()
+    np.testing.assert_allclose(gains[0], noisy.optimal().gain, rtol=1e-8, atol=1e-10)
+    best = noisy.expected_return(gains)
+    assert best == pytest.approx(noisy.optimal_return(), rel=2e-3)  # gamma^60 of it is left out
+    rng = np.random.default_rng(0)
+    assert all(noisy.expected_return(gains + 0.01 * rng.normal(size=gains.shape)) < best for _ in range(20))
+    with pytest.raises(ValueError, match="horizon"):
+        LQR(horizon=None).optimal_gains()
+
+
+def test_a_noisy_system_steps_one_state_as_it_steps_many() -> None:
+    env = LQR(noise=0.1, start_spread=0.2)
+    states = env.sample_starts(5, np.random.default_rng(0))
+    actions = np.zeros((5, 3))
+    together = env.step_batch(states, actions, np.random.default_rng(1)).next_states
+    rng = np.random.default_rng(1)
+    apart = [env.step_batch(states[i : i + 1], actions[:1], rng).next_states[0] for i in range(5)]
+    np.testing.assert_array_equal(together, apart)
+    assert np.abs(states).max() <= env.max_state

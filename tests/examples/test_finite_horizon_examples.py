@@ -10,14 +10,18 @@ import pytest
 
 
 def test_adversarial_mdp(example: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    slopes = example("adversarial_mdp").main(episodes=(50, 200), n_seeds=4, plot=str(tmp_path / "regret.png"))
-    assert 0.3 < slopes["full"] < 0.9
-    assert 0.3 < slopes["bandit"] < 1.0
-    assert (tmp_path / "regret.png").stat().st_size > 10_000
+    plot = tmp_path / "regret.png"
+    slopes = example("adversarial_mdp").main(episodes=[50, 200, 800], n_seeds=4, plot=str(plot))
+    assert slopes["full"].shape == (2,)
+    for feedback in ("full", "bandit"):
+        assert 0.3 < slopes[feedback][-1] < 1.0
+    assert plot.stat().st_size > 10_000
     rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()[:1].isdigit()]
-    assert len(rows) == 4
+    rows = [row for row in rows if len(row) == 8]
+    assert [int(row[0]) for row in rows] == 2 * [50, 200, 800]
     for row in rows:
-        _, mean, _, worst, bound, gap = map(float, row)
+        _, seeds, mean, _, worst, bound, gap, _ = map(float, row)
+        assert seeds == 4
         assert 0 < mean <= worst < bound
         assert gap < 1e-9
 
@@ -37,3 +41,17 @@ def test_bounds_exact(
     for bound in ("shared", "per_step", "trajectory"):
         assert float(first[bound][2]) == pytest.approx(float(first[bound][3]), abs=2e-4)
     assert abs(float(first["trpo"][2]) - float(first["trpo"][3])) > 1.0  # a surrogate is not the gain
+
+
+def test_bounds_linear(example: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    module, plot = example("bounds_linear"), tmp_path / "bounds.png"
+    shares = module.main(n_seeds=2, n_updates=4, epsilons=[0.5], plot=str(plot))
+    for share in shares.values():
+        assert share.shape == (2, 5)
+        assert np.all(share[:, -1] > 0.9)
+        assert np.all(share <= 1 + 1e-9)
+    rows = {line[8:13]: line.split() for line in capsys.readouterr().out.splitlines() if line[4:7] == "0.5"}
+    promised = {bound: float(row[4]) / float(row[5]) for bound, row in rows.items()}
+    assert promised["joint"] == pytest.approx(1.0, abs=0.15)
+    assert promised["polic"] > 3  # a surrogate is not the gain
+    assert plot.stat().st_size > 10_000

@@ -11,6 +11,7 @@ import pytest
 import xarray
 from typer.testing import CliRunner, Result
 
+import reps_opt
 from reps_opt import MDP, REPS, doctor, solve
 from reps_opt.command_line import EXIT_CODES, Route, app
 from reps_opt.solution import Status
@@ -68,6 +69,10 @@ def test_environment_options_temperature_and_average_reward() -> None:
         (["FrozenLake-v1", "--epsilon", "-1"], "epsilon must be >= 0"),
         (["FrozenLake-v1", "--epsilon", "1", "--temperature", "1"], "exclude each other"),
         (["FrozenLake-v1", "--option", "slippery"], "option must be NAME=VALUE"),
+        (["FrozenLake-v1", "--option", "map_name=16x16"], 'cannot be made with --option map_name="16x16": KeyError'),
+        (["FrozenLake-v1", "--option", "colour=3"], "unexpected keyword argument 'colour'"),
+        (["Taxi-v4", "--option", "fickle_passenger=true"], "fickle passenger"),
+        (["FrozenLake-v1", "--colour", "3"], "No such option"),
         (["FrozenLake-v1", "--save", "answer.pkl"], "path must end in"),
         (["FrozenLake-v1", "--plot", "no/such/folder/out.png"], "No such file"),
         (["FrozenLake-v1", "--solver", "abacus"], "abacus"),
@@ -88,9 +93,19 @@ def test_exit_code_tells_the_status(monkeypatch: pytest.MonkeyPatch, lake: MDP) 
     assert run("solve", "FrozenLake-v1").exit_code == 1
 
 
+def test_the_version_is_that_of_the_package() -> None:
+    done = run("--version")
+    assert done.exit_code == 0
+    assert done.output == f"reps_opt {reps_opt.__version__}\n"
+
+
 def test_doctor_is_well_here() -> None:
     done = run("doctor")
     assert done.exit_code == 0, done.output
+    assert done.output.splitlines()[0].endswith(" is well")
+    for name in (*doctor.GAUSSIAN_POLICIES, *doctor.DISCRETE_POLICIES):
+        assert f"{name} " in done.output
+    assert "100 transitions" in done.output
     for word in ("numpy", "threads", "REPS by Newton", "CvxpyDual, CLARABEL", "CvxpyPrimal, SCS", "TrustRegionStep"):
         assert word in done.output
     assert "FAILED" not in done.output
@@ -114,12 +129,47 @@ def test_doctor_notices_a_route_that_breaks_and_one_that_is_wrong(monkeypatch: p
     assert "NOT well" in done.output
 
 
-def test_doctor_notices_a_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "NEEDED", ("numpy", "no-such-package"))
+@pytest.fixture
+def without_problems(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     monkeypatch.setattr(doctor, "_cases", lambda: iter(()))
+    monkeypatch.setattr(doctor, "NEED_TORCH", ())
+    for names in ("GAUSSIAN_POLICIES", "DISCRETE_POLICIES"):
+        monkeypatch.setattr(doctor, names, getattr(doctor, names)[:1])
+    return monkeypatch
+
+
+def test_doctor_notices_a_missing_package(without_problems: pytest.MonkeyPatch) -> None:
+    without_problems.setattr(doctor, "NEEDED", ("numpy", "no-such-package"))
     found = doctor.examine()
     assert not found.healthy
     assert "MISSING" in str(found)
+
+
+def test_doctor_does_not_call_well_what_it_could_not_try(without_problems: pytest.MonkeyPatch) -> None:
+    without_problems.setattr(doctor, "OPTIONAL", ("no-such-package",))
+    without_problems.setattr(doctor, "NEED_TORCH", doctor.GAUSSIAN_POLICIES)
+    without_problems.setattr(doctor, "CONIC_SOLVERS", {"ABACUS": {}})
+    without_problems.setattr(doctor, "find_spec", lambda name: None if name == "torch" else name)
+    found = doctor.examine()
+    assert found.healthy  # what is there works
+    left_out = ("no-such-package", "routes by ABACUS", "LinearGaussianPolicy")
+    assert found.title.endswith(f"is well as far as it is installed, which leaves out {', '.join(left_out)}")
+    assert "not tried: torch not installed" in str(found)
+
+
+def test_doctor_notices_policies_and_roll_outs_that_break(without_problems: pytest.MonkeyPatch) -> None:
+    import policies
+
+    class Backward(policies.LinearGaussianPolicy):
+        def predict(self, states: object) -> np.ndarray:
+            return -np.asarray(super().predict(states))
+
+    without_problems.setattr("policies.LinearGaussianPolicy", Backward)
+    without_problems.setattr("reps_opt.learning.rollouts.rollout", lambda *_, **__: 1 / 0)
+    found = doctor.examine()
+    assert not found.healthy
+    assert "FAILED: ValueError: the fit is off by" in str(found)
+    assert "FAILED: ZeroDivisionError" in str(found)
 
 
 def test_the_module_runs_as_a_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 import envs
 from policies import LinearGaussianPolicy, NeuralPolicy, TabularPolicy
-from reps_opt import Batch, rollout
+from reps_opt import MDP, Batch, RolloutError, rollout
 from reps_opt.learning.rollouts import AT_ONCE, EPISODES_A_TASK, SIDE_BY_SIDE
 
 FIELDS = ("states", "actions", "rewards", "next_states", "start_states", "terminated", "truncated", "episode")
@@ -96,6 +96,31 @@ class Strange(gymnasium.Env):
 
     def step(self, action):
         return {"one": 1.0}, 0.0, False, False, {}
+
+
+DICT = gymnasium.spaces.Dict({"one": gymnasium.spaces.Discrete(2)})
+
+
+class Told(gymnasium.Env):
+    """Does what it is told."""
+
+    action_space = gymnasium.spaces.Discrete(2)
+    observation_space = gymnasium.spaces.Box(-1, 1, (1,))
+
+    def __init__(self, observed=(0.0,), reward=0.0, info=None, answer=None, start=None, breaks_at=None, **spaces):
+        self.observed, self.reward, self.info, self.answer, self.start = observed, reward, info or {}, answer, start
+        self.breaks_at, self.n_steps = breaks_at, 0
+        for name, space in spaces.items():
+            setattr(self, name, space)
+
+    def reset(self, seed=None, options=None):
+        return (np.array([0.0]), {}) if self.start is None else self.start
+
+    def step(self, action):
+        self.n_steps += 1
+        if self.n_steps == self.breaks_at:
+            raise KeyError("broken")
+        return self.answer or (self.observed, self.reward, False, self.n_steps % 4 == 0, self.info)
 
 
 CASES = {
@@ -214,6 +239,21 @@ def test_visits_of_a_restarting_walk_are_the_discounted_occupancy() -> None:
         ({"n_steps": 5, "policy": lambda s, rng: [1.0, 2.0]}, ValueError, r"policy must return 16 actions of shape"),
         ({"n_steps": 5, "env": 3}, TypeError, "env must be an environment"),
         ({"n_steps": 5, "env": Strange()}, TypeError, "env must observe numbers"),
+        ({"n_steps": 5, "env": Told(observation_space=DICT)}, TypeError, r"env Told observes Dict.*FlattenObservation"),
+        ({"n_steps": 5, "env": "Blackjack-v1"}, TypeError, r"env Blackjack-v1 observes Tuple"),
+        ({"n_steps": 5, "env": Told(action_space=DICT)}, TypeError, r"env Told acts in Dict"),
+        ({"n_steps": 5, "env": Told(observed=[[1.0], [1.0, 2.0]])}, TypeError, "env must observe numbers"),
+        ({"n_steps": 5, "env": Told(answer=(0.0, 1.0, False, {}))}, TypeError, "env Told: step must return .* got 4"),
+        ({"n_steps": 5, "env": Told(start=0.0)}, TypeError, r"env Told: reset must return \(observation, info\)"),
+        ({"n_steps": 5, "env": Told(reward=np.ones(2))}, TypeError, "env Told: the reward must be a number"),
+        ({"n_steps": 5, "env": Told(reward=np.nan)}, ValueError, "env Told: the reward is nan"),
+        ({"n_steps": 5, "env": Told(info={"cost": np.inf})}, ValueError, "env Told: the cost is inf"),
+        ({"n_steps": 5, "env": "CartPole-v1", "policy": lambda s, rng: 1.7}, ValueError, "whole numbers .* got 1.7"),
+        ({"n_steps": 5, "env": "CartPole-v1", "policy": lambda s, rng: 2}, ValueError, r"of Discrete\(2\), got 2"),
+        ({"n_steps": 5, "policy": lambda s, rng: [np.nan]}, ValueError, "action that is nan"),
+        ({"n_steps": 5, "policy": lambda s, rng: ["left"]}, TypeError, "numbers as actions"),
+        ({"n_steps": 5, "restart": 1.0}, ValueError, "restart must be below 1"),
+        ({"n_steps": 5, "restart": -0.1}, ValueError, "restart must be >= 0"),
     ],
     ids=str,
 )
@@ -221,3 +261,93 @@ def test_bad_input_is_named(arguments, error, message: str) -> None:
     arguments = {"env": envs.SwingUp(), "policy": None} | arguments
     with pytest.raises(error, match=message):
         rollout(**arguments)
+
+
+def test_nothing_is_lost_when_an_environment_raises() -> None:
+    with pytest.raises(RolloutError, match="env Told raised KeyError: 'broken' in episode 2 after 2 steps") as caught:
+        rollout(Told(reward=1.0, breaks_at=11), n_episodes=8, seed=0)
+    batch = caught.value.batch
+    assert len(batch) == 10
+    assert batch.n_episodes == 3
+    assert batch.truncated.tolist() == [False, False, False, True] * 2 + [False, True]
+    assert isinstance(caught.value.__cause__, KeyError)
+    with pytest.raises(RolloutError, match="nothing was rolled out before") as caught:
+        rollout(Told(breaks_at=1), n_steps=20, seed=0)
+    assert caught.value.batch is None
+
+
+def test_nothing_is_lost_when_an_environment_of_many_raises() -> None:
+    class Breaking(envs.SwingUp):
+        def step_batch(self, states, actions, rng):
+            if self.left == 0:
+                raise ArithmeticError
+            self.left -= 1
+            return super().step_batch(states, actions, rng)
+
+    env = Breaking(horizon=20, reset_probability=0.0)
+    env.left = 3
+    with pytest.raises(RolloutError, match="raised ArithmeticError in episode 0 after 3 steps") as caught:
+        rollout(env, n_episodes=5, seed=0)
+    assert len(caught.value.batch) == 15
+
+
+def test_rewards_and_costs_are_read() -> None:
+    batch = rollout(Told(reward=np.array([2.5]), info={"cost": np.array([0.5])}), n_steps=6, seed=0)
+    assert batch.rewards.tolist() == [2.5] * 6
+    assert batch.costs.tolist() == [0.5] * 6
+    assert rollout(Told(), n_steps=6, seed=0).costs is None
+
+
+def test_costs_of_vector_environments() -> None:
+    env = gymnasium.vector.SyncVectorEnv([lambda: Told(info={"cost": 1.5}), Told])
+    batch = rollout(env, n_episodes=2, seed=0)
+    assert batch.costs.tolist() == [1.5] * 4 + [0.0] * 4
+
+
+@pytest.mark.parametrize("space", [gymnasium.spaces.MultiBinary(3), gymnasium.spaces.MultiDiscrete([2, 5])], ids=str)
+def test_uniform_actions_of_several_discrete_parts(space) -> None:
+    actions = rollout(Told(action_space=space), n_steps=400, seed=0).actions
+    assert all(space.contains(action.astype(space.dtype)) for action in actions)
+    assert [np.unique(column).size for column in actions.T] == ([2, 2, 2] if actions.shape[1] == 3 else [2, 5])
+
+
+@pytest.mark.parametrize(
+    "env", ["CartPole-v1", "Pendulum-v1", envs.SwingUp(reset_probability=0.0)], ids=["cart", "pendulum", "batched"]
+)
+def test_restarts_by_probability(env) -> None:
+    batch = rollout(env, n_steps=4000, restart=0.1, seed=0)
+    assert chained(batch)
+    assert np.all(batch.truncated[batch.restarted])
+    chances = (~batch.terminated).sum()
+    assert abs(batch.restarted.sum() - 0.1 * chances) < 4 * np.sqrt(0.09 * chances)
+    assert same(batch, rollout(env, n_steps=4000, restart=0.1, seed=0, n_jobs=2))
+    assert not rollout(env, n_steps=200, seed=0).restarted.any()
+
+
+def test_restarts_of_own_environments_are_told_from_time_limits() -> None:
+    batch = rollout(envs.SwingUp(horizon=30), n_episodes=200, seed=0)
+    length = np.bincount(batch.episode)
+    assert np.array_equal(batch.restarted[batch.ends][length < 30], np.ones((length < 30).sum(), dtype=bool))
+    assert 0 < batch.restarted.sum() < 200 == batch.truncated.sum()
+
+
+def test_visits_of_any_environment_with_restarts_are_the_discounted_occupancy() -> None:
+    env = gymnasium.make("FrozenLake-v1", is_slippery=True, max_episode_steps=10**6)
+    mdp = MDP.from_gymnasium(env, gamma=0.8)
+    batch = rollout(env, n_steps=20_000, restart=0.2, seed=0)
+    weight = np.bincount(batch.states, minlength=16) / len(batch)
+    exact = mdp.occupancy(mdp.uniform_policy()).sum(axis=1)
+    alive = weight > 0  # a hole ends the episode: it is not visited, its mass is that of the absorbed
+    np.testing.assert_allclose(weight[alive], exact[:16][alive] / exact[:16][alive].sum(), atol=0.02)
+
+
+def test_restarts_of_vector_environments_need_copies_that_can_be_sent_back() -> None:
+    options = {"vectorization_mode": "sync"}
+    disabled = {"autoreset_mode": gymnasium.vector.AutoresetMode.DISABLED}
+    env = gymnasium.make_vec("CartPole-v1", num_envs=3, vector_kwargs=disabled, **options)
+    batch = rollout(env, n_episodes=60, restart=0.1, seed=0)
+    assert chained(batch)
+    assert batch.restarted.any()
+    assert np.all(np.abs(batch.start_states) <= 0.05)
+    with pytest.raises(ValueError, match="restart needs a vector environment in the autoreset mode Disabled"):
+        rollout(gymnasium.make_vec("CartPole-v1", num_envs=3, **options), n_episodes=6, restart=0.1, seed=0)

@@ -1,0 +1,65 @@
+"""BLAS threads: limited while anybody is inside, restored when the last leaves."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import scipy.linalg  # noqa: F401  brings a BLAS of its own
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from reps_opt.threads import limited
+
+
+def counts() -> list[int]:
+    return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
+
+def test_limits_nest_and_are_restored() -> None:
+    with threadpool_limits(2, user_api="blas"):
+        before = counts()
+        with limited():
+            with limited():
+                assert set(counts()) == {1}
+            assert set(counts()) == {1}
+        assert counts() == before
+
+
+def test_limits_are_restored_after_an_error() -> None:
+    with threadpool_limits(2, user_api="blas"):
+        before = counts()
+        try:
+            with limited():
+                raise KeyError("within")
+        except KeyError:
+            pass
+        assert counts() == before
+
+
+def test_the_last_thread_to_leave_restores() -> None:
+    inside, leave = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with limited():
+            inside.set()
+            leave.wait(10)
+
+    with threadpool_limits(2, user_api="blas"):
+        before = counts()
+        with limited():
+            worker = threading.Thread(target=other)
+            worker.start()
+            assert inside.wait(10)
+        assert set(counts()) == {1}
+        leave.set()
+        worker.join()
+        assert counts() == before
+
+
+def test_products_are_the_same_bit_for_bit() -> None:
+    A = np.random.default_rng(0).normal(size=(300, 300))
+    answers = []
+    for threads in (1, 2):
+        with threadpool_limits(threads, user_api="blas"), limited():
+            answers.append(A @ A.T)
+    assert np.array_equal(*answers)
