@@ -30,6 +30,7 @@ from reps_opt.validation import (
     check_shape,
     read_only,
 )
+from reps_opt.values import same
 
 RANK_TOLERANCE = 1e-13
 """Pivot, relative to its diagonal entry, below which a Cholesky factor says that F is singular."""
@@ -45,6 +46,18 @@ class Metric(ABC):
     size: int | None = None
     precondition: Callable[[FloatArray], FloatArray] | None = None
     """Where known, an approximation of ``y -> F^-1 y`` that is cheap, symmetric and positive definite."""
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the other holds the same data: what is computed from them does not count."""
+        if type(self) is not type(other):
+            return NotImplemented
+        computed = {
+            name for kind in type(self).__mro__ for name, a in vars(kind).items() if isinstance(a, cached_property)
+        }
+        mine, others = ({k: v for k, v in vars(m).items() if k not in computed} for m in (self, other))
+        return same(mine, others)
+
+    __hash__ = object.__hash__
 
     @abstractmethod
     def product(self, s: FloatArray) -> FloatArray:

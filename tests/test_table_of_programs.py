@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +24,14 @@ from reps_opt import (
     LinearProgram,
     ORePS,
     SampleREPS,
+    Status,
     TrustRegionStep,
+    solve,
 )
 from reps_opt.problem import Problem
-from reps_opt.program import Program
+from reps_opt.problems.horizon_surrogate import SurrogateProblem
+from reps_opt.program import Hints, Program
+from reps_opt.solvers import CvxpyPrimal
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 TABLE = README.split("## Which algorithm is which program")[1].split("Routes:")[0]
@@ -45,7 +51,12 @@ PROBLEMS: list[tuple[str, Callable[[], Problem]]] = [  # the class cell's text, 
     ("REPS(divergence=...)", lambda: REPS(CHAIN, Q, 0.1, divergence="chi2")),
     ("REPS(divergence=...)", lambda: REPS(CHAIN, Q, 0.1, divergence=("alpha", 0.5))),
     ("ConditionalREPS", lambda: ConditionalREPS(CHAIN, UNIFORM, 0.1)),
+    ("REPS", lambda: REPS(CHAIN, Q, 0.1, entropy=1.5)),
     ("FiniteHorizonREPS", lambda: FiniteHorizonREPS(CHAIN, UNIFORM, 4)),
+    ("FiniteHorizonREPS", lambda: FiniteHorizonREPS(CHAIN, UNIFORM, 4, ball="per_step")),
+    ("FiniteHorizonREPS", lambda: FiniteHorizonREPS(CHAIN, UNIFORM, 4, ball="trajectory")),
+    ("surrogate_step", lambda: SurrogateProblem(FiniteHorizonREPS(CHAIN, UNIFORM, 4))),
+    ("ORePS.step", lambda: ORePS(CHAIN, 4, 10).step(-CHAIN.rewards / 10)),
     ("SampleREPS", lambda: SampleREPS(RETURNS, FEATURES)),
     ("EpisodicREPS", lambda: EpisodicREPS(RETURNS)),
     ("EpisodicREPS", lambda: EpisodicREPS(RETURNS, FEATURES)),
@@ -60,7 +71,14 @@ PROBLEMS: list[tuple[str, Callable[[], Problem]]] = [  # the class cell's text, 
 VARIABLES = {"occupancy": ("(s,a)", "π(a|s)"), "weights": ("weights w",), "step": ("parameter step s",)}
 """How the table writes each variable of a program."""
 
-ROWS = {"flow": "flow", "features": "feature", "policy": "Σ_a x = d(s)", "budgets": "budgets", "costs": "cost rows"}
+ROWS = {
+    "flow": "flow",
+    "features": "feature",
+    "policy": "Σ_a x = d(s)",
+    "states": "Σ_a x = d(s)",
+    "budgets": "budgets",
+    "costs": "cost rows",
+}
 """How the table names each block of rows, in the update's name or the constraints."""
 
 DIVERGENCES = {
@@ -94,25 +112,59 @@ def row_of(name: str) -> dict[str, str]:
 def test_row_says_what_the_program_is(name: str, make: Callable[[], Problem]) -> None:
     row, program = row_of(name), make().normalised[0]
     assert isinstance(program, Program)
-    assert any(text in row["x"] for text in VARIABLES[program.variable]), program.variable
-    for block in (*program.equalities, *program.inequalities):
+    assert any(text in row["x"] for text in VARIABLES[program.hints.variable]), program.hints.variable
+    for block in program.blocks:
         assert ROWS[block] in row["A x = b"] + row["update"], block
-    kinds = [kind.__name__ for kind in type(program.divergence).__mro__ if kind.__name__ in DIVERGENCES]
-    assert DIVERGENCES[kinds[0]] in row["divergence D"], kinds
-    masses = ("normalisation", "sum w = 1", "time-indexed flow", "d(s)")
-    assert program.divergence.simplex == any(text in row["A x = b"] for text in masses)
+    for ball in program.balls or [program.ball]:
+        kinds = [kind.__name__ for kind in type(ball.divergence).__mro__ if kind.__name__ in DIVERGENCES]
+        assert DIVERGENCES[kinds[0]] in row["divergence D"], kinds
+    masses = ("normalisation", "sum w = 1", "time-indexed flow", "d(s)", "layered flow")
+    assert program.simplex == any(text in row["A x = b"] for text in masses)
+
+
+@pytest.mark.parametrize(("name", "make"), PROBLEMS, ids=lambda value: value if isinstance(value, str) else "")
+def test_every_row_goes_through_the_same_solve_and_the_same_certificate(name: str, make: Callable[[], Problem]) -> None:
+    problem = make()
+    solution = solve(problem)
+    assert solution.status is Status.CERTIFIED, solution
+    assert abs(solution.certificate.gap) <= 1e-8
+    program = problem.program
+    assert solution.point.shape == (program.n,)
+    assert solution.multipliers.shape == program.rhs.shape
+    # the certificate's two sides, from the program's own arithmetic and in its own units
+    unit = solution.certificate.unit
+    assert program.score(solution.point) == pytest.approx(solution.objective, abs=1e-9 * unit)
+    assert program.bound(solution.eta, solution.multipliers) == pytest.approx(solution.dual_objective, abs=1e-7 * unit)
+    assert all(ball.value(solution.point) <= ball.allowed + 1e-9 for ball in program.balls)
+    assert program.violation(solution.point) <= 1e-9
+    twin = pickle.loads(pickle.dumps(solution))
+    assert twin == solution
+    assert twin.problem == problem
+    with pytest.raises(AttributeError, match="make another with"):
+        problem.epsilon = 0.2
+
+
+@pytest.mark.parametrize(("name", "make"), PROBLEMS, ids=lambda value: value if isinstance(value, str) else "")
+def test_a_program_of_the_table_is_solved_as_it_stands_too(name: str, make: Callable[[], Problem]) -> None:
+    """A conic route on the bare program, without what its problem knows, finds the same optimum."""
+    problem = make()
+    expected = solve(problem)
+    bare = replace(problem.program, hints=Hints())
+    found = solve(bare, CvxpyPrimal())
+    assert found.objective == pytest.approx(expected.objective, abs=3e-6 * expected.certificate.unit)
 
 
 def test_every_class_of_the_table_is_public_and_every_public_problem_is_in_the_table() -> None:
     named = {name for row in table() for name in re.findall(r"`(\w+)", row["class"])}
     public = {name for name in reps_opt.__all__ if isinstance(getattr(reps_opt, name), type)}
     problems = {name for name in public if issubclass(getattr(reps_opt, name), Problem)}
-    assert problems | {ORePS.__name__} == named
-    assert {name.partition("(")[0] for name, _ in PROBLEMS} == problems
+    problems.discard("Problem")
+    assert problems | {ORePS.__name__, "surrogate_step"} == named
+    assert {re.split(r"[(.]", name)[0] for name, _ in PROBLEMS} == named
 
 
 def test_every_row_is_held_to_the_code() -> None:
-    tested = {name for name, _ in PROBLEMS} | {"ORePS"}
+    tested = {name for name, _ in PROBLEMS}
     assert all(set(re.findall(r"`([^`]+)`", row["class"])) <= tested for row in table())
 
 

@@ -90,7 +90,7 @@ def pairs(problem: Any) -> Pairs:
         q = np.asarray(problem.reference_policy).ravel()
     elif isinstance(problem, REPS) and recovers(problem):
         q = np.where(q == 0, problem._weights, q)  # states lost to underflow, as the class documents
-    rows = problem.budgets
+    rows = problem.budget_rows
     costs = np.zeros((0, S * A)) if rows is None else np.asarray(rows.costs)
     limits = np.zeros(0) if rows is None else np.asarray(rows.limits)
     span = np.maximum(np.ptp(costs, axis=1), 1e-300) if limits.size else np.zeros(0)

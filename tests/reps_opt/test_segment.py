@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reps_opt.problems.segment import first_inside
 from scipy.special import rel_entr
+
+from reps_opt.segment import first_inside
 
 
 def test_a_point_inside_is_returned_itself() -> None:
