@@ -51,9 +51,8 @@ class Metric(ABC):
         """Whether the other holds the same data: what is computed from them does not count."""
         if type(self) is not type(other):
             return NotImplemented
-        computed = {
-            name for kind in type(self).__mro__ for name, a in vars(kind).items() if isinstance(a, cached_property)
-        }
+        attributes = [pair for kind in type(self).__mro__ for pair in vars(kind).items()]
+        computed = {"factorisations", *(name for name, a in attributes if isinstance(a, cached_property))}
         mine, others = ({k: v for k, v in vars(m).items() if k not in computed} for m in (self, other))
         return same(mine, others)
 
