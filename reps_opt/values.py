@@ -76,7 +76,7 @@ class Value:
     (0.2, True)
     >>> problem.epsilon = 0.2
     Traceback (most recent call last):
-    AttributeError: EpisodicREPS cannot be changed: make another with .replace(epsilon=...)
+    dataclasses.FrozenInstanceError: EpisodicREPS cannot be changed: make another with .replace(epsilon=...)
     """
 
     def replace(self, **changes: Any) -> Self:
@@ -90,10 +90,12 @@ class Value:
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError(f"{type(self).__name__} cannot be changed: make another with .replace({name}=...)")
+        raise dataclasses.FrozenInstanceError(
+            f"{type(self).__name__} cannot be changed: make another with .replace({name}=...)"
+        )
 
     def __delattr__(self, name: str) -> None:
-        raise AttributeError(f"{type(self).__name__} cannot be changed: its {name} cannot be deleted")
+        raise dataclasses.FrozenInstanceError(f"{type(self).__name__} cannot be changed: its {name} cannot be deleted")
 
     def _assign(self, **fields: Any) -> None:
         """Set validated fields while the object is being made."""

@@ -28,9 +28,12 @@ from reps_opt.validation import FloatArray, UnsuitableError
 
 SIDES = ("primal", "dual")
 
-CLARABEL = {"accept_unknown": True, "tol_gap_abs": 1e-10, "tol_gap_rel": 1e-10, "tol_feas": 1e-10}
-"""Options that Clarabel gets: a hundredth of its own tolerances, which are absolute, and inaccurate points handed back,
-since the certificate judges them."""
+TIGHT: dict[str, dict[str, Any]] = {
+    "CLARABEL": {"accept_unknown": True, "tol_gap_abs": 1e-10, "tol_gap_rel": 1e-10, "tol_feas": 1e-10},
+    "SCS": {"eps_abs": 1e-9, "eps_rel": 1e-9, "max_iters": 100_000},
+}
+"""Options that solvers get: a hundredth of their own tolerances or less, which are absolute, and inaccurate points
+handed back, since the certificate judges them."""
 
 NOISE = 1e-9
 """Mass below which an entry of a conic solver's primal point says nothing."""
@@ -198,7 +201,7 @@ class _Conic:
 
     def _run(self, posed: Posed) -> tuple[str, str, dict[str, Any]]:
         """What CVXPY says, in one word and in full, and its statistics; a solver's error is kept as the message."""
-        options = {**(CLARABEL if self.solver == "CLARABEL" else {}), **self.options}
+        options = {**TIGHT.get(self.solver, {}), **self.options}
         try:
             # CVXPY warns where a solution may be inaccurate; here the certificate says so
             with np.errstate(all="ignore"), warnings.catch_warnings():

@@ -238,7 +238,7 @@ class _Search:
             return linear_answer(self.program)
         check_smooth(self.program)
         point = quadratic_start(self.program, self.equations)
-        if point.eta <= SMALLEST_ETA and self.program.epsilon is not None:
+        if point.eta <= SMALLEST_ETA and self.program.epsilon is not None and self.program.ridge is None:
             at = self.program.hints.centre
             nearest = self.program.divergence.reference if at is None else at.point
             return self._answer(0.0, point.multipliers, nearest, "the rows leave the objective no choice")

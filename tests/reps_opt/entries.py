@@ -99,8 +99,8 @@ def _update(cls: type, **fixed: Any) -> Any:
     return run
 
 
-def _surrogate(reference: Any, epsilon: Any) -> Any:
-    return surrogate_step(FiniteHorizonREPS(TWO, reference, 3, epsilon))
+def _surrogate(policy: Any, epsilon: Any) -> Any:
+    return surrogate_step(FiniteHorizonREPS(TWO, policy, 3, epsilon))
 
 
 def _iterate(policy: Any, n_iterations: Any) -> Any:
@@ -178,12 +178,12 @@ ENTRIES = [
     entry("REPS", partial(REPS, TWO, OCCUPANCY, 0.5), entropy=number(0.1)),
     entry("REPS", partial(REPS, TWO, OCCUPANCY, 0.5), divergence=choice("chi2")),
     entry("LinearProgram", partial(LinearProgram, TWO), _occupancy, **BUDGETS),
-    entry("ConditionalREPS", partial(ConditionalREPS, TWO), _occupancy, reference=weights(TABLE), epsilon=radius(0.1)),
+    entry("ConditionalREPS", partial(ConditionalREPS, TWO), _occupancy, policy=weights(TABLE), epsilon=radius(0.1)),
     entry("ConditionalREPS", partial(ConditionalREPS, TWO, TABLE), temperature=positive(0.1)),
-    entry("FiniteHorizonREPS", partial(FiniteHorizonREPS, TWO, horizon=3), _policy, reference=distributions(TABLE)),
+    entry("FiniteHorizonREPS", partial(FiniteHorizonREPS, TWO, horizon=3), _policy, policy=distributions(TABLE)),
     entry("FiniteHorizonREPS", partial(FiniteHorizonREPS, TWO, TABLE, 3), epsilon=radius(0.1), ball=choice("shared")),
     entry("FiniteHorizonREPS", partial(FiniteHorizonREPS, TWO, TABLE), horizon=count(3)),
-    entry("surrogate_step", _surrogate, lambda s: s.policy, reference=distributions(TABLE), epsilon=radius(0.1)),
+    entry("surrogate_step", _surrogate, lambda s: s.policy, policy=distributions(TABLE), epsilon=radius(0.1)),
     entry("ExactTRPO", partial(ExactTRPO, TWO, epsilon=0.1), _policy, direction=choice("new||old"), **OF_TABLE),
     entry("ExactTRPO", partial(ExactTRPO, TWO, TABLE), epsilon=radius(0.1)),
     entry("ExactTRPO", partial(ExactTRPO, TWO, TABLE), temperature=positive(0.1)),
@@ -227,6 +227,16 @@ ENTRIES = [
 ]
 
 NO_INPUT = {
+    "AtMost": "is checked with its program: test_what_is_wrong_with_a_program_is_said",
+    "Ball": "is held to its arguments by test_balls_that_do_not_fit_are_refused",
+    "Certificate": "is made by solve",
+    "Equal": "is checked with its program: test_what_is_wrong_with_a_program_is_said",
+    "Problem": "is a base class",
+    "Program": "is checked when solved: test_what_is_wrong_with_a_program_is_said",
+    "RolloutError": "is raised by rollout",
+    "gpomdp": "takes policies and batches, checked where they are made",
+    "natural_actor_critic": "takes policies and batches, checked where they are made",
+    "reinforce": "takes policies and batches, checked where they are made",
     "importance_weights": "takes policies and batches, checked where they are made",
     "Record": "is made by improve",
     "History": "holds iterations, which iterate makes",
