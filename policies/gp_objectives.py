@@ -21,11 +21,10 @@ from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cholesky, lapack, solve_triangular
 from scipy.optimize import minimize
 
-from policies.gaussian import LOG_2PI
+from policies.gaussian import LOG_2PI, LOG_NOISE_MEAN, LOG_NOISE_STD
 from policies.kernels import contract_diagonal, contract_gradient, log_prior
 from reps_opt.validation import FloatArray
 
-LOG_NOISE_MEAN, LOG_NOISE_STD = np.log(0.1), 2.0  # a weak prior on the noise ratio: a handful of samples cannot lose it
 LOG_NOISE_BOUNDS = (np.log(1e-8), np.log(1e4))
 KERNEL_JITTERS = 10.0 ** np.arange(-10, -3)  # K_zz of close inducing states is singular to rounding
 SHIFTED_JITTERS = np.append(0.0, 10.0 ** np.arange(-14, -3))  # I + ... is not, unless weights span many decades

@@ -107,8 +107,9 @@ class LinearGaussianPolicy(LinearMixin, GaussianPolicy):
         Phi, fit = self._fit_mean(states, actions, weights, kept)
         self.coef_, self.intercept_ = fit.coefficients, fit.intercept
         self.ridge_, self.rank_, self.log_evidence_ = fit.ridge, fit.rank, fit.log_evidence
+        held_out = None if fit.ridge == 0 else fit.held_out
         residuals = actions - Phi @ self.coef_ - self.intercept_
-        self.scale_ = residual_scale(residuals, weights, fit.annihilated, floor, self.covariance == "full")
+        self.scale_ = residual_scale(residuals, weights, fit.annihilated, floor, self.covariance == "full", held_out)
 
     def _check_options(self) -> None:
         if self.covariance not in ("diagonal", "full"):
