@@ -101,8 +101,9 @@ def check_weights(name: str, solution: Any, batch: Batch) -> None:
 
 
 def moves(batch: Batch) -> np.ndarray:
-    """What the weights of transitions must cancel (N, 2), for values linear in the state."""
-    return 0.9 * batch.next_states + 0.1 * batch.start_states.mean(axis=0) - batch.states
+    """What the weights of transitions must cancel (N, 2), for values linear in the state: as the batch's own do."""
+    change = 0.9 * batch.next_states - batch.states
+    return change - change.mean(axis=0)
 
 
 def check_length(name: str, step: np.ndarray, batch: Batch) -> None:

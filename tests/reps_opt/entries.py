@@ -129,7 +129,7 @@ def _policy(problem: Any) -> Any:
 
 
 def _weights(problem: Any) -> Any:
-    return solve(problem).weights()
+    return solve(problem).weights("sum")
 
 
 def _taken(problem: Any) -> Any:

@@ -93,7 +93,7 @@ def test_exact_problem_from_weighted_samples():
     exact = solve(REPS(mdp, q, epsilon=0.3))
     assert ours.objective == pytest.approx(exact.objective, abs=1e-9)
     assert ours.eta == pytest.approx(exact.eta, rel=1e-7)
-    assert ours.weights().reshape(5, 2) == pytest.approx(exact.occupancy, abs=1e-8)
+    assert ours.weights("sum").reshape(5, 2) == pytest.approx(exact.occupancy, abs=1e-8)
     difference = ours.theta - exact.value
     assert difference == pytest.approx(np.full(5, difference.mean()), abs=1e-6)
 

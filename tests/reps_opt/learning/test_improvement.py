@@ -203,7 +203,7 @@ def test_episodic_reps_with_contexts_finds_the_parameters_of_every_context() -> 
         problem = EpisodicREPSUpdate(fit=LinearGaussianPolicy(), contexts=contexts, epsilon=0.7)
         (record,) = improve(task, start, problem, 1, n_episodes=300, seed=0)
         drift[contexts is None] = abs(
-            record.update.solution.weights() @ record.batch.states[:, 0] - record.batch.states.mean()
+            record.update.solution.weights("sum") @ record.batch.states[:, 0] - record.batch.states.mean()
         )
     assert drift[False] < 1e-9 < 0.05 < drift[True]
 
