@@ -103,7 +103,8 @@ def check_weights(name: str, solution: Any, batch: Batch) -> None:
 def moves(batch: Batch) -> np.ndarray:
     """What the weights of transitions must cancel (N, 2), for values linear in the state: as the batch's own do."""
     change = 0.9 * batch.next_states - batch.states
-    return change - change.mean(axis=0)
+    moved = change - change.mean(axis=0)
+    return np.where(np.abs(moved) > 1e-15, moved, 0.0)
 
 
 def check_length(name: str, step: np.ndarray, batch: Batch) -> None:
@@ -206,18 +207,10 @@ def test_a_shift_of_rewards_does_not_matter_where_all_episodes_are_one_step(name
 def test_nothing_is_learnt_from_constant_rewards(name, scale, shift):
     batch = hard_batch(name, 150, 1, rewards="constant", scale=scale, shift=shift)
     result = UPDATES[name](POLICY, batch)
-    if name in GRADIENTS:
-        assert not result.accepted
-        assert result.policy is POLICY
-        assert "zero" in result.message
-        return
-    assert result.solution.status == "certified"
-    assert result.gain == pytest.approx(0.0, abs=1e-12 * np.abs(batch.rewards).max())
-    if name == "reps":  # the weights nearest to the base that match the features, whatever the constant
-        zero = UPDATES[name](POLICY, hard_batch(name, 150, 1, rewards="constant", scale=0.0))
-        np.testing.assert_allclose(step_of(result, batch), step_of(zero, batch), atol=1e-9)
-    else:
-        np.testing.assert_allclose(step_of(result, batch), 0.0, atol=1e-12)
+    assert not result.accepted
+    assert result.policy is POLICY
+    assert ("zero" if name in GRADIENTS else "nothing to learn") in result.message
+    assert result.gain == 0
 
 
 @pytest.mark.parametrize(

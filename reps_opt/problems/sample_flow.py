@@ -1,8 +1,8 @@
 r"""The flow that transitions of episodes obey, by how the episodes begin and end: feature differences and base weights.
 
 Reweighted transitions stand for a stationary process only if what flows into every state flows out of it. Where the
-recording of an episode ends, that has to be said: a termination is followed by a new start or by an absorbing state, and
-what a time limit cuts off goes on unseen.
+recording of an episode ends, that has to be said: a termination is followed by a new start or by an absorbing state,
+and what a time limit cuts off goes on unseen.
 
 Shapes: N transitions of E episodes, d features; M = N + 1 rows where mass is absorbed, M = N where none is.
 """
@@ -23,7 +23,7 @@ ON_DONE = ("absorb", "restart")
 STARTS = ("visited", "episodes")
 
 LONGEST_HORIZON = 100
-"""Steps to look ahead at most, ``1 / (1 - gamma)``, where gamma is taken from the batch: values beyond are mostly noise."""
+"""Largest ``1 / (1 - gamma)`` where gamma is taken from the batch: what is further ahead is mostly noise."""
 
 ROUNDING = 8 * np.finfo(float).eps
 """Feature differences below this fraction of the features themselves are rounding, and become zero."""
@@ -50,6 +50,8 @@ class SampleFlow:
         Whether the last row is the absorbing state.
     terminal_shares : (E,) array
         Share of the absorbed mass that each episode brought; zeros where none is absorbed.
+    given : (N,) array or None
+        Base weights that the flow's own were multiplied with.
     """
 
     rewards: FloatArray
@@ -61,6 +63,7 @@ class SampleFlow:
     starts: str
     absorbs: bool
     terminal_shares: FloatArray
+    given: FloatArray | None = None
 
     @property
     def n_samples(self) -> int:
@@ -69,7 +72,8 @@ class SampleFlow:
 
     def by_episode(self, values: FloatArray) -> FloatArray:
         """Sums of ``values`` (M,) over each episode (E,), the absorbed row shared out to those that ended in it."""
-        own = np.bincount(self.episode[: self.n_samples], values[: self.n_samples], self.terminal_shares.size)
+        n, n_episodes = self.n_samples, self.terminal_shares.size
+        own = np.bincount(self.episode[:n], values[:n], n_episodes).astype(np.float64)
         return own + self.terminal_shares * values[-1] if self.absorbs else own
 
 
@@ -124,12 +128,16 @@ def sample_flow(
     psi = psi - base @ psi if starts == "visited" else psi + (1 - gamma) * start
     psi[:, np.abs(psi).max(axis=0) <= ROUNDING * size] = 0.0
     return SampleFlow(
-        *(read_only(array) for array in (rewards.copy(), psi, base, episode)),
-        gamma,
-        on_done,
-        starts,
-        absorbs,
-        read_only(shares),
+        rewards=read_only(rewards.copy()),
+        differences=read_only(psi),
+        base=read_only(base),
+        episode=read_only(episode),
+        gamma=gamma,
+        on_done=on_done,
+        starts=starts,
+        absorbs=absorbs,
+        terminal_shares=read_only(shares),
+        given=None if base_weights is None else read_only(np.array(base_weights, dtype=np.float64)),
     )
 
 
@@ -179,13 +187,34 @@ def row_weights(
 
 
 def recording_rate(batch: Batch, gamma: float) -> float:
-    """Chance that a step is not the last recorded: one for a time limit; ``gamma`` where cuts come at random so often."""
+    """Chance that a step is not the last recorded: one for a time limit, ``gamma`` for random cuts about so often."""
     lengths = times(batch)[batch.truncated] + 1
     if lengths.size < 3 or np.median(lengths) == lengths.max():  # a limit: most cuts come at the same time
         return 1.0
     rate = 1.0 - lengths.size / len(batch)
     noise = 2 * (1.0 - rate) / np.sqrt(lengths.size)
     return gamma if abs(rate - gamma) <= noise else rate
+
+
+def flow_objective(
+    batch: Batch, gamma: float | None = None, on_done: str | None = None, starts: str | None = None
+) -> tuple[float, float]:
+    """Mean reward of the base weights of a batch's flow, and its standard error by episodes, in reward units a step.
+
+    Where mass is absorbed it is ``1 - gamma`` times the discounted return from where episodes are.
+    """
+    from reps_opt.features import IDENTITY
+
+    flow = sample_flow(batch, IDENTITY, gamma, on_done, starts)
+    mean = float(flow.base @ flow.rewards)
+    return mean, float(np.linalg.norm(flow.by_episode(flow.base * (flow.rewards - mean))))
+
+
+def mean_with_error(values: FloatArray, batch: Batch) -> tuple[float, float]:
+    """Mean of ``values`` (N,) of a batch's transitions, and its standard error by episodes."""
+    episode = np.unique(batch.episode, return_inverse=True)[1]
+    mean = float(np.mean(values))
+    return mean, float(np.linalg.norm(np.bincount(episode, values - mean))) / len(values)
 
 
 def times(batch: Batch) -> np.ndarray:
@@ -197,7 +226,7 @@ def times(batch: Batch) -> np.ndarray:
 def _differences(
     batch: Batch, features: Any, gamma: float, absorbs: bool, embedding: Any
 ) -> tuple[FloatArray, FloatArray]:
-    """``gamma phi(s') - phi(s)`` (N, d), with the absorbing state's column where it is one; size (d,) of the features."""
+    """``gamma phi(s') - phi(s)`` (N, d), the absorbing state's column among them, and the size (d,) of the features."""
     from reps_opt.features import as_columns
 
     phi = as_columns(features.transform(batch.states), "features")

@@ -115,16 +115,16 @@ class SampleREPS(SampleProblem):
         batch
             A :class:`~reps_opt.Batch`.
         features
-            phi: anything with ``transform(states) -> (n, d)``; fitted to the batch's states where it is not fitted. None
-            for :func:`~reps_opt.value_features.value_features`, which chooses them, and a ridge with them.
+            phi: anything with ``transform(states) -> (n, d)``; fitted to the batch's states where it is not fitted.
+            None for :func:`~reps_opt.problems.value_features.value_features`, which chooses them and a ridge.
         gamma
             Discount factor in (0, 1], or one less the probability of a restart; 1 means average reward. None takes it
             from the batch: ``1 - 1/T`` where the recording is cut every T steps, at most 0.99.
         on_done
             What follows a termination. ``"absorb"``: a state that is never left and pays nothing, so that the objective
             is ``1 - gamma`` times the discounted return, and a task that pays one a step until it fails has something
-            to gain; its mass is a row of its own, the last, that no policy is fitted to. ``"restart"``: a new start; the
-            objective is a mean reward a step. By default absorption, and a new start where gamma is 1.
+            to gain; its mass is a row of its own, the last, that no policy is fitted to. ``"restart"``: a new start;
+            the objective is a mean reward a step. By default absorption, and a new start where gamma is 1.
         starts
             ``"visited"``, the default: nu is the mixture of start states and visited ones of which the base weights are
             the flow, so that the base weights need not fall along the episodes. ``"episodes"``: nu is the mean of phi
@@ -148,6 +148,12 @@ class SampleREPS(SampleProblem):
         from reps_opt.features import fitted
         from reps_opt.problems.sample_flow import sample_flow
 
+        if features is None:
+            from reps_opt.problems.value_features import value_features
+
+            base = None if base_weights is None else as_samples(base_weights, "base_weights")
+            features = value_features(batch, gamma, on_done, starts, epsilon, temperature, base, ridge)
+            ridge = features.ridge
         transformer = fitted(features, batch.states)
         flow = sample_flow(batch, transformer, gamma, on_done, starts, embedding, base_weights)
         problem = cls(flow.rewards, flow.differences, epsilon, flow.base, ridge or 0.0, temperature)

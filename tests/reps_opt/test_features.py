@@ -116,7 +116,7 @@ def test_any_transformer_serves(make):
     following = 0.8 * states + 0.6 * rng.normal(size=(400, 2))
     batch = Batch(states, rng.normal(size=400), -(states**2).sum(axis=1), following)
     transformer = make()
-    solution = solve(SampleREPS.from_batch(batch, transformer, 0.5, gamma=0.95))
+    solution = solve(SampleREPS.from_batch(batch, transformer, 0.5, gamma=0.95, starts="episodes"))
     assert solution.status == Status.CERTIFIED
     assert not hasattr(transformer, "n_features_in_")  # the caller's map is left unfitted
     assert solution.value([[0.0, 0.0]]) > solution.value([[2.0, 2.0]])

@@ -256,9 +256,11 @@ def test_stopping_and_callbacks() -> None:
 
 def test_a_failed_update_leaves_the_policy_and_says_so() -> None:
     """Two distant contexts cannot be matched by one: infeasible, and the loop goes on with what it has."""
-    update = REPSUpdate(fit=LinearGaussianPolicy(), features=PolynomialFeatures(3), gamma=ENV.gamma, epsilon=1e-9)
+    settings = {"features": PolynomialFeatures(3), "gamma": ENV.gamma, "starts": "episodes", "epsilon": 1e-9}
+    update = REPSUpdate(fit=LinearGaussianPolicy(), **settings)
     start = linear()
-    history = History(improve(ENV, start, update, 2, n_episodes=3, seed=0, evaluate=3))
+    with pytest.warns(UserWarning, match="not taken"):
+        history = History(improve(ENV, start, update, 2, n_episodes=3, seed=0, evaluate=3))
     assert history.policy is start
     table = history.to_frame()
     assert not table["accepted"].any()
