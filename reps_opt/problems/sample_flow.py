@@ -155,8 +155,11 @@ def done_rule(on_done: str | None, gamma: float) -> str:
 def batch_gamma(batch: Batch) -> float:
     """Discount factor from how long a batch's episodes last: ``1 - 1/T`` for cuts every T steps, at most 0.99.
 
-    Episodes that end in a termination say nothing of it; where there are no others, it is 0.99.
+    Restarts by probability say it exactly, ``1 - p``. Episodes that end in a termination say nothing of it; where there
+    are no others, it is 0.99.
     """
+    if batch.restarted.any():
+        return 1.0 - max(float(np.mean(batch.restarted)), 1e-6)
     horizon = float(LONGEST_HORIZON)
     cuts = int(batch.truncated.sum())
     if cuts:
@@ -171,7 +174,7 @@ def row_weights(
 
     With ``starts="visited"`` they are even, or those given. With ``starts="episodes"`` the discounted visits are
     wanted: ``gamma^t`` at time t of an episode, divided by the chance that the recording went on so long, which random
-    restarts with probability 1 - gamma make gamma^t too.
+    restarts with probability 1 - gamma make gamma^t too. Rows that do not follow each other have no time.
     """
     n = len(batch)
     given = np.ones(n)
@@ -180,7 +183,7 @@ def row_weights(
         check_nonnegative(given, "base_weights")
         if not given.any():
             raise ValueError("base_weights sum to zero: some sample must count")
-    if starts == "visited" or not (batch.terminated | batch.truncated).any():
+    if starts == "visited" or not are_chained(batch):
         return given
     time = times(batch)
     return given * (gamma / recording_rate(batch, gamma)) ** time
@@ -188,9 +191,12 @@ def row_weights(
 
 def recording_rate(batch: Batch, gamma: float) -> float:
     """Chance that a step is not the last recorded: one for a time limit, ``gamma`` for random cuts about so often."""
-    lengths = times(batch)[batch.truncated] + 1
-    if lengths.size < 3 or np.median(lengths) == lengths.max():  # a limit: most cuts come at the same time
-        return 1.0
+    if batch.restarted.any():
+        lengths = times(batch)[batch.restarted] + 1
+    else:
+        lengths = times(batch)[batch.truncated] + 1
+        if lengths.size < 3 or np.median(lengths) == lengths.max():  # a limit: most cuts come at the same time
+            return 1.0
     rate = 1.0 - lengths.size / len(batch)
     noise = 2 * (1.0 - rate) / np.sqrt(lengths.size)
     return gamma if abs(rate - gamma) <= noise else rate
@@ -215,6 +221,12 @@ def mean_with_error(values: FloatArray, batch: Batch) -> tuple[float, float]:
     episode = np.unique(batch.episode, return_inverse=True)[1]
     mean = float(np.mean(values))
     return mean, float(np.linalg.norm(np.bincount(episode, values - mean))) / len(values)
+
+
+def are_chained(batch: Batch) -> bool:
+    """Whether every transition begins where the one before it in its episode ended."""
+    inside = np.flatnonzero(np.diff(batch.episode) == 0)
+    return bool(np.array_equal(batch.states[inside + 1], batch.next_states[inside]))
 
 
 def times(batch: Batch) -> np.ndarray:

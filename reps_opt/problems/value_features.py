@@ -59,7 +59,7 @@ FOLDS = 3
 ROUGH = Newton(tolerance=1e-4, slack_suspected=0.0)
 """Route of the trials: they are compared to a percent."""
 
-RIDGE = 0.003
+RIDGE = 0.0003
 """The ridge in units of ``(1 - gamma)^2`` over the rewards' deviation: values are rewards over ``1 - gamma``."""
 
 

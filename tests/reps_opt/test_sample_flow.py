@@ -95,7 +95,7 @@ def test_a_time_limit_leaves_gamma_to_the_t_and_an_error_that_vanishes_with_it(o
 def test_random_restarts_leave_even_weights():
     rng = np.random.default_rng(0)
     cut = rng.random(6_000) > GAMMA
-    batch = Batch(np.zeros(6_000, int), np.zeros(6_000), rng.normal(size=6_000), np.zeros(6_000, int), truncated=cut)
+    batch = Batch(np.zeros(6_000, int), np.zeros(6_000), rng.normal(size=6_000), np.zeros(6_000, int), restarted=cut)
     assert recording_rate(batch, GAMMA) == GAMMA
     assert recording_rate(batch, 0.99) == pytest.approx(0.9, abs=0.02)
     flow = sample_flow(batch, OneHot(1), GAMMA, starts="episodes")
