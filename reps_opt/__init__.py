@@ -6,7 +6,7 @@ _ORIGIN = {
     "Batch": ".batch",
     "compare_policies": ".policy_comparison",
     "ConditionalREPS": ".problems.conditional",
-    "CPO": ".learning.updates",
+    "CPO": ".learning.constrained",
     "ENAC": ".learning.natural_actor_critic",
     "EpisodicREPS": ".problems.episodes",
     "EpisodicREPSUpdate": ".learning.fitted_updates",
