@@ -18,7 +18,7 @@ from reps_opt.learning.returns import episodes
 from reps_opt.learning.updates import TRPO, PolicyUpdate, branch, unchanged
 from reps_opt.learning.value_network import Memory
 from reps_opt.solution import Status
-from reps_opt.validation import FloatArray, as_float_array
+from reps_opt.validation import FloatArray, as_float_array, as_scalar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,11 +59,10 @@ class CPO(TRPO):
 
     def __post_init__(self, trace: float | None) -> None:
         super().__post_init__(trace)
-        budgets = as_float_array(self.budget, "budget", finite=False)
-        if not np.isfinite(budgets).all():
-            raise ValueError(f"budget must be finite, got {self.budget}")
-        if budgets.ndim > 1 or budgets.size == 0:
-            raise ValueError(f"budget must be a number or (k,) numbers, got shape {budgets.shape}")
+        if np.ndim(self.budget) == 0:
+            as_scalar(self.budget, "budget")
+        elif as_float_array(self.budget, "budget", ("k",)).size == 0:
+            raise ValueError("budget is empty: it must be a number, or (k,) numbers")
 
     def _step(
         self, policy: ParametricPolicy, batch: Transitions, advantages: FloatArray, memory: Memory | None

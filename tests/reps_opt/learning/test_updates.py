@@ -224,7 +224,7 @@ def test_the_natural_step_maximises_the_ratio_of_gain_to_length(policy, batch):
         (lambda: TRPO(trials=0), "trials must be >= 1"),
         (lambda: TRPO(gamma=1.5), "gamma must be"),
         (lambda: CPO(budget=np.nan), "budget must be"),
-        (lambda: CPO(budget=[]), "budget must be"),
+        (lambda: CPO(budget=[]), "budget is empty"),
         (lambda: TRPO(damping=-1.0), "damping must be"),
     ],
 )
