@@ -240,16 +240,25 @@ def maximise(
         iterations taken.
     """
 
+    worst = np.inf
+
     def penalised(t: FloatArray) -> Loss:
         trial = starts[0].clone_with_theta(t[:-1])
-        value, gradient = loss(trial, t[-1])
+        try:
+            value, gradient = loss(trial, t[-1])
+        except LinAlgError:  # a kernel that is none at some of its parameters: the line search turns back
+            if not np.isfinite(worst):
+                raise
+            return worst, np.zeros_like(t)
         prior, slope = log_prior(trial)
         z = (t[-1] - LOG_NOISE_MEAN) / LOG_NOISE_STD
         return value - prior + 0.5 * z**2, gradient + np.append(-slope, z / LOG_NOISE_STD)
 
     bounds = np.vstack([np.asarray(starts[0].bounds).reshape(-1, 2), LOG_NOISE_BOUNDS])
     points = [np.clip(np.append(kernel.theta, np.log(noise)), bounds[:, 0], bounds[:, 1]) for kernel in starts]
-    best = points[0] if len(points) == 1 else min(points, key=lambda t: penalised(t)[0])
+    values = [penalised(t)[0] for t in points]
+    best = points[int(np.argmin(values))]
+    worst = min(values) + 10 * (1 + abs(min(values)))
     found = minimize(penalised, best, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": max_iter})
     kernel = starts[0].clone_with_theta(found.x[:-1])
     return kernel, float(np.exp(found.x[-1])), -float(found.fun), int(found.nit)

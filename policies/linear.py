@@ -52,6 +52,13 @@ class LinearGaussianPolicy(LinearMixin, GaussianPolicy):
     ridge_, rank_, log_evidence_
         The penalty used, the rank of the centred features, and the evidence in nats (minus infinity for ridge 0).
 
+    Notes
+    -----
+    Gains and intercept see a weight of two as a sample seen twice. The covariance does not: it is divided by the freedom
+    that the fit leaves to the noise of the samples there are, which makes it unbiased under any weights, and two
+    samples have more freedom than one of weight two. Residuals of held-out samples take part by the freedom spent, so
+    that features that interpolate do not leave the policy without noise.
+
     References
     ----------
     Deisenroth, Neumann, Peters (2013), A survey on policy search for robotics, section 2.4.2.4 (weighted
@@ -116,6 +123,10 @@ class LinearGaussianPolicy(LinearMixin, GaussianPolicy):
             raise ValueError(f"covariance must be 'diagonal' or 'full', got {self.covariance!r}")
         if not (isinstance(self.ridge, str) and self.ridge == "evidence"):
             as_scalar(self.ridge, "ridge", low=0)
+
+    @property
+    def _has_prior(self) -> bool:
+        return self.ridge != 0
 
     def _fit_mean(
         self, states: FloatArray, actions: FloatArray, weights: FloatArray, kept: Any
