@@ -54,10 +54,10 @@ class LinearGaussianPolicy(LinearMixin, GaussianPolicy):
 
     Notes
     -----
-    Gains and intercept see a weight of two as a sample seen twice. The covariance does not: it is divided by the freedom
-    that the fit leaves to the noise of the samples there are, which makes it unbiased under any weights, and two
-    samples have more freedom than one of weight two. Residuals of held-out samples take part by the freedom spent, so
-    that features that interpolate do not leave the policy without noise.
+    Gains and intercept see a weight of two as a sample seen twice. The covariance does not: it is divided by the
+    freedom that the fit leaves to the noise of the samples there are, which makes it unbiased under any weights, and
+    two samples have more freedom than one of weight two. Residuals of held-out samples take part by the freedom spent,
+    so that features that interpolate do not leave the policy without noise.
 
     References
     ----------

@@ -64,7 +64,11 @@ def test_masked_arrays_are_refused_where_something_is_masked(name):
 @pytest.mark.parametrize("name", POLICIES)
 def test_numbers_whose_squares_do_not_exist_are_named(name):
     states, actions = data(name)
-    for value, message in ((1e305, r"X\[0, 1\] is 1e\+305"), (1e-200, r"X\[:, 1\] is at most 1e-200"), (1e-320, "is at most 9.99")):
+    for value, message in (
+        (1e305, r"X\[0, 1\] is 1e\+305"),
+        (1e-200, r"X\[:, 1\] is at most 1e-200"),
+        (1e-320, "is at most 9.99"),
+    ):
         spoiled = states.copy()
         spoiled[:, 1] = value
         with pytest.raises(ValueError, match=message):
