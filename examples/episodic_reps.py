@@ -35,7 +35,7 @@ def cart(gains, horizon=100):
 
 TASKS = {"Rosenbrock-10D": (rosenbrock, 10), "cart": (cart, 2)}
 METHODS = {
-    "episodic REPS": lambda returns: solve(EpisodicREPS(returns, epsilon=EPSILON)).weights(),
+    "episodic REPS": lambda returns: solve(EpisodicREPS(returns, epsilon=EPSILON)).weights("sum"),
     "cross-entropy": lambda returns: top_half(returns, ELITE) / top_half(returns, ELITE).sum(),
 }
 

@@ -61,7 +61,7 @@ def main(n_samples: int = N_SAMPLES, plot: str | None = None) -> dict:
             warnings.simplefilter("ignore", UserWarning)  # few samples carry the weight; the table says so
             s = solutions[epsilon] = solve(problem)
         print(
-            f"epsilon {epsilon:<4g} {s.status!s:<10} mean reward {s.weights() @ batch.rewards:7.3f}  eta {s.eta:7.4f}  "
+            f"epsilon {epsilon:<4g} {s.status!s:<10} mean reward {s.objective:7.3f}  eta {s.eta:7.4f}  "
             f"KL {s.kl:.6f}  gap {s.certificate.gap:.0e}  ESS {s.ess:6.1f}"
         )
     if plot:

@@ -71,7 +71,7 @@ def learn(seed: int, n_steps: int, verbose: bool = False) -> np.ndarray:
     values = make_pipeline(StandardScaler(), RBFSampler(gamma=0.1, n_components=200, random_state=0), Ridge(0.1))
     trpo = TRPO(
         gamma=GAMMA,
-        trace=TRACE,
+        gae_lambda=TRACE,
         value_model=LastingValues(values, REMEMBERED),
         damping=1e-2,
         exact_fisher=True,

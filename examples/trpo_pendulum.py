@@ -33,7 +33,7 @@ def start_policy(seed: int) -> NeuralPolicy:
 def learn(seed: int, n_steps: int, verbose: bool = False) -> np.ndarray:
     """Steps and mean return of the last 20 episodes after each update (updates, 2)."""
     values = make_pipeline(StandardScaler(), RBFSampler(gamma=0.3, n_components=200, random_state=0), Ridge(0.1))
-    update = TRPO(epsilon=EPSILON, gamma=GAMMA, trace=TRACE, value_model=values, damping=1e-2, exact_fisher=True)
+    update = TRPO(epsilon=EPSILON, gamma=GAMMA, gae_lambda=TRACE, value_model=values, damping=1e-2, exact_fisher=True)
     returns, curve = [], []
     run = improve(
         "Pendulum-v1", start_policy(seed), update, -(-n_steps // BATCH), n_steps=BATCH, seed=seed, progress=False

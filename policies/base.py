@@ -19,7 +19,15 @@ from sklearn.utils.validation import check_array, check_consistent_length, check
 
 from policies.actors import Act, check_bounds
 from policies.categorical import Categorical
-from policies.checks import as_columns, check_finite_values, check_states, check_weights, warn_if_few
+from policies.checks import (
+    as_columns,
+    check_finite_values,
+    check_magnitude,
+    check_states,
+    check_weights,
+    refuse_masked,
+    warn_of_weights,
+)
 from policies.gaussian import Gaussian
 from policies.mixtures import MixtureMixin
 from policies.spaces import (
@@ -42,6 +50,11 @@ class Policy(MixtureMixin, BaseEstimator):
     """
 
     n_states: int | None = None
+
+    @property
+    def _has_prior(self) -> bool:
+        """Whether the weights' sum matters: a prior prevails over samples that weigh little."""
+        return True
 
     @abstractmethod
     def _distribution(self, states: FloatArray) -> Gaussian | Categorical:
@@ -93,6 +106,8 @@ class Policy(MixtureMixin, BaseEstimator):
             Shape (N,) or (N, k), as the actions of ``fit`` were.
         """
         check_is_fitted(self)
+        if not hasattr(rng, "standard_normal"):
+            raise TypeError(f"rng must be a generator such as np.random.default_rng(0), got {rng!r}")
         return self._export_actions(self._distribution(self._check_states(states)).sample(rng))
 
     def log_prob(self, states: ArrayLike, actions: ArrayLike) -> FloatArray:
@@ -260,6 +275,7 @@ class GaussianPolicy(RegressorMixin, Policy):
         return (mean, self._export_actions(distribution.std)) if return_std else mean
 
     def _check_actions(self, actions: ArrayLike, n_samples: int) -> FloatArray:
+        refuse_masked(actions, "actions")
         array = as_float_array(actions, "actions")
         if array.shape != (n_samples, int(np.prod(self.action_shape_))):  # one row each is understood as well
             check_shape(array, "actions", (n_samples, *self.action_shape_))
@@ -279,13 +295,15 @@ class GaussianPolicy(RegressorMixin, Policy):
         states = self._check_states(X, reset=True, name="X")
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
+        refuse_masked(y, "y")
         actions = check_array(y, ensure_2d=False, dtype="numeric", ensure_all_finite=False, input_name="y")
         actions = np.asarray(actions, dtype=np.float64)
         check_finite_values(actions, "y")
+        check_magnitude(actions, "y")
         check_consistent_length(states, actions)
         self.action_shape_ = tuple(int(n) for n in actions.shape[1:])
         weights = check_weights(sample_weight, len(states))
-        warn_if_few(weights, type(self).__name__)
+        warn_of_weights(weights, type(self).__name__, self._has_prior)
         kept = weights > 0
         return states[kept], actions.reshape(len(actions), -1)[kept], weights[kept]
 
@@ -383,7 +401,7 @@ class CategoricalPolicy(ClassifierMixin, Policy):
         states = self._check_states(X, reset=True, name="X")
         labels = self._check_labels(y, len(states))
         weights = check_weights(sample_weight, len(states))
-        warn_if_few(weights, type(self).__name__)
+        warn_of_weights(weights, type(self).__name__, self._has_prior)
         return states, labels, weights
 
     @staticmethod
@@ -391,6 +409,7 @@ class CategoricalPolicy(ClassifierMixin, Policy):
         """Action labels of ``fit`` (N,), of any type that scikit-learn takes for classes."""
         if y is None:
             raise ValueError("the policy requires y to be passed, but the target y is None")
+        refuse_masked(y, "y")
         labels = column_or_1d(y, warn=True)
         if labels.dtype.kind == "f":
             check_finite_values(labels, "y")
@@ -400,7 +419,10 @@ class CategoricalPolicy(ClassifierMixin, Policy):
         return labels
 
     def _check_actions(self, actions: ArrayLike, n_samples: int) -> NDArray[np.intp]:
+        refuse_masked(actions, "actions")
         labels = np.asarray(actions)
+        if labels.shape == (n_samples, 1):
+            labels = labels[:, 0]
         if labels.shape != (n_samples,):
             raise ValueError(f"actions must have shape ({n_samples}), got {labels.shape}")
         indices = np.minimum(np.searchsorted(self.classes_, labels), len(self.classes_) - 1)

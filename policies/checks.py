@@ -13,7 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
-from reps_opt.validation import FloatArray, as_float_array, check_finite, check_nonnegative
+from reps_opt.validation import FloatArray, as_float_array, check_finite, check_nonnegative, first_index
+
+LARGEST = 1e150  # numbers whose squares, summed, a float64 still holds
 
 
 def as_columns(states: Any) -> Any:
@@ -25,14 +27,41 @@ def as_columns(states: Any) -> Any:
     return states
 
 
+def refuse_masked(array: Any, name: str) -> None:
+    """Raise TypeError for an array with masked entries, which NumPy would hand on as if they were not masked."""
+    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+        index = [int(i) for i in np.argwhere(np.ma.getmaskarray(array))[0]]
+        raise TypeError(f"{name}{index} is masked: leave masked rows out before you pass the array")
+
+
+def check_magnitude(array: FloatArray, name: str) -> None:
+    """Raise ValueError for columns whose squares no float64 can hold: entries beyond 1e150, or none but tiny ones."""
+    size = np.abs(array)
+    if size.size and np.max(size) > LARGEST:
+        index = list(first_index(size > LARGEST))
+        raise ValueError(
+            f"{name}{index} is {array[tuple(index)]:g}: squares of numbers beyond 1e150 overflow, rescale it"
+        )
+    most = np.max(size, axis=0)
+    if np.any((most > 0) & (most < 1 / LARGEST)):
+        column = int(np.argmax((most > 0) & (most < 1 / LARGEST)))
+        where = f"{name}[:, {column}]" if array.ndim > 1 else name
+        raise ValueError(
+            f"{where} is at most {np.ravel(most)[column]:g}: squares of numbers below 1e-150 vanish, rescale it"
+        )
+
+
 def check_states(estimator: Any, states: ArrayLike, reset: bool = False, name: str = "X") -> FloatArray:
     """States as finite float64 (N, d), d fixed by ``reset``; the caller's array is never written to."""
+    refuse_masked(states, name)
     checked: FloatArray
     if not reset and _are_plain(estimator, states):
         checked = states  # type: ignore[assignment]
     else:
         checked = validate_data(estimator, states, reset=reset, dtype=np.float64, ensure_all_finite=False)
     check_finite_values(checked, name)
+    if reset:
+        check_magnitude(checked, name)
     return checked
 
 
@@ -55,20 +84,34 @@ def check_weights(sample_weight: ArrayLike | None, n_samples: int) -> FloatArray
     """Weights as float64 (N,): finite, non-negative, not all zero."""
     if sample_weight is None:
         return np.ones(n_samples)
+    refuse_masked(sample_weight, "sample_weight")
     weights = as_float_array(sample_weight, "sample_weight", (n_samples,))
     check_nonnegative(weights, "sample_weight")
+    if np.any(weights > LARGEST):
+        index = first_index(weights > LARGEST)[0]
+        raise ValueError(f"sample_weight[{index}] is {weights[index]:g}: sums of squares of such weights overflow")
     if not np.any(weights > 0):
         raise ValueError("sample_weight is zero everywhere: at least one sample needs a positive weight")
     return weights
 
 
-def warn_if_few(weights: FloatArray, name: str) -> None:
-    """Warn when unequal weights leave fewer than two effective samples, (sum w)^2 / sum w^2."""
+def warn_of_weights(weights: FloatArray, name: str, against_prior: bool = True) -> None:
+    """Warn when unequal weights leave fewer than two effective samples, (sum w)^2 / sum w^2, or when they sum to one.
+
+    Probabilities are no powers of a likelihood: together they would say as little as one sample says `against_prior`.
+    """
     relative = weights / np.max(weights)
     ess = float(np.sum(relative) ** 2 / np.sum(relative**2))
     if ess < 2 and np.count_nonzero(weights) > 1:
         warnings.warn(
             f"{name}: the weights leave an effective sample size of {ess:.2f}: lower epsilon, or collect more samples",
+            UserWarning,
+            stacklevel=4,
+        )
+    elif against_prior and ess > 3 and abs(float(np.sum(weights)) - 1) < 1e-6:
+        warnings.warn(
+            f"{name}: the weights sum to one, so all {np.count_nonzero(weights)} samples count for one and the prior "
+            f'prevails: let them sum to their effective sample size, {ess:.3g}, as solution.weights("ess") does',
             UserWarning,
             stacklevel=4,
         )

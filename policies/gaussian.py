@@ -15,6 +15,15 @@ from reps_opt.validation import FloatArray
 
 LOG_2PI = float(np.log(2 * np.pi))
 
+LOG_NOISE_MEAN, LOG_NOISE_STD = float(np.log(0.1)), 2.0
+"""Of a weak log-normal prior on the ratio of the noise to the prior variance of the mean: without it, features or
+kernels that can interpolate a handful of samples lose the noise altogether."""
+
+HELD_OUT = 0.3
+"""How much the noise found out of sample counts, for every degree of freedom that a fit has spent: where none is left,
+the residuals say nothing, and it is all there is; among many samples it is lost. On 20 samples of sines in 3 to 6
+dimensions, noise .5 and 1, 30 features keep .8 to 2 times the noise with it, and lose it without."""
+
 
 @dataclass(frozen=True)
 class Gaussian:
@@ -122,7 +131,12 @@ def log_determinant(scale: FloatArray) -> FloatArray:
 
 
 def residual_scale(
-    residuals: FloatArray, weights: FloatArray, annihilated: FloatArray, floor: FloatArray, full: bool
+    residuals: FloatArray,
+    weights: FloatArray,
+    annihilated: FloatArray,
+    floor: FloatArray,
+    full: bool,
+    held_out: FloatArray | None = None,
 ) -> FloatArray:
     """Triangular factor of the trace-corrected covariance of weighted residuals.
 
@@ -143,12 +157,15 @@ def residual_scale(
         Smallest standard deviation of each action dimension, shape (k,).
     full
         Whether to keep the correlations between action dimensions.
+    held_out
+        Mean squares (k,) of residuals predicted by the other samples; the more freedom the fit has spent, the more they
+        count beside its own residuals. None for these alone.
 
     Returns
     -------
     ndarray
         Lower-triangular scale, shape (k, k). Where nothing is left to estimate from (as many features as samples, one
-        sample, an exact fit) it is the floor.
+        sample, an exact fit) it is that of `held_out`, or the floor.
 
     References
     ----------
@@ -164,9 +181,14 @@ def residual_scale(
     """
     k = residuals.shape[1]
     trace = float(np.sum(weights * annihilated))
+    prior = np.zeros((0, k))
+    if held_out is not None:
+        strength = HELD_OUT * (float(np.sum(weights)) - trace)
+        trace += strength
+        prior = np.diag(np.sqrt(strength / trace * held_out))
     if trace <= 1e-12 * float(np.sum(weights)):
         return np.diag(floor)
-    root = np.sqrt(weights / trace)[:, None] * residuals
+    root = np.vstack([np.sqrt(weights / trace)[:, None] * residuals, prior])
     if not full or k == 1:
         return np.diag(np.maximum(np.sqrt(np.sum(root**2, axis=0)), floor))
     # QR of the stacked residuals and floor: a Cholesky factor of C + diag(floor^2) that never forms C.

@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.cluster import kmeans_plusplus
-from sklearn.gaussian_process.kernels import Kernel
+from sklearn.gaussian_process.kernels import CompoundKernel, Kernel
 
 from policies.actors import Act, compiled_basis
 from policies.base import GaussianPolicy
@@ -22,7 +22,7 @@ from policies.gaussian import Gaussian, action_floor
 from policies.gp_actors import GenericMoments, GPActor, SquaredExponentialMoments
 from policies.gp_objectives import Problem, exact_loss, loo_loss, maximise, sparse_loss
 from policies.gp_posterior import KernelBasis, Posterior, exact_posterior, feature_posterior, sparse_posterior
-from policies.kernels import SquaredExponential
+from policies.kernels import SquaredExponential, check_periods, split_white_noise
 from policies.linear_features import fit_features, transform
 from policies.spaces import Observations
 from reps_opt.validation import FloatArray, as_count, as_scalar
@@ -50,7 +50,8 @@ class GaussianProcessPolicy(GaussianPolicy):
     ----------
     kernel
         A scikit-learn kernel, or a gpytorch one with its priors; it describes the actions divided by their scale
-        sqrt(v), which has a closed form, so it needs no variance of its own. None: a squared exponential with a
+        sqrt(v), which has a closed form, so it needs no variance of its own. A ``WhiteKernel`` added to it is noise of
+        the samples, and where the search for `noise` starts. None: a squared exponential with a
         length-scale per state dimension (one for all beyond 20 dimensions, as for images) and a weak prior scaled by
         the data.
     method
@@ -178,6 +179,8 @@ class GaussianProcessPolicy(GaussianPolicy):
         for name, legal in options.items():
             if getattr(self, name) not in legal:
                 raise ValueError(f"{name} must be one of {legal}, got {getattr(self, name)!r}")
+        if self.periods is not None:
+            check_periods(self.periods)
         as_scalar(self.noise, "noise", low=0, low_open=True)
         as_scalar(self.min_std, "min_std", low=0, low_open=True)
         as_count(self.n_inducing, "n_inducing")
@@ -204,6 +207,10 @@ class GaussianProcessPolicy(GaussianPolicy):
     def _initial_kernel(self, problem: Problem) -> Any:
         if self.kernel is None:
             return default_kernel(problem.states, problem.weights, self.periods)
+        if isinstance(self.kernel, type):
+            raise TypeError(f"kernel must be an instance, such as {self.kernel.__name__}(), got the class itself")
+        if isinstance(self.kernel, CompoundKernel):
+            raise TypeError("kernel must be one kernel, got a CompoundKernel, which is several: a sum or product, say")
         if isinstance(self.kernel, Kernel):
             return self.kernel
         if type(self.kernel).__module__.startswith("gpytorch") or hasattr(self.kernel, "named_hyperparameters"):
@@ -213,11 +220,11 @@ class GaussianProcessPolicy(GaussianPolicy):
         raise TypeError(f"kernel must be a scikit-learn or gpytorch kernel, got {type(self.kernel).__name__}")
 
     def _fit_hyperparameters(self, problem: Problem, rng: np.random.RandomState) -> None:
-        kernel = self._initial_kernel(problem)
+        kernel, white = split_white_noise(self._initial_kernel(problem))
         n_training = MAX_TRAINING if self.criterion == "evidence" else MAX_EXACT
         training = problem if self.method_ == "exact" else representatives(problem, n_training, rng)
         self.inducing_ = None if self.method_ == "exact" else inducing_states(kernel, training, self.n_inducing, rng)
-        self.kernel_, self.noise_, self.objective_ = kernel, float(self.noise), np.nan
+        self.kernel_, self.noise_, self.objective_ = kernel, white or float(self.noise), np.nan
         self.n_iter_ = 0
         if not self.optimize:
             return
@@ -255,7 +262,8 @@ class GaussianProcessPolicy(GaussianPolicy):
         columns = transform(self.features_, typical)
         nothing = Problem(columns, np.zeros((len(columns), len(centre))), np.ones(len(columns)))
         self.offset_, self.unit_, self.floor_ = centre, std * unit, self.min_std * std * unit
-        self.kernel_, self.noise_, self.objective_ = self._initial_kernel(nothing), float(self.noise), -np.inf
+        self.kernel_, white = split_white_noise(self._initial_kernel(nothing))
+        self.noise_, self.objective_ = white or float(self.noise), -np.inf
         self.n_kept_, self.n_iter_, self.inducing_ = 0, 0, None
         self.method_ = "exact" if self.method == "auto" else self.method
         variance = np.full(len(centre), 1 / (float(np.mean(self.kernel_.diag(columns))) + self.noise_))
@@ -322,5 +330,6 @@ def inducing_states(kernel: Any, problem: Problem, n: int, rng: np.random.Random
     if len(distinct) <= n:
         return distinct
     columns = kernel.embed(distinct) if hasattr(kernel, "embed") else distinct / weighted_spread(distinct, weights)
+    columns = columns - columns.mean(axis=0)  # squared distances are expanded there: an offset would drown them
     _, chosen = kmeans_plusplus(columns, n, sample_weight=weights / weights.max(), random_state=rng)
     return distinct[np.unique(chosen)]

@@ -21,11 +21,10 @@ from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cholesky, lapack, solve_triangular
 from scipy.optimize import minimize
 
-from policies.gaussian import LOG_2PI
+from policies.gaussian import LOG_2PI, LOG_NOISE_MEAN, LOG_NOISE_STD
 from policies.kernels import contract_diagonal, contract_gradient, log_prior
 from reps_opt.validation import FloatArray
 
-LOG_NOISE_MEAN, LOG_NOISE_STD = np.log(0.1), 2.0  # a weak prior on the noise ratio: a handful of samples cannot lose it
 LOG_NOISE_BOUNDS = (np.log(1e-8), np.log(1e4))
 KERNEL_JITTERS = 10.0 ** np.arange(-10, -3)  # K_zz of close inducing states is singular to rounding
 SHIFTED_JITTERS = np.append(0.0, 10.0 ** np.arange(-14, -3))  # I + ... is not, unless weights span many decades
@@ -241,16 +240,25 @@ def maximise(
         iterations taken.
     """
 
+    worst = np.inf
+
     def penalised(t: FloatArray) -> Loss:
         trial = starts[0].clone_with_theta(t[:-1])
-        value, gradient = loss(trial, t[-1])
+        try:
+            value, gradient = loss(trial, t[-1])
+        except LinAlgError:  # a kernel that is none at some of its parameters: the line search turns back
+            if not np.isfinite(worst):
+                raise
+            return worst, np.zeros_like(t)
         prior, slope = log_prior(trial)
         z = (t[-1] - LOG_NOISE_MEAN) / LOG_NOISE_STD
         return value - prior + 0.5 * z**2, gradient + np.append(-slope, z / LOG_NOISE_STD)
 
     bounds = np.vstack([np.asarray(starts[0].bounds).reshape(-1, 2), LOG_NOISE_BOUNDS])
     points = [np.clip(np.append(kernel.theta, np.log(noise)), bounds[:, 0], bounds[:, 1]) for kernel in starts]
-    best = points[0] if len(points) == 1 else min(points, key=lambda t: penalised(t)[0])
+    values = [penalised(t)[0] for t in points]
+    best = points[int(np.argmin(values))]
+    worst = min(values) + 10 * (1 + abs(min(values)))
     found = minimize(penalised, best, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": max_iter})
     kernel = starts[0].clone_with_theta(found.x[:-1])
     return kernel, float(np.exp(found.x[-1])), -float(found.fun), int(found.nit)

@@ -12,9 +12,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.gaussian_process.kernels import Hyperparameter, Kernel, NormalizedKernelMixin, StationaryKernelMixin
+from sklearn.gaussian_process.kernels import (
+    ConstantKernel,
+    Hyperparameter,
+    Kernel,
+    NormalizedKernelMixin,
+    Product,
+    StationaryKernelMixin,
+    Sum,
+    WhiteKernel,
+)
 
-from reps_opt.validation import FloatArray, as_float_array, check_shape
+from reps_opt.validation import FloatArray, as_float_array, check_shape, first_index
 
 LOG_PRIOR_STD = np.sqrt(3.0)  # of log length-scales; as in Hvarfner, Hellsten, Nardi (2024), section 4.2
 FINITE_STEP = 1e-5
@@ -69,7 +78,7 @@ class SquaredExponential(StationaryKernelMixin, NormalizedKernelMixin, Kernel):
     def embedding(self, d: int) -> Embedding:
         """The map e divided by the length-scales, for states of d columns."""
         scale = self._checked_scale(d)
-        periods = np.full(d, np.inf) if self.periods is None else np.broadcast_to(np.asarray(self.periods, float), (d,))
+        periods = np.full(d, np.inf) if self.periods is None else np.broadcast_to(check_periods(self.periods), (d,))
         plain, angle = np.flatnonzero(np.isinf(periods)), np.flatnonzero(np.isfinite(periods))
         frequency = 2 * np.pi / periods[angle]
         return Embedding(plain, 1 / scale[plain], angle, frequency, 1 / (frequency * scale[angle]))
@@ -142,6 +151,25 @@ class SquaredExponential(StationaryKernelMixin, NormalizedKernelMixin, Kernel):
         return f"SquaredExponential(length_scale={np.array2string(np.asarray(self.length_scale), precision=3)})"
 
 
+def check_periods(periods: ArrayLike) -> FloatArray:
+    """Periods as numbers > 0, infinite for columns that are no angles.
+
+    Raises
+    ------
+    ValueError
+        For None, NaN, or a number that is not positive among them, by its index.
+    """
+    given = np.asarray(periods, dtype=np.float64)
+    wrong = ~(given > 0)  # NaN, and None that became it, among them
+    if np.any(wrong):
+        index = first_index(wrong)
+        value = np.asarray(periods, dtype=object)[index]
+        raise ValueError(
+            f"periods{list(index) or ''} is {value}: a period is > 0, and np.inf for a column that is no angle"
+        )
+    return given
+
+
 @dataclass(frozen=True)
 class Embedding:
     """``[x_plain / l, r cos(f x_angle), r sin(f x_angle)]`` with r = 1/(f l): of rows of states, or of one state.
@@ -166,6 +194,53 @@ class Embedding:
         phase = X[..., self.angle] * self.frequency
         columns = (X[..., self.plain] * self.scale, self.radius * np.cos(phase), self.radius * np.sin(phase))
         return np.concatenate(columns, axis=-1)
+
+
+def split_white_noise(kernel: Any) -> tuple[Any, float]:
+    """A kernel without the white noise that is added to it, and the variance of that noise.
+
+    scikit-learn's ``WhiteKernel`` is noise of each sample. As part of a kernel it would be a function of the state that
+    differs at every other state: repeated samples would share it, and weights not count against it.
+
+    Raises
+    ------
+    TypeError
+        If the noise is a factor of something else than a constant, or all there is.
+
+    Examples
+    --------
+    >>> from sklearn.gaussian_process.kernels import RBF
+    >>> split_white_noise(2.0 * RBF() + 0.5 * WhiteKernel(0.2))
+    (1.41**2 * RBF(length_scale=1), 0.1)
+    """
+    rest, noise = _without_white(kernel)
+    if rest is None:
+        raise TypeError(f"kernel must be more than white noise, got {kernel}")
+    return rest, noise
+
+
+def _without_white(kernel: Any) -> tuple[Any, float]:
+    if isinstance(kernel, WhiteKernel):
+        return None, float(kernel.noise_level)
+    if isinstance(kernel, Sum):
+        parts = [_without_white(part) for part in (kernel.k1, kernel.k2)]
+        kept, noise = [part for part, _ in parts if part is not None], sum(level for _, level in parts)
+        return (kernel if not noise else Sum(*kept) if len(kept) == 2 else kept[0] if kept else None), noise
+    if isinstance(kernel, Product):
+        for constant, other in ((kernel.k1, kernel.k2), (kernel.k2, kernel.k1)):
+            if isinstance(constant, ConstantKernel):
+                rest, level = _without_white(other)
+                scaled = kernel if not level else None if rest is None else Product(constant, rest)
+                return scaled, float(constant.constant_value) * level
+    if any(isinstance(part, WhiteKernel) for part in _parts(kernel)):
+        raise TypeError(f"kernel must add its WhiteKernel, or scale it by a constant, got {kernel}")
+    return kernel, 0.0
+
+
+def _parts(kernel: Any) -> list[Any]:
+    """The kernels that a scikit-learn kernel is made of, at any depth."""
+    inner = [getattr(kernel, name) for name in ("k1", "k2", "kernel") if hasattr(kernel, name)]
+    return [kernel, *(part for each in inner for part in _parts(each))] if isinstance(kernel, Kernel) else []
 
 
 def contract_gradient(kernel: Any, X: FloatArray, Z: FloatArray | None, K: FloatArray, G: FloatArray) -> FloatArray:

@@ -52,6 +52,13 @@ class LinearGaussianPolicy(LinearMixin, GaussianPolicy):
     ridge_, rank_, log_evidence_
         The penalty used, the rank of the centred features, and the evidence in nats (minus infinity for ridge 0).
 
+    Notes
+    -----
+    Gains and intercept see a weight of two as a sample seen twice. The covariance does not: it is divided by the
+    freedom that the fit leaves to the noise of the samples there are, which makes it unbiased under any weights, and
+    two samples have more freedom than one of weight two. Residuals of held-out samples take part by the freedom spent,
+    so that features that interpolate do not leave the policy without noise.
+
     References
     ----------
     Deisenroth, Neumann, Peters (2013), A survey on policy search for robotics, section 2.4.2.4 (weighted
@@ -107,14 +114,19 @@ class LinearGaussianPolicy(LinearMixin, GaussianPolicy):
         Phi, fit = self._fit_mean(states, actions, weights, kept)
         self.coef_, self.intercept_ = fit.coefficients, fit.intercept
         self.ridge_, self.rank_, self.log_evidence_ = fit.ridge, fit.rank, fit.log_evidence
+        held_out = None if fit.ridge == 0 else fit.held_out
         residuals = actions - Phi @ self.coef_ - self.intercept_
-        self.scale_ = residual_scale(residuals, weights, fit.annihilated, floor, self.covariance == "full")
+        self.scale_ = residual_scale(residuals, weights, fit.annihilated, floor, self.covariance == "full", held_out)
 
     def _check_options(self) -> None:
         if self.covariance not in ("diagonal", "full"):
             raise ValueError(f"covariance must be 'diagonal' or 'full', got {self.covariance!r}")
         if not (isinstance(self.ridge, str) and self.ridge == "evidence"):
             as_scalar(self.ridge, "ridge", low=0)
+
+    @property
+    def _has_prior(self) -> bool:
+        return self.ridge != 0
 
     def _fit_mean(
         self, states: FloatArray, actions: FloatArray, weights: FloatArray, kept: Any

@@ -5,12 +5,14 @@ Shapes: N samples, d state dimensions, p features, k action dimensions.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from policies.features import FourierFeatures, RBFFeatures, weighted_spread
+from policies.kernels import LOG_PRIOR_STD
 from policies.linear import LinearGaussianPolicy
 from policies.linear_features import fit_features, transform
 from policies.regression import RidgeFit, weighted_ridge
@@ -30,7 +32,8 @@ class RBFPolicy(LinearGaussianPolicy):
         "kmeans" for bumps at weighted k-means centres, "random" for random Fourier features of the same kernel.
     bandwidth
         Width per state dimension, scalar or (d,), in units of the state. "evidence" tries multiples of sqrt(d) weighted
-        standard deviations (1/32 .. 4) and keeps the one of largest marginal likelihood; it needs ridge > 0.
+        standard deviations (1/32 .. 4) and keeps the one of largest marginal likelihood, under the same weak prior as
+        the Gaussian process's length-scales; it needs ridge > 0.
     ridge, covariance, min_std, n_states
         As in :class:`LinearGaussianPolicy`.
     random_state
@@ -80,15 +83,16 @@ class RBFPolicy(LinearGaussianPolicy):
             return super()._fit_mean(states, actions, weights, kept)
         if isinstance(self.bandwidth, str):
             unit = weighted_spread(states, weights) * np.sqrt(states.shape[1])
-            candidates = [width * unit for width in WIDTHS]
+            candidates = [(width * unit, -0.5 * (np.log(width) / LOG_PRIOR_STD) ** 2) for width in WIDTHS]
         else:
-            candidates = [self.bandwidth]
+            candidates = [(self.bandwidth, 0.0)]
         ridge = None if self.ridge == "evidence" else float(self.ridge)
         best: tuple[Any, FloatArray, RidgeFit] | None = None
-        for bandwidth in candidates:
+        for bandwidth, log_prior in candidates:
             features = fit_features(self._features(bandwidth), states, weights)
             Phi = transform(features, states)
             fit = weighted_ridge(Phi, actions, weights, ridge)
+            fit = replace(fit, log_evidence=fit.log_evidence + log_prior)
             if best is None or fit.log_evidence > best[2].log_evidence:
                 best = features, Phi, fit
         assert best is not None

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.linalg import svd
 from scipy.optimize import minimize_scalar
 
-from policies.gaussian import LOG_2PI
+from policies.gaussian import LOG_2PI, LOG_NOISE_MEAN, LOG_NOISE_STD
 from reps_opt.validation import FloatArray
 
 NOISE_FLOOR = 1e-8  # of the actions' variance: features that can interpolate would else have unbounded evidence
@@ -23,7 +23,8 @@ class RidgeFit:
     """Weighted ridge solution ``a ~ Phi coefficients + intercept``.
 
     `annihilated` (N,) is the diagonal of (I - H~)^2 that the covariance's trace correction wants (`residual_scale`);
-    `log_evidence` is in nats, summed over the action dimensions, noise variances profiled out.
+    `held_out` (k,) is the weighted mean square of what each sample leaves when the others predict it; `log_evidence` is
+    in nats, the log prior of the ridge among it, summed over the action dimensions, noise variances profiled out.
     """
 
     coefficients: FloatArray
@@ -31,7 +32,63 @@ class RidgeFit:
     ridge: float
     rank: int
     annihilated: FloatArray
+    held_out: FloatArray
     log_evidence: float
+
+
+@dataclass(frozen=True)
+class _Spectrum:
+    """What the evidence of a ridge depends on, after one factorisation.
+
+    Squared singular values e (r,) of the centred W^1/2 Phi, rotated targets U'W^1/2 a (r, k), |W^1/2 a|^2 (k,), and the
+    sum of the weights.
+    """
+
+    squared: FloatArray
+    projected: FloatArray
+    power: FloatArray
+    total: float
+
+    @property
+    def samples(self) -> float:
+        """Weight of the samples, less the one that the free intercept takes; weights may sum to less than one."""
+        return max(self.total - 1, 0.5 * self.total)
+
+    def quad(self, ridge: float) -> FloatArray:
+        """Penalised residual ``min_K sum_i w_i (a_i - K'phi_i)^2 + ridge |K|^2`` by action dimension, shape (k,)."""
+        explained = (self.squared / (self.squared + ridge)) @ self.projected**2
+        return np.maximum(self.power - explained, 0.0)
+
+    def evidence(self, ridge: float) -> float:
+        """Log evidence in nats, noise variances profiled out, and the log prior of the noise ratio.
+
+        ``-sum_d (n/2)(log(2 pi quad_d/n) + 1) - k/2 sum_j log(1 + e_j/ridge)``, n the weight of the samples. The prior
+        is the Gaussian process's, log-normal on the ratio ``ridge sum w / sum_j e_j`` of noise to the prior variance of
+        the mean: features that can interpolate would else take all noise for signal.
+        """
+        quad = self.quad(ridge) + NOISE_FLOOR * self.power
+        quad = np.where(quad > 0, quad, 1.0)  # actions that do not vary: their term is constant in the ridge
+        fit = np.sum(-0.5 * self.samples * (np.log(quad / self.samples) + LOG_2PI + 1))
+        if not self.squared.size:
+            return float(fit)
+        ratio = np.log(ridge / self.squared.sum()) + np.log(self.total)  # apart: tiny weights would underflow
+        z = (ratio - LOG_NOISE_MEAN) / LOG_NOISE_STD
+        return float(fit - 0.5 * len(self.power) * np.sum(np.log1p(self.squared / ridge)) - 0.5 * z**2)
+
+    def best_ridge(self) -> float:
+        """Ridge of largest evidence, found on a logarithmic grid and polished by Brent's method."""
+        if not self.squared.size:
+            return 1.0
+        scale = self.squared[0]
+
+        def loss(log_ridge: float) -> float:
+            return -self.evidence(scale * np.exp(log_ridge))
+
+        grid = np.linspace(*LOG_RIDGE_RANGE, 41)
+        step = grid[1] - grid[0]
+        start = grid[int(np.argmin([loss(g) for g in grid]))]
+        found = minimize_scalar(loss, bounds=(start - step, start + step), method="bounded", options={"xatol": 1e-9})
+        return float(scale * np.exp(found.x))
 
 
 def weighted_ridge(Phi: FloatArray, actions: FloatArray, weights: FloatArray, ridge: float | None) -> RidgeFit:
@@ -46,11 +103,11 @@ def weighted_ridge(Phi: FloatArray, actions: FloatArray, weights: FloatArray, ri
 
     Notes
     -----
-    With weights as powers of the likelihood, noise variance v_d and prior K_d ~ N(0, v_d/ridge I), the evidence of one
-    action dimension is, up to the ridge that both terms share,
-    ``-(sum w)/2 log(2 pi v_d) - 1/2 sum_j log(1 + e_j/ridge) - quad_d/(2 v_d)``, e_j the squared singular values of the
-    centred W^1/2 Phi and quad_d the penalised residual; it is largest at v_d = quad_d / sum w, which leaves a search in
-    one dimension. All action dimensions share the ridge, hence one factorisation.
+    With weights as powers of the likelihood, noise variance v_d, prior K_d ~ N(0, v_d/ridge I) and a flat one of the
+    intercept, the evidence of one action dimension is, up to a constant,
+    ``-n/2 log(2 pi v_d) - 1/2 sum_j log(1 + e_j/ridge) - quad_d/(2 v_d)``, n = sum w - 1, e_j the squared singular
+    values of the centred W^1/2 Phi and quad_d the penalised residual; it is largest at v_d = quad_d / n, which leaves a
+    search in one dimension. All action dimensions share the ridge, hence one factorisation.
 
     References
     ----------
@@ -72,46 +129,14 @@ def weighted_ridge(Phi: FloatArray, actions: FloatArray, weights: FloatArray, ri
     U, s, Vt = U[:, :rank], s[:rank], Vt[:rank]
     target = root * (actions - intercept)
     projected, power = U.T @ target, np.sum(target**2, axis=0)
-    if ridge is None:
-        ridge, evidence = best_ridge(s**2, projected, power, total)
-    else:
-        evidence = ridge_evidence(ridge, s**2, projected, power, total) if ridge > 0 else -np.inf
+    spectrum = _Spectrum(s**2, projected, power, float(total))
+    ridge = spectrum.best_ridge() if ridge is None else ridge
+    evidence = spectrum.evidence(ridge) if ridge > 0 else -np.inf
     filtered = s**2 / (s**2 + ridge)
     coefficients = Vt.T @ ((filtered / s)[:, None] * projected)
     once = share + U**2 @ filtered
     twice = share + U**2 @ filtered**2
     annihilated = np.maximum(1 - 2 * once + twice, 0.0)
-    return RidgeFit(coefficients, intercept - center @ coefficients, float(ridge), rank, annihilated, float(evidence))
-
-
-def ridge_evidence(ridge: float, squared: FloatArray, projected: FloatArray, power: FloatArray, total: float) -> float:
-    """Log evidence in nats, noise variances profiled out.
-
-    ``-sum_d (total/2)(log(2 pi quad_d/total) + 1) - k/2 sum_j log(1 + e_j/ridge)``.
-
-    Parameters
-    ----------
-    squared, projected, power, total
-        Squared singular values e (r,), rotated targets U'W^1/2 a (r, k), |W^1/2 a|^2 (k,), and sum w.
-    """
-    explained = (squared / (squared + ridge)) @ projected**2
-    quad = power - explained + NOISE_FLOOR * power
-    quad = np.where(quad > 0, quad, 1.0)  # actions that do not vary: their term is constant in the ridge
-    fit = np.sum(-0.5 * total * (np.log(quad / total) + LOG_2PI + 1))
-    return float(fit - 0.5 * len(power) * np.sum(np.log1p(squared / ridge)))
-
-
-def best_ridge(squared: FloatArray, projected: FloatArray, power: FloatArray, total: float) -> tuple[float, float]:
-    """Ridge of largest evidence, found on a logarithmic grid and polished by Brent's method; and its log evidence."""
-    if squared.size == 0:
-        return 1.0, ridge_evidence(1.0, squared, projected, power, total)
-    scale = squared[0]
-
-    def loss(log_ridge: float) -> float:
-        return -ridge_evidence(scale * np.exp(log_ridge), squared, projected, power, total)
-
-    grid = np.linspace(*LOG_RIDGE_RANGE, 41)
-    step = grid[1] - grid[0]
-    start = grid[int(np.argmin([loss(g) for g in grid]))]
-    found = minimize_scalar(loss, bounds=(start - step, start + step), method="bounded", options={"xatol": 1e-9})
-    return float(scale * np.exp(found.x)), -float(found.fun)
+    left_out = (target - (U * filtered) @ projected) / np.maximum(1 - once, 1e-14)[:, None]
+    found = coefficients, intercept - center @ coefficients
+    return RidgeFit(*found, float(ridge), rank, annihilated, np.sum(left_out**2, axis=0) / total, float(evidence))

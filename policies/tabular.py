@@ -74,7 +74,7 @@ class TabularPolicy(ParametricMixin, CategoricalPolicy):
         check_nonnegative(table, "probabilities")
         sums = table.sum(axis=1)
         worst = int(np.argmax(np.abs(sums - 1)))
-        if abs(sums[worst] - 1) > 1e-8:
+        if abs(sums[worst] - 1) > sum_tolerance(probabilities):
             raise ValueError(f"probabilities[{worst}] sums to {sums[worst]}: every row must sum to one")
         policy = cls(n_states=len(table), n_actions=table.shape[1])
         policy._set_table(np.arange(len(table), dtype=np.float64)[:, None], np.arange(table.shape[1]))
@@ -132,7 +132,7 @@ class TabularPolicy(ParametricMixin, CategoricalPolicy):
         if table.shape not in (counts.shape, counts.shape[1:]):
             raise ValueError(f"prior must have shape {counts.shape} or {counts.shape[1:]}, got {table.shape}")
         check_nonnegative(table, "prior")
-        if not np.allclose(table.sum(axis=-1), 1, rtol=0, atol=1e-8):
+        if not np.allclose(table.sum(axis=-1), 1, rtol=0, atol=sum_tolerance(self.prior)):
             raise ValueError("prior must sum to one over the actions")
         return np.broadcast_to(table, counts.shape)
 
@@ -214,6 +214,10 @@ class TabularPolicy(ParametricMixin, CategoricalPolicy):
             raise ValueError(f"states[{unseen[0]}] was not in the data of fit: it has no parameters")
         return rows
 
+    @property
+    def _has_prior(self) -> bool:
+        return bool(self.smoothing)
+
     def _one_hot(self, act: Act) -> Act:
         return act  # a table looks its states up by index
 
@@ -222,6 +226,12 @@ class TabularPolicy(ParametricMixin, CategoricalPolicy):
             return CategoricalActor(_IndexTable(self.probabilities_), self.classes_)
         index = {row.tobytes(): p for row, p in zip(self.states_, self.probabilities_, strict=True)}
         return CategoricalActor(_RowTable(index, self.fallback_), self.classes_)
+
+
+def sum_tolerance(table: ArrayLike) -> float:
+    """How far from one a row of probabilities may sum: 1e-8, or what single precision leaves."""
+    dtype = getattr(table, "dtype", np.dtype(float))
+    return 1e-8 if dtype.kind != "f" else max(1e-8, 16 * float(np.finfo(dtype).eps))
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@ from .certificate import Certificate as Certificate
 from .divergences.balls import Ball as Ball
 from .exact_iteration import iterate as iterate
 from .history import History as History
+from .learning.constrained import CPO as CPO
 from .learning.fitted_updates import (
     EpisodicREPSUpdate as EpisodicREPSUpdate,
 )
@@ -23,18 +24,9 @@ from .learning.records import NoImprovement as NoImprovement
 from .learning.records import Record as Record
 from .learning.rollouts import RolloutError as RolloutError
 from .learning.rollouts import rollout as rollout
-from .learning.updates import (
-    CPO as CPO,
-)
-from .learning.updates import (
-    TRPO as TRPO,
-)
-from .learning.updates import (
-    NaturalGradient as NaturalGradient,
-)
-from .learning.updates import (
-    VanillaGradient as VanillaGradient,
-)
+from .learning.updates import TRPO as TRPO
+from .learning.updates import NaturalGradient as NaturalGradient
+from .learning.updates import VanillaGradient as VanillaGradient
 from .metrics import Factor as Factor
 from .metrics import Identity as Identity
 from .metrics import Product as Product

@@ -28,6 +28,17 @@ PAIRS_LIMIT = 1_000
 """Samples from which a median distance is taken."""
 
 
+class Identity:
+    """The feature map that changes nothing but the shape: phi (n, d) of states (n,) or (n, d)."""
+
+    def transform(self, states: ArrayLike) -> FloatArray:
+        """The states as columns."""
+        return as_columns(states)
+
+
+IDENTITY = Identity()
+
+
 def as_columns(values: ArrayLike, name: str = "states") -> FloatArray:
     """Values (N,) or (N, k) as a float array (N, k)."""
     array = as_float_array(values, name)

@@ -333,6 +333,28 @@ class Factor(Factorised):
         other.size, other.damping, other._rows = self.size, self.damping + damping, self._rows
         return other
 
+    def with_unit_diagonal(self) -> tuple[Factor, FloatArray]:
+        """The metric of steps measured in units u (P,), in which its diagonal is one, and these: ``s = s' / u``.
+
+        Damping it adds a share of its own diagonal to the metric, whatever units the parameters have. A parameter that
+        the factors do not see keeps its unit.
+
+        Examples
+        --------
+        >>> metric, units = Factor([[3.0, 0.0], [4.0, 1e-3]]).with_unit_diagonal()
+        >>> metric.matrix.round(6), units.round(6)
+        (array([[1. , 0.8],
+               [0.8, 1. ]]), array([3.535534, 0.000707]))
+        """
+        largest = np.abs(self._rows).max(axis=0)
+        units = np.where(largest > 0, largest, 1.0)
+        scaled = self._rows / units  # first by the largest, whose square may be none
+        length = np.sqrt(np.einsum("np,np->p", scaled, scaled))
+        length = np.where(length > 0, length, 1.0)
+        other = Factor.__new__(Factor)
+        other.size, other.damping, other._rows = self.size, 0.0, read_only(scaled / length)
+        return other, units * length
+
     def __repr__(self) -> str:
         return f"Factor({len(self._rows)} rows, {self.size} parameters)"
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import glob
 import io
 import math
 import os
 import secrets
 import shutil
+import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+
+STALE = 3600.0
+"""Seconds after which a temporary file that was not renamed is nobody's."""
 
 MALFORMED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, OSError, EOFError, RuntimeError)
 """What comes of reading a file that is not what it says: damaged, hostile, or simply another file."""
@@ -26,8 +31,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
     The bytes go to a temporary file in the same folder, are synced to the disk, and the file is renamed over the old
     one: a process killed at any moment leaves the old file or the new one, never half of one. After an error the old
-    file stands and the temporary one is removed. The folder is synced too where the system allows it, so that the
-    new name survives a power cut.
+    file stands and the temporary one is removed, as are those that processes killed earlier have left. The folder is
+    synced too where the system allows it, so that the new name survives a power cut.
 
     Parameters
     ----------
@@ -44,7 +49,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     b'kept' ['note.txt']
     """
     target = Path(path).resolve()
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
+    _remove_stale(target)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(8)}.part")
     try:
         with open(temporary, "xb") as file:
             yield file
@@ -57,6 +63,29 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(target.parent)
+
+
+def _remove_stale(target: Path) -> None:
+    """Remove what processes that were killed while they wrote this file have left: theirs, or an hour old."""
+    for part in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
+        writer = part.name.removeprefix(f".{target.name}.").split(".")[0]
+        with suppress(OSError):
+            old = time.time() - part.stat().st_mtime > STALE
+            if old or (writer.isdigit() and not _is_alive(int(writer))):
+                part.unlink()
+
+
+def _is_alive(process: int) -> bool:
+    """Whether a process runs; said of all where asking is not harmless."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _sync_folder(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -195,6 +196,17 @@ def digits(number: float) -> str:
     """A number in as few digits as tell it from every other: 6 where they do, up to 17."""
     short = f"{number:g}"
     return short if float(short) == number else repr(float(number))
+
+
+def renamed(owner: Any, **names: tuple[str, Any]) -> None:
+    """Give a frozen dataclass what an argument's old name was given, with a DeprecationWarning that says the new one.
+
+    ``renamed(self, gae_lambda=("trace", trace))`` in ``__post_init__``, where trace is None unless somebody gave it.
+    """
+    for name, (old, value) in names.items():
+        if value is not None:
+            warnings.warn(f"{old} is called {name} now", DeprecationWarning, stacklevel=4)
+            object.__setattr__(owner, name, value)
 
 
 def as_count(value: Any, name: str, low: int = 1) -> int:

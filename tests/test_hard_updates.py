@@ -101,8 +101,10 @@ def check_weights(name: str, solution: Any, batch: Batch) -> None:
 
 
 def moves(batch: Batch) -> np.ndarray:
-    """What the weights of transitions must cancel (N, 2), for values linear in the state."""
-    return 0.9 * batch.next_states + 0.1 * batch.start_states.mean(axis=0) - batch.states
+    """What the weights of transitions must cancel (N, 2), for values linear in the state: as the batch's own do."""
+    change = 0.9 * batch.next_states - batch.states
+    moved = change - change.mean(axis=0)
+    return np.where(np.abs(moved) > 1e-15, moved, 0.0)
 
 
 def check_length(name: str, step: np.ndarray, batch: Batch) -> None:
@@ -110,8 +112,8 @@ def check_length(name: str, step: np.ndarray, batch: Batch) -> None:
     if name == "vanilla":
         assert np.linalg.norm(step) == pytest.approx(0.1)
     elif name in ("natural", "natural, raw", "trpo", "cpo"):
-        J = POLICY.score_function(batch.states, batch.actions)
-        length = 0.5 * float(np.sum((J @ step) ** 2)) / len(batch)
+        J = POLICY.fisher_factor(batch.states)
+        length = 0.5 * float(np.sum((J @ step) ** 2)) / len(J)
         assert length <= RADIUS * (1 + 1e-6)
     elif name == "enac":
         J = POLICY.fisher_factor(batch.states)
@@ -205,18 +207,10 @@ def test_a_shift_of_rewards_does_not_matter_where_all_episodes_are_one_step(name
 def test_nothing_is_learnt_from_constant_rewards(name, scale, shift):
     batch = hard_batch(name, 150, 1, rewards="constant", scale=scale, shift=shift)
     result = UPDATES[name](POLICY, batch)
-    if name in GRADIENTS:
-        assert not result.accepted
-        assert result.policy is POLICY
-        assert "zero" in result.message
-        return
-    assert result.solution.status == "certified"
-    assert result.gain == pytest.approx(0.0, abs=1e-12 * np.abs(batch.rewards).max())
-    if name == "reps":  # the weights nearest to the base that match the features, whatever the constant
-        zero = UPDATES[name](POLICY, hard_batch(name, 150, 1, rewards="constant", scale=0.0))
-        np.testing.assert_allclose(step_of(result, batch), step_of(zero, batch), atol=1e-9)
-    else:
-        np.testing.assert_allclose(step_of(result, batch), 0.0, atol=1e-12)
+    assert not result.accepted
+    assert result.policy is POLICY
+    assert ("zero" if name in GRADIENTS else "nothing to learn") in result.message
+    assert result.gain == 0
 
 
 @pytest.mark.parametrize(
@@ -244,5 +238,5 @@ def test_a_broken_budget_is_mended_first(changes):
     assert result.accepted
     assert result.cost < expected
     assert result.kl <= RADIUS
-    J, step = POLICY.score_function(batch.states, batch.actions), result.policy.params - POLICY.params
-    assert 0.5 * float(np.sum((J @ step) ** 2)) / len(batch) <= RADIUS * (1 + 1e-6)
+    J, step = POLICY.fisher_factor(batch.states), result.policy.params - POLICY.params
+    assert 0.5 * float(np.sum((J @ step) ** 2)) / len(J) <= RADIUS * (1 + 1e-6)

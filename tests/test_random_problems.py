@@ -91,11 +91,11 @@ def test_what_must_not_matter_to_weights(recipe: Recipe, draw: st.DataObject) ->
     first = solved(data, recipe.epsilon)
     if first.status is not Status.CERTIFIED:  # type: ignore[attr-defined]
         return
-    w, n = first.weights(), data.rewards.size  # type: ignore[attr-defined]
+    w, n = first.weights("sum"), data.rewards.size  # type: ignore[attr-defined]
     rng = np.random.default_rng(recipe.seed)
 
     def weights_of(**changes: object) -> np.ndarray:
-        return solved(data._replace(**changes), recipe.epsilon).weights()  # type: ignore[attr-defined]
+        return solved(data._replace(**changes), recipe.epsilon).weights("sum")  # type: ignore[attr-defined]
 
     def features(rows: object = slice(None), scale: object = 1.0) -> object:
         return None if data.features is None else data.features[rows] * scale

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from reps_opt.batch import Batch
 from reps_opt.learning.runs import Run, State
+from reps_opt.learning.settings import describe, describe_env, describe_policy, first_difference
 from reps_opt.storage import MALFORMED, atomic_write, read_arrays
 
-FORMAT = "reps_opt.checkpoint/1"
+FORMAT = "reps_opt.checkpoint/2"
 START = "start"
 """Stands for the policy that the run began with: whoever resumes gives it again."""
 
@@ -41,12 +42,14 @@ def write_checkpoint(path: str | os.PathLike[str], run: Run, state: State) -> No
         "settings": _settings(run),
         "index": state.index,
         "rows": [dict(row) for row in state.rows],
+        "remembers": state.memory is not None,
         "pool": [number for number, _ in state.pool],
         "policies": {i: START if isinstance(made, str) else f"policy.{i}" for i, made in policies.items()},
     }
     arrays: dict[str, NDArray[Any]] = {"header": np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)}
     for k, (_, batch) in enumerate(state.pool):
         arrays |= {f"pool.{k}.{name}": array for name, array in batch.arrays().items()}
+    arrays |= {f"memory.{name}": np.asarray(value) for name, value in (state.memory or {}).items()}
     arrays |= {f"policy.{i}": made for i, made in policies.items() if not isinstance(made, str)}
     with atomic_write(path) as file:
         np.savez(file, allow_pickle=False, **arrays)
@@ -70,12 +73,14 @@ def read_checkpoint(path: str | os.PathLike[str], run: Run) -> tuple[Run, State]
         )
         saved = {int(i): None if name == START else arrays[name] for i, name in header["policies"].items()}
         root = np.random.SeedSequence(header["entropy"][0], spawn_key=tuple(header["entropy"][1]))
+        memory = {name.removeprefix("memory."): a for name, a in arrays.items() if name.startswith("memory.")}
+        remembered = memory if header["remembers"] else None
         index, rows, settings = int(header["index"]), tuple(map(dict, header["rows"])), dict(header["settings"])
     except MALFORMED as error:
         raise ValueError(f"checkpoint {os.fspath(path)!r} is not one: {error}") from None
     _check_settings(settings, header["entropy"], run)
     policies = {i: run.start if content is None else _policy(content, run) for i, content in saved.items()}
-    return replace(run, root=root), State(index, pool, policies, rows)
+    return replace(run, root=root), State(index, pool, policies, rows, remembered)
 
 
 def _entropy(run: Run) -> list[Any]:
@@ -86,9 +91,10 @@ def _entropy(run: Run) -> list[Any]:
 
 
 def _settings(run: Run) -> dict[str, Any]:
-    return {
-        "env": type(run.env).__name__ if not isinstance(run.env, str) else run.env,
-        "update": type(run.update).__name__,
+    described = {
+        "env": describe_env(run.env),
+        "policy": describe_policy(run.given),
+        "update": describe(run.update),
         "amount": dict(run.amount),
         "first": {"n_transitions": len(run.first)} if isinstance(run.first, Batch) else dict(run.first),
         "keep": run.keep,
@@ -96,15 +102,17 @@ def _settings(run: Run) -> dict[str, Any]:
         "evaluate": run.evaluate,
         "max_steps": run.options["max_steps"],
     }
+    return dict(json.loads(json.dumps(described)))  # lists for tuples, as the file gives them back
 
 
 def _check_settings(its: Mapping[str, Any], entropy: Any, run: Run) -> None:
     mine = _settings(run)
     if run.seeded:
         mine["seed"], its = _entropy(run), {**its, "seed": entropy}
-    for name, value in mine.items():
-        if value != its.get(name):
-            raise ValueError(f"checkpoint is of another run: its {name} is {its.get(name)!r}, here it is {value!r}")
+    found = first_difference(its, mine)
+    if found is not None:
+        name, theirs, ours = found
+        raise ValueError(f"checkpoint is of another run: its {name} is {theirs!r}, here it is {ours!r}")
 
 
 def _policy_bytes(policy: Any) -> NDArray[np.uint8]:

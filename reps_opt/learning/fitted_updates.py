@@ -10,7 +10,7 @@ Shapes: N transitions.
 from __future__ import annotations
 
 import copy
-import math
+import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
@@ -19,17 +19,37 @@ import numpy as np
 
 from reps_opt.batch import Batch
 from reps_opt.learning.advantages import estimate_advantages
+from reps_opt.learning.fits import fit_within
 from reps_opt.learning.returns import returns_to_go
 from reps_opt.learning.updates import PolicyUpdate
 from reps_opt.problems.episodes import EpisodicREPS
+from reps_opt.problems.sample_flow import batch_gamma, done_rule, flow_objective, mean_with_error
 from reps_opt.problems.sample_problem import SampleProblem
 from reps_opt.problems.sample_solution import SCALES, SampleSolution
 from reps_opt.problems.samples import SampleREPS
+from reps_opt.problems.value_features import flow_residual
+from reps_opt.solution import Status
+from reps_opt.solvers.newton import Newton
 from reps_opt.solving import solve
 from reps_opt.validation import FloatArray, as_scalar
 
 WARM = ("kernel", "noise")
 """Settings of a policy that its fitted namesakes (``kernel_``, ``noise_``) are good starting points for."""
+
+SOFTENED = Newton(tolerance=5e-11, slack_suspected=1e-4)
+"""Route where a ridge softens the match: the limit of a slack ball is then dear, and seldom wanted."""
+
+OUTSIDE = 1e-6
+"""How far outside of its ball a point may be for an update to take it, relative to a radius above one."""
+
+UNMATCHED = 1e-4
+"""1-norm of what the weights may miss of features of root mean square one, for an update to take them."""
+
+OFFSET = 0.2
+"""Share of the predicted gain that may come from what is no flow, before it is a warning."""
+
+FAR = 3.0
+"""Flow residual in finer features from which the weights count as far from any flow: sampling alone makes it one."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -93,16 +113,64 @@ class WeightedFit(ABC):
 
     def __call__(self, policy: Any, batch: Batch, base_weights: FloatArray | None = None) -> FittedUpdate:
         """Update a policy from transitions; base weights (N,) are importance weights, say, and even by default."""
-        solution = solve(self._problem(policy, batch, base_weights))
+        idle, problem = self._nothing_to_learn(batch), None
+        if not idle:
+            problem = self._problem(policy, batch, base_weights)
+            idle = "" if np.ptp(problem.rewards) > 0 else "there is nothing to learn: all samples are worth the same"
+        if problem is None or idle:
+            warnings.warn(idle, UserWarning, stacklevel=2)
+            return FittedUpdate(policy, False, None, message=idle)
+        solution = solve(problem, problem.default_solver() if not problem.ridge else SOFTENED)
         assert isinstance(solution, SampleSolution)
-        if not solution.has_point:
-            why = f"{solution.status}: {solution.message or f'the smallest feasible epsilon is {solution.epsilon_min}'}"
+        why = self._refusal(solution)
+        if why:
+            warnings.warn("an update was not taken, and none will be until this changes: " + why, stacklevel=2)
             return FittedUpdate(policy, False, solution, message=why)
-        new = self._copy(policy).fit(batch.states, batch.actions, sample_weight=solution.weights(self.scale))
-        base = solution.problem.base
-        gain = float(solution.sample_weights @ solution.problem.rewards - base @ solution.problem.rewards)
-        kl = _weighted_kl(new, policy, batch, solution.sample_weights)
-        return FittedUpdate(new, True, solution, 1.0, gain, kl, message=solution.message, stats={"ess": solution.ess})
+        weights = solution.weights(self.scale)
+        fit = fit_within(self._copy(policy), policy, batch, weights, self.epsilon if self.temperature is None else None)
+        notes = [fit.note, *self._doubts(solution, batch)]
+        if solution.status is not Status.CERTIFIED:
+            notes.append(f"taken uncertified, within its ball: {solution.message}")
+        stats = {
+            "ess": solution.ess,
+            "predicted_gain_error": solution.predicted_gain_error,
+            "flow_offset": solution.flow_offset,
+            "base_objective": float(problem.base @ problem.rewards),
+            "share": fit.share,
+            **self._stats(solution, batch),
+        }
+        message = "; ".join(filter(None, notes))
+        return FittedUpdate(
+            fit.policy, True, solution, 1.0, solution.predicted_gain, fit.kl, message=message, stats=stats
+        )
+
+    def objective(self, batch: Batch) -> tuple[float, float]:
+        """What the predicted gain is a gain of, and its standard error by episodes: mean reward of the base weights."""
+        return mean_with_error(batch.rewards, batch)
+
+    def _nothing_to_learn(self, batch: Batch) -> str:
+        """Why there is nothing to gain from a batch, where that is known before any problem is posed; else empty."""
+        return ""
+
+    @staticmethod
+    def _refusal(solution: SampleSolution) -> str:
+        """Why a solution is no basis for an update; empty where it is."""
+        if not solution.has_point:
+            return (
+                f"{solution.status}: {solution.message or f'the smallest feasible epsilon is {solution.epsilon_min}'}"
+            )
+        check = solution.certificate
+        if check.kl > check.epsilon + OUTSIDE * max(1.0, check.epsilon) or not check.flow <= UNMATCHED:
+            return f"uncertified, and outside of its ball or its flow: {solution.message}"
+        return ""
+
+    def _doubts(self, solution: SampleSolution, batch: Batch) -> list[str]:
+        """What makes the promise doubtful, each also a warning."""
+        return []
+
+    def _stats(self, solution: SampleSolution, batch: Batch) -> dict[str, Any]:
+        """What more there is to say of a solution."""
+        return {}
 
     @abstractmethod
     def _problem(self, policy: Any, batch: Batch, base_weights: FloatArray | None) -> SampleProblem:
@@ -123,16 +191,6 @@ class WeightedFit(ABC):
         return prototype
 
 
-def _weighted_kl(new: Any, old: Any, batch: Batch, weights: FloatArray) -> float:
-    """Mean KL(new || old) over the new distribution of states; NaN where the old policy has none to offer."""
-    if not hasattr(old, "kl_divergence") or not hasattr(new, "kl_divergence"):
-        return math.nan
-    try:
-        return float(weights @ new.kl_divergence(old, batch.states))
-    except TypeError:  # one is Gaussian, the other categorical
-        return math.nan
-
-
 @dataclass(frozen=True, kw_only=True)
 class REPSUpdate(WeightedFit):
     """Step-based REPS: a value function, the weights of transitions, a policy fitted to them.
@@ -141,11 +199,19 @@ class REPSUpdate(WeightedFit):
     ----------
     features
         Value features: a transformer, fitted anew to every batch where it comes unfitted; or a function that makes one
-        from a batch, such as :func:`reps_opt.features.kernel_features`.
+        from a batch, such as :func:`reps_opt.features.kernel_features`. None chooses them for every batch, see
+        :func:`~reps_opt.problems.value_features.value_features`.
     gamma
-        Discount factor in (0, 1], one less the probability of a restart; 1 for average reward.
-    embedding, ridge
+        Discount factor in (0, 1], one less the probability of a restart; 1 for average reward. None takes it from the
+        batch.
+    on_done, starts, embedding, ridge
         As for :meth:`SampleREPS.from_batch`.
+
+    Warns
+    -----
+    UserWarning
+        Where every reward is the same; where no weights match the features; where the promise rests on a reference or
+        on weights that are far from any flow. The update's ``message`` says the same.
 
     References
     ----------
@@ -165,28 +231,68 @@ class REPSUpdate(WeightedFit):
     True certified 0.5
     """
 
-    features: Any
-    gamma: float
+    features: Any = None
+    gamma: float | None = None
+    on_done: str | None = None
+    starts: str | None = None
     embedding: Any = None
-    ridge: float = 0.0
+    ridge: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        as_scalar(self.gamma, "gamma", low=0.0, high=1.0, low_open=True)
-        as_scalar(self.ridge, "ridge", low=0.0)
+        if self.gamma is not None:
+            as_scalar(self.gamma, "gamma", low=0.0, high=1.0, low_open=True)
+            done_rule(self.on_done, self.gamma)
+        if self.ridge is not None:
+            as_scalar(self.ridge, "ridge", low=0.0)
 
     def _problem(self, policy: Any, batch: Batch, base_weights: FloatArray | None) -> SampleProblem:
-        features = self.features if hasattr(self.features, "transform") else self.features(batch)
+        made = self.features is not None and not hasattr(self.features, "transform")
         return SampleREPS.from_batch(
             batch,
-            features,
+            self.features(batch) if made else self.features,
             self.epsilon,
             gamma=self.gamma,
+            on_done=self.on_done,
+            starts=self.starts,
             embedding=self.embedding,
             base_weights=base_weights,
             ridge=self.ridge,
             temperature=self.temperature,
         )
+
+    def objective(self, batch: Batch) -> tuple[float, float]:
+        """Mean reward of the base weights of a batch's flow, and its standard error by episodes: see ``on_done``."""
+        return flow_objective(batch, self.gamma, self.on_done, self.starts)
+
+    def _nothing_to_learn(self, batch: Batch) -> str:
+        if np.ptp(batch.rewards) > 0:
+            return ""
+        absorbs = done_rule(self.on_done, batch_gamma(batch) if self.gamma is None else self.gamma) == "absorb"
+        if absorbs and batch.terminated.any() and batch.rewards[0] != 0:
+            return ""
+        same = "there is nothing to learn: all rewards are the same"
+        return f'{same}; on_done="absorb" makes the length of an episode count' if batch.terminated.any() else same
+
+    def _doubts(self, solution: SampleSolution, batch: Batch) -> list[str]:
+        doubts = []
+        if abs(solution.flow_offset) > OFFSET * max(solution.predicted_gain, solution.predicted_gain_error):
+            doubts.append(
+                "a good part of the predicted gain comes from a reference or weights that are no flow: "
+                'take starts="visited", a smaller ridge, or the gamma of the restarts'
+            )
+        if flow_residual(solution, batch) > FAR:
+            doubts.append(
+                "the weights are far from any flow in finer features than those matched: the predicted gain will not "
+                "be reached; take narrower or more value features, or features=None, which chooses them"
+            )
+        for text in doubts:
+            warnings.warn(text, UserWarning, stacklevel=3)
+        return doubts
+
+    def _stats(self, solution: SampleSolution, batch: Batch) -> dict[str, Any]:
+        chosen = {"features": str(solution.problem.features)} if self.features is None else {}
+        return {"flow_residual": flow_residual(solution, batch), "gamma": solution.problem.flow.gamma, **chosen}
 
 
 @dataclass(frozen=True, kw_only=True)

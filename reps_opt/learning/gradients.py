@@ -138,7 +138,7 @@ def enac(
     Parameters
     ----------
     ridge
-        Added to F, in units of its largest diagonal entry.
+        Added to the diagonal of F, as a share of it: so w's effect does not depend on the units of the observations.
     discounted_scores
         Whether psi weights the scores by ``gamma^t``. Then ``psi'w + b`` is the sum of discounted advantages along the
         episode, if these are linear in the scores, and w their weights: less noise from actions that hardly matter.
@@ -153,11 +153,15 @@ def enac(
     spread, centred = totals - totals.mean(axis=0), returns - returns.mean()
     if np.abs(centred).max() <= NO_SPREAD * np.abs(returns).max():
         return np.zeros(rows.shape[1])  # a direction made of rounding is none
-    if ridge > 0:
-        level = ridge * float(np.max(np.sum(spread**2, axis=0)))
-        spread = np.vstack([spread, np.sqrt(level) * np.eye(spread.shape[1])])
-        centred = np.concatenate([centred, np.zeros(spread.shape[1])])
-    return np.asarray(scipy.linalg.lstsq(spread, centred, check_finite=False)[0])
+    if ridge == 0:
+        return np.asarray(scipy.linalg.lstsq(spread, centred, check_finite=False)[0])
+    units = np.abs(spread).max(axis=0)
+    units = np.where(units > 0, units, 1.0)
+    length = np.linalg.norm(spread / units, axis=0)
+    units = units * np.where(length > 0, length, 1.0)
+    rows = np.vstack([spread / units, np.sqrt(ridge) * np.eye(spread.shape[1])])
+    centred = np.concatenate([centred, np.zeros(spread.shape[1])])
+    return np.asarray(scipy.linalg.lstsq(rows, centred, check_finite=False)[0]) / units
 
 
 class ActorCritic(NamedTuple):

@@ -11,6 +11,9 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,8 +22,10 @@ from reps_opt.batch import Batch
 from reps_opt.history import History
 from reps_opt.learning.acting import check_policy
 from reps_opt.learning.importance import importance_weights
-from reps_opt.learning.records import Record, Score
-from reps_opt.learning.runs import Run, State, Update
+from reps_opt.learning.records import NoImprovement, Record, Score
+from reps_opt.learning.runs import START, Run, State, Update
+from reps_opt.learning.start_policies import start_policy
+from reps_opt.learning.stepping import child
 from reps_opt.progress import progress as progress_bar
 from reps_opt.validation import as_count
 
@@ -52,10 +57,13 @@ def improve(
     Parameters
     ----------
     env, policy, max_steps, n_jobs
-        As for :func:`~reps_opt.rollout`; the policy is where to start, None for uniform actions.
+        As for :func:`~reps_opt.rollout`; the policy is where to start, None for uniform actions. Updates that step from
+        a policy's parameters, such as TRPO, then start from a network over the environment's spaces, whose inputs are
+        scaled by the first batch.
     update
         ``update(policy, batch)`` returns an object with ``policy``, ``accepted``, ``solution``, ``gain`` and ``kl``: a
-        :class:`~reps_opt.REPSUpdate`, :class:`~reps_opt.EpisodicREPSUpdate`, :class:`~reps_opt.TRPO` or any other.
+        :class:`~reps_opt.REPSUpdate`, :class:`~reps_opt.EpisodicREPSUpdate`, :class:`~reps_opt.TRPO` or any other; or
+        just a policy. One that takes ``memory`` too is given what its last result kept under that name.
     n_iterations
         Updates to make at most.
     n_episodes, n_steps
@@ -81,7 +89,8 @@ def improve(
         :class:`~reps_opt.NoImprovement` gives, ends the run, and stands in the last record under ``stopped``.
     checkpoint
         A file, written after every iteration; one that exists already is resumed: its records come first, without
-        batches. Policies must have ``save(path)`` and ``load(path)``, as those of :mod:`policies` have.
+        batches. Policies must have ``save(path)`` and ``load(path)``, as those of :mod:`policies` have. One of another
+        run is refused: by the seed, the environment and its settings, the start policy, the update and all of its.
     progress
         Whether to show a bar; None where standard error is a terminal.
 
@@ -92,7 +101,12 @@ def improve(
     Raises
     ------
     TypeError, ValueError
-        For arguments that do not fit; a checkpoint of another run, with the argument that differs.
+        For arguments that do not fit; a checkpoint of another run, with the argument that differs; a ``stop`` that
+        looks at evaluations where there are none; an update that returns neither.
+    FileNotFoundError
+        Where the checkpoint's folder does not exist.
+    RolloutError
+        Where the environment raises: the error holds what this iteration had rolled out.
 
     Examples
     --------
@@ -108,6 +122,10 @@ def improve(
     >>> sorted(history.to_frame().columns)[:4]
     ['accepted', 'batch_return', 'batch_reward', 'episodes']
     """
+    if isinstance(stop, NoImprovement) and evaluate is None:
+        raise ValueError("stop=NoImprovement(...) looks at evaluations, and there are none: give evaluate=10, say")
+    if checkpoint is not None and not Path(checkpoint).resolve().parent.is_dir():
+        raise FileNotFoundError(f"checkpoint {os.fspath(checkpoint)!r}: its folder does not exist")
     run = _as_run(env, policy, update, n_episodes, n_steps, first, keep, reuse, seed, evaluate, max_steps, n_jobs)
     count = as_count(n_iterations, "n_iterations")
     calls = [callbacks] if callable(callbacks) else list(callbacks)
@@ -140,11 +158,13 @@ def _as_run(
     unit = "n_episodes" if n_steps is None else "n_steps"
     amount = as_count(n_episodes if n_steps is None else n_steps, unit)
     begin = first if isinstance(first, Batch) else {unit: amount if first is None else as_count(first, "first")}
+    root = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
+    itself = policy is None and getattr(update, "needs_policy", False)
     return Run(
         env,
-        policy,
+        start_policy(env, child(root, START)) if itself else policy,
         update,
-        seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed),
+        root,
         {unit: amount},
         begin,
         None if keep is None else as_count(keep, "keep"),
@@ -152,6 +172,7 @@ def _as_run(
         None if evaluate is None else as_count(evaluate, "evaluate"),
         {"max_steps": max_steps, "n_jobs": n_jobs},
         seed is not None,
+        policy,
     )
 
 
@@ -163,7 +184,8 @@ def _iterations(
     checkpoint: str | os.PathLike[str] | None,
     progress: bool | None,
 ) -> Iterator[Record]:
-    state = State(0, (), {0: run.start})
+    remembers = "memory" in inspect.signature(run.update).parameters
+    state = State(0, (), {0: run.start}, memory={} if remembers else None)
     if checkpoint is not None:
         from reps_opt.learning.checkpoints import read_checkpoint, write_checkpoint
 
@@ -181,7 +203,7 @@ def _iterations(
         reason = "" if stop is None else stop(History(records))
         row = {**record.values, "stopped": str(reason) if reason else ""}
         records[-1] = record = Record(index, record.policy, row, record.update, record.batch)
-        state = State(state.index, state.pool, state.policies, (*state.rows, row))
+        state = replace(state, rows=(*state.rows, row))
         if checkpoint is not None:
             write_checkpoint(checkpoint, run, state)
         for call in callbacks:
@@ -197,12 +219,14 @@ def _iterate(run: Run, state: State, index: int) -> tuple[Record, State]:
     began = time.perf_counter()
     policy = state.policy
     fresh = run.collect(policy, index)
+    if index == 1 and run.starts_itself:
+        policy = run.scaled_start(fresh)
     pool = _kept((*state.pool, (index - 1, fresh)), run.keep)
     batch = Batch.concatenate(part for _, part in pool)
-    more = {}
+    more: dict[str, Any] = {} if state.memory is None else {"memory": state.memory}
     if run.reuse == "importance":
         more["base_weights"] = importance_weights(policy, [(state.policies[i], part) for i, part in pool])
-    result = run.update(policy, batch, **more)
+    result = _as_result(run.update(policy, batch, **more))
     made = Score.of(fresh)
     before = _last_score(state) if state.rows else run.score(policy)
     after = run.score(result.policy) if result.accepted else before
@@ -215,6 +239,7 @@ def _iterate(run: Run, state: State, index: int) -> tuple[Record, State]:
         "batch_return": made.mean_return,
         "batch_reward": made.mean_reward,
         **_facts(result),
+        "gain": after.mean_reward - before.mean_reward,
         "steps": last["steps"] + len(fresh),
         "episodes": last["episodes"] + fresh.n_episodes,
         "seconds": time.perf_counter() - began,
@@ -222,7 +247,18 @@ def _iterate(run: Run, state: State, index: int) -> tuple[Record, State]:
     }
     needed = {i for i, _ in pool} if run.reuse == "importance" else set()
     policies = {i: known for i, known in state.policies.items() if i in needed} | {index: result.policy}
-    return Record(index, result.policy, row, result, batch), State(index, pool, policies, state.rows)
+    memory = None if state.memory is None else getattr(result, "memory", None) or state.memory
+    return Record(index, result.policy, row, result, batch), State(index, pool, policies, state.rows, memory)
+
+
+def _as_result(returned: Any) -> Any:
+    """What an update returned, a plain policy as one that was accepted."""
+    if hasattr(returned, "policy"):
+        return returned if hasattr(returned, "accepted") else SimpleNamespace(policy=returned.policy, accepted=True)
+    if returned is None:
+        raise TypeError("update returned None: it must return a policy, or an object with policy and accepted")
+    check_policy(returned)
+    return SimpleNamespace(policy=returned, accepted=True)
 
 
 def _kept(pool: tuple[tuple[int, Batch], ...], keep: int | None) -> tuple[tuple[int, Batch], ...]:
@@ -252,8 +288,11 @@ def _facts(result: Any) -> dict[str, Any]:
         return float(getattr(owner, name, math.nan)) if owner is not None else math.nan
 
     certificate = getattr(solution, "certificate", None)
+    stats = getattr(result, "stats", {})
     return {
         "predicted": of(result, "gain"),
+        "predicted_gain": of(result, "gain"),
+        "predicted_gain_error": float(stats.get("predicted_gain_error", of(solution, "predicted_gain_error"))),
         "kl_predicted": of(solution, "kl"),
         "kl": of(result, "kl"),
         "eta": of(solution, "eta"),

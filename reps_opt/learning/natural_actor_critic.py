@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 from reps_opt.learning.advantages import Transitions
 from reps_opt.learning.gradients import ParametricPolicy, enac, fisher, mean_kl
-from reps_opt.learning.updates import PolicyUpdate
+from reps_opt.learning.updates import PolicyUpdate, check_parametric, possible_actions
 from reps_opt.problems.step_solution import StepSolution
 from reps_opt.problems.steps import TrustRegionStep
 from reps_opt.solving import solve
+from reps_opt.threads import limited
 from reps_opt.validation import as_scalar
 
 
@@ -62,8 +63,18 @@ class ENAC:
         as_scalar(self.epsilon, "epsilon", low=0.0, low_open=True)
         as_scalar(self.ridge, "ridge", low=0.0)
 
+    needs_policy = True
+    """As :class:`~reps_opt.TRPO` does: :func:`~reps_opt.improve` makes one where none is given."""
+
     def __call__(self, policy: ParametricPolicy, batch: Transitions) -> PolicyUpdate:
         """Update a policy from episodes it was rolled out for; neither is changed."""
+        check_parametric(policy, type(self).__name__)
+        if not possible_actions(policy, batch).all():
+            raise ValueError("batch: an action has probability zero under the policy: the episodes are another's")
+        with limited():
+            return self._update(policy, batch)
+
+    def _update(self, policy: ParametricPolicy, batch: Transitions) -> PolicyUpdate:
         scores = policy.score_function(batch.states, batch.actions)
         flags = batch.terminated, batch.truncated
         natural = enac(scores, batch.rewards, *flags, self.gamma, self.ridge, self.discounted_scores)
@@ -76,4 +87,4 @@ class ENAC:
             return PolicyUpdate(policy, False, solution, message=solution.message)
         new = policy.with_params(policy.params + solution.step)
         gain, kl = solution.predicted_gain, mean_kl(policy, new, batch.states)
-        return PolicyUpdate(new, True, solution, 1.0, gain, kl, message=solution.message)
+        return PolicyUpdate(new, True, solution, 1.0, gain, kl, message=solution.message, step=solution.step)

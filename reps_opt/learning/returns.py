@@ -7,6 +7,7 @@ of the next state follows).
 
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -104,7 +105,8 @@ def generalised_advantages(
     terminated: ArrayLike,
     truncated: ArrayLike,
     gamma: float,
-    trace: float = 0.95,
+    gae_lambda: float = 0.95,
+    trace: float | None = None,
 ) -> FloatArray:
     r"""Generalised advantage estimates (N,).
 
@@ -117,8 +119,8 @@ def generalised_advantages(
     ----------
     values, next_values
         V(s) and V(s') (N,); what is said of V(s') after termination is ignored.
-    trace
-        lambda in [0, 1]: 0 trusts the values, 1 the returns.
+    gae_lambda
+        lambda in [0, 1]: 0 trusts the values, 1 the returns; ``trace`` until 0.3.
 
     References
     ----------
@@ -126,9 +128,9 @@ def generalised_advantages(
 
     Examples
     --------
-    >>> generalised_advantages([1.0, 1.0], [0.0, 0.0], [0.0, 4.0], [0, 0], [0, 1], gamma=0.5, trace=1.0)
+    >>> generalised_advantages([1.0, 1.0], [0.0, 0.0], [0.0, 4.0], [0, 0], [0, 1], gamma=0.5, gae_lambda=1.0)
     array([2.5, 3. ])
-    >>> generalised_advantages([1.0, 1.0], [0.0, 0.0], [0.0, 4.0], [0, 1], [0, 0], gamma=0.5, trace=1.0)
+    >>> generalised_advantages([1.0, 1.0], [0.0, 0.0], [0.0, 4.0], [0, 1], [0, 0], gamma=0.5, gae_lambda=1.0)
     array([1.5, 1. ])
     """
     parts = episodes(terminated, truncated)
@@ -136,6 +138,9 @@ def generalised_advantages(
     r, v = as_float_array(rewards, "rewards", shape), as_float_array(values, "values", shape)
     ahead = as_float_array(next_values, "next_values", shape)
     discount = as_scalar(gamma, "gamma", low=0.0, high=1.0)
-    decay = discount * as_scalar(trace, "trace", low=0.0, high=1.0)
+    if trace is not None:
+        warnings.warn("trace is called gae_lambda now", DeprecationWarning, stacklevel=2)
+        gae_lambda = trace
+    decay = discount * as_scalar(gae_lambda, "gae_lambda", low=0.0, high=1.0)
     delta = r + discount * np.where(np.asarray(terminated, dtype=bool), 0.0, ahead) - v
     return backward_sums(delta, parts.ends, decay)

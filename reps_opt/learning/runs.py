@@ -15,12 +15,14 @@ import numpy as np
 from reps_opt.batch import Batch
 from reps_opt.learning.records import Score
 from reps_opt.learning.rollouts import rollout
+from reps_opt.learning.start_policies import start_policy
 from reps_opt.learning.stepping import child
 
 Update = Callable[..., Any]
 
-ROLLOUTS, EVALUATION = 0, 1
-"""First keys of the seed sequences: of iteration k's roll-outs, and of the evaluation, which is the same each time."""
+ROLLOUTS, EVALUATION, START = 0, 1, 2
+"""First keys of the seed sequences: of iteration k's roll-outs; of the evaluation, which is the same each time; of the
+policy to start from, where none is given."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,17 @@ class Run:
     evaluate: int | None
     options: Mapping[str, Any]
     seeded: bool
+    given: Any = None
+    """The policy that the caller gave: not the one started from where he gave none to an update that needs one."""
+
+    @property
+    def starts_itself(self) -> bool:
+        """Whether the start policy was made here, from the environment's spaces."""
+        return self.given is None and self.start is not None
+
+    def scaled_start(self, batch: Batch) -> Any:
+        """The start policy made here once more, its inputs scaled by what it saw; its actions are the same."""
+        return start_policy(self.env, child(self.root, START), batch.states)
 
     def collect(self, policy: Any, index: int) -> Batch:
         """Iteration ``index``'s own roll-outs."""
@@ -66,6 +79,7 @@ class State:
     pool: tuple[tuple[int, Batch], ...]
     policies: Mapping[int, Any]
     rows: tuple[Mapping[str, Any], ...] = field(default=())
+    memory: Mapping[str, Any] | None = None
 
     @property
     def policy(self) -> Any:

@@ -1,4 +1,4 @@
-"""Gradient updates of a policy from a batch: vanilla, natural, TRPO and CPO, each one trust-region step away.
+"""Gradient updates of a policy from a batch: vanilla, natural and TRPO, each one trust-region step away.
 
 An update is settings only: ``update(policy, batch)`` returns a :class:`PolicyUpdate` and changes neither. The gradient
 is that of the surrogate at the old policy, the metric is the policy's Fisher matrix by factors, and what becomes of the
@@ -9,34 +9,34 @@ Shapes: N transitions, P parameters.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from reps_opt.learning.advantages import Transitions, estimate_advantages
-from reps_opt.learning.gradients import NO_SPREAD, ParametricPolicy, fisher, surrogate, surrogate_gradient
-from reps_opt.learning.returns import episodes
-from reps_opt.metrics import Identity, Metric, Product
+from reps_opt.learning.fisher_steps import FisherStep, fisher_step
+from reps_opt.learning.gradients import NO_SPREAD, ParametricPolicy, surrogate_gradient
+from reps_opt.learning.standardising import Memory, standardised
+from reps_opt.learning.value_network import ValueNetwork
+from reps_opt.metrics import Identity
 from reps_opt.problems.step_solution import StepSolution
 from reps_opt.problems.steps import TrustRegionStep
 from reps_opt.result import Arrays, Result
 from reps_opt.solution import Status
 from reps_opt.solvers.answer import Solver
-from reps_opt.solvers.quadratic import Quadratic
 from reps_opt.solving import solve
-from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar
+from reps_opt.threads import limited
+from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar, renamed
 
-CHOLESKY_LIMIT = 1000
-"""Smaller side of the Fisher factors up to which their matrix is factorised."""
+VALUES = ValueNetwork()
+"""What advantages are measured against where nothing else is asked for."""
 
-BY_PRODUCTS = Quadratic("cg", rtol=1e-3, max_iterations=50)
-"""Route for larger ones: products with the factors, as accurate as a sampled metric deserves."""
-
-PRECONDITIONED = Quadratic("cg", rtol=0.1, max_iterations=50)
-"""The same where the policy has a preconditioner: in its norm the error of a step costs the gain half its square."""
+INSIDE = 0.98
+"""Share of the step that the quadratic through the last trial's divergence allows, which the next trial takes."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -50,21 +50,26 @@ class PolicyUpdate(Result):
     accepted : bool
         Whether the policy changed.
     solution : Solution or None
-        The trust-region problem behind it; None where there was nothing to learn.
+        The trust-region problem behind it; None where there was nothing to learn. With damping it is posed in the
+        units in which the metric has a unit diagonal, so that it does not depend on those of the observations.
     fraction : float
         Share of the solution's step that was taken, 0 where it was rejected.
     gain : float
         Surrogate gain of the policy returned, in units of the advantages; 0 where the step was rejected.
     kl : float
         Mean KL(old || new) of the policy returned over the batch's states, in nats; 0 where the step was rejected.
-    cost : float
-        Surrogate expected cost of the policy returned (CPO), else NaN.
+    cost : float or array
+        Surrogate expected cost of the policy returned (CPO), (k,) with several budgets; else NaN.
     trials : int
         Policies tried by the line search.
     message : str
-        Why the step was rejected or shortened; empty for a whole step.
+        Why the step was rejected or shortened, and what is approximate; empty for a whole step.
     stats : mapping
         What the update measured on the way.
+    step : (P,) array or None
+        What was added to the parameters of the policy that the step was taken from; None where it was rejected.
+    memory : mapping or None
+        What the next update may know of this batch: give it as ``update(policy, batch, memory)``.
     """
 
     policy: Any
@@ -73,10 +78,12 @@ class PolicyUpdate(Result):
     fraction: float = 0.0
     gain: float = 0.0
     kl: float = 0.0
-    cost: float = float("nan")
+    cost: Any = math.nan
     trials: int = 0
     message: str = ""
     stats: Mapping[str, Any] = field(default_factory=dict)
+    step: FloatArray | None = None
+    memory: Memory | None = None
 
     @property
     def title(self) -> str:
@@ -90,15 +97,19 @@ class PolicyUpdate(Result):
             ("gain", f"{self.gain:.6g}   (surrogate, in units of the advantages)"),
             ("kl", f"{self.kl:.6g} nats   (old || new, mean over the batch's states)"),
         ]
-        if not np.isnan(self.cost):
-            lines.append(("cost", f"{self.cost:.6g}"))
+        if not np.isnan(self.cost).all():
+            lines.append(("cost", "  ".join(f"{cost:.6g}" for cost in np.atleast_1d(self.cost))))
         if self.solution is not None:
             lines.append(("solution", f"{self.solution.status}, eta {self.solution.eta:.6g}"))
         return [*lines, ("message", self.message)] if self.message else lines
 
     def numbers(self) -> dict[str, Any]:
         names = ("accepted", "fraction", "gain", "kl", "cost", "trials", "message")
-        return {name: getattr(self, name) for name in names}
+        numbers = {name: getattr(self, name) for name in names}
+        if np.ndim(self.cost):
+            del numbers["cost"]
+            numbers |= {f"cost_{i}": float(cost) for i, cost in enumerate(self.cost)}
+        return numbers
 
     def arrays(self) -> Arrays:
         """Those of the trust-region step behind it, before the line search."""
@@ -113,56 +124,132 @@ class GradientUpdate(ABC):
     ----------
     gamma
         Discount factor in [0, 1].
-    trace
-        lambda of the generalised advantages, in [0, 1].
+    gae_lambda
+        lambda of the generalised advantages, in [0, 1]; ``trace`` until 0.3.
     value_model
-        See :func:`estimate_advantages`.
+        What the advantages are measured against, see :func:`estimate_advantages`. By default a network that goes on
+        learning from update to update, where :func:`~reps_opt.improve` hands its memory on.
     standardise
         Whether advantages are shifted and scaled to mean zero and standard deviation one.
+    normalise
+        Whether the inputs of a policy that can be ``standardised(states)``, as the networks can, follow the mean and
+        spread of the observations so far: another parametrisation of the same policy, and saved with it.
     """
 
     gamma: float = 0.99
-    trace: float = 0.95
-    value_model: Any = None
+    gae_lambda: float = 0.95
+    value_model: Any = VALUES
     standardise: bool = True
+    normalise: bool = True
+    trace: InitVar[float | None] = None
 
-    def __post_init__(self) -> None:
+    needs_policy = True
+    """That there must be a policy to start from: :func:`~reps_opt.improve` makes one from the environment's spaces."""
+
+    def __post_init__(self, trace: float | None) -> None:
+        renamed(self, gae_lambda=("trace", trace))
         as_scalar(self.gamma, "gamma", low=0.0, high=1.0)
-        as_scalar(self.trace, "trace", low=0.0, high=1.0)
+        as_scalar(self.gae_lambda, "gae_lambda", low=0.0, high=1.0)
 
-    def __call__(self, policy: ParametricPolicy, batch: Transitions) -> PolicyUpdate:
-        """Update a policy from a batch it was rolled out for; neither is changed."""
+    def __call__(self, policy: ParametricPolicy, batch: Transitions, memory: Memory | None = None) -> PolicyUpdate:
+        """Update a policy from a batch it was rolled out for; neither is changed.
+
+        Parameters
+        ----------
+        memory
+            What the last update kept (``PolicyUpdate.memory``), an empty mapping for the first; None to keep nothing.
+
+        Raises
+        ------
+        TypeError
+            For a policy without parameters and scores.
+        ValueError
+            Where the policy cannot have drawn a single action of the batch.
+        """
+        check_parametric(policy, type(self).__name__)
+        with limited():
+            return self._update(policy, batch, memory)
+
+    def _update(self, policy: ParametricPolicy, batch: Transitions, memory: Memory | None) -> PolicyUpdate:
         rewards = as_float_array(batch.rewards, "batch.rewards", ("N",))
-        estimate = estimate_advantages(batch, rewards, self.gamma, self.trace, self.value_model)
-        advantages = estimate.advantages
-        spread, size = float(advantages.std()), float(np.abs(advantages).max())
-        if spread <= NO_SPREAD * max(size, float(np.abs(estimate.values).max()), 1e-300):
-            advantages = np.zeros_like(advantages)
-        elif self.standardise:
-            advantages = (advantages - advantages.mean()) / spread
-        return self._step(policy, batch, advantages)
+        estimate = estimate_advantages(
+            batch, rewards, self.gamma, self.gae_lambda, self.value_model, branch(memory, "values")
+        )
+        kept = {} if memory is None else {f"values.{name}": value for name, value in (estimate.memory or {}).items()}
+        current, moments = standardised(policy, batch.states, memory) if self.normalise else (policy, {})
+        possible = possible_actions(current, batch)
+        advantages = self._scaled(estimate.advantages, estimate.values, possible)
+        result = self._step(current, batch, advantages, memory)
+        if not possible.all():
+            note = f"{np.sum(~possible)} of {possible.size} actions have probability zero under the policy: left out"
+            result = replace(result, message="; ".join(filter(None, [result.message, note])))
+        if memory is None:
+            return result if result.accepted else replace(result, policy=policy)
+        kept = {**kept, **moments, **(result.memory or {})}
+        return replace(result, policy=result.policy if result.accepted else policy, memory=kept)
+
+    def _scaled(self, advantages: FloatArray, values: FloatArray, possible: Any) -> FloatArray:
+        """Advantages (N,) of what can happen, standardised where asked for; zeros where they are rounding."""
+        some = advantages[possible]
+        spread, size = float(some.std()), float(np.abs(some).max())
+        if spread <= NO_SPREAD * max(size, float(np.abs(values).max()), 1e-300):
+            return np.zeros_like(advantages)
+        if self.standardise:
+            advantages = (advantages - some.mean()) / spread
+        return np.where(possible, advantages, 0.0)
 
     @abstractmethod
-    def _step(self, policy: ParametricPolicy, batch: Transitions, advantages: FloatArray) -> PolicyUpdate:
+    def _step(
+        self, policy: ParametricPolicy, batch: Transitions, advantages: FloatArray, memory: Memory | None
+    ) -> PolicyUpdate:
         """Update along the surrogate of these advantages (N,)."""
 
 
-def _unchanged(policy: Any, solution: StepSolution | None, message: str, **more: Any) -> PolicyUpdate:
+def check_parametric(policy: Any, who: str) -> None:
+    """Raise TypeError unless the policy has what a gradient step asks for."""
+    missing = [name for name in ("params", "with_params", "log_prob", "score_function") if not hasattr(policy, name)]
+    if missing:
+        raise TypeError(
+            f"{who} needs a policy with {missing[0]}, got {policy!r}: start from one such as "
+            "NeuralPolicy.from_env(env), or hand improve() the update itself"
+        )
+
+
+def possible_actions(policy: ParametricPolicy, batch: Transitions) -> Any:
+    """Whether the policy can have drawn each action (N,): what has no probability has no ratio to go by."""
+    with np.errstate(divide="ignore"):
+        possible = policy.log_prob(batch.states, batch.actions) > -math.inf
+    if not possible.any():
+        raise ValueError("batch: every action has probability zero under the policy: it is another policy's")
+    return possible
+
+
+def branch(memory: Memory | None, name: str) -> Memory | None:
+    """The part of a memory under a name; None where nothing is to be kept."""
+    if memory is None:
+        return None
+    return {key.removeprefix(f"{name}."): value for key, value in memory.items() if key.startswith(f"{name}.")}
+
+
+def unchanged(policy: Any, solution: StepSolution | None, message: str, **more: Any) -> PolicyUpdate:
+    """The update that leaves the policy as it is, and why."""
     return PolicyUpdate(policy, False, solution, message=message, **more)
 
 
-def _taken(
-    policy: ParametricPolicy, batch: Transitions, advantages: FloatArray, solution: StepSolution, fraction: float
+def taken(
+    policy: ParametricPolicy, batch: Transitions, advantages: FloatArray, step: FisherStep, fraction: float
 ) -> PolicyUpdate:
     """The policy after a fraction of the step, with its true surrogate gain and mean KL."""
-    new = policy.with_params(policy.params + fraction * solution.step)
-    if hasattr(policy, "compare"):
-        log_ratio, kl = policy.compare(new, batch.states, batch.actions)
-    else:
-        log_ratio = new.log_prob(batch.states, batch.actions) - policy.log_prob(batch.states, batch.actions)
-        kl = policy.kl_divergence(new, batch.states)
-    gain = float(np.mean(np.expm1(log_ratio) * advantages))
-    return PolicyUpdate(new, True, solution, fraction, gain, float(np.mean(kl)))
+    moved = fraction * step.direction
+    new = policy.with_params(policy.params + moved)
+    with np.errstate(invalid="ignore", divide="ignore"):  # of actions that have no probability, and no advantage
+        if hasattr(policy, "compare"):
+            log_ratio, kl = policy.compare(new, batch.states, batch.actions)
+        else:
+            log_ratio = new.log_prob(batch.states, batch.actions) - policy.log_prob(batch.states, batch.actions)
+            kl = policy.kl_divergence(new, batch.states)
+        gain = float(np.mean(np.where(advantages == 0, 0.0, np.expm1(log_ratio) * advantages)))
+    return PolicyUpdate(new, True, step.solution, fraction, gain, float(np.mean(kl)), message=step.note, step=moved)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,19 +267,21 @@ class VanillaGradient(GradientUpdate):
     length: float | None = None
     step_size: float | None = None
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def __post_init__(self, trace: float | None) -> None:
+        super().__post_init__(trace)
         _one_of(length=self.length, step_size=self.step_size)
 
-    def _step(self, policy: ParametricPolicy, batch: Transitions, advantages: FloatArray) -> PolicyUpdate:
+    def _step(
+        self, policy: ParametricPolicy, batch: Transitions, advantages: FloatArray, memory: Memory | None
+    ) -> PolicyUpdate:
         g = surrogate_gradient(policy, batch.states, batch.actions, advantages)
         if not g.any():
-            return _unchanged(policy, None, "the gradient is zero")
+            return unchanged(policy, None, "the gradient is zero")
         radius = 0.5 if self.length is None else 0.5 * self.length**2
         solution = solve(TrustRegionStep(g, Identity(), radius))
         assert isinstance(solution, StepSolution)
         fraction = 1.0 if self.step_size is None else self.step_size * solution.eta
-        return _taken(policy, batch, advantages, solution, fraction)
+        return taken(policy, batch, advantages, FisherStep(solution, solution.step), fraction)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,22 +291,24 @@ class FisherUpdate(GradientUpdate):
     Parameters
     ----------
     damping
-        Added to the diagonal of the Fisher matrix.
+        Added to the diagonal of the Fisher matrix, as a share of that diagonal: so the step does not depend on the
+        units of the observations. Where products with the matrix are all that is used, as for networks, it is absolute,
+        and the policy's inputs are standardised instead. None for 1e-3, and for 0.1 with products.
     exact_fisher
         Whether the policy's ``fisher_factor(states)`` is the metric, or its ``fisher_product(states)`` where it has one
-        and products are what the solver takes; otherwise the scores of the actions taken are.
+        and products are what the solver takes; otherwise the scores of the actions taken are. None: where it has one.
     solver
-        Route for the step. None for Cholesky, or :data:`BY_PRODUCTS` where the smaller side of the factors exceeds
-        :data:`CHOLESKY_LIMIT`.
+        Route for the step. None for Cholesky, or for conjugate gradients where that would cost more.
     """
 
-    damping: float = 1e-3
-    exact_fisher: bool = False
+    damping: float | None = None
+    exact_fisher: bool | None = None
     solver: Solver | None = None
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        as_scalar(self.damping, "damping", low=0.0)
+    def __post_init__(self, trace: float | None) -> None:
+        super().__post_init__(trace)
+        if self.damping is not None:
+            as_scalar(self.damping, "damping", low=0.0)
 
     def _solve(
         self,
@@ -226,24 +317,10 @@ class FisherUpdate(GradientUpdate):
         gradient: FloatArray,
         epsilon: float,
         costs: list[tuple[FloatArray, float]] | None = None,
-    ) -> StepSolution:
-        solver = self.solver
-        if solver is None:
-            smaller = min(len(batch.rewards), gradient.size)
-            solver = Quadratic() if smaller <= CHOLESKY_LIMIT else BY_PRODUCTS
-        by_products = isinstance(solver, Quadratic) and solver.method == "cg"
-        metric: Metric
-        if by_products and self.exact_fisher and hasattr(policy, "fisher_product"):
-            rough = getattr(policy, "fisher_preconditioner", None)
-            metric = Product(policy.fisher_product(batch.states), 0.0, rough and rough(batch.states))
-            if self.solver is None and rough:
-                solver = PRECONDITIONED
-        else:
-            factor = fisher(policy, batch.states, None if self.exact_fisher else batch.actions)
-            metric = Product(factor.product) if by_products else factor  # certified without a factorisation, too
-        solution = solve(TrustRegionStep(gradient, metric, epsilon, costs, self.damping), solver)
-        assert isinstance(solution, StepSolution)
-        return solution
+    ) -> FisherStep:
+        return fisher_step(
+            policy, batch, gradient, epsilon, costs, damping=self.damping, exact=self.exact_fisher, solver=self.solver
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,8 +338,8 @@ class NaturalGradient(FisherUpdate):
     step_size: float | None = None
     epsilon: float | None = None
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def __post_init__(self, trace: float | None) -> None:
+        super().__post_init__(trace)
         if self.step_size is None and self.epsilon is None:
             raise ValueError("at least one of step_size and epsilon must be given")
         if self.step_size is not None:
@@ -270,18 +347,21 @@ class NaturalGradient(FisherUpdate):
         if self.epsilon is not None:
             as_scalar(self.epsilon, "epsilon", low=0.0, low_open=True)
 
-    def _step(self, policy: ParametricPolicy, batch: Transitions, advantages: FloatArray) -> PolicyUpdate:
+    def _step(
+        self, policy: ParametricPolicy, batch: Transitions, advantages: FloatArray, memory: Memory | None
+    ) -> PolicyUpdate:
         g = surrogate_gradient(policy, batch.states, batch.actions, advantages)
         if not g.any():
-            return _unchanged(policy, None, "the gradient is zero")
-        solution = self._solve(policy, batch, g, 1.0 if self.epsilon is None else self.epsilon)
+            return unchanged(policy, None, "the gradient is zero")
+        step = self._solve(policy, batch, g, 1.0 if self.epsilon is None else self.epsilon)
+        solution = step.solution
         if not solution.has_point:
-            return _unchanged(policy, solution, solution.message)
+            return unchanged(policy, solution, solution.message)
         fraction = 1.0
         if self.step_size is not None:
             fraction = self.step_size * solution.eta / solution.lengthening  # the step is F^-1 g over eta
             fraction = fraction if self.epsilon is None else min(1.0, fraction)
-        return _taken(policy, batch, advantages, solution, fraction)
+        return taken(policy, batch, advantages, step, fraction)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -296,7 +376,8 @@ class TRPO(FisherUpdate):
     epsilon
         Radius of the ball, in nats.
     shrink
-        Factor in (0, 1) between trials.
+        Factor in (0, 1) between trials that stay in the ball; one that leaves it is shortened to where the quadratic
+        through its divergence meets the ball.
     trials
         Largest number of trials.
 
@@ -309,96 +390,48 @@ class TRPO(FisherUpdate):
     shrink: float = 0.8
     trials: int = 10
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def __post_init__(self, trace: float | None) -> None:
+        super().__post_init__(trace)
         as_scalar(self.epsilon, "epsilon", low=0.0, low_open=True)
         as_scalar(self.shrink, "shrink", low=0.0, high=1.0, low_open=True)
         as_count(self.trials, "trials")
 
-    def _step(self, policy: ParametricPolicy, batch: Transitions, advantages: FloatArray) -> PolicyUpdate:
+    def _step(
+        self, policy: ParametricPolicy, batch: Transitions, advantages: FloatArray, memory: Memory | None
+    ) -> PolicyUpdate:
         g = surrogate_gradient(policy, batch.states, batch.actions, advantages)
         if not g.any():
-            return _unchanged(policy, None, "the gradient is zero")
-        solution = self._solve(policy, batch, g, self.epsilon)
-        return self._search(policy, batch, advantages, solution, lambda trial: trial.gain > 0)
+            return unchanged(policy, None, "the gradient is zero")
+        step = self._solve(policy, batch, g, self.epsilon)
+        return self._search(policy, batch, advantages, step, lambda trial: trial.gain > 0)
 
     def _search(
         self,
         policy: ParametricPolicy,
         batch: Transitions,
         advantages: FloatArray,
-        solution: StepSolution,
+        step: FisherStep,
         improves: Callable[[PolicyUpdate], bool],
     ) -> PolicyUpdate:
         """The first of the shrinking steps that improves and stays in the true ball."""
-        if solution.status is Status.FAILED or not solution.step.any():
-            return _unchanged(policy, solution, solution.message or "the step is zero")
-        best_kl = np.inf
+        solution = step.solution
+        if solution.status is Status.FAILED or not step.direction.any():
+            return unchanged(policy, solution, solution.message or "the step is zero")
+        best_kl, fraction = np.inf, 1.0
         for i in range(self.trials):
-            trial = _taken(policy, batch, advantages, solution, self.shrink**i)
+            trial = taken(policy, batch, advantages, step, fraction)
             best_kl = min(best_kl, trial.kl)
             if trial.kl <= self.epsilon and improves(trial):
-                note = "" if i == 0 else f"the line search shortened the step {i} times"
-                return replace(trial, trials=i + 1, message=note)
+                notes = [f"the line search shortened the step {i} times" if i else "", trial.message]
+                return replace(trial, trials=i + 1, message="; ".join(filter(None, notes)))
+            fraction *= self._shorter(trial.kl)
         why = "the mean KL stays above epsilon" if best_kl > self.epsilon else "the surrogate does not improve"
-        return _unchanged(policy, solution, f"all {self.trials} trials were rejected: {why}", trials=self.trials)
+        return unchanged(policy, solution, f"all {self.trials} trials were rejected: {why}", trials=self.trials)
 
-
-@dataclass(frozen=True, kw_only=True)
-class CPO(TRPO):
-    r"""Constrained policy optimisation: TRPO with a budget for an expected discounted cost.
-
-    The cost row is ``c + b.s <= 0``: c is the batch's mean discounted cost of an episode less the budget, b the
-    gradient of that cost. Where no step in the ball meets it, the recovery step is taken, which lowers the cost.
-
-    Parameters
-    ----------
-    budget
-        Largest expected discounted cost of an episode.
-    costs
-        The cost of every transition (N,) from the batch; its ``costs`` by default.
-
-    References
-    ----------
-    Achiam et al. (2017), *Constrained policy optimization*, section 6.
-    """
-
-    budget: float
-    costs: Callable[[Any], Any] | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        as_scalar(self.budget, "budget")
-
-    def _step(self, policy: ParametricPolicy, batch: Transitions, advantages: FloatArray) -> PolicyUpdate:
-        paid = self.costs(batch) if self.costs is not None else batch.costs  # type: ignore[attr-defined]
-        paid = as_float_array(paid, "costs", advantages.shape)
-        parts = episodes(batch.terminated, batch.truncated)
-        weight = self.gamma**parts.time / parts.n_episodes
-        expected = float(weight @ paid)
-        by_cost = estimate_advantages(batch, paid, self.gamma, self.trace, self.value_model).advantages
-        by_cost = by_cost * weight * len(by_cost)  # so that its mean over rows is the change of an episode's cost
-        g, b = (surrogate_gradient(policy, batch.states, batch.actions, a) for a in (advantages, by_cost))
-        if not g.any() and not (expected > self.budget and b.any()):
-            return _unchanged(policy, None, "the gradient is zero", cost=expected)
-        solution = self._solve(policy, batch, g, self.epsilon, [(b, expected - self.budget)])
-        recovering = solution.status is Status.INFEASIBLE
-        old_log_prob = policy.log_prob(batch.states, batch.actions)
-
-        def cost_of(trial: PolicyUpdate) -> float:
-            change = surrogate(trial.policy, batch.states, batch.actions, by_cost, old_log_prob)
-            return expected + change - float(np.mean(by_cost))
-
-        def improves(trial: PolicyUpdate) -> bool:
-            cost = cost_of(trial)
-            if expected > self.budget:  # on the way back, or just over: lower it first
-                return cost < expected
-            return cost <= self.budget and trial.gain > 0
-
-        update = self._search(policy, batch, advantages, solution, improves)
-        cost = cost_of(update) if update.accepted else expected
-        stats = {"expected_cost": expected, "recovering": recovering}
-        return replace(update, cost=cost, stats=stats)
+    def _shorter(self, kl: float) -> float:
+        if self.epsilon < kl < math.inf:
+            return INSIDE * math.sqrt(self.epsilon / kl)
+        return self.shrink
 
 
 def _one_of(**settings: float | None) -> None:

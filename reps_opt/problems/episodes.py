@@ -56,7 +56,7 @@ class EpisodicREPS(SampleProblem):
     --------
     >>> from reps_opt import EpisodicREPS, solve
     >>> solution = solve(EpisodicREPS([0.0, 1.0, 2.0], epsilon=0.1))
-    >>> solution.weights().round(3)
+    >>> solution.weights("sum").round(3)
     array([0.17, 0.3 , 0.53])
     """
 

@@ -60,6 +60,8 @@ class SampleProblem(Problem):
     temperature: float | None
     ridge: float
     features: Any = None
+    flow: Any = None
+    """The :class:`~reps_opt.problems.sample_flow.SampleFlow` that the rows come from, where they come from a batch."""
 
     if TYPE_CHECKING:  # a field of some, another name for one in others
 

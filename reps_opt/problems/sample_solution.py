@@ -78,16 +78,59 @@ class SampleSolution(Solution):
             return float(self.eta * program.dual(self.eta, self.multipliers).conjugate.normaliser)
         return float(program.slack(self.multipliers).max())
 
-    def weights(self, scale: str = "sum") -> FloatArray:
-        """Weights (N,) summing to one (``"sum"``), with mean one (``"mean"``), or summing to the ESS (``"ess"``)."""
+    def weights(self, scale: str = "ess") -> FloatArray:
+        """Weights (N,) for a policy's ``fit``: summing to the effective sample size (``"ess"``), as many samples as
+        they are worth; with mean one (``"mean"``), or summing to one (``"sum"``).
+
+        What a problem's weights leave to the absorbing state is no sample, and is not among them.
+        """
         if scale not in SCALES:
             raise ValueError(f"scale must be one of {tuple(SCALES)}, got {scale!r}")
-        return self.sample_weights * SCALES[scale](self.sample_weights)
+        weights = self.sample_weights
+        if self.problem.flow is not None and self.problem.flow.absorbs:
+            weights = weights[:-1] / weights[:-1].sum()
+        return weights * SCALES[scale](weights)
 
     @property
     def ess(self) -> float:
-        """Effective sample size: (sum w)^2 / sum w^2."""
-        return SCALES["ess"](self.sample_weights)
+        """Effective sample size: (sum w)^2 / sum w^2, over the samples a policy is fitted to."""
+        return SCALES["ess"](self.weights("sum"))
+
+    @property
+    def predicted_gain(self) -> float:
+        """Mean reward of the weights over that of the base weights, <w - b, r>: what a policy that follows them gains.
+
+        In reward units a step; where mass is absorbed, in ``1 - gamma`` times the discounted return.
+        """
+        return float((self.sample_weights - self.problem.base) @ self.problem.rewards)
+
+    @property
+    def predicted_gain_error(self) -> float:
+        r"""Standard error of :attr:`predicted_gain` for other episodes of the same kind, in its units.
+
+        .. math:: \sqrt{\textstyle\sum_e \big(\sum_{i \in e} b_i\, IF_i\big)^2}, \qquad
+                  IF_i = \eta\,(w_i / b_i - 1) - (r_i - \langle b, r\rangle)
+
+        IF is the influence of a sample on the optimum less the base's mean. Where the feature differences are relative
+        to the base's own mean (``starts="visited"``) the Bellman error takes the place of the reward, for that mean
+        varies too. Without episodes every sample is its own. It is the error of the samples: what the value features
+        cannot see is not in it.
+        """
+        problem, flow = self.problem, self.problem.flow
+        subtracted = self.bellman_error if flow is not None and flow.starts == "visited" else problem.rewards
+        eta = self.eta if math.isfinite(self.eta) else 0.0
+        influence = eta * (self.sample_weights - problem.base)
+        influence = influence - problem.base * (subtracted - problem.base @ subtracted)
+        return float(np.linalg.norm(influence if flow is None else flow.by_episode(influence)))
+
+    @property
+    def flow_offset(self) -> float:
+        r"""What the predicted gain owes to a reference, or weights, that are no flow: :math:`\theta'(E_b - E_w)\psi`.
+
+        In reward units. ``E_w psi`` is zero but for a ridge; ``E_b psi`` is the reference's own inconsistency.
+        """
+        moved = self.problem.base - self.sample_weights
+        return -float((self.theta * self.problem.column_scale) @ (self.problem.rows.T @ moved))
 
     @property
     def bellman_error(self) -> FloatArray:
@@ -95,10 +138,13 @@ class SampleSolution(Solution):
         return self.problem.rewards - self.problem.feature_rows @ (self.theta * self.problem.column_scale)
 
     def value(self, states: ArrayLike) -> FloatArray:
-        """V (n,) at states, or at feature rows (n, d) where the problem has no feature map; its offset is free."""
+        """V (n,) at states, or at feature rows (n, d) where the problem has no feature map; its offset is free, and
+        chosen such that the absorbing state is worth nothing where there is one."""
         features = self.problem.features
         phi = states if features is None else features.transform(states)
-        return as_float_array(phi, "states", ("n", self.theta.size)) @ self.theta
+        absorbs = self.problem.flow is not None and self.problem.flow.absorbs
+        theta, absorbed = (self.theta[:-1], self.theta[-1]) if absorbs else (self.theta, 0.0)
+        return as_float_array(phi, "states", ("n", theta.size)) @ theta - absorbed
 
     def rows(self) -> list[tuple[str, str]]:
         lines = super().rows()
@@ -106,13 +152,18 @@ class SampleSolution(Solution):
             n = self.sample_weights.size
             lines.insert(4, ("ess", f"{self.ess:.4g} of {n} samples"))
             lines.insert(5, ("rank", f"{self.rank} of {self.theta.size} features"))
+            lines.insert(6, ("predicted gain", f"{self.predicted_gain:.6g} +- {self.predicted_gain_error:.2g}"))
+            if self.theta.size:
+                lines.insert(7, ("flow offset", f"{self.flow_offset:.2g}   (of that gain, from what is no flow)"))
         else:
             lines.insert(1, ("epsilon_min", f"{self.epsilon_min:.9g}"))
         return lines
 
     def numbers(self) -> dict[str, Any]:
         known = "centre" in self.problem.__dict__  # a projection that printing alone should not pay for
-        more = {"epsilon_min": self.epsilon_min if known else math.nan, "rank": self.rank, "ess": self.ess}
+        names = ("rank", "ess", "predicted_gain", "predicted_gain_error", "flow_offset")
+        more = {name: getattr(self, name) for name in names}
+        more["epsilon_min"] = self.epsilon_min if known else math.nan
         return {**super().numbers(), **more}
 
     def arrays(self) -> Arrays:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from reps_opt.batch import Batch
 from reps_opt.problems.sample_problem import SampleProblem, as_features, as_samples
-from reps_opt.validation import FloatArray, as_scalar, read_only
+from reps_opt.validation import FloatArray, read_only
 from reps_opt.values import value
 
 
@@ -50,6 +50,8 @@ class SampleREPS(SampleProblem):
         Instead of the ball a fixed eta > 0, in reward units a nat (penalty form).
     features
         phi, a fitted transformer, with which ``solution.value(states)`` maps states; it takes no part in solving.
+    flow
+        What ``from_batch`` knows of the batch's episodes, for readings of the solution; it takes no part in solving.
 
     Raises
     ------
@@ -75,7 +77,7 @@ class SampleREPS(SampleProblem):
     >>> solution = solve(SampleREPS(psi @ [1.0, 0.0, 0.0] + rng.normal(size=500), psi, epsilon=0.5))
     >>> print(solution.status, round(solution.kl, 9))
     certified 0.5
-    >>> bool(abs(solution.weights() @ psi).max() < 1e-9)
+    >>> bool(abs(solution.weights("sum") @ psi).max() < 1e-9)
     True
     """
 
@@ -86,6 +88,7 @@ class SampleREPS(SampleProblem):
     ridge: float
     temperature: float | None
     features: Any
+    flow: Any
 
     def __init__(
         self,
@@ -96,11 +99,12 @@ class SampleREPS(SampleProblem):
         ridge: float = 0.0,
         temperature: float | None = None,
         features: Any = None,
+        flow: Any = None,
     ) -> None:
         r = as_samples(rewards, "rewards")
         psi = as_features(feature_differences, "feature_differences", r.size)
         shared = self._checked(r.size, epsilon, base_weights, ridge, temperature)
-        self._assign(rewards=read_only(r.copy()), feature_differences=psi, features=features, **shared)
+        self._assign(rewards=read_only(r.copy()), feature_differences=psi, features=features, flow=flow, **shared)
         _ = self._equilibrated  # bad features are found here, not when solving
 
     @property
@@ -111,20 +115,24 @@ class SampleREPS(SampleProblem):
     def from_batch(
         cls,
         batch: Batch,
-        features: Any,
+        features: Any = None,
         epsilon: float = 0.5,
         *,
-        gamma: float,
+        gamma: float | None = None,
+        on_done: str | None = None,
+        starts: str | None = None,
         embedding: Any = None,
         base_weights: ArrayLike | None = None,
-        ridge: float = 0.0,
+        ridge: float | None = None,
         temperature: float | None = None,
     ) -> SampleREPS:
         r"""The problem of a batch of transitions, its value function linear in features of the state.
 
-        After a termination the process restarts: phi(s') is the mean of phi over the start states. With ``gamma < 1``
-        the weights are then a discounted visit distribution over the states before termination, summing to one, and
-        the objective is a mean reward a step. A truncated transition keeps the next state it was truncated in.
+        .. math::
+            \psi_i = \gamma \phi(s'_i) - \phi(s_i) + (1 - \gamma)\,\nu
+
+        nu is where the process begins anew, with probability 1 - gamma at every step; ``starts`` says from where.
+        A truncated transition keeps the next state it was truncated in, which has a future.
 
         Parameters
         ----------
@@ -132,8 +140,20 @@ class SampleREPS(SampleProblem):
             A :class:`~reps_opt.Batch`.
         features
             phi: anything with ``transform(states) -> (n, d)``; fitted to the batch's states where it is not fitted.
+            None for :func:`~reps_opt.problems.value_features.value_features`, which chooses them and a ridge.
         gamma
-            Discount factor in (0, 1], or one less the probability of a restart; 1 means average reward.
+            Discount factor in (0, 1], or one less the probability of a restart; 1 means average reward. None takes it
+            from the batch: ``1 - 1/T`` where the recording is cut every T steps, at most 0.99.
+        on_done
+            What follows a termination. ``"absorb"``: a state that is never left and pays nothing, so that the objective
+            is ``1 - gamma`` times the discounted return, and a task that pays one a step until it fails has something
+            to gain; its mass is a row of its own, the last, that no policy is fitted to. ``"restart"``: a new start;
+            the objective is a mean reward a step. By default absorption, and a new start where gamma is 1.
+        starts
+            ``"visited"``, the default: nu is the mixture of start states and visited ones of which the base weights are
+            the flow, so that the base weights need not fall along the episodes. ``"episodes"``: nu is the mean of phi
+            over the batch's start states; the base weights then fall as gamma^t where episodes run to a time limit or a
+            termination, and stay even where they are cut at random with probability 1 - gamma, or have no end in sight.
         embedding
             A regressor with ``fit(X, Y)`` and ``predict(X)``, from states and actions side by side to the features of
             the next state: a :class:`~reps_opt.features.ConditionalMeanEmbedding`, an
@@ -142,12 +162,22 @@ class SampleREPS(SampleProblem):
             under a slightly wrong model can cost more than the bias it cures. Its price ``ridge |theta|^2 / 2`` should
             be small beside ``eta epsilon``, and theta is as large as the values: with rewards in the tens 1e-2 may do
             for gamma = 0.95, where 1e-5 is right for values in the thousands and 0.1 leaves no value function at all.
-        epsilon, base_weights, ridge, temperature
+        base_weights
+            Weights of the transitions (N,) before the flow's own, such as importance weights: even by default.
+        ridge
+            As for :class:`SampleREPS`; None for no ridge, or for the one that comes with features chosen here.
+        epsilon, temperature
             As for :class:`SampleREPS`.
         """
-        from reps_opt.features import feature_differences, fitted
+        from reps_opt.features import fitted
+        from reps_opt.problems.sample_flow import sample_flow
 
-        gamma = as_scalar(gamma, "gamma", low=0.0, high=1.0, low_open=True)
+        if features is None:
+            from reps_opt.problems.value_features import value_features
+
+            base = None if base_weights is None else as_samples(base_weights, "base_weights")
+            features = value_features(batch, gamma, on_done, starts, epsilon, temperature, base, ridge)
+            ridge = features.ridge
         transformer = fitted(features, batch.states)
-        psi = feature_differences(batch, transformer, gamma, embedding)
-        return cls(batch.rewards, psi, epsilon, base_weights, ridge, temperature, transformer)
+        flow = sample_flow(batch, transformer, gamma, on_done, starts, embedding, base_weights)
+        return cls(flow.rewards, flow.differences, epsilon, flow.base, ridge or 0.0, temperature, transformer, flow)

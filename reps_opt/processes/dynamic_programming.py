@@ -5,12 +5,14 @@ Shapes: S states, A actions; values (S,), action values (S, A).
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from reps_opt.processes import markov
-from reps_opt.processes.graph import IntArray
+from reps_opt.processes.elimination import banded
+from reps_opt.processes.graph import IntArray, state_graph
 from reps_opt.validation import FloatArray
 
 if TYPE_CHECKING:
@@ -34,6 +36,15 @@ NOISE = 1e-12
 FAR_SIGHTED = 1 - 1e-5
 """Discount whose optimal policy average reward starts from: nearly always it is optimal there too, and no chain on the
 way to it takes so long to leave a class that its bias overflows."""
+
+LESS_FAR_SIGHTED = 0.999
+"""The same for large MDPs that are solved iteratively, which takes the longer the closer to one the discount is."""
+
+NARROW = 5e7
+"""States times bandwidth squared up to which a large MDP is solved by factorisations: those of a line cost nothing."""
+
+SWEEPS = (5, 300)
+"""Policies after which news is also passed on by sweeps, and how many at most: each carries it one state further."""
 
 REPRESENTABLE = 1e100
 """Largest reward, and inverse of the smallest, with which values are computed as they are; others are scaled."""
@@ -71,12 +82,13 @@ def optimal_policy(mdp: MDP) -> OptimalPolicy:
     """
     level, factor = _level_and_factor(mdp)
     scaled = mdp if level == 0 and factor == 1 else mdp.replace(r=(mdp.rewards - level) / factor)
+    direct = mdp.n_states <= markov.DIRECT_LIMIT or (mdp.gamma > LESS_FAR_SIGHTED and _is_narrow(mdp))
     if mdp.gamma == 1:
-        start = _discounted(scaled.replace(gamma=FAR_SIGHTED))
+        start = _discounted(scaled.replace(gamma=FAR_SIGHTED if direct else LESS_FAR_SIGHTED), direct)
         best = _multichain_policy_iteration(scaled, start.policy.argmax(axis=1))
         offset = 0.0
     else:
-        best = _discounted(scaled)
+        best = _discounted(scaled, direct)
         offset = level / (1 - mdp.gamma)
     if scaled is mdp:
         return best
@@ -98,6 +110,11 @@ def _level_and_factor(mdp: MDP) -> tuple[float, float]:
     return level, float(2.0 ** np.ceil(np.log2(largest) - np.log2(aim)))
 
 
+def _is_narrow(mdp: MDP) -> bool:
+    _, band = banded(state_graph(mdp.transitions, mdp.allowed.ravel()))
+    return mdp.n_states * band**2 <= NARROW
+
+
 def _greedy(worth: FloatArray, noise: FloatArray, current: IntArray) -> IntArray:
     """Best action in each state, keeping the current one unless it is beaten by more than both of their noises."""
     states = np.arange(current.size)
@@ -112,32 +129,52 @@ def _noise(mdp: MDP, level: float | FloatArray, size: FloatArray) -> FloatArray:
     return NOISE * (np.abs(mdp.rewards - level) + mdp.gamma * mdp._ahead(size) + size[:, None])
 
 
-def _discounted(mdp: MDP) -> OptimalPolicy:
-    start = np.zeros(mdp.n_states)
-    if mdp.n_states > markov.DIRECT_LIMIT:
-        start = _inexact_policy_iteration(mdp)
-    return _policy_iteration(mdp, start)
+def _discounted(mdp: MDP, direct: bool) -> OptimalPolicy:
+    return _policy_iteration(mdp, np.zeros(mdp.n_states) if direct else _inexact_policy_iteration(mdp), direct)
 
 
-def _policy_iteration(mdp: MDP, value: FloatArray) -> OptimalPolicy:
+def _policy_iteration(mdp: MDP, value: FloatArray, direct: bool) -> OptimalPolicy:
     one_hot, states = np.eye(mdp.n_actions), np.arange(mdp.n_states)
     actions = mdp._bellman_error(value, 0.0).argmax(axis=1)
     seen = set()
     for iteration in range(1, MAX_ITERATIONS + 1):
         policy, reward = one_hot[actions], mdp.rewards[states, actions]
-        level, h = markov.relative_value(mdp._chain(policy), mdp.gamma, reward, guess=value)
+        level, h = markov.relative_value(mdp._chain(policy), mdp.gamma, reward, None if direct else value, direct)
         value = h + level / (1 - mdp.gamma)
         advantage = mdp._bellman_error(h, level)
-        seen.add(actions.tobytes())
         size = np.abs(h)
-        if mdp.n_states > markov.DIRECT_LIMIT:  # an iterative solution is as accurate everywhere as at its worst
+        if not direct:  # an iterative solution is as accurate everywhere as at its worst
             size = np.full_like(size, 0.25 * np.abs(reward - level).max() / max(1 - mdp.gamma, 1e-3))
-        improved = _greedy(advantage, _noise(mdp, level, size), actions)
+        noise = _noise(mdp, level, size)
+        seen.add(actions.tobytes())
+        improved = _greedy(advantage, noise, actions)
         if improved.tobytes() in seen:
             break
         actions = improved
+        if direct and iteration >= SWEEPS[0]:
+            further = _greedy(_passed_on(mdp, advantage, min(2**iteration, SWEEPS[1])), noise, improved)
+            actions = improved if further.tobytes() in seen else further
+    else:
+        _warn_unfinished()
     residual = max(float(advantage.max()), 0.0)
     return OptimalPolicy(policy, value, level + (1 - mdp.gamma) * h, residual, iteration)
+
+
+def _passed_on(mdp: MDP, advantage: FloatArray, sweeps: int) -> FloatArray:
+    """Advantages (S, A) after some sweeps of value iteration, which no policy falls behind: news travels with them."""
+    gain, passed = np.zeros(mdp.n_states), advantage
+    for _ in range(sweeps):
+        gain = passed.max(axis=1)
+        passed = advantage + mdp.gamma * mdp._ahead(gain)
+    return passed
+
+
+def _warn_unfinished() -> None:
+    warnings.warn(
+        f"policy iteration was stopped after {MAX_ITERATIONS} policies: the best policy may be another",
+        UserWarning,
+        stacklevel=4,
+    )
 
 
 def _inexact_policy_iteration(mdp: MDP) -> FloatArray:
@@ -160,7 +197,10 @@ def _inexact_policy_iteration(mdp: MDP) -> FloatArray:
             break
         actions = improved
         chain = mdp.transitions[states * mdp.n_actions + actions]
-        value = value + markov.rough_discounted_solve(chain, mdp.gamma, step, EVALUATION_RTOL)
+        moved = markov.rough_discounted_solve(chain, mdp.gamma, step, EVALUATION_RTOL)
+        if moved is None:  # it does not converge: exact evaluations have to do
+            break
+        value = value + moved
     return unit * value + low / (1 - mdp.gamma)
 
 
@@ -183,5 +223,7 @@ def _multichain_policy_iteration(mdp: MDP, actions: IntArray) -> OptimalPolicy:
         if improved.tobytes() in seen:
             break
         actions = improved
+    else:
+        _warn_unfinished()
     residual = max(float((ahead - gain).max()), float(tied.max()), 0.0)
     return OptimalPolicy(policy, found.bias, found.gain, residual, iteration)

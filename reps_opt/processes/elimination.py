@@ -40,6 +40,9 @@ DENSE_LIMIT = 300
 ELIMINATION_LIMIT = 4e9
 """Most multiplications that an elimination without subtraction may take: some seconds."""
 
+SLOWEST = 1e-290
+"""Smallest rate at which a state is left: its inverse still is a number."""
+
 TRUSTED_TIME = 1e7
 """Longest expected stay, in steps, at which an ordinary factorisation is trusted: it keeps nine digits there."""
 
@@ -66,10 +69,10 @@ class Elimination:
     leak
         What leaves the system from each state (n,).
 
-    Raises
-    ------
-    ZeroDivisionError
-        If some state is not left at all.
+    Attributes
+    ----------
+    saturated : bool
+        Whether some state is left so slowly that its rate underflowed: it counts as left once in 1e290 steps.
     """
 
     def __init__(self, chain: Chain, leak: FloatArray) -> None:
@@ -82,14 +85,17 @@ class Elimination:
         else:
             self.table = chain.toarray() if sp.issparse(chain) else np.array(chain)
         self.leaving = np.empty(n)
+        self.saturated = False
         table, remaining = self.table, leak[self.order].astype(np.float64)
         for k in range(n - 1, -1, -1):
             low = max(0, k - self.band)
             ahead = table[k, low:k]
             out = ahead.sum() + remaining[k]
+            if out < SLOWEST:
+                self.saturated = True
+                remaining[k] += SLOWEST - out
+                out = SLOWEST
             self.leaving[k] = out
-            if not out > 0:
-                raise ZeroDivisionError(f"state {self.order[k]} is never left")
             if k:
                 share = table[low:k, k]
                 share /= out

@@ -61,11 +61,13 @@ def discounted_solve(
     transposed: bool = False,
     guess: FloatArray | None = None,
     rtol: float = ROUNDING,
+    direct: bool = False,
 ) -> FloatArray:
     """Solve ``(I - gamma P) x = rhs``, or with ``P'`` when transposed.
 
     Small chains are factorised. Large ones are solved by BiCGSTAB with iterative refinement, which needs neither
-    ordering nor fill, and are factorised only if the relative residual (1-norm) does not come down to ``rtol``.
+    ordering nor fill, and are factorised only if the relative residual (1-norm) does not come down to ``rtol``, or at
+    once where ``direct`` says that it is cheap.
     """
     n = chain.shape[0]
     if not sp.issparse(chain):
@@ -75,7 +77,7 @@ def discounted_solve(
         dense = np.eye(n) - gamma * chain
         return np.linalg.solve(dense.T if transposed else dense, rhs)
     matrix = sp.eye_array(n, format="csr") - gamma * (chain.T if transposed else chain)
-    if n > DIRECT_LIMIT:
+    if n > DIRECT_LIMIT and not direct:
         x = _refined_bicgstab(matrix.tocsr(), rhs, np.zeros_like(rhs) if guess is None else guess, rtol)
         if x is not None:
             return x
@@ -83,7 +85,7 @@ def discounted_solve(
 
 
 def relative_value(
-    chain: Chain, gamma: float, reward: FloatArray, guess: FloatArray | None = None
+    chain: Chain, gamma: float, reward: FloatArray, guess: FloatArray | None = None, direct: bool = False
 ) -> tuple[float, FloatArray]:
     """Discounted value as a level rho and what is left: ``V = h + rho / (1 - gamma)``, ``(I - gamma P) h = r - rho``.
 
@@ -92,18 +94,25 @@ def relative_value(
     low, high = float(reward.min()), float(reward.max())
     middle = 0.5 * low + 0.5 * high
     rho = middle if abs(middle) > 10 * (high - low) else 0.0
-    h = discounted_solve(chain, gamma, reward - rho, guess=None if guess is None else guess - rho / (1 - gamma))
+    near = None if guess is None else guess - rho / (1 - gamma)
+    h = discounted_solve(chain, gamma, reward - rho, guess=near, direct=direct)
     level = 0.5 * float(h.min()) + 0.5 * float(h.max())
     if abs(level) > LEVEL * float(np.ptp(h)):
         rho += (1 - gamma) * level
-        h = discounted_solve(chain, gamma, reward - rho, guess=h - level)
+        h = discounted_solve(chain, gamma, reward - rho, guess=h - level, direct=direct)
     return rho, h
 
 
-def rough_discounted_solve(chain: sp.csr_array, gamma: float, rhs: FloatArray, rtol: float) -> FloatArray:
-    """Solve ``(I - gamma P) x = rhs`` to a relative residual of no more than a few digits (2-norm)."""
+def rough_discounted_solve(chain: sp.csr_array, gamma: float, rhs: FloatArray, rtol: float) -> FloatArray | None:
+    """Solve ``(I - gamma P) x = rhs`` to a relative residual of no more than a few digits (2-norm).
+
+    None where even that fails: where chains take much longer to mix than the iteration has steps.
+    """
     system = spla.LinearOperator(chain.shape, matvec=lambda x: x - gamma * (chain @ x), dtype=np.float64)
-    return spla.bicgstab(system, rhs, rtol=rtol, maxiter=500)[0]
+    x, failed = spla.bicgstab(system, rhs, rtol=rtol, maxiter=500)
+    if failed and not np.linalg.norm(rhs - system.matvec(x)) <= 0.5 * np.linalg.norm(rhs):
+        return None
+    return x
 
 
 def _refined_bicgstab(matrix: sp.csr_array, rhs: FloatArray, x: FloatArray, rtol: float) -> FloatArray | None:
@@ -204,9 +213,9 @@ def solve_class(chain: Chain, with_bias: bool = True) -> RecurrentClass:
             visits[rest] = np.nan_to_num(system.solve_transposed(arrivals), nan=np.inf, posinf=np.inf)
         visits[anchor] = 1.0
         likeliest = int(np.argmax(visits))
-        if np.isfinite(visits).all() and (
-            visits[likeliest] * RARE <= 1.0 or not with_bias or not isinstance(system, Elimination)
-        ):
+        likely = visits[likeliest] * RARE <= 1.0 or not with_bias
+        done = likely and not system.saturated if isinstance(system, Elimination) else True
+        if done and np.isfinite(visits).all():
             break
         anchor = likeliest
     mu = np.maximum(visits, 0.0)

@@ -229,7 +229,7 @@ def _infeasible(recipe: Recipe, solution: Any) -> str:
 
 def _samples(recipe: Recipe, solution: Any) -> str:
     r, psi, base, ridge = sample_rows(recipe)
-    w, eta, theta = solution.weights(), float(solution.eta), solution.theta
+    w, eta, theta = solution.weights("sum"), float(solution.eta), solution.theta
     kept = base > 0
     unit, size = value_range(r[kept]), float(np.abs(r).max())
     rms = np.sqrt(base @ psi**2)

@@ -250,6 +250,7 @@ def test_power_of_likelihood_keeps_exploration_noise_that_divided_noise_loses():
     assert np.exp(minimize_scalar(divided, bounds=(-8, 2), method="bounded").x) < 0.2
 
 
+@pytest.mark.filterwarnings("ignore:.*the weights sum to one")
 def test_weights_at_ess_scale_come_nearest_to_the_tilted_policy():
     """Episodic REPS at epsilon = 2 nats: w = exp(r / eta). With reward -(a - m(s))^2 and actions drawn from N(0, 1),
     the tilted policy is Gaussian with precision 1 + 2/eta; KL to it, for weights at ESS, mean-one and sum-one scale.

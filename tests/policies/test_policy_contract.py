@@ -42,7 +42,7 @@ CATEGORICAL = {
     "softmax": SoftmaxPolicy(),
     "softmax-polynomial": SoftmaxPolicy(features="polynomial"),
     "softmax-rbf": SoftmaxPolicy(features="rbf", n_features=10, random_state=0),
-    "neural-categorical": NeuralCategoricalPolicy(**SMALL_NET),
+    "neural-categorical": NeuralCategoricalPolicy(**SMALL_NET, alpha=1.0),  # the default needs more than three samples
 }
 POLICIES = GAUSSIAN | CATEGORICAL
 

@@ -36,8 +36,11 @@ from reps_opt import (
     TrustRegionStep,
     VanillaGradient,
     compare_policies,
+    gpomdp,
     improve,
     iterate,
+    natural_actor_critic,
+    reinforce,
     rollout,
     solve,
     surrogate_step,
@@ -129,7 +132,7 @@ def _policy(problem: Any) -> Any:
 
 
 def _weights(problem: Any) -> Any:
-    return solve(problem).weights()
+    return solve(problem).weights("sum")
 
 
 def _taken(problem: Any) -> Any:
@@ -147,7 +150,19 @@ class _Columns:
 
 
 MORE = np.array([1.0, 0.5, 0.25])
-CHOSEN = {"gamma": fraction(0.9), "trace": fraction(0.9), "rewards": rows(RETURNS)}
+SCORES = {"scores": rows(PSI), "rewards": rows(RETURNS)}
+
+
+def _of_scores(estimate: Any) -> Any:
+    return lambda scores, rewards: estimate(scores, rewards, ENDS, ENDS & False)
+
+
+def _actor_critic(**arguments: Any) -> Any:
+    ones, over = np.ones((len(PSI), 1)), {"terminated": ENDS, "truncated": ENDS & False}
+    return natural_actor_critic(features=ones, next_features=ones, **over, **arguments)[0]
+
+
+CHOSEN = {"gamma": fraction(0.9), "gae_lambda": fraction(0.9), "rewards": rows(RETURNS)}
 FISHER = {**CHOSEN, "damping": finite_radius(0.1)}
 SEARCH = {**FISHER, "epsilon": positive(0.1), "shrink": share(0.5), "trials": count(4)}
 LOGGED = {name: numbers(v) if name == "start_states" else rows(v) for name, v in BATCH.items()}
@@ -222,8 +237,11 @@ ENTRIES = [
     entry("VanillaGradient", _update(VanillaGradient), np.asarray, step_size=positive(0.1)),
     entry("NaturalGradient", _update(NaturalGradient), np.asarray, step_size=positive(0.1), **FISHER),
     entry("NaturalGradient", _update(NaturalGradient), np.asarray, epsilon=positive(0.1)),
+    entry("reinforce", _of_scores(reinforce), np.asarray, **SCORES),
+    entry("gpomdp", _of_scores(gpomdp), np.asarray, **SCORES),
+    entry("natural_actor_critic", _actor_critic, np.asarray, **SCORES, gamma=fraction(0.9), trace=fraction(0.5)),
     entry("TRPO", _update(TRPO), np.asarray, **SEARCH),
-    entry("CPO", _update(CPO), np.asarray, budget=number(0.5), costs=rows(RETURNS), **SEARCH),
+    entry("CPO", _update(CPO), np.asarray, budget=numbers(np.array([0.5])), costs=rows(RETURNS), **SEARCH),
 ]
 
 NO_INPUT = {

@@ -57,7 +57,7 @@ def test_many_rows_with_shifted_rewards_scaled_and_dependent_columns():
         other = solve(problem)
         assert other.status == Status.CERTIFIED, name
         assert other.eta == pytest.approx(one.eta, rel=1e-7), name
-        assert other.weights() == pytest.approx(one.weights(), abs=1e-10), name
+        assert other.weights("sum") == pytest.approx(one.weights("sum"), abs=1e-10), name
     assert solve(cases["dependent"]).rank == 20
     off = solve(SampleREPS(r, psi + 0.5, 0.05))
     assert (off.status, off.epsilon_min > 0.05) == (Status.INFEASIBLE, True)

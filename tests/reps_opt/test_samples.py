@@ -59,7 +59,7 @@ def test_agrees_with_cvxpy(seed):
     assert solution.status == Status.CERTIFIED
     assert solution.objective == pytest.approx(objective, abs=1e-6 * np.ptp(r))
     if solution.eta > 1e-3 * np.ptp(r):  # elsewhere the weights need not be unique to this accuracy
-        assert np.abs(solution.weights() - w).max() < 1e-4
+        assert np.abs(solution.weights("sum") - w).max() < 1e-4
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=repr)
@@ -91,7 +91,7 @@ def test_ridge_on_every_route_that_takes_one(route):
     ours, other = solve(SampleREPS(r, psi, 0.5, ridge=0.1)), solve(SampleREPS(r, psi, 0.5, ridge=0.1), route)
     assert ours.status == other.status == Status.CERTIFIED
     assert other.theta == pytest.approx(ours.theta, abs=1e-3)
-    missed = ours.weights() @ psi
+    missed = ours.weights("sum") @ psi
     assert missed == pytest.approx(-0.1 * ours.theta, abs=1e-9)  # stationarity in theta
     with pytest.raises(ValueError, match="no ridge"):
         solve(SampleREPS(r, psi, ridge=0.1), ScipyDual())
@@ -114,7 +114,7 @@ def test_weights_are_the_softmax_of_the_bellman_error():
     delta = r + psi @ solution.theta
     assert solution.bellman_error == pytest.approx(delta, abs=1e-12)
     w = np.exp((delta - delta.max()) / solution.eta)
-    assert solution.weights() == pytest.approx(w / w.sum(), abs=1e-12)
+    assert solution.weights("sum") == pytest.approx(w / w.sum(), abs=1e-12)
     assert solution.duals["normalisation"] == pytest.approx(
         solution.eta * np.log(np.mean(np.exp(delta / solution.eta)))
     )
@@ -122,7 +122,7 @@ def test_weights_are_the_softmax_of_the_bellman_error():
 
 def test_scales_of_the_weights():
     solution = solve(SampleREPS(*draw()))
-    assert solution.weights().sum() == pytest.approx(1)
+    assert solution.weights("sum").sum() == pytest.approx(1)
     assert solution.weights("mean").mean() == pytest.approx(1)
     w = solution.weights("ess")
     assert w.sum() == pytest.approx(solution.ess)
@@ -174,7 +174,7 @@ def test_dependent_columns(route):
     one, other = solve(SampleREPS(r, psi)), solve(SampleREPS(r, more), route)
     assert other.rank == 4
     assert other.certificate.gap < 1e-6
-    assert other.weights() == pytest.approx(one.weights(), abs=1e-5)  # a gap of 1e-6 allows no more
+    assert other.weights("sum") == pytest.approx(one.weights("sum"), abs=1e-5)  # a gap of 1e-6 allows no more
     assert other.theta[-1] == 0
     null = np.zeros(7)
     null[[0, 4]] = 1, -1
@@ -185,7 +185,7 @@ def test_infeasible_match_reports_the_smallest_radius():
     r, psi = draw()
     solution = solve(SampleREPS(r, psi + 0.3, 0.05))
     assert solution.status == Status.INFEASIBLE
-    assert np.isnan(solution.weights()).all()
+    assert np.isnan(solution.weights("sum")).all()
     least = solution.epsilon_min
     assert solve(SampleREPS(r, psi + 0.3, least * 1.01)).status == Status.CERTIFIED
     assert solve(SampleREPS(r, psi + 0.3, least * 0.99)).status == Status.INFEASIBLE
@@ -239,30 +239,30 @@ def test_ties_in_a_slack_ball():
     returns = [1.0, 1.0, 0.0, 0.0]
     slack = solve(EpisodicREPS(returns, epsilon=np.log(2)))
     assert (slack.status, slack.eta) == (Status.CERTIFIED, 0.0)
-    assert slack.weights() == pytest.approx([0.5, 0.5, 0, 0])
+    assert slack.weights("sum") == pytest.approx([0.5, 0.5, 0, 0])
     almost = solve(EpisodicREPS(returns, epsilon=np.log(2) - 1e-3))
     assert almost.status == Status.CERTIFIED
     assert almost.eta > 0
     with pytest.warns(UserWarning, match="effective sample size"):
         three_to_one = solve(EpisodicREPS(returns, epsilon=2.0, base_weights=[3, 1, 1, 1]))
-    assert three_to_one.weights() == pytest.approx([0.75, 0.25, 0, 0])
+    assert three_to_one.weights("sum") == pytest.approx([0.75, 0.25, 0, 0])
 
 
 def test_constant_rewards_return_the_base():
     r, psi = np.full(50, 3.0), draw(50)[1]
     episodic = solve(EpisodicREPS(r))
     assert episodic.status == Status.CERTIFIED
-    assert episodic.weights() == pytest.approx(np.full(50, 0.02))
+    assert episodic.weights("sum") == pytest.approx(np.full(50, 0.02))
     matched = solve(SampleREPS(r, psi, 1.0))
     assert matched.status == Status.CERTIFIED
-    assert np.abs(matched.weights() @ psi).max() < 1e-9
+    assert np.abs(matched.weights("sum") @ psi).max() < 1e-9
     assert solve(SampleREPS(r, psi, 1e-4)).status == Status.INFEASIBLE
 
 
 def test_epsilon_zero_is_the_base():
     solution = solve(EpisodicREPS([1.0, 2.0, 4.0], epsilon=0.0))
     assert (solution.status, solution.eta) == (Status.CERTIFIED, np.inf)
-    assert solution.weights() == pytest.approx(np.full(3, 1 / 3))
+    assert solution.weights("sum") == pytest.approx(np.full(3, 1 / 3))
     assert solve(SampleREPS(*draw(), 0.0)).status == Status.INFEASIBLE
 
 
@@ -282,8 +282,8 @@ def test_base_weights_of_zero_stay_zero():
     r, psi = draw()
     base = np.where(np.arange(r.size) % 3 == 0, 0.0, 1.0)
     some, all_of_them = solve(SampleREPS(r, psi, 0.5, base)), solve(SampleREPS(r[base > 0], psi[base > 0], 0.5))
-    assert (some.weights()[base == 0] == 0).all()
-    assert some.weights()[base > 0] == pytest.approx(all_of_them.weights())
+    assert (some.weights("sum")[base == 0] == 0).all()
+    assert some.weights("sum")[base > 0] == pytest.approx(all_of_them.weights("sum"))
 
 
 @pytest.mark.parametrize("temperature", [0.01, 0.5, 100.0])
@@ -301,7 +301,7 @@ def test_fixed_temperature(temperature):
 
 def test_weights_of_related_methods():
     advantages = draw()[0]
-    awr = solve(EpisodicREPS(advantages, temperature=0.7)).weights()
+    awr = solve(EpisodicREPS(advantages, temperature=0.7)).weights("sum")
     softmax = np.exp(advantages / 0.7)
     assert awr == pytest.approx(softmax / softmax.sum(), abs=1e-14)
     kept = top_half(advantages)
@@ -309,7 +309,7 @@ def test_weights_of_related_methods():
     assert kept.sum() == 150
     assert advantages[kept > 0].min() > advantages[kept == 0].max()
     w = np.where(kept > 0, np.exp(advantages / vmpo.eta), 0.0)
-    assert vmpo.weights() == pytest.approx(w / w.sum(), abs=1e-12)
+    assert vmpo.weights("sum") == pytest.approx(w / w.sum(), abs=1e-12)
     grid = vmpo.eta * np.linspace(0.9, 1.1, 201)  # V-MPO's temperature loss is least at eta
     loss = [eta * 0.1 + eta * np.log(np.mean(np.exp(advantages[kept > 0] / eta))) for eta in grid]
     assert grid[np.argmin(loss)] == pytest.approx(vmpo.eta, rel=2e-3)
@@ -320,8 +320,8 @@ def test_contexts_leave_their_mean_where_it_was():
     c = rng.normal(size=(400, 2))
     r = 5 * c[:, 0] + rng.normal(size=400)
     without, with_contexts = solve(EpisodicREPS(r)), solve(EpisodicREPS(r, np.column_stack([c, np.ones(400)])))
-    assert abs((without.weights() @ c - c.mean(axis=0))[0]) > 0.5
-    assert with_contexts.weights() @ c == pytest.approx(c.mean(axis=0), abs=1e-10)
+    assert abs((without.weights("sum") @ c - c.mean(axis=0))[0]) > 0.5
+    assert with_contexts.weights("sum") @ c == pytest.approx(c.mean(axis=0), abs=1e-10)
     assert with_contexts.rank == 2  # the constant feature is matched by any weights
     slope = with_contexts.value([[1.0, 0.0, 0.0]]) - with_contexts.value([[0.0, 0.0, 0.0]])
     assert slope == pytest.approx(5.0, abs=0.3)
@@ -331,11 +331,11 @@ def test_input_of_any_layout_is_left_alone():
     r, psi = draw(60, 2)
     psi = psi.astype(np.float32).astype(float)
     kept = psi.copy()
-    expected = solve(SampleREPS(r, psi)).weights()
+    expected = solve(SampleREPS(r, psi)).weights("sum")
     frozen = np.asfortranarray(psi)
     frozen.flags.writeable = False
     for version in (frozen, psi.astype(np.float32), psi.tolist(), np.repeat(psi, 2, axis=0)[::2]):
-        assert solve(SampleREPS(r, version)).weights() == pytest.approx(expected, abs=1e-12)
+        assert solve(SampleREPS(r, version)).weights("sum") == pytest.approx(expected, abs=1e-12)
     assert (psi == kept).all()
 
 

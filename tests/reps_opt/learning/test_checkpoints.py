@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import multiprocessing
+import os
 import signal
 import time
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -16,8 +18,8 @@ import pytest
 from sklearn.preprocessing import PolynomialFeatures
 
 import envs
-from policies import GaussianProcessPolicy, LinearGaussianPolicy
-from reps_opt import TRPO, History, REPSUpdate, improve
+from policies import GaussianProcessPolicy, LinearGaussianPolicy, RBFPolicy
+from reps_opt import TRPO, History, REPSUpdate, RewardWeightedRegression, improve
 
 ENV = envs.LQR(horizon=15)
 UPDATE = REPSUpdate(fit=LinearGaussianPolicy(), features=PolynomialFeatures(2), gamma=ENV.gamma, epsilon=0.3)
@@ -82,7 +84,12 @@ def test_a_stopped_run_stays_stopped(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"seed": 4}, "seed"), ({"keep": 10}, "keep"), ({"n_episodes": 9}, "amount"), ({"evaluate": None}, "evaluate")],
+    [
+        ({"seed": 4}, "seed"),
+        ({"keep": 10}, "keep"),
+        ({"n_episodes": 9}, "amount.n_episodes"),
+        ({"evaluate": None}, "evaluate"),
+    ],
     ids=str,
 )
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path, change, message: str) -> None:
@@ -161,3 +168,59 @@ def test_killed_twenty_five_times_the_last_good_checkpoint_stands(tmp_path: Path
     whole = History(improve(ENV, None, UPDATE, reached, **OPTIONS))
     pd.testing.assert_frame_equal(table(whole), table(killed), check_exact=True)
     assert np.array_equal(whole.policy.params, killed.policy.params)
+
+
+@pytest.mark.parametrize(
+    ("env", "update", "policy", "message"),
+    [
+        (ENV, replace(UPDATE, epsilon=0.4), None, "update.epsilon is 0.3, here it is 0.4"),
+        (ENV, replace(UPDATE, gamma=0.5), None, "update.gamma is"),
+        (ENV, replace(UPDATE, fit=RBFPolicy()), None, "update.fit.class is 'LinearGaussianPolicy'"),
+        (ENV, replace(UPDATE, fit=LinearGaussianPolicy(ridge=2.0)), None, "update.fit.ridge is"),
+        (envs.LQR(horizon=7), UPDATE, None, "env.horizon is"),
+        (envs.SwingUp(), UPDATE, None, "env.class is 'LQR'"),
+        (ENV, UPDATE, LinearGaussianPolicy().fit(np.eye(3), np.eye(3)), "policy"),
+        (ENV, RewardWeightedRegression(fit=LinearGaussianPolicy()), None, "update.class is 'REPSUpdate'"),
+    ],
+    ids=str,
+)
+def test_a_checkpoint_of_other_settings_is_refused_by_their_name(tmp_path: Path, env, update, policy, message) -> None:
+    path = tmp_path / "run"
+    next(improve(ENV, None, UPDATE, 2, **OPTIONS, checkpoint=path))
+    with pytest.raises(ValueError, match=f"another run: its {message}"):
+        next(improve(env, policy, update, 2, **OPTIONS, checkpoint=path))
+    list(improve(ENV, None, replace(UPDATE), 2, **OPTIONS, checkpoint=path))  # the same settings go on
+
+
+def test_what_a_gradient_update_remembers_is_resumed(tmp_path: Path) -> None:
+    whole = list(improve("Pendulum-v1", None, TRPO(), 3, n_steps=250, seed=1))
+    path = tmp_path / "run"
+    next(improve("Pendulum-v1", None, TRPO(), 3, n_steps=250, seed=1, checkpoint=path))
+    rest = list(improve("Pendulum-v1", None, TRPO(), 3, n_steps=250, seed=1, checkpoint=path))
+    np.testing.assert_array_equal(rest[-1].policy.params, whole[-1].policy.params)
+    for name, value in whole[-1].update.memory.items():
+        np.testing.assert_array_equal(rest[-1].update.memory[name], value)
+
+
+def test_a_missing_folder_shows_before_anything_is_done(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="its folder does not exist"):
+        improve(ENV, None, UPDATE, 2, **OPTIONS, checkpoint=tmp_path / "none" / "run")
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    done = subprocess.Popen([sys.executable, "-c", "pass"])
+    done.wait()
+    left = tmp_path / f".run.{done.pid}.00ff.part"
+    other, alive = tmp_path / f".run2.{done.pid}.00ff.part", tmp_path / f".run.{os.getpid()}.00ff.part"
+    for part in (left, other, alive):
+        part.touch()
+    next(improve(ENV, None, UPDATE, 2, **OPTIONS, checkpoint=tmp_path / "run"))
+    assert not left.exists()
+    assert other.exists()
+    assert alive.exists()
+    os.utime(alive, (0, 0))
+    list(improve(ENV, None, UPDATE, 2, **OPTIONS, checkpoint=tmp_path / "run"))
+    assert not alive.exists()

@@ -156,8 +156,8 @@ class TestLikelihoodRatio:
         every = np.ones(40, dtype=bool)
         w = enac(scores, rewards, every, ~every, ridge=0.1)
         spread = scores - scores.mean(axis=0)
-        level = 0.1 * np.max(np.sum(spread**2, axis=0))
-        expected = np.linalg.solve(spread.T @ spread + level * np.eye(5), spread.T @ (rewards - rewards.mean()))
+        share = 0.1 * np.diag(np.sum(spread**2, axis=0))
+        expected = np.linalg.solve(spread.T @ spread + share, spread.T @ (rewards - rewards.mean()))
         np.testing.assert_allclose(w, expected, rtol=1e-10)
 
 

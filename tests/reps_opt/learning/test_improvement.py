@@ -6,6 +6,7 @@ import gc
 import tracemalloc
 from dataclasses import replace
 
+import gymnasium
 import numpy as np
 import pytest
 from sklearn.preprocessing import FunctionTransformer, PolynomialFeatures
@@ -31,6 +32,7 @@ from reps_opt import (
 )
 from reps_opt.features import EmpiricalModel
 from reps_opt.learning.gradients import enac
+from reps_opt.learning.start_policies import start_policy
 
 ENV = envs.LQR(horizon=20)
 
@@ -148,7 +150,7 @@ def test_a_batch_to_begin_with(tmp_path) -> None:
     np.testing.assert_array_equal(one.batch.rewards, logged.rewards)
     np.testing.assert_array_equal(two.batch.rewards[: len(logged)], logged.rewards)
     assert [one.values["episodes"], two.values["episodes"]] == [12, 16]
-    with pytest.raises(ValueError, match="another run: its first is"):
+    with pytest.raises(ValueError, match=r"another run: its first\.n_episodes is None, here it is 12"):
         next(improve(ENV, linear(), UPDATES["reps"], 2, **(options | {"first": 12})))
 
 
@@ -203,7 +205,7 @@ def test_episodic_reps_with_contexts_finds_the_parameters_of_every_context() -> 
         problem = EpisodicREPSUpdate(fit=LinearGaussianPolicy(), contexts=contexts, epsilon=0.7)
         (record,) = improve(task, start, problem, 1, n_episodes=300, seed=0)
         drift[contexts is None] = abs(
-            record.update.solution.weights() @ record.batch.states[:, 0] - record.batch.states.mean()
+            record.update.solution.weights("sum") @ record.batch.states[:, 0] - record.batch.states.mean()
         )
     assert drift[False] < 1e-9 < 0.05 < drift[True]
 
@@ -256,9 +258,11 @@ def test_stopping_and_callbacks() -> None:
 
 def test_a_failed_update_leaves_the_policy_and_says_so() -> None:
     """Two distant contexts cannot be matched by one: infeasible, and the loop goes on with what it has."""
-    update = REPSUpdate(fit=LinearGaussianPolicy(), features=PolynomialFeatures(3), gamma=ENV.gamma, epsilon=1e-9)
+    settings = {"features": PolynomialFeatures(3), "gamma": ENV.gamma, "starts": "episodes", "epsilon": 1e-9}
+    update = REPSUpdate(fit=LinearGaussianPolicy(), **settings)
     start = linear()
-    history = History(improve(ENV, start, update, 2, n_episodes=3, seed=0, evaluate=3))
+    with pytest.warns(UserWarning, match="not taken"):
+        history = History(improve(ENV, start, update, 2, n_episodes=3, seed=0, evaluate=3))
     assert history.policy is start
     table = history.to_frame()
     assert not table["accepted"].any()
@@ -332,3 +336,76 @@ def test_bad_settings_of_an_update_are_named(arguments, error, message: str) -> 
 def test_episodic_update_wants_one_transition_an_episode() -> None:
     with pytest.raises(ValueError, match="one transition an episode"):
         EpisodicREPSUpdate(fit=LinearGaussianPolicy())(None, rollout(ENV, None, n_episodes=2, seed=0))
+
+
+def test_an_update_may_return_just_a_policy() -> None:
+    def refit(policy, batch):
+        return LinearGaussianPolicy().fit(batch.states, batch.actions)
+
+    one, two = improve(ENV, None, refit, 2, n_episodes=5, seed=0, evaluate=5)
+    assert two.values["accepted"]
+    assert two.values["status"] == "none"
+    assert two.values["old_return"] == one.values["return"]
+    with pytest.raises(TypeError, match="update returned None"):
+        next(improve(ENV, None, lambda policy, batch: None, 1, n_episodes=5))
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1", "FrozenLake-v1", ENV], ids=str)
+def test_gradient_updates_start_by_themselves(env) -> None:
+    run = list(improve(env, None, TRPO(), 2, n_steps=300, seed=0))
+    assert [record.values["steps"] for record in run] == [300, 600]
+    assert all(record.values["kl"] <= 0.01 for record in run)
+    assert any(record.values["accepted"] for record in run) or env == "FrozenLake-v1"  # whose goal may stay unseen
+
+
+def test_a_start_policy_scaled_by_the_first_batch_acts_as_the_one_that_made_it() -> None:
+    seen = []
+    list(improve("Pendulum-v1", None, Seen(seen), 1, n_steps=200, seed=0))
+    policy, batch = seen[0]
+    np.testing.assert_allclose(policy.centre_, batch.states.mean(axis=0), atol=1e-12)
+    made = start_policy("Pendulum-v1", np.random.SeedSequence(0))
+    assert policy.kl_divergence(made, batch.states).max() == 0
+
+
+class Seen:
+    """Remembers what it was given, and changes nothing."""
+
+    needs_policy = True
+
+    def __init__(self, seen):
+        self.seen = seen
+
+    def __call__(self, policy, batch):
+        self.seen.append((policy, batch))
+        return policy
+
+
+def test_no_policy_to_start_from_is_said() -> None:
+    class Buttons(gymnasium.Env):
+        observation_space = gymnasium.spaces.Box(-1, 1, (2,))
+        action_space = gymnasium.spaces.MultiBinary(3)
+
+    with pytest.raises(TypeError, match=r"env Buttons acts in MultiBinary\(3\): no policy to start from"):
+        improve(Buttons(), None, TRPO(), 1, n_steps=10)
+
+
+def test_a_value_network_goes_on_learning() -> None:
+    """What the update remembers grows with every batch, and a run by hand is the run of the loop."""
+    records = list(improve("Pendulum-v1", None, TRPO(gamma=0.9), 3, n_steps=400, seed=0))
+    counts = [float(record.update.memory["values.count"]) for record in records]
+    assert counts == [400, 800, 1200]
+    assert float(records[-1].update.memory["observations.count"]) == 1200
+    by_hand = TRPO(gamma=0.9)(records[1].policy, records[2].batch, records[1].update.memory)
+    np.testing.assert_array_equal(by_hand.policy.params, records[2].policy.params)
+    assert TRPO(gamma=0.9)(records[1].policy, records[2].batch).memory is None
+
+
+def test_stopping_rules_need_evaluations() -> None:
+    with pytest.raises(ValueError, match="stop=NoImprovement"):
+        improve(ENV, None, UPDATES["reps"], 3, n_episodes=5, stop=NoImprovement(2))
+
+
+def test_reached_gains_stand_beside_predicted_ones() -> None:
+    row = next(improve(ENV, linear(), UPDATES["reps"], 1, n_episodes=20, seed=0, evaluate=20)).values
+    assert row["gain"] == pytest.approx(row["reward"] - row["old_reward"])
+    assert row["predicted_gain"] > 0

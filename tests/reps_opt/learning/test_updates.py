@@ -1,11 +1,29 @@
 """Updates on sampled batches: what they report is what they did."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
+import gymnasium
 import numpy as np
 import pytest
 
-from reps_opt import CPO, MDP, TRPO, Factor, NaturalGradient, TrustRegionStep, VanillaGradient, solve
+import envs
+from policies import LinearGaussianPolicy, NeuralPolicy, TabularPolicy
+from reps_opt import (
+    CPO,
+    ENAC,
+    MDP,
+    TRPO,
+    Batch,
+    Factor,
+    NaturalGradient,
+    Status,
+    TrustRegionStep,
+    VanillaGradient,
+    importance_weights,
+    rollout,
+    solve,
+)
 from reps_opt.exact_gradients import exact_gradient
 from reps_opt.learning.advantages import estimate_advantages
 from reps_opt.learning.gradients import mean_kl, surrogate_gradient
@@ -43,7 +61,7 @@ def test_every_update_reports_the_policy_it_returns(mdp, policy, batch, update):
     assert result.accepted
     assert result.gain > 0
     assert result.kl == pytest.approx(mean_kl(policy, result.policy, batch.states))
-    np.testing.assert_allclose(result.policy.params, before + result.fraction * result.solution.step)
+    np.testing.assert_allclose(result.policy.params, before + result.step)
     np.testing.assert_array_equal(policy.params, before)
     assert mdp.expected_return(result.policy.table) > mdp.expected_return(policy.table)
     assert "accepted" in repr(result)
@@ -58,8 +76,10 @@ def test_lengths_and_sizes_are_what_they_say(policy, batch):
     sized = VanillaGradient(gamma=0.8, step_size=0.5)(policy, batch)
     np.testing.assert_allclose(sized.policy.params, 0.5 * g, rtol=1e-10)
     F = Factor(policy.score_function(batch.states, batch.actions)).matrix
-    natural = NaturalGradient(gamma=0.8, step_size=0.1, damping=0.01)(policy, batch)
-    np.testing.assert_allclose(natural.policy.params, 0.1 * np.linalg.solve(F + 0.01 * np.eye(6), g), rtol=1e-8)
+    natural = NaturalGradient(gamma=0.8, step_size=0.1, damping=0.01, exact_fisher=False)(policy, batch)
+    np.testing.assert_allclose(
+        natural.policy.params, 0.1 * np.linalg.solve(F + 0.01 * np.diag(np.diag(F)), g), rtol=1e-8
+    )
     limited = NaturalGradient(gamma=0.8, step_size=1e3, epsilon=0.02)(policy, batch)
     assert limited.fraction == 1.0
     assert limited.solution.predicted_kl == pytest.approx(0.02)
@@ -117,8 +137,8 @@ def test_the_line_search_shortens_until_the_true_kl_fits():
     result = TRPO(epsilon=0.5, exact_fisher=False)(policy, batch)
     assert result.accepted
     assert result.trials > 1
-    assert result.fraction == pytest.approx(0.8 ** (result.trials - 1))
-    assert result.kl <= 0.5 < mean_kl(policy, policy.with_params(policy.params + result.solution.step), states)
+    whole = policy.with_params(policy.params + result.step / result.fraction)
+    assert 0.4 < result.kl <= 0.5 < mean_kl(policy, whole, states)
 
 
 @pytest.mark.parametrize("update", UPDATES, ids=lambda u: type(u).__name__)
@@ -204,8 +224,165 @@ def test_the_natural_step_maximises_the_ratio_of_gain_to_length(policy, batch):
         (lambda: TRPO(trials=0), "trials must be >= 1"),
         (lambda: TRPO(gamma=1.5), "gamma must be"),
         (lambda: CPO(budget=np.nan), "budget must be"),
+        (lambda: CPO(budget=[]), "budget is empty"),
+        (lambda: TRPO(damping=-1.0), "damping must be"),
     ],
 )
 def test_bad_settings_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+# Infinite minus infinite: an action of probability zero has no ratio, and no say.
+
+
+def impossible():
+    policy = TabularPolicy.from_probabilities([[0.5, 0.5], [1.0, 0.0]])
+    return policy, Batch([0, 1, 0, 1], [0, 1, 1, 0], [0.0, 1, 2, 0], [1, 0, 1, 0], truncated=[0, 0, 0, 1])
+
+
+def test_importance_weights_of_impossible_actions_are_zero():
+    policy = TabularPolicy.from_probabilities([[1.0, 0.0]])
+    batch = Batch([0, 0], [0, 1], [0.0, 0.0], [0, 0], truncated=[0, 1])
+    np.testing.assert_array_equal(importance_weights(policy, [(policy, batch)]), [2.0, 0.0])
+    with pytest.raises(ValueError, match="can draw none of its actions"):
+        importance_weights(policy, [(policy, batch.select([1]))])
+    other = TabularPolicy.from_probabilities([[0.5, 0.5]])
+    with pytest.raises(ValueError, match="transition 1 has probability zero under all that acted"):
+        importance_weights(other, [(policy, batch)])
+
+
+@pytest.mark.parametrize("update", UPDATES, ids=lambda u: type(u).__name__)
+def test_gains_are_finite_where_an_action_has_probability_zero(update):
+    _, batch = impossible()
+    result = update(SoftmaxTable(np.array([[0.0, 0.0], [0.0, -np.inf]])), batch)
+    assert np.isfinite(result.gain)
+    assert np.isfinite(result.kl)
+    assert "1 of 4 actions have probability zero under the policy: left out" in result.message
+
+
+def test_a_batch_of_impossible_actions_is_another_policys():
+    _, batch = impossible()
+    with pytest.raises(ValueError, match="every action has probability zero"):
+        TRPO()(SoftmaxTable(np.array([[0.0, 0.0], [0.0, -np.inf]])), batch.select([1]))
+
+
+# Units: what the observations are measured in changes nothing.
+
+LQR = envs.LQR()
+
+
+def lqr_batch(policy, scale):
+    batch = rollout(LQR, policy, n_episodes=25, seed=0)
+    return replace(
+        batch,
+        states=scale * batch.states,
+        next_states=scale * batch.next_states,
+        start_states=scale * batch.start_states,
+    )
+
+
+@pytest.mark.parametrize(
+    ("update", "rtol"),
+    [
+        (TRPO(gamma=LQR.gamma, epsilon=0.03), 1e-6),
+        (TRPO(gamma=LQR.gamma, epsilon=0.03, damping=0.0), 1e-6),
+        (NaturalGradient(gamma=LQR.gamma, epsilon=0.03), 1e-6),
+        (NaturalGradient(gamma=LQR.gamma, epsilon=0.03, exact_fisher=False), 1e-6),
+        (ENAC(gamma=LQR.gamma, epsilon=0.03), 1e-6),
+        (ENAC(gamma=LQR.gamma, epsilon=0.03, ridge=0.0), 1e-6),
+    ],
+    ids=lambda value: type(value).__name__ if not isinstance(value, float) else "",
+)
+def test_steps_do_not_depend_on_the_units_of_the_observations(update, rtol):
+    policy = LinearGaussianPolicy().fit(np.eye(6, 3), np.eye(6, 3)[::-1])
+    results = []
+    for scale in (1.0, 1e-3, 1e4):
+        weights = policy.params.copy()
+        weights[:9] /= scale
+        scaled = policy.with_params(weights)
+        batch = lqr_batch(policy, scale)
+        np.testing.assert_allclose(scaled.predict(batch.states), policy.predict(batch.states / scale), atol=1e-12)
+        results.append(update(scaled, batch))
+    for result in results[1:]:
+        assert result.gain == pytest.approx(results[0].gain, rel=rtol)
+        assert result.kl == pytest.approx(results[0].kl, rel=rtol)
+
+
+def test_steps_of_a_network_do_not_depend_on_the_units_of_the_observations():
+    batch = rollout(
+        "Pendulum-v1", NeuralPolicy.from_env("Pendulum-v1", hidden=(16, 16), random_state=0), n_steps=400, seed=0
+    )
+    results = []
+    for scale in (1.0, 1e-3):
+        moved = replace(batch, states=scale * batch.states, next_states=scale * batch.next_states)
+        spaces = gymnasium.spaces.Box(-np.inf, np.inf, (3,)), gymnasium.spaces.Box(-2, 2, (1,))
+        policy = NeuralPolicy.from_spaces(*spaces, states=moved.states, hidden=(16, 16), random_state=0)
+        results.append(TRPO()(policy, moved))
+    assert results[1].gain == pytest.approx(results[0].gain, rel=1e-6)
+    assert results[1].kl == pytest.approx(results[0].kl, rel=1e-6)
+    assert 0.005 < results[0].kl <= 0.01
+
+
+def test_the_status_of_a_rough_step_says_how_rough_it_is():
+    policy = NeuralPolicy.from_env("Pendulum-v1", random_state=0)
+    result = TRPO()(policy, rollout("Pendulum-v1", policy, n_steps=600, seed=0))
+    assert "another solver" not in result.message
+    assert result.solution.status is Status.CERTIFIED
+    assert "certified to 5% of the gain" in result.message
+    assert result.solution.certificate.gap <= 0.05
+
+
+# Budgets
+
+
+def test_several_budgets_are_kept_together(mdp, policy):
+    costs = np.array([[0.0, 1.0], [0.0, 1.0], [1.0, 0.0]])
+
+    def paid(batch):
+        return np.column_stack([costs[batch.states, batch.actions], batch.actions == 0])
+
+    batch = sample_episodes(mdp, policy, 200, 20, np.random.default_rng(0))
+    before = CPO(gamma=0.8, epsilon=0.01, budget=[1e3, 1e3], costs=paid)(policy, batch)
+    expected = before.stats["expected_cost"]
+    tight = CPO(gamma=0.8, epsilon=0.01, budget=expected + 0.02, costs=paid)(policy, batch)
+    assert before.accepted
+    assert tight.accepted
+    assert np.all(tight.cost <= expected + 0.02)
+    assert np.any(before.cost > expected + 0.02)
+    assert tight.gain < before.gain
+    assert tight.cost.shape == (2,)
+    assert "cost_1" in tight.numbers()
+    over = CPO(gamma=0.8, epsilon=0.01, budget=expected - 0.5, costs=paid)(policy, batch)
+    assert np.sum(over.cost) < np.sum(expected)
+
+
+def test_one_budget_is_one_of_several(mdp, policy):
+    costs = np.array([[0.0, 1.0], [0.0, 1.0], [1.0, 0.0]])
+    batch = sample_episodes(mdp, policy, 200, 20, np.random.default_rng(0), costs)
+    one, same = CPO(gamma=0.8, budget=2.0)(policy, batch), CPO(gamma=0.8, budget=[2.0])(policy, batch)
+    np.testing.assert_array_equal(one.policy.params, same.policy.params)
+    assert same.cost.tolist() == [one.cost]
+
+
+def test_missing_costs_are_said():
+    _, batch = impossible()
+    policy = SoftmaxTable(np.zeros((2, 2)))
+    with pytest.raises(ValueError, match="CPO needs costs, and the batch holds none"):
+        CPO(budget=1.0)(policy, batch)
+    with pytest.raises(ValueError, match=r"costs must have shape \(4, 2\), one column a budget, got \(4,\)"):
+        CPO(budget=[1.0, 2.0], costs=lambda batch: batch.rewards)(policy, batch)
+    assert CPO(budget=1e3)(policy, replace(batch, costs=[1.0, 0, 0, 0])).accepted
+
+
+def test_policies_without_parameters_are_refused_by_name():
+    _, batch = impossible()
+    for update in (TRPO(), ENAC(), CPO(budget=1.0)):
+        with pytest.raises(TypeError, match=f"{type(update).__name__} needs a policy with params, got None"):
+            update(None, batch)
+
+
+def test_the_old_name_of_lambda_is_deprecated():
+    with pytest.warns(DeprecationWarning, match="trace is called gae_lambda now"):
+        assert TRPO(trace=0.5).gae_lambda == 0.5
+    assert replace(TRPO(gae_lambda=0.3), gamma=0.5).gae_lambda == 0.3

@@ -14,7 +14,7 @@ import scipy.sparse as sp
 
 import envs
 from reps_opt import MDP
-from reps_opt.processes import elimination, markov
+from reps_opt.processes import dynamic_programming, elimination, markov
 from reps_opt.processes.elimination import Elimination, factorised
 from tests.reps_opt import rational
 
@@ -88,16 +88,13 @@ def test_a_drift_in_two_dimensions_has_the_product_law(side: int) -> None:
 
 def river(n: int) -> MDP:
     """A river swim: downstream pays .005 at its end, upstream 1 at its, and swimming up succeeds one time in three."""
-    i = np.arange(n)
-    P, r = np.zeros((n, 2, n)), np.zeros((n, 2))
+    i, r = np.arange(n), np.zeros((n, 2))
     r[0, 0], r[-1, 1] = 0.005, 1
-    P[i, 0, np.maximum(i - 1, 0)] = 1
-    for ahead, chance in ((np.minimum(i + 1, n - 1), 0.35), (i, 0.6), (np.maximum(i - 1, 0), 0.05)):
-        P[i, 1, ahead] += chance
-    return MDP(P, r, 1.0)
+    down = sp.coo_array((np.ones(n), (i, np.maximum(i - 1, 0))), shape=(n, n))
+    return MDP([down.tocsr(), line(n, 0.35, 0.05)], r, 1.0)
 
 
-@pytest.mark.parametrize("n", [6, 14, 15, 20, 25, 40, 80, 350])
+@pytest.mark.parametrize("n", [6, 14, 15, 20, 25, 40, 80, 350, 2500])
 def test_long_rivers_are_swum_to_the_end(n: int) -> None:
     up = law(n, 0.35, 0.05)[-1]
     best = river(n).solve_optimal()
@@ -107,9 +104,9 @@ def test_long_rivers_are_swum_to_the_end(n: int) -> None:
 
 @pytest.mark.parametrize("n", [6, 14, 20, 40])
 def test_rivers_are_swum_from_any_policy(n: int) -> None:
-    from reps_opt.processes.dynamic_programming import _multichain_policy_iteration
-
-    best = _multichain_policy_iteration(river(n), np.zeros(n, dtype=int))  # biases up to 7^n on the way
+    best = dynamic_programming._multichain_policy_iteration(
+        river(n), np.zeros(n, dtype=int)
+    )  # biases up to 7^n on the way
     assert best.gain == pytest.approx(law(n, 0.35, 0.05)[-1], rel=1e-12)
 
 
@@ -172,9 +169,36 @@ def test_a_chain_too_slow_and_too_wide_says_so(monkeypatch: pytest.MonkeyPatch) 
         factorised(P, leak)
 
 
-def test_a_state_that_is_never_left_is_an_error_of_an_elimination() -> None:
-    with pytest.raises(ZeroDivisionError, match="state 0 is never left"):
-        Elimination(np.array([[0.0, 1.0], [1.0, 0.0]]), np.zeros(2))
+def test_a_leak_that_underflows_counts_as_the_slowest_there_is() -> None:
+    system = Elimination(line(900, 0.45, 0.05), np.eye(900)[0] * 0.05)  # left after 9^900 steps
+    assert system.saturated
+    assert np.isfinite(system.solve(np.ones(900))).all()
+    assert not Elimination(line(30, 0.45, 0.05), np.eye(30)[0] * 0.05).saturated
+
+
+def queue(n: int, arrival: float, services: tuple[float, float], price: float) -> MDP:
+    """Customers wait, which costs; the second service is faster, and costs more."""
+    i = np.arange(n)
+    P = sp.lil_array((2 * n, n))
+    for a, service in enumerate(services):
+        for ahead, chance in ((np.minimum(i + 1, n - 1), arrival), (np.maximum(i - 1, 0), service)):
+            for s in i:
+                P[2 * s + a, ahead[s]] += chance
+        for s in i:
+            P[2 * s + a, s] += 1 - arrival - service
+    return MDP(P.tocsr(), -(i[:, None] / n) - np.array([0.0, price]), 1.0)
+
+
+@pytest.mark.parametrize("n", [200, 700])
+def test_overloaded_queues(n: int) -> None:
+    mdp = queue(n, 0.4, (0.2, 0.35), 0.05)
+    for actions, service in (([0] * n, 0.2), ([1] * n, 0.35)):
+        cost = law(n, 0.4, service) @ (np.arange(n) / n) + 0.05 * actions[0]
+        assert mdp.gain(actions) == pytest.approx(-cost, rel=1e-12)
+    best = mdp.solve_optimal()
+    assert best.gain.min() >= max(mdp.gain([0] * n)[0], mdp.gain([1] * n)[0])
+    assert best.residual <= 1e-9
+    assert mdp.gain(best.policy) == pytest.approx(best.gain, rel=1e-12)
 
 
 def test_recurrent_classes_of_small_and_large_chains_agree() -> None:
@@ -194,3 +218,21 @@ def test_an_offset_of_the_rewards_costs_no_digits() -> None:
     np.testing.assert_allclose(moved.value(pi), mdp.value(pi), atol=1e-5)  # the rewards themselves are rounded by 1e-7
     np.testing.assert_allclose(moved.gain(pi) - 1e9, mdp.gain(pi), atol=1e-6)
     assert (moved.solve_optimal().policy == mdp.solve_optimal().policy).all()
+
+
+def test_an_iteration_that_is_cut_short_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dynamic_programming, "MAX_ITERATIONS", 2)
+    with pytest.warns(UserWarning, match="stopped after 2 policies"):
+        river(12).solve_optimal()
+
+
+@pytest.mark.parametrize("kind", ["goal", "everywhere"])
+def test_large_grids_leave_no_advantage(kind: str) -> None:
+    mdp = envs.gridworld((50, 50), slip=0.2, gamma=1.0)
+    if kind == "everywhere":
+        mdp = mdp.replace(r=np.random.default_rng(0).random(mdp.rewards.shape))
+    best = mdp.solve_optimal()
+    ahead = (mdp.transitions @ best.gain).reshape(mdp.rewards.shape)
+    assert (ahead - best.gain[:, None]).max() <= 1e-12
+    tied = ahead >= best.gain[:, None] - 1e-12
+    assert np.where(tied, mdp.bellman_error(best.value) - best.gain[:, None], -1).max() <= 1e-10

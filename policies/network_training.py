@@ -1,0 +1,168 @@
+"""Training of a network by L-BFGS on the full batch, and what its noise is on samples that it was not trained on.
+
+A network of some thousand parameters interpolates the few effective samples that weights leave, and the spread of its
+residuals then says nothing of the noise: so the noise is judged out of sample, by folds of the weight.
+
+Shapes: N samples, o outputs, P parameters; `inputs` (N, d), `targets` (N, o), `weights` (N,) > 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from policies.network import Network
+from reps_opt.validation import FloatArray
+
+CHUNK = 1024
+"""Samples whose activations are worked on at a time: a layer of them fits in cache. Where there are more, single
+precision
+does what it can first: its tanh takes a fifth of the time."""
+
+SINGLE_TOLERANCE = 1e-6
+"""Relative change of the objective at which single precision has no more to say."""
+
+FOLDS, HELD_OUT_SAMPLES = 5, 200
+"""Parts of the weight; and how many effective samples held out together are enough: the noise is then known to 5 %."""
+
+ROUGH_ITERATIONS = 50
+"""Of the first round, which only has to know the noise by its size."""
+
+Loss = Callable[[FloatArray, Any], tuple[FloatArray, FloatArray]]
+"""``loss(outputs, targets)``: values (N,), and their gradients in the outputs (N, o)."""
+
+
+def squared_error(outputs: FloatArray, targets: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """``|outputs - targets|^2 / 2`` and its gradient."""
+    error = outputs - targets
+    return 0.5 * np.einsum("no,no->n", error, error), error
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a network is trained on."""
+
+    inputs: FloatArray
+    targets: Any
+    weights: FloatArray
+
+    def part(self, chosen: NDArray[Any] | slice) -> Samples:
+        """Those at the positions, or under the mask."""
+        return Samples(self.inputs[chosen], self.targets[chosen], self.weights[chosen])
+
+
+def train(
+    network: Network, start: FloatArray, loss: Loss, samples: Samples, ridge: float, max_iter: int
+) -> tuple[FloatArray, int]:
+    """Minimise ``sum_i w_i loss_i + ridge |params|^2 / 2`` from `start`; returns parameters (P,) and iterations."""
+    scale = float(samples.weights.sum()) + ridge  # divided by it, the objective is of order one, whatever the weights
+    parts = [samples.part(slice(i, i + CHUNK)) for i in range(0, len(samples.weights), CHUNK)]
+    n_iter = 0
+    if len(parts) > 1:
+        start, n_iter = _descend(Network(network.sizes, "float32"), start, loss, parts, ridge, scale, max_iter)
+    params, more = _descend(Network(network.sizes), start, loss, parts, ridge, scale, max_iter - n_iter)
+    return params, n_iter + more
+
+
+def _descend(
+    network: Network, start: FloatArray, loss: Loss, parts: list[Samples], ridge: float, scale: float, max_iter: int
+) -> tuple[FloatArray, int]:
+    """L-BFGS in the network's precision."""
+    if max_iter < 1:
+        return start, 0
+
+    def objective(params: FloatArray) -> tuple[float, FloatArray]:
+        value, gradient = 0.5 * ridge * float(params @ params), ridge * params
+        for part in parts:
+            layers, outputs = network.forward(params, part.inputs)
+            values, seeds = loss(outputs, part.targets)
+            value += float(part.weights @ values)
+            gradient += network.gradient(params, layers, part.weights[:, None] * seeds)
+        return value / scale, gradient / scale
+
+    tolerance = 1e-14 if network.dtype == "float64" else SINGLE_TOLERANCE
+    options = {"maxiter": max_iter, "maxfun": 2 * max_iter + 20, "ftol": tolerance, "gtol": 1e-7}
+    found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
+    return found.x, int(found.nit)
+
+
+def train_with_noise(
+    network: Network, start: FloatArray, samples: Samples, alpha: float, max_iter: int, rng: np.random.RandomState
+) -> tuple[FloatArray, int, FloatArray, float]:
+    """Least squares under a prior of precision `alpha`, the noise known from samples held out.
+
+    The posterior mode for noise variance v minimises ``sum_i w_i |e_i|^2 / 2 + alpha v |params|^2 / 2``, targets being
+    standardised. A first round with v = 1 / alpha finds v by its size.
+
+    Returns
+    -------
+    params, iterations, noise, ridge
+        Parameters (P,), iterations of the last training, variances (o,), and ``alpha v``.
+    """
+    folds = split(samples.weights, rng)
+    ridge = 1.0
+    if folds:
+        rough = min(max_iter, ROUGH_ITERATIONS)
+        ridge = alpha * float(np.mean(_held_out(network, start, samples, ridge, rough, folds)))
+    params, n_iter = train(network, start, squared_error, samples, ridge, max_iter)
+    squares = (network.output(params, samples.inputs) - samples.targets) ** 2
+    noise = samples.weights @ squares / samples.weights.sum()
+    if folds:
+        held_out, held = _held_out(network, start, samples, ridge, max_iter, folds), np.sum(folds, axis=0)
+        paired = held @ squares / held.sum()
+        # The same samples in and out of the fit: their own noise cancels in the ratio, which few of them can tell.
+        noise = np.where(paired > 0, noise * np.maximum(held_out / np.where(paired > 0, paired, 1.0), 1.0), held_out)
+    return params, n_iter, noise, ridge
+
+
+def split(weights: FloatArray, rng: np.random.RandomState) -> list[FloatArray]:
+    """Weights to hold out, (N,) a fold: folds of like weight, and as many as it takes to see the noise.
+
+    Samples go whole, heavy and light dealt to all folds alike. Only where they weigh two and more on average are they
+    copies of each other, merged: then a sample of weight two goes to two folds, as its copies would.
+
+    Examples
+    --------
+    >>> folds = split(np.ones(10), np.random.RandomState(0))
+    >>> len(folds), np.sum(folds, axis=0).tolist() == [1.0] * 10
+    (5, True)
+    """
+    n = len(weights)
+    copies = np.ones(n, dtype=np.intp)
+    if weights.sum() >= 2 * n:
+        copies = np.clip(np.round(weights), 1, FOLDS).astype(np.intp)
+    row = np.repeat(np.arange(n), copies)
+    n_folds = min(FOLDS, len(row))
+    if n_folds < 2:
+        return []
+    shares = (weights / copies)[row]
+    fold = np.empty(len(row), dtype=np.intp)
+    order = np.argsort(-weights[row], kind="stable")
+    for first in range(0, len(row), n_folds):
+        dealt = order[first : first + n_folds]
+        fold[dealt] = rng.permutation(n_folds)[: len(dealt)]
+    relative = shares / shares.max()
+    ess = float(relative.sum() ** 2 / np.sum(relative**2))
+    wanted = int(np.clip(np.ceil(HELD_OUT_SAMPLES * n_folds / ess), 1, n_folds))
+    return [np.bincount(row, weights=shares * (fold == i), minlength=n).astype(np.float64) for i in range(wanted)]
+
+
+def _held_out(
+    network: Network, start: FloatArray, samples: Samples, ridge: float, max_iter: int, folds: list[FloatArray]
+) -> FloatArray:
+    """Mean square error (o,) on each fold of a network trained on the rest, in single precision."""
+    single = Network(network.sizes, "float32")
+    squares = np.zeros(samples.targets.shape[1])
+    for held in folds:
+        left = samples.weights - held > 1e-9 * samples.weights
+        rest = Samples(samples.inputs[left], samples.targets[left], (samples.weights - held)[left])
+        scale = float(rest.weights.sum()) + ridge
+        params, _ = _descend(single, start, squared_error, [rest], ridge, scale, max_iter)
+        seen = held > 0
+        squares += held[seen] @ (network.output(params, samples.inputs[seen]) - samples.targets[seen]) ** 2
+    return squares / np.sum(folds)

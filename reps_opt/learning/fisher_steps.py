@@ -1,0 +1,103 @@
+"""Trust-region steps in a policy's Fisher metric, in units of the metric's own, by the route that costs least.
+
+Shapes: N transitions, P parameters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from reps_opt.learning.advantages import Transitions
+from reps_opt.learning.gradients import ParametricPolicy, fisher
+from reps_opt.metrics import Metric, Product
+from reps_opt.problems.step_solution import StepSolution
+from reps_opt.problems.steps import TrustRegionStep
+from reps_opt.solution import Status
+from reps_opt.solvers.answer import Solver
+from reps_opt.solvers.quadratic import Quadratic
+from reps_opt.solving import solve
+from reps_opt.validation import FloatArray
+
+CHOLESKY_LIMIT = 1000
+"""Smaller side of the Fisher factors up to which their matrix is factorised."""
+
+PRECONDITIONED_LIMIT = 300
+"""The same where the policy has a preconditioner, with which conjugate gradients take few products."""
+
+BY_PRODUCTS = Quadratic("cg", rtol=1e-3, max_iterations=50)
+"""Route for larger ones: products with the factors, as accurate as a sampled metric deserves."""
+
+PRECONDITIONED = Quadratic("cg", rtol=0.1, max_iterations=50)
+"""The same where the policy has a preconditioner: in its norm the error of a step costs the gain half its square."""
+
+DAMPING = 1e-3
+"""Share of the Fisher matrix's diagonal that is added to it where it is factorised."""
+
+PRODUCT_DAMPING = 0.1
+"""What is added where products are taken: small eigenvalues, which a rough solution gets wrong, are not followed."""
+
+GOOD_ENOUGH = 0.05
+"""Gap, as a share of the gain, to which a line search wants its step: it tries lengths that differ by more."""
+
+
+class FisherStep(NamedTuple):
+    """The solved problem, its step (P,) in the parameters' own units, and what is approximate about it, in words."""
+
+    solution: StepSolution
+    direction: FloatArray
+    note: str = ""
+
+
+def fisher_step(
+    policy: ParametricPolicy,
+    batch: Transitions,
+    gradient: FloatArray,
+    epsilon: float,
+    costs: list[tuple[FloatArray, float]] | None = None,
+    *,
+    damping: float | None = None,
+    exact: bool | None = None,
+    solver: Solver | None = None,
+) -> FisherStep:
+    """The step of most gain within the ball; for what the arguments mean see :class:`FisherUpdate`."""
+    has_products = hasattr(policy, "fisher_product")
+    exact = (has_products or hasattr(policy, "fisher_factor")) if exact is None else exact
+    rough = getattr(policy, "fisher_preconditioner", None) if exact and has_products else None
+    route = solver or _route(rough is not None, min(len(batch.rewards), gradient.size), gradient.size)
+    by_products = isinstance(route, Quadratic) and route.method == "cg"
+    if damping is None:
+        damping = PRODUCT_DAMPING if by_products else DAMPING
+    units: FloatArray | float = 1.0
+    metric: Metric
+    if by_products and exact and has_products:
+        metric = Product(policy.fisher_product(batch.states), 0.0, rough and rough(batch.states))  # type: ignore[attr-defined]
+    else:
+        factor = fisher(policy, batch.states, None if exact else batch.actions)
+        if damping > 0:
+            factor, units = factor.with_unit_diagonal()
+        metric = Product(factor.product) if by_products else factor  # certified without a factorisation, too
+    rows = None if costs is None else [(slope / units, level) for slope, level in costs]
+    solution = solve(TrustRegionStep(gradient / units, metric, epsilon, rows, damping), route)
+    assert isinstance(solution, StepSolution)
+    if solver is None and by_products:
+        solution = _judged(solution)
+    return FisherStep(solution, solution.step / units, solution.message if solution.has_point else "")
+
+
+def _route(preconditioned: bool, smaller: int, n_params: int) -> Quadratic:
+    if preconditioned and n_params > PRECONDITIONED_LIMIT:
+        return PRECONDITIONED
+    return Quadratic() if smaller <= CHOLESKY_LIMIT else BY_PRODUCTS
+
+
+def _judged(solution: StepSolution) -> StepSolution:
+    """Certified to what the line search wants; or what is approximate about the step, in words."""
+    if solution.status is not Status.UNCERTIFIED:
+        return solution
+    gap = solution.certificate.gap
+    if solution.certificate.ok(tol=GOOD_ENOUGH):
+        note = f"certified to {GOOD_ENOUGH:.0%} of the gain (the gap is {gap:.2g}), as accurate as a line search wants"
+        return replace(solution, status=Status.CERTIFIED, message=note)
+    note = f"conjugate gradients left a gap of {gap:.2g} of the gain: the step ascends, another may gain that much more"
+    return replace(solution, message=note)

@@ -1,0 +1,80 @@
+"""Fits of a policy to weighted samples that keep the ball around the old policy, where the family allows it.
+
+Shapes: N transitions.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from reps_opt.batch import Batch
+from reps_opt.validation import FloatArray
+
+SPENT = 1e-6
+"""Relative excess of a divergence over its radius that is rounding."""
+
+
+class Fit(NamedTuple):
+    """A policy fitted to weighted samples.
+
+    ``kl`` is KL(new || old) in nats, averaged over the new distribution of states, NaN where the old policy has no
+    density; ``share`` the share of the fit in the mixture with the old policy that was taken, one where the fit itself
+    is within the ball or has no mixtures; ``note`` says what was done about the ball, empty where nothing had to be.
+    """
+
+    policy: Any
+    kl: float
+    share: float
+    note: str
+
+
+def fit_within(prototype: Any, old: Any, batch: Batch, weights: FloatArray, epsilon: float | None) -> Fit:
+    """Fit ``prototype`` to the batch's transitions, weighted; where it leaves the ball, mix it with the old policy.
+
+    Parameters
+    ----------
+    prototype
+        An unfitted policy of the caller's own; it is fitted in place.
+    old
+        The policy around which the ball lies; None for none.
+    weights
+        Of the transitions (N,), at the scale that ``fit`` wants.
+    epsilon
+        Radius in nats, None for no ball.
+    """
+    states, actions = batch.states, batch.actions
+    new = prototype.fit(states, actions, sample_weight=weights)
+    kl = mean_kl(new, old, states, weights)
+    if epsilon is None or not kl > epsilon * (1 + SPENT) + SPENT:
+        return Fit(new, kl, 1.0, "")
+    outside = f"the fit is {kl:.3g} nats from the old policy, epsilon {epsilon:g}"
+    for candidate in (lambda: new, lambda: _refitted(new, old, states, actions, weights)):
+        try:
+            mixed = candidate().within(old, states, epsilon, weights)
+        except (AttributeError, NotImplementedError):
+            continue
+        share = float(getattr(mixed, "mixture_share_", math.nan))
+        kl = mean_kl(mixed, old, states, weights)
+        return Fit(mixed, kl, share, f"{outside}: mixed with it, share {share:.3g}")
+    return Fit(new, kl, 1.0, f"{outside}, and {type(new).__name__} has no mixtures to bring it back")
+
+
+def _refitted(new: Any, old: Any, states: Any, actions: Any, weights: FloatArray) -> Any:
+    """The fit with the old policy's own features, so that the two have mixtures."""
+    if type(new) is not type(old) or not hasattr(old, "refit"):
+        raise NotImplementedError
+    return old.refit(states, actions, weights)
+
+
+def mean_kl(new: Any, old: Any, states: Any, weights: FloatArray) -> float:
+    """Weighted mean KL(new || old), over the states that have weight; NaN where there is none to be had."""
+    if not hasattr(old, "kl_divergence") or not hasattr(new, "kl_divergence"):
+        return math.nan
+    seen = weights > 0
+    try:
+        return float(weights[seen] @ np.asarray(new.kl_divergence(old, states[seen])) / weights[seen].sum())
+    except TypeError:  # one is Gaussian, the other categorical
+        return math.nan

@@ -1,0 +1,262 @@
+r"""The flow that transitions of episodes obey, by how the episodes begin and end: feature differences and base weights.
+
+Reweighted transitions stand for a stationary process only if what flows into every state flows out of it. Where the
+recording of an episode ends, that has to be said: a termination is followed by a new start or by an absorbing state,
+and what a time limit cuts off goes on unseen.
+
+Shapes: N transitions of E episodes, d features; M = N + 1 rows where mass is absorbed, M = N where none is.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from reps_opt.batch import Batch
+from reps_opt.validation import FloatArray, as_float_array, as_scalar, check_nonnegative, read_only
+from reps_opt.values import Value, value
+
+ON_DONE = ("absorb", "restart")
+STARTS = ("visited", "episodes")
+
+LONGEST_HORIZON = 100
+"""Largest ``1 / (1 - gamma)`` where gamma is taken from the batch: what is further ahead is mostly noise."""
+
+ROUNDING = 8 * np.finfo(float).eps
+"""Feature differences below this fraction of the features themselves are rounding, and become zero."""
+
+
+@value
+class SampleFlow(Value):
+    r"""Rewards, feature differences and base weights of a batch, such that a flow reads ``sum_i w_i psi_i = 0``.
+
+    Attributes
+    ----------
+    rewards : (M,) array
+        r; zero in the absorbing state.
+    differences : (M, d) or (M, d + 1) array
+        psi; the last column is the absorbing state's indicator, where there is one.
+    base : (M,) array
+        b, summing to one.
+    episode : (M,) array
+        The episode of every row, counted from zero; the absorbed mass, to which all terminated ones contribute, has -1.
+    gamma : float
+    on_done, starts : str
+        As :func:`sample_flow` was told, or chose.
+    absorbs : bool
+        Whether the last row is the absorbing state.
+    terminal_shares : (E,) array
+        Share of the absorbed mass that each episode brought; zeros where none is absorbed.
+    given : (N,) array or None
+        Base weights that the flow's own were multiplied with.
+    """
+
+    rewards: FloatArray
+    differences: FloatArray
+    base: FloatArray
+    episode: np.ndarray
+    gamma: float
+    on_done: str
+    starts: str
+    absorbs: bool
+    terminal_shares: FloatArray
+    given: FloatArray | None = None
+
+    @property
+    def n_samples(self) -> int:
+        """N: the rows that are transitions of the batch."""
+        return self.rewards.size - self.absorbs
+
+    def by_episode(self, values: FloatArray) -> FloatArray:
+        """Sums of ``values`` (M,) over each episode (E,), the absorbed row shared out to those that ended in it."""
+        n, n_episodes = self.n_samples, self.terminal_shares.size
+        own = np.bincount(self.episode[:n], values[:n], n_episodes).astype(np.float64)
+        return own + self.terminal_shares * values[-1] if self.absorbs else own
+
+
+def sample_flow(
+    batch: Batch,
+    features: Any,
+    gamma: float | None = None,
+    on_done: str | None = None,
+    starts: str | None = None,
+    embedding: Any = None,
+    base_weights: ArrayLike | None = None,
+) -> SampleFlow:
+    r"""The flow of a batch; see :meth:`SampleREPS.from_batch` for what the arguments mean.
+
+    .. math::
+        \psi_i = \gamma \phi(s'_i) - \phi(s_i) + (1 - \gamma)\,\nu, \qquad
+        \nu = \begin{cases} \text{mean of } \phi(s_0) & \text{episodes} \\
+        \sum_i b_i (\phi(s_i) - \gamma \phi(s'_i)) / (1 - \gamma) & \text{visited} \end{cases}
+
+    Examples
+    --------
+    Two episodes that fail after one step and after two: the absorbing state holds what would have followed.
+
+    >>> from sklearn.preprocessing import FunctionTransformer
+    >>> states = [[0.0], [0.0], [1.0]]
+    >>> batch = Batch(states, [0, 1, 1], [1.0, 1.0, 1.0], [[1.0], [1.0], [2.0]], terminated=[True, False, True])
+    >>> flow = sample_flow(batch, FunctionTransformer(), gamma=0.5)
+    >>> flow.base.round(3), flow.rewards
+    (array([0.2, 0.2, 0.2, 0.4]), array([1., 1., 1., 0.]))
+    >>> bool(abs(flow.base @ flow.differences).max() < 1e-12)
+    True
+    """
+    gamma = batch_gamma(batch) if gamma is None else as_scalar(gamma, "gamma", low=0.0, high=1.0, low_open=True)
+    on_done = done_rule(on_done, gamma)
+    starts = "visited" if starts is None else starts
+    if starts not in STARTS:
+        raise ValueError(f"starts must be one of {STARTS}, got {starts!r}")
+    absorbs = on_done == "absorb" and bool(batch.terminated.any())
+    base = row_weights(batch, gamma, starts, on_done, base_weights)
+    psi, size = _differences(batch, features, gamma, absorbs, embedding)
+    rewards, start = batch.rewards, _start_features(batch, features)
+    shares = np.zeros(batch.n_episodes)
+    episode = np.unique(batch.episode, return_inverse=True)[1]
+    if absorbs:
+        ended = base * batch.terminated
+        shares = np.bincount(episode, ended, shares.size) / ended.sum()
+        base = np.append(base, gamma * ended.sum() / (1 - gamma))
+        rewards, episode = np.append(rewards, 0.0), np.append(episode, -1)
+        psi = np.vstack([psi, np.append(np.zeros(psi.shape[1] - 1), -(1 - gamma))])  # it stays, as long as all go on
+        start = np.append(start, 0.0)
+    base = base / base.sum()
+    psi = psi - base @ psi if starts == "visited" else psi + (1 - gamma) * start
+    psi[:, np.abs(psi).max(axis=0) <= ROUNDING * size] = 0.0
+    return SampleFlow(
+        rewards=read_only(rewards.copy()),
+        differences=read_only(psi),
+        base=read_only(base),
+        episode=read_only(episode),
+        gamma=gamma,
+        on_done=on_done,
+        starts=starts,
+        absorbs=absorbs,
+        terminal_shares=read_only(shares),
+        given=None if base_weights is None else read_only(np.array(base_weights, dtype=np.float64)),
+    )
+
+
+def done_rule(on_done: str | None, gamma: float) -> str:
+    """What follows a termination, by default: absorption where the future is discounted, else a new start."""
+    if on_done is None:
+        return "absorb" if gamma < 1 else "restart"
+    if on_done not in ON_DONE:
+        raise ValueError(f"on_done must be one of {ON_DONE}, got {on_done!r}")
+    if on_done == "absorb" and gamma == 1:
+        raise ValueError('on_done="absorb" needs gamma < 1: all mass ends in the absorbing state, on average')
+    return on_done
+
+
+def batch_gamma(batch: Batch) -> float:
+    """Discount factor from how long a batch's episodes last: ``1 - 1/T`` for cuts every T steps, at most 0.99.
+
+    Restarts by probability say it exactly, ``1 - p``. Episodes that end in a termination say nothing of it; where there
+    are no others, it is 0.99.
+    """
+    if batch.restarted.any():
+        return 1.0 - max(float(np.mean(batch.restarted)), 1e-6)
+    horizon = float(LONGEST_HORIZON)
+    cuts = int(batch.truncated.sum())
+    if cuts:
+        horizon = min(horizon, len(batch) / cuts)
+    return 1.0 - 1.0 / max(horizon, 2.0)
+
+
+def row_weights(
+    batch: Batch, gamma: float, starts: str, on_done: str, base_weights: ArrayLike | None = None
+) -> FloatArray:
+    r"""Base weights (N,) of a batch's transitions, of any sum.
+
+    With ``starts="visited"`` they are even, or those given. With ``starts="episodes"`` the discounted visits are
+    wanted: ``gamma^t`` at time t of an episode, divided by the chance that the recording went on so long, which random
+    restarts with probability 1 - gamma make gamma^t too. Rows that do not follow each other have no time.
+    """
+    n = len(batch)
+    given = np.ones(n)
+    if base_weights is not None:
+        given = as_float_array(base_weights, "base_weights", (n,))
+        check_nonnegative(given, "base_weights")
+        if not given.any():
+            raise ValueError("base_weights sum to zero: some sample must count")
+    if starts == "visited" or not are_chained(batch):
+        return given
+    time = times(batch)
+    return given * (gamma / recording_rate(batch, gamma)) ** time
+
+
+def recording_rate(batch: Batch, gamma: float) -> float:
+    """Chance that a step is not the last recorded: one for a time limit, ``gamma`` for random cuts about so often."""
+    if batch.restarted.any():
+        lengths = times(batch)[batch.restarted] + 1
+    else:
+        lengths = times(batch)[batch.truncated] + 1
+        if lengths.size < 3 or np.median(lengths) == lengths.max():  # a limit: most cuts come at the same time
+            return 1.0
+    rate = 1.0 - lengths.size / len(batch)
+    noise = 2 * (1.0 - rate) / np.sqrt(lengths.size)
+    return gamma if abs(rate - gamma) <= noise else rate
+
+
+def flow_objective(
+    batch: Batch, gamma: float | None = None, on_done: str | None = None, starts: str | None = None
+) -> tuple[float, float]:
+    """Mean reward of the base weights of a batch's flow, and its standard error by episodes, in reward units a step.
+
+    Where mass is absorbed it is ``1 - gamma`` times the discounted return from where episodes are.
+    """
+    from reps_opt.features import IDENTITY
+
+    flow = sample_flow(batch, IDENTITY, gamma, on_done, starts)
+    mean = float(flow.base @ flow.rewards)
+    return mean, float(np.linalg.norm(flow.by_episode(flow.base * (flow.rewards - mean))))
+
+
+def mean_with_error(values: FloatArray, batch: Batch) -> tuple[float, float]:
+    """Mean of ``values`` (N,) of a batch's transitions, and its standard error by episodes."""
+    episode = np.unique(batch.episode, return_inverse=True)[1]
+    mean = float(np.mean(values))
+    return mean, float(np.linalg.norm(np.bincount(episode, values - mean))) / len(values)
+
+
+def are_chained(batch: Batch) -> bool:
+    """Whether every transition begins where the one before it in its episode ended."""
+    inside = np.flatnonzero(np.diff(batch.episode) == 0)
+    return bool(np.array_equal(batch.states[inside + 1], batch.next_states[inside]))
+
+
+def times(batch: Batch) -> np.ndarray:
+    """Place (N,) of every transition in its episode, from zero."""
+    first = np.flatnonzero(np.r_[True, np.diff(batch.episode) != 0])
+    return np.arange(len(batch)) - np.repeat(first, np.diff(np.r_[first, len(batch)]))
+
+
+def _differences(
+    batch: Batch, features: Any, gamma: float, absorbs: bool, embedding: Any
+) -> tuple[FloatArray, FloatArray]:
+    """``gamma phi(s') - phi(s)`` (N, d), the absorbing state's column among them, and the size (d,) of the features."""
+    from reps_opt.features import as_columns
+
+    phi = as_columns(features.transform(batch.states), "features")
+    following = as_columns(features.transform(batch.next_states), "features")
+    over = batch.terminated[:, None]
+    following = np.where(over, 0.0 if absorbs else _start_features(batch, features), following)
+    if absorbs:
+        phi = np.column_stack([phi, np.zeros(len(batch))])
+        following = np.hstack([following, over])
+    if embedding is not None:
+        inputs = np.hstack([as_columns(batch.states), as_columns(batch.actions, "actions")])
+        following = as_columns(copy.deepcopy(embedding).fit(inputs, following).predict(inputs), "embedding")
+    size = np.maximum(np.abs(phi).max(axis=0), np.abs(following).max(axis=0))
+    return gamma * following - phi, size
+
+
+def _start_features(batch: Batch, features: Any) -> FloatArray:
+    """Mean of phi over the start states (d,)."""
+    from reps_opt.features import as_columns
+
+    return np.asarray(as_columns(features.transform(batch.start_states), "features").mean(axis=0))
