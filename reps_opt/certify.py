@@ -139,6 +139,9 @@ def certify(problem: Judged, program: Program, scale: Scale, answer: Answer) -> 
     if not judged:
         why = problem.reconsider(program)
         return without_point(problem, Status.INFEASIBLE if why else Status.FAILED, why or answer.message)
+    if all(certificate.reasons() for _, _, certificate in judged) and problem.anchor is not None:
+        # where the multipliers explain nearly all of the objective, the anchor is as good as any point, and feasible
+        judged.append(_judge(problem, program, scale, answer, problem.anchor))
     point, bound, certificate = min(judged, key=_rank)
     reasons = certificate.reasons()
     if any(reason.startswith("constraint") for reason in reasons) and (text := problem.reconsider(program)):

@@ -174,7 +174,7 @@ class Problem(Value):
             return ""
         if not proves_infeasible(program, float(np.sum(eta)), program.bound(eta, v)):
             return ""
-        return self.infeasible() or "the dual falls below every feasible objective: no point is feasible"
+        return self.reconsider(program) or "the dual falls below every feasible objective: no point is feasible"
 
     def reconsider(self, program: Program) -> str:
         """Why nothing is feasible, asked once an answer misses its rows; empty where something is."""
