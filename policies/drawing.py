@@ -28,7 +28,7 @@ def draw_gaussian(
     axis = plt.subplots(figsize=(5.5, 3.8), layout="constrained")[1] if ax is None else ax
     if policy.n_states is not None:
         at, states = np.arange(int(policy.n_states)), np.eye(int(policy.n_states))
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.locator_params(axis="x", integer=True)
         axis.set_xlabel("state")
     else:
         low, high = span[0, column], span[2, column]
