@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from policies.network import Network
 from reps_opt.validation import FloatArray, first_index
 
 Basis = Callable[[FloatArray], FloatArray]
@@ -96,6 +97,21 @@ class AffineMean:
     def __call__(self, state: FloatArray) -> FloatArray:
         phi = state if self.basis is None else self.basis(state)
         return phi @ self.coefficients + self.intercept
+
+
+@dataclass(frozen=True)
+class NetworkOutput:
+    """``offset + unit network((state - centre) / spread)`` for one state."""
+
+    network: Network
+    params: FloatArray
+    centre: FloatArray
+    spread: FloatArray
+    offset: FloatArray
+    unit: FloatArray
+
+    def __call__(self, state: FloatArray) -> FloatArray:
+        return self.offset + self.unit * self.network.output(self.params, (state - self.centre) / self.spread)
 
 
 @dataclass(frozen=True)

@@ -197,6 +197,18 @@ def residual_scale(
     return (signs[:, None] * upper).T
 
 
+def action_scale(
+    actions: FloatArray, weights: FloatArray, fraction: float
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Weighted mean, standard deviation and :func:`action_floor` of each action dimension, all (k,).
+
+    The deviation is the floor at least, so that actions can be divided by it.
+    """
+    share = weights / weights.sum()
+    offset, floor = share @ actions, action_floor(actions, weights, fraction)
+    return offset, np.maximum(np.sqrt(share @ (actions - offset) ** 2), floor), floor
+
+
 def action_floor(actions: FloatArray, weights: FloatArray, fraction: float) -> FloatArray:
     """Smallest standard deviation per action dimension, shape (k,).
 

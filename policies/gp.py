@@ -15,10 +15,10 @@ from sklearn.cluster import kmeans_plusplus
 from sklearn.gaussian_process.kernels import CompoundKernel, Kernel
 
 from policies.actors import Act, compiled_basis
-from policies.base import GaussianPolicy
 from policies.checks import merge_repeats, random_source
 from policies.features import weighted_spread
-from policies.gaussian import Gaussian, action_floor
+from policies.gaussian import Gaussian, action_scale
+from policies.gaussian_policy import GaussianPolicy
 from policies.gp_actors import GenericMoments, GPActor, SquaredExponentialMoments
 from policies.gp_objectives import Problem, exact_loss, loo_loss, maximise, sparse_loss
 from policies.gp_posterior import KernelBasis, Posterior, exact_posterior, feature_posterior, sparse_posterior
@@ -160,7 +160,7 @@ class GaussianProcessPolicy(GaussianPolicy):
         states, actions, weights = self._check_fit(X, y, sample_weight)
         labels = self._check_groups(groups, sample_weight, len(states))
         data = distinct_problem(states, actions, weights, labels)
-        self._standardise(data.actions, data.weights)
+        self.offset_, self.unit_, self.floor_ = action_scale(data.actions, data.weights, self.min_std)
         self.features_ = fit_features(self.features, data.states, data.weights)
         problem = replace(
             data,
@@ -197,12 +197,6 @@ class GaussianProcessPolicy(GaussianPolicy):
             raise ValueError(f"groups must have shape ({n_samples}), got {labels.shape}")
         numbers = np.unique(labels, return_inverse=True)[1]
         return numbers if sample_weight is None else numbers[np.asarray(sample_weight, dtype=np.float64) > 0]
-
-    def _standardise(self, actions: FloatArray, weights: FloatArray) -> None:
-        share = weights / weights.sum()
-        self.offset_ = share @ actions
-        self.floor_ = action_floor(actions, weights, self.min_std)
-        self.unit_ = np.maximum(np.sqrt(share @ (actions - self.offset_) ** 2), self.floor_)
 
     def _initial_kernel(self, problem: Problem) -> Any:
         if self.kernel is None:

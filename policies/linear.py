@@ -16,9 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from policies.actors import Act, AffineMean, GaussianActor, compiled_basis
-from policies.base import GaussianPolicy
 from policies.features import weighted_spread
 from policies.gaussian import Gaussian, action_floor, mix_scales, residual_scale, whiten
+from policies.gaussian_policy import GaussianPolicy
 from policies.linear_features import LinearMixin, fit_features, transform
 from policies.regression import RidgeFit, weighted_ridge
 from policies.spaces import Observations
@@ -88,24 +88,6 @@ class LinearGaussianPolicy(LinearMixin, GaussianPolicy):
         self.covariance = covariance
         self.min_std = min_std
         self.n_states = n_states
-
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Fit gains, intercept and covariance.
-
-        Parameters
-        ----------
-        X, y
-            States (N, d) and actions (N,) or (N, k).
-        sample_weight
-            Weights w >= 0, shape (N,), powers of the likelihood; None for ones.
-
-        Raises
-        ------
-        ValueError
-            For non-finite values, mismatched lengths, negative or all-zero weights, or an unknown option.
-        """
-        self._fit(X, y, sample_weight, None)
-        return self
 
     def _fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, kept: Any) -> None:
         self._check_options()

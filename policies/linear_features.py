@@ -27,6 +27,24 @@ class LinearMixin(ParametricMixin, Policy):
     coef_: FloatArray
     intercept_: FloatArray
 
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Fit features, gains and intercept (and, for Gaussian actions, the covariance).
+
+        Parameters
+        ----------
+        X, y
+            States (N, d), and actions: (N,) or (N, k) numbers, or (N,) labels.
+        sample_weight
+            Weights w >= 0, shape (N,), powers of the likelihood; None for ones.
+
+        Raises
+        ------
+        ValueError
+            For non-finite values, mismatched lengths, negative or all-zero weights, or an unknown option.
+        """
+        self._fit(X, y, sample_weight, None)
+        return self
+
     def refit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Fit a copy to other samples with the features kept, so that the two have mixtures; arguments as in ``fit``.
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from policies.categorical import Categorical
 from policies.network import Network
 from reps_opt.validation import FloatArray
 
@@ -41,6 +42,12 @@ def squared_error(outputs: FloatArray, targets: FloatArray) -> tuple[FloatArray,
     """``|outputs - targets|^2 / 2`` and its gradient."""
     error = outputs - targets
     return 0.5 * np.einsum("no,no->n", error, error), error
+
+
+def cross_entropy(logits: FloatArray, indices: NDArray[np.intp]) -> tuple[FloatArray, FloatArray]:
+    """``-log pi(a)`` of one action index a sample, and its gradient in the logits."""
+    distribution = Categorical.from_logits(logits)
+    return -distribution.log_prob(indices), -distribution.surprise(indices)
 
 
 @dataclass(frozen=True)

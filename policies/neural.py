@@ -8,21 +8,22 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
-from policies.actors import Act, CategoricalActor, GaussianActor, SoftmaxOf
-from policies.base import CategoricalPolicy, GaussianPolicy, ParametricMixin, Policy
+from policies.actors import Act, CategoricalActor, GaussianActor, NetworkOutput, SoftmaxOf
+from policies.base import ParametricMixin, Policy
 from policies.categorical import Categorical
+from policies.categorical_policy import CategoricalPolicy
 from policies.checks import check_weights, merge_repeats, random_source
 from policies.features import weighted_mean, weighted_spread
-from policies.gaussian import Gaussian, action_floor
+from policies.gaussian import Gaussian, action_scale
+from policies.gaussian_policy import GaussianPolicy
 from policies.network import Network
-from policies.network_training import Samples, train, train_with_noise
+from policies.network_training import Samples, cross_entropy, train, train_with_noise
 from policies.spaces import Observations
 from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar
 
@@ -202,10 +203,7 @@ class NeuralPolicy(_NetworkPolicy, GaussianPolicy):
         states, actions, weights = self._check_fit(X, y, sample_weight)
         first, weights = merge_repeats(np.hstack([states, actions]), weights)
         states, actions = states[first], actions[first]
-        share = weights / weights.sum()
-        self.offset_ = share @ actions
-        floor = action_floor(actions, weights, MIN_STD)
-        self.unit_ = np.maximum(np.sqrt(share @ (actions - self.offset_) ** 2), floor)
+        self.offset_, self.unit_, floor = action_scale(actions, weights, MIN_STD)
         targets = (actions - self.offset_) / self.unit_
         start, samples, rng = self._prepare(states, targets, weights, actions.shape[1])
         found = train_with_noise(self.network_, start, samples, float(self.alpha), int(self.max_iter), rng)
@@ -283,7 +281,7 @@ class NeuralPolicy(_NetworkPolicy, GaussianPolicy):
         return np.broadcast_to(np.diag(self.unit_ / self._std), (n, len(self._std), len(self._std)))
 
     def _actor(self, low: FloatArray, high: FloatArray) -> Act:
-        mean = _NetworkOutput(self._single, self.params_, self.centre_, self.spread_, self.offset_, self.unit_)
+        mean = NetworkOutput(self._single, self.params_, self.centre_, self.spread_, self.offset_, self.unit_)
         return GaussianActor(mean, np.diag(self._std), low, high)
 
 
@@ -340,7 +338,7 @@ class NeuralCategoricalPolicy(_NetworkPolicy, CategoricalPolicy):
         first, weights = merge_repeats(np.column_stack([states, indices])[kept], weights[kept])
         start, samples, _ = self._prepare(states[kept][first], indices[kept][first], weights, len(self.classes_))
         options = (float(self.alpha), int(self.max_iter))
-        self.params_, self.n_iter_ = train(self.network_, start, _surprise, samples, *options)
+        self.params_, self.n_iter_ = train(self.network_, start, cross_entropy, samples, *options)
         return self
 
     def _start(self, observed: Observations, typical: FloatArray) -> None:
@@ -390,26 +388,5 @@ class NeuralCategoricalPolicy(_NetworkPolicy, CategoricalPolicy):
 
     def _actor(self) -> Act:
         zero, one = np.zeros(len(self.classes_)), np.ones(len(self.classes_))
-        logits = _NetworkOutput(self._single, self.params_, self.centre_, self.spread_, zero, one)
+        logits = NetworkOutput(self._single, self.params_, self.centre_, self.spread_, zero, one)
         return CategoricalActor(SoftmaxOf(logits), self.classes_)
-
-
-def _surprise(logits: FloatArray, indices: NDArray[np.intp]) -> tuple[FloatArray, FloatArray]:
-    """``-log pi(a)`` of each sample, and its gradient in the logits."""
-    distribution = Categorical.from_logits(logits)
-    return -distribution.log_prob(indices), -distribution.surprise(indices)
-
-
-@dataclass(frozen=True)
-class _NetworkOutput:
-    """``offset + unit network((state - centre) / spread)`` for one state."""
-
-    network: Network
-    params: FloatArray
-    centre: FloatArray
-    spread: FloatArray
-    offset: FloatArray
-    unit: FloatArray
-
-    def __call__(self, state: FloatArray) -> FloatArray:
-        return self.offset + self.unit * self.network.output(self.params, (state - self.centre) / self.spread)

@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from policies.actors import Act, AffineMean, CategoricalActor, SoftmaxOf, compiled_basis
-from policies.base import CategoricalPolicy
 from policies.categorical import Categorical
+from policies.categorical_policy import CategoricalPolicy
 from policies.checks import merge_repeats
 from policies.features import WORDS, named_features, weighted_mean, weighted_spread
 from policies.linear_features import LinearMixin, fit_features, transform
@@ -95,24 +95,6 @@ class SoftmaxPolicy(LinearMixin, CategoricalPolicy):
         self.random_state = random_state
         self.n_states = n_states
         self.n_actions = n_actions
-
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Fit gains and intercept.
-
-        Parameters
-        ----------
-        X, y
-            States (N, d) and action labels (N,).
-        sample_weight
-            Weights w >= 0, shape (N,), powers of the likelihood; None for ones.
-
-        Raises
-        ------
-        ValueError
-            For non-finite values, mismatched lengths, negative or all-zero weights, or an unknown option.
-        """
-        self._fit(X, y, sample_weight, None)
-        return self
 
     def _fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, kept: Any) -> None:
         self._check_options()

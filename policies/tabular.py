@@ -15,8 +15,9 @@ from scipy.special import softmax
 from sklearn.utils.validation import check_is_fitted
 
 from policies.actors import Act, CategoricalActor
-from policies.base import CategoricalPolicy, ParametricMixin
+from policies.base import ParametricMixin
 from policies.categorical import LOG_TINY, Categorical
+from policies.categorical_policy import CategoricalPolicy
 from policies.checks import as_columns, check_states
 from policies.spaces import Observations, state_indices
 from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar, check_nonnegative

@@ -90,6 +90,12 @@ def optimal_policy(mdp: MDP) -> OptimalPolicy:
     else:
         best = _discounted(scaled, direct)
         offset = level / (1 - mdp.gamma)
+    if best.iterations == MAX_ITERATIONS:
+        warnings.warn(
+            f"policy iteration was stopped after {MAX_ITERATIONS} policies: the best policy may be another",
+            UserWarning,
+            stacklevel=3,
+        )
     if scaled is mdp:
         return best
     return best._replace(
@@ -154,8 +160,6 @@ def _policy_iteration(mdp: MDP, value: FloatArray, direct: bool) -> OptimalPolic
         if direct and iteration >= SWEEPS[0]:
             further = _greedy(_passed_on(mdp, advantage, min(2**iteration, SWEEPS[1])), noise, improved)
             actions = improved if further.tobytes() in seen else further
-    else:
-        _warn_unfinished()
     residual = max(float(advantage.max()), 0.0)
     return OptimalPolicy(policy, value, level + (1 - mdp.gamma) * h, residual, iteration)
 
@@ -167,14 +171,6 @@ def _passed_on(mdp: MDP, advantage: FloatArray, sweeps: int) -> FloatArray:
         gain = passed.max(axis=1)
         passed = advantage + mdp.gamma * mdp._ahead(gain)
     return passed
-
-
-def _warn_unfinished() -> None:
-    warnings.warn(
-        f"policy iteration was stopped after {MAX_ITERATIONS} policies: the best policy may be another",
-        UserWarning,
-        stacklevel=4,
-    )
 
 
 def _inexact_policy_iteration(mdp: MDP) -> FloatArray:
@@ -223,7 +219,5 @@ def _multichain_policy_iteration(mdp: MDP, actions: IntArray) -> OptimalPolicy:
         if improved.tobytes() in seen:
             break
         actions = improved
-    else:
-        _warn_unfinished()
     residual = max(float((ahead - gain).max()), float(tied.max()), 0.0)
     return OptimalPolicy(policy, found.bias, found.gain, residual, iteration)

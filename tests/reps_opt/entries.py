@@ -150,6 +150,7 @@ class _Columns:
 
 
 MORE = np.array([1.0, 0.5, 0.25])
+ROUND = ([0, 1, 2], [0, 0, 0], [1, 2, 0])
 SCORES = {"scores": rows(PSI), "rewards": rows(RETURNS)}
 
 
@@ -182,6 +183,8 @@ WEIGHED = {"epsilon": radius(0.5), "scale": choice("ess"), "gamma": fraction(0.9
 
 ENTRIES = [
     entry("MDP", MDP, lambda mdp: mdp.value(TABLE), **TRANSITION),
+    entry("MDP", partial(MDP, P, R), lambda mdp: mdp.counts, counts=non_negative(R)),
+    entry("MDP", partial(MDP.from_transitions, *ROUND), lambda mdp: mdp.rewards, rewards=rows(MORE).called("reward")),
     entry("MDP", TWO.value, np.asarray, policy=distributions(TABLE)),
     entry("MDP", TWO.occupancy, np.asarray, policy=distributions(TABLE)),
     entry("MDP", TWO.bellman_error, np.asarray, value=numbers(MU)),

@@ -131,9 +131,11 @@ def test_references_and_policies_outside_are_named() -> None:
     for call in (mdp.value, lambda p: ExactTRPO(mdp, p, 0.1)):
         with pytest.raises(ValueError, match=r"policy\[0, 1\] is 0\.5: state 0 does not have action 1"):
             call(spread)
-    for call in (lambda q: REPS(mdp, q, 0.1), lambda q: FiniteHorizonREPS(mdp, q, 3, 0.1)):
-        with pytest.raises(ValueError, match=r"reference\[0, 1\] is .*: state 0 does not have action 1"):
-            call(spread)
+    named = r"reference\[0, 1\] is .*: state 0 does not have action 1"
+    with pytest.raises(ValueError, match=named):
+        REPS(mdp, [[0.25, 0.25], [0.3, 0.2]], 0.1)
+    with pytest.raises(ValueError, match=r"\[0, 1\] is 0\.5: state 0 does not have action 1"):
+        FiniteHorizonREPS(mdp, spread, 3, 0.1)
     with pytest.raises(ValueError, match="state 0 does not have action 1"):
         mdp.value([1, 0])
 

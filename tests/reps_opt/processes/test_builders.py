@@ -105,6 +105,50 @@ class TestFromTable:
             MDP.from_table(RAGGED, mu0={7: 1.0})
 
 
+def random_table(seed: int) -> dict:
+    """Three to six states with one to three actions each, whose outcomes end the process one time in four."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(3, 7))
+    table: dict = {}
+    for s in range(n):
+        table[s] = {}
+        for a in rng.choice(3, rng.integers(1, 4), replace=False):
+            chances = rng.dirichlet(np.ones(rng.integers(1, 4)))
+            table[s][int(a)] = [
+                (p, int(rng.integers(n)), float(rng.normal()), bool(rng.random() < 0.25)) for p in chances
+            ]
+    return table
+
+
+def worth(table: dict, gamma: float, start: np.ndarray | None = None) -> np.ndarray:
+    """Optimal values straight from a table: what ends is worth nothing more, or with a start what the start is."""
+    value = np.zeros(len(table))
+    for _ in range(1500):
+        ended = 0.0 if start is None else start @ value
+        ahead = [
+            [sum(p * (r + gamma * (ended if done else value[t])) for p, t, r, done in row) for row in actions.values()]
+            for actions in table.values()
+        ]
+        value = np.array([max(each) for each in ahead])
+    return value
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_random_tables_are_worth_what_value_iteration_on_them_says(seed: int) -> None:
+    table = random_table(seed)
+    n, start = len(table), np.random.default_rng(seed).dirichlet(np.ones(len(table)))
+    ending = MDP.from_table(table, gamma=0.95, mu0=start)
+    np.testing.assert_allclose(ending.solve_optimal().value[:n], worth(table, 0.95), atol=1e-10)
+    again = MDP.from_table(table, gamma=0.95, mu0=start, on_done="restart")
+    np.testing.assert_allclose(again.solve_optimal().value, worth(table, 0.95, start), atol=1e-10)
+    renamed = {
+        f"s{s}": {f"a{a}": [(p, f"s{t}", r, d) for p, t, r, d in row] for a, row in actions.items()}
+        for s, actions in table.items()
+    }
+    labelled = MDP.from_table(renamed, gamma=0.95, mu0={f"s{i}": p for i, p in enumerate(start)})
+    np.testing.assert_allclose(labelled.solve_optimal().value, ending.solve_optimal().value, atol=1e-10)
+
+
 ROWS = [
     ("start", "left", "hole", 0.0),
     ("start", "right", "goal", 1.0),
