@@ -7,9 +7,9 @@ policies, occupancies and advantages are (S, A); values and state distributions 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable, Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Hashable, Sequence
+from functools import cached_property, wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -19,6 +19,7 @@ from reps_opt.processes import construction, markov
 from reps_opt.processes.graph import BoolArray, reachable_states, state_graph
 from reps_opt.processes.sources import Sources
 from reps_opt.processes.tables import Tables
+from reps_opt.threads import limited
 from reps_opt.validation import FloatArray, as_float_array, check_shape, read_only
 
 if TYPE_CHECKING:
@@ -26,6 +27,28 @@ if TYPE_CHECKING:
 
 DENSE_ENTRIES = 200_000
 """Largest table of transitions that a small MDP keeps densely, beside the sparse one."""
+
+
+UNTHREADED = 64
+"""States up to which BLAS keeps to one thread by itself."""
+
+Result = TypeVar("Result")
+Rest = ParamSpec("Rest")
+
+
+def _on_one_thread(
+    method: Callable[Concatenate[MDP, Rest], Result],
+) -> Callable[Concatenate[MDP, Rest], Result]:
+    """Do a method's systems on one thread of BLAS: two threads at a small one wait for each other a hundred times."""
+
+    @wraps(method)
+    def guarded(self: MDP, /, *args: Rest.args, **kwargs: Rest.kwargs) -> Result:
+        if self.n_states <= UNTHREADED:
+            return method(self, *args, **kwargs)
+        with limited():
+            return method(self, *args, **kwargs)
+
+    return guarded
 
 
 class MDP(Sources, Tables):
@@ -183,6 +206,7 @@ class MDP(Sources, Tables):
             choose.eliminate_zeros()
         return choose @ self.transitions
 
+    @_on_one_thread
     def value(self, policy: ArrayLike) -> FloatArray:
         """Exact value (S,): the expected discounted sum of rewards; with ``gamma=1`` the bias.
 
@@ -201,12 +225,14 @@ class MDP(Sources, Tables):
             return markov.relative_value(self._chain(policy), self.gamma, reward)
         return markov.gain_and_bias(self._chain(policy), reward)
 
+    @_on_one_thread
     def gain(self, policy: ArrayLike) -> FloatArray:
         """Long-run average reward (S,) from each state, whatever ``gamma``; constant when the policy is unichain."""
         probabilities = self.as_policy(policy)
         reward = np.einsum("sa,sa->s", probabilities, self.rewards)
         return markov.gain_and_bias(self._chain(probabilities), reward)[0]
 
+    @_on_one_thread
     def advantage(self, policy: ArrayLike) -> FloatArray:
         """Exact advantage (S, A): ``r + gamma P V - V``; with ``gamma=1``, ``r - g + P h - h`` for gain and bias.
 
@@ -232,6 +258,7 @@ class MDP(Sources, Tables):
             return self._dense @ value
         return (self.transitions @ value).reshape(self.rewards.shape)
 
+    @_on_one_thread
     def state_distribution(self, policy: ArrayLike) -> FloatArray:
         """State distribution (S,) of a policy, summing to one: discounted from ``mu0``, or long-run with ``gamma=1``.
 
@@ -263,6 +290,7 @@ class MDP(Sources, Tables):
         """Mean reward under the policy's occupancy: ``(1 - gamma) mu0.V``, or the average reward from ``mu0``."""
         return float(np.sum(self.occupancy(policy) * self.rewards))
 
+    @_on_one_thread
     def solve_optimal(self) -> OptimalPolicy:
         """Optimal deterministic policy with its value, by policy iteration (inexact at first for large MDPs).
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
+import envs
 from reps_opt import MDP
+from reps_opt.processes import markov
 from tests.reps_opt import rational
 
 
@@ -68,3 +73,27 @@ def test_discounted(seed: int, gamma: float) -> None:
     visits = [rational.value(P, [Fraction(int(i == j)) for j in range(n)], discount) for i in range(n)]
     law = [(1 - discount) * sum((p * x for p, x in zip(start, row, strict=True)), Fraction(0)) for row in visits]
     close(mdp.state_distribution(actions), law, 1e-13)
+
+
+@pytest.mark.parametrize("name", ["value", "advantage", "gain", "occupancy", "solve_optimal"])
+def test_systems_keep_to_one_thread_of_blas(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    used: set[int] = set()
+
+    def counts() -> list[int]:
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    def watched(function: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **options: Any) -> Any:
+            used.update(counts())
+            return function(*args, **options)
+
+        return run
+
+    for function in ("relative_value", "gain_and_bias", "discounted_occupancy"):
+        monkeypatch.setattr(markov, function, watched(getattr(markov, function)))
+    mdp = envs.garnet(80, 3, 3, seed=0)
+    with threadpool_limits(2, user_api="blas"):
+        before, method = counts(), getattr(mdp, name)
+        method() if name == "solve_optimal" else method(mdp.uniform_policy())
+        assert counts() == before
+    assert used == {1}
