@@ -150,7 +150,7 @@ def _solution(
 
 def _report(solution: OccupancySolution) -> str:
     """Summary, map, and what the start is worth."""
-    from reps_opt.plotting import text_map
+    from reps_opt.processes.maps import text_map
 
     parts, mdp = [str(solution)], solution.problem.mdp
     if solution.has_point and mdp.layout is not None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from reps_opt.plotting import Panel
 from reps_opt.policy_comparison import PolicyComparison, compare_policies
 from reps_opt.problem import Problem
 from reps_opt.processes.mdp import MDP
@@ -95,6 +96,10 @@ class Iteration(Result):
     def rows(self) -> list[tuple[str, str]]:
         solved = [("status", str(self.solution.status)), ("eta", f"{self.solution.eta:.6g}")]
         return [*solved, ("predicted gain", f"{self.predicted:.6g}"), *self.comparison.rows()]
+
+    def panels(self) -> list[Panel]:
+        """The comparison of this update."""
+        return self.comparison.panels()
 
     def line(self) -> str:
         """Return, gain promised and got, divergence and eta in a line of text."""

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from reps_opt import plotting
+from reps_opt.plotting import Panel
 from reps_opt.result import Arrays, Result
 from reps_opt.validation import FloatArray
 
@@ -15,6 +17,22 @@ if TYPE_CHECKING:
 
 SHOWN = 10
 """Updates at either end of a history that its summary has a line for."""
+
+
+PANELS: tuple[tuple[str, tuple[str, ...], bool], ...] = (
+    ("gain promised and got, by update", ("predicted", "gain"), False),
+    ("divergence, in nats", ("joint_kl", "state_kl", "conditional_kl", "kl_predicted", "kl", "kl_old_new"), True),
+    ("eta", ("eta",), True),
+    ("effective sample size", ("ess",), False),
+    ("gap of the certificate", ("gap",), True),
+)
+"""Title and columns of a history's panels, and whether they are logarithmic; one without any column is left out."""
+
+
+def _panel(index: Any, columns: dict[str, Any], title: str, logarithmic: bool, errors: Any) -> Panel:
+    return Panel(
+        lambda axis: plotting.curves(axis, index, columns, title, "update", logarithmic=logarithmic, errors=errors)
+    )
 
 
 class Entry(Protocol):
@@ -85,6 +103,21 @@ class History(Result, tuple[Any, ...]):
         """A line an update; of many, the first and the last ones."""
         shown = self if len(self) <= 2 * SHOWN else (*self[:SHOWN], None, *self[-SHOWN:])
         return [("...", "") if step is None else (str(step.index), step.line()) for step in shown]
+
+    def panels(self) -> list[Panel]:
+        """Returns, gains promised and got side by side, divergences, eta and effective sample size by update."""
+        table = self.to_frame()
+        known = {name for name in table.columns if table[name].dtype.kind == "f" and table[name].notna().any()}
+        returns = {"return": self.returns if self else [np.nan]}
+        drawn = [Panel(lambda axis: plotting.curves(axis, np.arange(len(self) + 1), returns, "return", "updates"))]
+        for title, names, logarithmic in PANELS:
+            columns = {name: table[name] for name in names if name in known}
+            if columns:
+                errors = {"predicted": table["predicted_error"]} if "predicted_error" in known else None
+                drawn.append(
+                    _panel(table.index, columns, title, logarithmic, errors if "predicted" in columns else None)
+                )
+        return drawn
 
     def numbers(self) -> dict[str, Any]:
         returns = self.returns

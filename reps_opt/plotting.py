@@ -1,406 +1,286 @@
-"""Views of results: text for a terminal, matplotlib for a figure.
+"""Drawing on arrays: what the figures of results are made of.
 
-:func:`draw` is what ``result.plot()`` calls; a new kind of result registers its drawing here.
+Everything here takes arrays and matplotlib axes and knows nothing of problems; a result's ``panels()`` says which of
+these draw it. Colours are told apart by everybody (Okabe and Ito 2008) and, by marker or hatch, in black and white.
 
-Shapes: S states, A actions, N samples, T steps or episodes; maps are drawn from ``mdp.layout``, rows of equal-length
-strings.
+Shapes: S states, A actions; maps are drawn from a layout, rows of equal-length strings.
 """
 
 from __future__ import annotations
 
-from functools import singledispatch
-from typing import TYPE_CHECKING, Any
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-
-from reps_opt.exact_iteration import Iteration
-from reps_opt.history import History
-from reps_opt.learning.updates import PolicyUpdate
-from reps_opt.policy_comparison import PolicyComparison
-from reps_opt.problems.adversarial import OnlineRun
-from reps_opt.problems.horizon_solution import FiniteHorizonSolution
-from reps_opt.problems.occupancy_solution import OccupancySolution
-from reps_opt.problems.policy_solution import PolicySolution
-from reps_opt.problems.sample_solution import SampleSolution
-from reps_opt.problems.step_solution import StepSolution
-from reps_opt.processes.graph import BoolArray
-from reps_opt.processes.mdp import MDP
-from reps_opt.result import Result
-from reps_opt.validation import FloatArray
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import matplotlib.axes
     import matplotlib.figure
 
-MOST_COLOURS = 6
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Colours that the colour-blind tell apart."""
+
+MARKERS = ("o", "s", "^", "D", "v", "P")
+"""Markers beside the colours, for print in black and white."""
+
+LINES = ("-", "--", ":", "-.")
+"""Line styles, so that curves which coincide are both seen."""
+
+MOST_COLOURS = len(COLOURS)
 """Actions up to which states are coloured by the most probable one."""
+
+SMALLEST = 1e-12
+"""Share of the largest value below which a logarithmic axis shows no decades: what is there counts as zero."""
 
 MOST_POINTS = 5_000
 """Points of a scatter plot; of more, evenly spaced ones are drawn."""
 
-DIRECTIONS = {(-1, 0): "←", (0, 1): "↓", (1, 0): "→", (0, -1): "↑", (0, 0): "·"}
+MOST_NUMBERS = 100
+"""Cells up to which a map has room for a number in each."""
+
+MOST_ARROWS = 400
+"""Cells up to which the arrows of a policy can be read."""
 
 
-def action_moves(mdp: MDP) -> FloatArray:
-    """Where each action goes on the map: median over states of its expected displacement, (A, 2) as (x, y), rounded.
+class Panel(NamedTuple):
+    """One axis of a figure: what draws it, and its width in units of the others'."""
 
-    Read off the transitions, so that any numbering of the actions will do.
-    """
-    assert mdp.layout is not None
-    width = len(mdp.layout[0])
-    index = np.arange(mdp.n_states)
-    place = np.stack([index % width, index // width], axis=1).astype(float)
-    ahead = (mdp.transitions @ place).reshape(mdp.n_states, mdp.n_actions, 2)
-    shift = ahead - place[:, None, :]
-    moving = np.abs(shift).max(axis=2) > 1e-12
-    typical = [np.median(shift[moving[:, a], a], axis=0) for a in range(mdp.n_actions) if moving[:, a].any()]
-    moves = np.array(typical) if len(typical) == mdp.n_actions else np.zeros((mdp.n_actions, 2))
-    largest = np.abs(moves).max(axis=1, keepdims=True)
-    return np.where((np.abs(moves) == largest) & (largest > 0), np.sign(moves), 0.0)
+    draw: Callable[[matplotlib.axes.Axes], None]
+    width: float = 1.0
 
 
-def _absorbing(mdp: MDP) -> BoolArray:
-    """States (S,) that no action leaves."""
-    index = np.arange(mdp.n_states)
-    stay = mdp.transitions[np.arange(mdp.n_states * mdp.n_actions), np.repeat(index, mdp.n_actions)]
-    return np.all(np.asarray(stay).reshape(mdp.rewards.shape) >= 1.0, axis=1)
-
-
-def text_map(solution: OccupancySolution, digits: int = 3) -> str:
-    """Value and most probable action of every state on the map, for a terminal.
-
-    A cell shows the map's letter, an arrow (where the state can be left) and the value; ``-`` where V is undefined.
-    """
-    mdp = solution.problem.mdp
-    if mdp.layout is None:
-        raise ValueError("solution must be of an MDP with a layout to be drawn on a map")
-    arrows = [DIRECTIONS.get((int(x), int(y)), "?") for x, y in action_moves(mdp)]
-    best, absorbing = solution.policy.argmax(axis=1), _absorbing(mdp)
-    cells = []
-    for state, letter in enumerate("".join(mdp.layout)):
-        value = solution.value[state]
-        number = f"{value:.{digits}f}" if np.isfinite(value) else "-"
-        cells.append(f"{letter}{' ' if absorbing[state] else arrows[best[state]]}{number:>{digits + 4}}")
-    width = len(mdp.layout[0])
-    return "\n".join("  ".join(cells[i : i + width]) for i in range(0, len(cells), width))
-
-
-@singledispatch
-def draw(result: Result) -> matplotlib.figure.Figure:
-    """Draw a result of any kind; its summary alone where the kind has no drawing of its own, or there is no point."""
-    figure, axes = _panels(1, width=6.0)
-    _draw_summary(axes[0], result)
-    _entitle(figure, result.title)
-    return figure
-
-
-def _entitle(figure: matplotlib.figure.Figure, title: str) -> None:
-    """The title above all panels, broken to the figure's width."""
-    import textwrap
-
-    figure.suptitle(textwrap.fill(title, int(10 * figure.get_figwidth())), fontsize="medium")
-
-
-def _panels(n: int, width: float = 4.2, height: float = 3.8, per_row: int = 6) -> tuple[matplotlib.figure.Figure, Any]:
-    """A figure with n panels, side by side, in rows of at most so many."""
+def figure_of(panels: Sequence[Panel], title: str, per_row: int = 3) -> matplotlib.figure.Figure:
+    """A figure with the panels side by side, in rows of at most so many, under a title."""
     import matplotlib.pyplot as plt
 
-    columns = min(n, per_row)
-    rows = -(-n // columns)
-    size = (width * columns, height * rows)
+    columns = 2 if len(panels) == 4 else min(len(panels), per_row)
+    rows = -(-len(panels) // columns)
+    size = (4.6 * columns, 3.9 * rows)
     figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
-    for spare in axes.flat[n:]:
+    for panel, axis in zip(panels, axes.flat, strict=False):
+        panel.draw(axis)
+    for spare in axes.flat[len(panels) :]:
         spare.axis("off")
-    return figure, axes.ravel()[:n]
-
-
-@draw.register(OccupancySolution)
-def plot_solution(solution: OccupancySolution) -> matplotlib.figure.Figure:
-    """Value with policy, new state distribution, weights p/q and duals, in four panels."""
-    if not solution.has_point:
-        return draw.dispatch(Result)(solution)
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(2, 2, figsize=(10, 8), layout="constrained")
-    mdp = solution.problem.mdp
-    _draw_states(axes[0, 0], mdp, solution.value, "value V(s) and new policy", solution.policy)
-    _draw_states(axes[0, 1], mdp, solution.state_distribution, "new state distribution")
-    _draw_weights(axes[1, 0], solution)
-    _draw_summary(axes[1, 1], solution)
-    _entitle(figure, solution.title)
+    figure.suptitle(textwrap.fill(title, int(10 * figure.get_figwidth())), fontsize="medium")
     return figure
 
 
-def _draw_states(
-    axis: matplotlib.axes.Axes, mdp: MDP, values: FloatArray, title: str, policy: FloatArray | None = None
-) -> None:
-    """One number a state: on the map as a heat map with the policy's arrows, otherwise against the index, by action."""
-    axis.set_title(title)
-    if mdp.layout is None:
-        _draw_points(axis, values, policy)
-        return
-    grid = values.reshape(len(mdp.layout), -1)
-    image = axis.imshow(np.ma.masked_invalid(grid), cmap="viridis")
-    axis.figure.colorbar(image, ax=axis, shrink=0.8)
-    axis.set_xticks([])
-    axis.set_yticks([])
-    if mdp.n_states <= 400:
-        for state, letter in enumerate("".join(mdp.layout)):
-            y, x = divmod(state, grid.shape[1])
-            axis.text(x - 0.42, y - 0.28, letter, color="white", fontsize=8)
-    if policy is not None:
-        _draw_policy(axis, mdp, policy, np.isfinite(values))
-
-
-def _draw_points(axis: matplotlib.axes.Axes, values: FloatArray, policy: FloatArray | None) -> None:
-    """Values (S,) against the state's index, coloured by the policy's most probable action where there are few."""
-    states = np.arange(values.size)
-    axis.set_xlabel("state")
-    if policy is None or policy.shape[1] > MOST_COLOURS:
-        axis.plot(states, values, ".")
-        return
-    best = policy.argmax(axis=1)
-    for action in range(policy.shape[1]):
-        axis.plot(states[best == action], values[best == action], ".", label=f"action {action}")
-    axis.legend(fontsize="small")
-
-
-def _draw_policy(axis: matplotlib.axes.Axes, mdp: MDP, policy: FloatArray, known: BoolArray) -> None:
-    """An arrow for each action of each known state (S,) that can be left, as long as the action is probable."""
-    assert mdp.layout is not None
-    moves, width = action_moves(mdp), len(mdp.layout[0])
-    drawn = known & ~_absorbing(mdp)
-    state, action = np.nonzero(drawn[:, None] & (policy > 0.02))
-    length = 0.45 * policy[state, action]
-    style: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": 1, "color": "white", "width": 0.006}
-    x, y = state % width, state // width
-    axis.quiver(x, y, length * moves[action, 0], length * moves[action, 1], **style)
-
-
-def _draw_weights(axis: matplotlib.axes.Axes, solution: OccupancySolution) -> None:
-    reference = solution.problem.reference
-    axis.set_title("weights p/q, sorted")
-    if reference is None:
-        axis.plot(np.sort(solution.occupancy.ravel())[::-1])
-        axis.set_title("occupancy p, sorted")
-        return
-    used = reference > 0
-    ratio = np.sort(solution.occupancy[used] / reference[used])[::-1]
-    axis.step(np.arange(ratio.size), ratio, where="mid")
-    axis.axhline(1.0, color="grey", linewidth=0.8)
-    axis.set_xlabel("state-action pair")
-    if ratio.max() > 100:
-        axis.set_yscale("symlog", linthresh=1e-3)
-
-
-def _draw_summary(axis: matplotlib.axes.Axes, result: Result) -> None:
-    """The lines of the summary, broken where they are long."""
-    import textwrap
-
+def lines_of_text(axis: matplotlib.axes.Axes, rows: Sequence[tuple[str, str]], title: str = "summary") -> None:
+    """Labels and texts in two columns, broken where they are long."""
     axis.axis("off")
-    axis.set_title("summary")
-    rows = result.rows()
+    axis.set_title(title)
     width = max((len(label) for label, _ in rows), default=0) + 2
     lines = []
     for label, text in rows:
         first, *more = textwrap.wrap(text, 40) or [""]
         lines += [f"{label:<{width}}{first}", *(" " * width + line for line in more)]
-    axis.text(
-        0.0,
-        0.98,
-        "\n".join(lines),
-        family="monospace",
-        fontsize="small",
-        va="top",
-        transform=axis.transAxes,
-        wrap=False,
-    )
+    style: dict[str, Any] = {"family": "monospace", "fontsize": "small", "va": "top", "transform": axis.transAxes}
+    axis.text(0.0, 0.98, "\n".join(lines), **style)
 
 
-@draw.register(FiniteHorizonSolution)
-def plot_time_indexed(solution: FiniteHorizonSolution) -> matplotlib.figure.Figure:
-    """Values and new state distribution over time, and what each step's ball reached and costs."""
-    if not solution.has_point:
-        return draw.dispatch(Result)(solution)
-    import matplotlib.pyplot as plt
-    from scipy.special import rel_entr
+def states(
+    axis: matplotlib.axes.Axes,
+    values: FloatArray,
+    title: str,
+    *,
+    layout: Sequence[str] | None = None,
+    policy: FloatArray | None = None,
+    moves: FloatArray | None = None,
+    terminal: BoolArray | None = None,
+    labels: Sequence[Any] | None = None,
+    robust: bool = False,
+) -> None:
+    """One number a state (S,): on the map, or against the state's index, coloured by the most probable action.
 
-    problem = solution.problem
-    figure, axes = plt.subplots(1, 3, figsize=(12, 3.5), layout="constrained")
-    tables = {"value V_t(s)": solution.value, "new state distribution": solution.occupancy.sum(axis=2)}
-    for axis, (title, table) in zip(axes, tables.items(), strict=False):
-        image = axis.imshow(np.ma.masked_invalid(table).T, aspect="auto", origin="lower")
-        figure.colorbar(image, ax=axis)
-        axis.set(title=title, xlabel="step t", ylabel="state")
-    steps = np.arange(problem.horizon)
-    joint = rel_entr(solution.occupancy, problem.reference).sum(axis=(1, 2))
-    axes[2].bar(steps, joint, color="C0", label="KL(p_t || q_t)")
-    if np.ndim(solution.eta):
-        axes[2].plot(steps, problem.epsilon_array, "k_", label="epsilon_t")
-        axes[2].twinx().plot(steps, solution.eta, "C1o-")
-    axes[2].set(title="divergence of each step, in nats" + ("; eta (right)" if np.ndim(solution.eta) else ""))
-    axes[2].set_xlabel("step t")
-    axes[2].legend(fontsize="small")
-    _entitle(figure, solution.title)
-    return figure
-
-
-@draw.register(SampleSolution)
-def plot_samples(solution: SampleSolution) -> matplotlib.figure.Figure:
-    """How far the weights concentrate, which rewards they prefer, and the numbers."""
-    if not solution.has_point:
-        return draw.dispatch(Result)(solution)
-    figure, axes = _panels(3)
-    weights, rewards = solution.weights("mean"), np.asarray(solution.problem.rewards)
-    share = np.arange(1, weights.size + 1) / weights.size
-    axes[0].plot(share, np.cumsum(np.sort(weights)[::-1]) / weights.size)
-    axes[0].axvline(solution.ess / weights.size, color="C1", linestyle="--", label=f"ESS {solution.ess:.4g}")
-    axes[0].set(title="weight of the heaviest samples", xlabel="share of the samples", ylabel="share of the weight")
-    axes[0].legend(fontsize="small")
-    shown = _thinned(weights.size)
-    axes[1].plot(rewards[shown], weights[shown], ".", markersize=3, alpha=0.5)
-    axes[1].axhline(1.0, color="grey", linewidth=0.8)
-    axes[1].set(title="weights, mean one", xlabel="reward")
-    if weights.max() > 100:
-        axes[1].set_yscale("symlog", linthresh=1e-3)
-    _draw_summary(axes[2], solution)
-    _entitle(figure, solution.title)
-    return figure
-
-
-def _thinned(n: int) -> slice:
-    return slice(None, None, max(1, n // MOST_POINTS))
-
-
-@draw.register(StepSolution)
-def plot_step(solution: StepSolution) -> matplotlib.figure.Figure:
-    """The step's entries beside the gradient's, and the numbers."""
-    figure, axes = _panels(2)
-    problem = solution.problem
-    for values, label, style in ((solution.step, "step", "o"), (problem.gradient, "gradient", "x")):
-        size = float(np.abs(values).max()) or 1.0
-        axes[0].plot(values[_thinned(values.size)] / size, style, markersize=3, label=f"{label} / {size:.3g}")
-    axes[0].set(title="step and gradient, each over its largest entry", xlabel="parameter")
-    axes[0].axhline(0.0, color="grey", linewidth=0.8)
-    axes[0].legend(fontsize="small")
-    _draw_summary(axes[1], solution)
-    _entitle(figure, solution.title)
-    return figure
-
-
-@draw.register(PolicyUpdate)
-def plot_update(update: PolicyUpdate) -> matplotlib.figure.Figure:
-    """The trust-region step behind an update, under what became of it."""
-    if update.solution is None:
-        return draw.dispatch(Result)(update)
-    figure = plot_step(update.solution)
-    _entitle(figure, f"{update.title}: {update.rows()[0][1]}")
-    return figure
-
-
-@draw.register(PolicySolution)
-def plot_policy_step(solution: PolicySolution) -> matplotlib.figure.Figure:
-    """Advantages with the new policy, where its states move to, what its model left out, and the numbers."""
-    if not solution.has_point:
-        return draw.dispatch(Result)(solution)
+    Terminal cells are hatched, and leave the colour scale to the states where a decision is taken; with ``robust`` the
+    scale also ends where a single cell would swallow it.
+    """
+    axis.set_title(title)
+    decided = np.isfinite(values) if terminal is None else np.isfinite(values) & ~terminal
+    if layout is None:
+        _points(axis, values, policy, labels)
+        return
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(2, 2, figsize=(10, 8), layout="constrained")
-    mdp = solution.problem.mdp
-    _draw_states(axes[0, 0], mdp, solution.value, "value of the old policy, new policy", solution.policy)
-    moved = solution.occupancy.sum(axis=1) - solution.problem.state_distribution
-    _draw_states(axes[0, 1], mdp, moved, "change of the state distribution")
-    _draw_gains(axes[1, 0], solution.comparison)
-    _draw_summary(axes[1, 1], solution)
-    _entitle(figure, solution.title)
-    return figure
+    grid = np.reshape(values, (len(layout), -1))
+    low, high = _range(values[decided] if decided.any() else values[np.isfinite(values)], robust)
+    colours = plt.get_cmap("cividis")
+    image = axis.imshow(np.ma.masked_invalid(grid), cmap=colours, vmin=low, vmax=high)
+    axis.figure.colorbar(image, ax=axis, shrink=0.8, extend="max" if robust and np.nanmax(values) > high else "neither")
+    axis.set(xticks=[], yticks=[])
+    _hatch(axis, terminal, grid.shape[1])
+    if values.size <= MOST_NUMBERS:
+        light = np.zeros(values.size, dtype=bool) if terminal is None else terminal
+        _numbers(axis, values, "".join(layout), (low, high), grid.shape[1], light)
+    if policy is not None and moves is not None and values.size <= MOST_ARROWS:
+        _arrows(axis, policy, moves, decided, grid.shape[1])
 
 
-def _draw_gains(axis: matplotlib.axes.Axes, compared: PolicyComparison) -> None:
-    """Bars: the gain, what the surrogate promised and what the bounds guaranteed, where they are finite."""
-    bars = {
-        "gain": compared.gain,
-        "surrogate": compared.surrogate,
-        "TRPO\nbound": compared.trpo_bound,
-        "CPO\nbound": compared.cpo_bound,
-    }
-    drawn = {name: value for name, value in bars.items() if np.isfinite(value)}
-    axis.bar(list(drawn), list(drawn.values()), color=["C2", "C0", "C7", "C7"][: len(drawn)])
-    axis.axhline(0.0, color="black", linewidth=0.8)
-    reach = max(abs(compared.gain), abs(compared.surrogate)) or 1.0
-    axis.set_ylim(-1.3 * reach, 1.3 * reach)  # the bounds are often below: their numbers tell
-    for place, value in enumerate(drawn.values()):
-        height = np.clip(value, -1.2 * reach, 1.1 * reach)
+def _range(values: FloatArray, robust: bool) -> tuple[float, float]:
+    """Ends of a colour scale; with ``robust`` the upper one is three times the third quartile of what is not zero."""
+    if not values.size:
+        return 0.0, 1.0
+    low, high = float(values.min()), float(values.max())
+    if robust and (some := values[values > 0]).size:
+        low, high = 0.0, min(high, 3 * float(np.quantile(some, 0.75)))
+    return (low, high) if high > low else (low - 0.5, low + 0.5)
+
+
+def _hatch(axis: matplotlib.axes.Axes, terminal: BoolArray | None, width: int) -> None:
+    from matplotlib.patches import Rectangle
+
+    for state in np.flatnonzero(terminal) if terminal is not None else ():
+        y, x = divmod(int(state), width)
+        axis.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fill=True, fc="0.85", ec="0.5", hatch="///", lw=0.0))
+
+
+def _numbers(
+    axis: matplotlib.axes.Axes,
+    values: FloatArray,
+    letters: str,
+    ends: tuple[float, float],
+    width: int,
+    light: BoolArray,
+) -> None:
+    """The map's letter and the value in every cell, dark on light and light on dark."""
+    for state, letter in enumerate(letters):
+        y, x = divmod(state, width)
+        known = bool(np.isfinite(values[state]))
+        bright = light[state] or (known and values[state] > 0.6 * ends[1] + 0.4 * ends[0])
+        colour = "black" if bright else "white"
+        axis.text(x - 0.44, y - 0.26, letter, color=colour, fontsize=7)
+        if known:
+            axis.text(x + 0.46, y + 0.42, f"{values[state]:.2g}", color=colour, fontsize=6.5, ha="right")
+
+
+def _arrows(axis: matplotlib.axes.Axes, policy: FloatArray, moves: FloatArray, shown: BoolArray, width: int) -> None:
+    """An arrow for each probable action of each state shown, as long as the action is probable."""
+    state, action = np.nonzero(shown[:, None] & (policy > 0.02))
+    length = 0.42 * policy[state, action]
+    style: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.008, "headwidth": 3.5}
+    x, y = state % width, state // width
+    axis.quiver(x, y, length * moves[action, 0], length * moves[action, 1], color="white", ec="black", lw=0.4, **style)
+
+
+def _points(
+    axis: matplotlib.axes.Axes, values: FloatArray, policy: FloatArray | None, labels: Sequence[Any] | None
+) -> None:
+    index = np.arange(values.size)
+    axis.set_xlabel("state")
+    if labels is not None and values.size <= 20:
+        axis.set_xticks(index, [str(label) for label in labels], rotation=45, ha="right")
+    if policy is None or policy.shape[1] > MOST_COLOURS:
+        axis.plot(index, values, ".", color=COLOURS[0])
+        return
+    best = policy.argmax(axis=1)
+    for action in range(policy.shape[1]):
+        style: dict[str, Any] = {"color": COLOURS[action], "marker": MARKERS[action], "ls": "", "ms": 5}
+        axis.plot(index[best == action], values[best == action], label=f"action {action}", **style)
+    axis.legend(fontsize="small")
+
+
+def ratios(axis: matplotlib.axes.Axes, values: FloatArray, title: str, xlabel: str) -> None:
+    """Non-negative ratios, sorted; on a scale that shows zeros as zeros and has nothing below them."""
+    ordered = np.sort(values)[::-1]
+    axis.step(np.arange(ordered.size), ordered, where="mid", color=COLOURS[0])
+    axis.axhline(1.0, color="0.5", lw=0.8)
+    axis.set(title=title, xlabel=xlabel)
+    if ordered.size and ordered.max() > 100:
+        axis.set_yscale("symlog", linthresh=1e-3)
+    axis.set_ylim(bottom=0.0)
+
+
+def curves(
+    axis: matplotlib.axes.Axes,
+    x: Any,
+    columns: Mapping[str, Any],
+    title: str,
+    xlabel: str = "",
+    *,
+    logarithmic: bool = False,
+    errors: Mapping[str, Any] | None = None,
+) -> None:
+    """Curves over one x, each with a marker of its own; on a logarithmic axis zeros stand at its foot, as zeros."""
+    drawn = {name: np.asarray(values, dtype=float) for name, values in columns.items()}
+    for k, (name, values) in enumerate(drawn.items()):
+        style: dict[str, Any] = {"color": COLOURS[k % MOST_COLOURS], "marker": MARKERS[k % MOST_COLOURS], "ms": 3}
+        style |= {"lw": 1.0, "ls": LINES[k % len(LINES)]}
+        spread = None if errors is None else errors.get(name)
+        if spread is None:
+            axis.plot(x, values, label=name, **style)
+        else:
+            axis.errorbar(x, values, yerr=spread, label=name, capsize=2, **style)
+    if logarithmic:
+        positive = [v[v > 0] for v in drawn.values() if (v > 0).any()]
+        largest = max((float(v.max()) for v in positive), default=1.0)
+        least = max(min((float(v.min()) for v in positive), default=1.0), SMALLEST * largest)
+        axis.set_yscale("symlog", linthresh=least)
+        axis.set_ylim(bottom=0.0)
+    axis.set(title=title, xlabel=xlabel)
+    axis.legend(fontsize="small")
+
+
+def bars(axis: matplotlib.axes.Axes, values: Mapping[str, float], title: str, reach: float) -> None:
+    """Bars with their numbers, cut where they go far beyond ``reach``."""
+    drawn = {name: value for name, value in values.items() if np.isfinite(value)}
+    hatches = ("", "//", "..", "xx", "\\\\")
+    for place, (name, value) in enumerate(drawn.items()):
+        axis.bar(name, value, color=COLOURS[place % MOST_COLOURS], hatch=hatches[place % len(hatches)], ec="white")
+        height = float(np.clip(value, -1.2 * reach, 1.1 * reach))
         axis.text(place, height, f"{value:.3g}", ha="center", va="bottom", fontsize="small")
-    axis.set_title("gain in mean reward")
+    axis.axhline(0.0, color="black", lw=0.8)
+    axis.set_ylim(-1.3 * reach, 1.3 * reach)
+    axis.set_title(title)
     axis.tick_params(axis="x", labelsize="small")
 
 
-@draw.register(PolicyComparison)
-def plot_comparison(compared: PolicyComparison) -> matplotlib.figure.Figure:
-    """Gain beside its promises, and the divergences, in nats."""
-    figure, axes = _panels(3)
-    _draw_gains(axes[0], compared)
-    names = ("joint_kl", "state_kl", "conditional_kl", "kl_new_old", "kl_old_new", "max_kl")
-    values = [getattr(compared, name) for name in names]
-    axes[1].barh(names, [value if np.isfinite(value) else 0.0 for value in values])
-    axes[1].set(title="divergences", xlabel="nats")
-    axes[1].invert_yaxis()
-    _draw_summary(axes[2], compared)
-    _entitle(figure, compared.title)
-    return figure
+def long_bars(axis: matplotlib.axes.Axes, values: Mapping[str, float], title: str, xlabel: str) -> None:
+    """Horizontal bars, the first on top; what is not finite has none."""
+    lengths = [value if np.isfinite(value) else 0.0 for value in values.values()]
+    axis.barh([*values], lengths, color=COLOURS[0])
+    axis.set(title=title, xlabel=xlabel)
+    axis.invert_yaxis()
 
 
-@draw.register(Iteration)
-def plot_iteration(step: Iteration) -> matplotlib.figure.Figure:
-    """The comparison of one update."""
-    figure = plot_comparison(step.comparison)
-    _entitle(figure, step.title)
-    return figure
+def image(axis: matplotlib.axes.Axes, table: FloatArray, title: str, xlabel: str, ylabel: str) -> None:
+    """A table as colours, its first axis along x."""
+    shown = axis.imshow(np.ma.masked_invalid(table).T, aspect="auto", origin="lower", cmap="cividis")
+    axis.figure.colorbar(shown, ax=axis)
+    axis.set(title=title, xlabel=xlabel, ylabel=ylabel)
 
 
-HISTORY_PANELS: tuple[tuple[str, tuple[str, ...], str], ...] = (
-    ("gain of each update", ("predicted", "gain"), "linear"),
-    ("divergence, in nats", ("joint_kl", "state_kl", "conditional_kl", "kl_predicted", "kl"), "log"),
-    ("eta", ("eta",), "log"),
-    ("effective sample size", ("ess",), "linear"),
-    ("gap of the certificate", ("gap",), "log"),
-)
-"""Title, columns and scale of the panels of a history; a panel without any of its columns is left out."""
+def concentration(axis: matplotlib.axes.Axes, weights: FloatArray, ess: float) -> None:
+    """How much of the weight the heaviest samples have."""
+    share = np.arange(1, weights.size + 1) / weights.size
+    axis.plot(share, np.cumsum(np.sort(weights)[::-1]) / weights.sum(), color=COLOURS[0])
+    axis.axvline(ess / weights.size, color=COLOURS[1], ls="--", label=f"ESS {ess:.4g}")
+    axis.set(title="weight of the heaviest samples", xlabel="share of the samples", ylabel="share of the weight")
+    axis.legend(fontsize="small")
 
 
-@draw.register(History)
-def plot_history(history: History) -> matplotlib.figure.Figure:
-    """Returns, gains promised and got, divergences, eta and effective sample size against the updates."""
-    table = history.to_frame()
-    known = {name for name in table.columns if table[name].dtype.kind == "f" and table[name].notna().any()}
-    panels = [(title, [n for n in names if n in known], scale) for title, names, scale in HISTORY_PANELS]
-    panels = [panel for panel in panels if panel[1]]
-    figure, axes = _panels(1 + len(panels), per_row=3)
-    axes[0].plot(np.arange(len(history) + 1), history.returns if history else [np.nan], ".-")
-    axes[0].set(title="return", xlabel="updates")
-    for axis, (title, names, scale) in zip(axes[1:], panels, strict=True):
-        for name in names:
-            column = table[name].clip(lower=1e-16) if scale == "log" else table[name]
-            axis.plot(table.index, column, "x--" if "predicted" in name else ".-", label=name)
-        axis.set(title=title, xlabel="update", yscale=scale)
-        axis.legend(fontsize="small")
-    _entitle(figure, history.title)
-    return figure
+def scatter(axis: matplotlib.axes.Axes, x: FloatArray, y: FloatArray, title: str, xlabel: str) -> None:
+    """Non-negative y against x, thinned where there are very many."""
+    shown = slice(None, None, max(1, x.size // MOST_POINTS))
+    axis.plot(x[shown], y[shown], ".", ms=3, alpha=0.5, color=COLOURS[0])
+    axis.axhline(1.0, color="0.5", lw=0.8)
+    axis.set(title=title, xlabel=xlabel)
+    if y.size and y.max() > 100:
+        axis.set_yscale("symlog", linthresh=1e-3)
+    axis.set_ylim(bottom=0.0)
 
 
-@draw.register(OnlineRun)
-def plot_online_run(run: OnlineRun) -> matplotlib.figure.Figure:
-    """Regret beside what is proven of it, and the loss an episode beside the best fixed policy's."""
-    figure, axes = _panels(2)
-    episodes = np.arange(1, run.n_episodes + 1)
-    axes[0].plot(episodes, run.cumulative_regret, label="regret")
-    axes[0].plot(run.n_episodes, run.bound, "v", color="C3", label="bound after all episodes")
-    axes[0].set(title="regret against the best fixed policy", xlabel="episode")
-    axes[1].plot(episodes, np.cumsum(run.expected_losses) / episodes, label="mean expected loss so far")
-    axes[1].axhline(run.best_loss / run.n_episodes, color="C2", linestyle="--", label="best fixed policy")
-    axes[1].set(title="loss an episode", xlabel="episode")
-    for axis in axes:
-        axis.legend(fontsize="small")
-    _entitle(figure, run.title)
-    return figure
+def profiles(axis: matplotlib.axes.Axes, vectors: Mapping[str, FloatArray], title: str, xlabel: str) -> None:
+    """Vectors of one length, each over its own largest entry."""
+    for k, (name, values) in enumerate(vectors.items()):
+        size = float(np.abs(values).max()) or 1.0
+        shown = values[:: max(1, values.size // MOST_POINTS)]
+        style: dict[str, Any] = {"color": COLOURS[k], "marker": MARKERS[k], "ls": "", "ms": 3}
+        axis.plot(shown / size, label=f"{name} / {size:.3g}", **style)
+    axis.axhline(0.0, color="0.5", lw=0.8)
+    axis.set(title=title, xlabel=xlabel)
+    axis.legend(fontsize="small")

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import rel_entr
 
+from reps_opt import plotting
+from reps_opt.plotting import Panel
 from reps_opt.processes.mdp import MDP
 from reps_opt.result import Result
 from reps_opt.validation import FloatArray
@@ -78,6 +80,24 @@ class PolicyComparison(Result):
     @property
     def title(self) -> str:
         return "PolicyComparison of the new policy with the old"
+
+    def gain_panel(self) -> Panel:
+        """Bars: the gain, what the surrogate promised and what the bounds guaranteed, where they are finite."""
+        values = {
+            "gain": self.gain,
+            "surrogate": self.surrogate,
+            "TRPO\nbound": self.trpo_bound,
+            "CPO\nbound": self.cpo_bound,
+        }
+        reach = max(abs(self.gain), abs(self.surrogate)) or 1.0  # the bounds are often below: their numbers tell
+        return Panel(lambda axis: plotting.bars(axis, values, "gain in mean reward", reach))
+
+    def panels(self) -> list[Panel]:
+        """Gain beside its promises, and the divergences, in nats."""
+        names = ("joint_kl", "state_kl", "conditional_kl", "kl_new_old", "kl_old_new", "max_kl")
+        values = {name: float(getattr(self, name)) for name in names}
+        divergences = Panel(lambda axis: plotting.long_bars(axis, values, "divergences", "nats"))
+        return [self.gain_panel(), divergences, *super().panels()]
 
     def rows(self) -> list[tuple[str, str]]:
         trpo, cpo = ("holds" if held else "broken" for held in (self.trpo_holds, self.cpo_holds))

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reps_opt import plotting
+from reps_opt.plotting import Panel
 from reps_opt.storage import atomic_write
 
 if TYPE_CHECKING:
+    import matplotlib.axes
     import matplotlib.figure
     import pandas
     import xarray
@@ -25,7 +28,7 @@ Arrays = Mapping[str, tuple[Sequence[str], Any]]
 class Result:
     """Base class of results: a subclass says its ``title``, ``rows``, ``numbers`` and ``arrays`` once.
 
-    Its figure is a function of :mod:`reps_opt.plotting`, registered there for the class.
+    Its figure is made of the primitives of :mod:`reps_opt.plotting`: ``panels`` says of which.
 
     Examples
     --------
@@ -121,11 +124,22 @@ class Result:
                 file.write(content)
         return target
 
-    def plot(self) -> matplotlib.figure.Figure:
-        """Draw it: a matplotlib figure that holds what a person looks at first."""
-        from reps_opt.plotting import draw
+    def panels(self) -> list[Panel]:
+        """What its figure shows, panel by panel; subclasses add theirs before the summary."""
+        return [self._summary_panel()]
 
-        return draw(self)
+    def _summary_panel(self) -> Panel:
+        return Panel(lambda axis: plotting.lines_of_text(axis, self.rows()))
+
+    def plot(self, ax: matplotlib.axes.Axes | None = None) -> matplotlib.figure.Figure:
+        """Draw it: a matplotlib figure that holds what a person looks at first, or its first panel on a given axis."""
+        panels = self.panels()
+        if ax is None:
+            return plotting.figure_of(panels, self.title)
+        panels[0].draw(ax)
+        figure = ax.get_figure()
+        assert figure is not None
+        return figure  # type: ignore[return-value]
 
 
 def _text(value: Any) -> str:

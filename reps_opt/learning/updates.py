@@ -23,6 +23,7 @@ from reps_opt.learning.gradients import NO_SPREAD, ParametricPolicy, surrogate_g
 from reps_opt.learning.standardising import Memory, standardised
 from reps_opt.learning.value_network import ValueNetwork
 from reps_opt.metrics import Identity
+from reps_opt.plotting import Panel
 from reps_opt.problems.step_solution import StepSolution
 from reps_opt.problems.steps import TrustRegionStep
 from reps_opt.result import Arrays, Result
@@ -89,6 +90,10 @@ class PolicyUpdate(Result):
     def title(self) -> str:
         step = "nothing to solve" if self.solution is None else repr(self.solution.problem)
         return f"PolicyUpdate by {step}"
+
+    def panels(self) -> list[Panel]:
+        """The problem behind the update, under what became of it."""
+        return super().panels() if self.solution is None else [*self.solution.panels()[:-1], *super().panels()]
 
     def rows(self) -> list[tuple[str, str]]:
         what = f"accepted {self.fraction:.3g} of the step" if self.accepted else "rejected"

@@ -15,9 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from reps_opt import plotting
 from reps_opt.certificate import GAP_TOLERANCE
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL
+from reps_opt.plotting import Panel
 from reps_opt.problem import Problem
 from reps_opt.processes.mdp import MDP
 from reps_opt.processes.time_indexed import TimeIndexedFlow, evaluate, occupancy_of, optimal_values
@@ -423,6 +425,18 @@ class OnlineRun(Result):
             ("episodes", f"{self.n_episodes}"),
             ("loss", f"{self.expected_losses.sum():.6g}   (best fixed policy {self.best_loss:.6g})"),
             ("regret", f"{self.regret:.6g}   (bound {self.bound:.6g})"),
+        ]
+
+    def panels(self) -> list[Panel]:
+        """Regret beside what is proven of it, and the loss an episode beside the best fixed policy's."""
+        episodes = np.arange(1, self.n_episodes + 1)
+        mean = np.cumsum(self.expected_losses) / episodes
+        regret = {"regret": self.cumulative_regret, "bound after all": np.full(self.n_episodes, self.bound)}
+        loss = {"mean so far": mean, "best fixed policy": np.full(self.n_episodes, self.best_loss / self.n_episodes)}
+        against = "regret against the best fixed policy"
+        return [
+            Panel(lambda axis: plotting.curves(axis, episodes, regret, against, "episode")),
+            Panel(lambda axis: plotting.curves(axis, episodes, loss, "loss an episode", "episode")),
         ]
 
     def numbers(self) -> dict[str, Any]:

@@ -10,8 +10,11 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy.special import rel_entr
 
+from reps_opt import plotting
 from reps_opt.divergences.base import group_max
+from reps_opt.plotting import Panel
 from reps_opt.processes.time_indexed import bellman_error, optimal_values, soft_values
 from reps_opt.result import Arrays
 from reps_opt.solution import Solution
@@ -148,6 +151,25 @@ class FiniteHorizonSolution(Solution):
             ("spent", f"{self.stats.get('route')}, {self.stats.get('seconds', math.nan):.3g} s"),
         ]
         return [*lines, ("message", self.message)] if self.message else lines
+
+    def panels(self) -> list[Panel]:
+        """Values and new state distribution over time, and what each step reached and costs."""
+        if not self.has_point:
+            return super().panels()
+        problem = self.problem
+        steps = np.arange(problem.horizon)
+        joint = rel_entr(self.occupancy, problem.reference).sum(axis=(1, 2))
+        columns, masses = {"KL(p_t || q_t)": joint}, self.occupancy.sum(axis=2)
+        if np.ndim(self.eta):
+            columns |= {"epsilon_t": np.minimum(problem.epsilon_array, 10 * joint.max() + 1e-300)}
+        drawn = [
+            Panel(lambda axis: plotting.image(axis, self.value, "value V_t(s)", "step t", "state")),
+            Panel(lambda axis: plotting.image(axis, masses, "state distribution", "step t", "state")),
+            Panel(lambda axis: plotting.curves(axis, steps, columns, "divergence of each step, in nats", "step t")),
+        ]
+        if np.ndim(self.eta):
+            drawn.append(Panel(lambda axis: plotting.curves(axis, steps, {"eta_t": self.eta}, "price", "step t")))
+        return [*drawn, *super().panels()]
 
     def numbers(self) -> dict[str, Any]:
         return {**super().numbers(), "gamma": self.problem.mdp.gamma, "ball": self.problem.ball}

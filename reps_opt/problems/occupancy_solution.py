@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 from scipy.special import entr
 
+from reps_opt import plotting
 from reps_opt.divergences.base import group_max
+from reps_opt.plotting import Panel
+from reps_opt.processes.maps import drawn_on
 from reps_opt.result import Arrays
 from reps_opt.solution import Solution
 from reps_opt.validation import FloatArray, read_only
@@ -185,6 +188,26 @@ class OccupancySolution(Solution):
             text = ", ".join(f"{cost:.6g} of {limit:g} at price {price:.6g}" for cost, limit, price in kept)
             lines.insert(-1, ("costs", text))
         return lines
+
+    def panels(self) -> list[Panel]:
+        """Value with policy, new state distribution, weights p/q, and the numbers."""
+        if not self.has_point:
+            return super().panels()
+        mdp, reference = self.problem.mdp, self.problem.reference
+        where = drawn_on(mdp)
+        shares, title = self.occupancy.ravel(), "occupancy p, sorted"
+        if reference is not None:
+            used = reference > 0
+            shares, title = self.occupancy[used] / reference[used], "weights p/q, sorted"
+        spread = {"robust": True, **{k: v for k, v in where.items() if k != "terminal"}}
+        return [
+            Panel(
+                lambda axis: plotting.states(axis, self.value, "value V and new policy", policy=self.policy, **where)
+            ),
+            Panel(lambda axis: plotting.states(axis, self.state_distribution, "new state distribution", **spread)),
+            Panel(lambda axis: plotting.ratios(axis, shares, title, "state-action pair")),
+            *super().panels(),
+        ]
 
     def numbers(self) -> dict[str, Any]:
         return {**super().numbers(), "epsilon_min": float(self.epsilon_min), "gamma": self.problem.mdp.gamma}

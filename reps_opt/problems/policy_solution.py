@@ -12,7 +12,10 @@ from typing import Any
 import numpy as np
 from scipy.special import softmax
 
+from reps_opt import plotting
+from reps_opt.plotting import Panel
 from reps_opt.policy_comparison import PolicyComparison, compare_policies
+from reps_opt.processes.maps import drawn_on
 from reps_opt.result import Arrays
 from reps_opt.solution import Solution
 from reps_opt.validation import FloatArray, read_only
@@ -63,6 +66,21 @@ class _StepInPolicySpace(Solution):
             lines.insert(1, ("gain", f"{self.gain:.10g}"))
             lines.insert(1, ("predicted gain", f"{self.predicted_gain:.10g}"))
         return lines
+
+    def panels(self) -> list[Panel]:
+        """Value with the new policy, where its states move to, what its model left out, and the numbers."""
+        if not self.has_point:
+            return super().panels()
+        where = drawn_on(self.problem.mdp)
+        moved = self.occupancy.sum(axis=1) - self.problem.state_distribution
+        plain = {key: content for key, content in where.items() if key != "terminal"}
+        old = "value of the old policy, new policy"
+        return [
+            Panel(lambda axis: plotting.states(axis, self.value, old, policy=self.policy, **where)),
+            Panel(lambda axis: plotting.states(axis, moved, "change of the state distribution", **plain)),
+            self.comparison.gain_panel(),
+            *super().panels(),
+        ]
 
     def numbers(self) -> dict[str, Any]:
         names = ("predicted_gain", "gain")

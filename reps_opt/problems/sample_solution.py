@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from reps_opt import plotting
+from reps_opt.plotting import Panel
 from reps_opt.result import Arrays
 from reps_opt.solution import Solution
 from reps_opt.validation import FloatArray, as_float_array, read_only
@@ -158,6 +160,18 @@ class SampleSolution(Solution):
         else:
             lines.insert(1, ("epsilon_min", f"{self.epsilon_min:.9g}"))
         return lines
+
+    def panels(self) -> list[Panel]:
+        """How far the weights concentrate, which rewards they prefer, and the numbers."""
+        if not self.has_point:
+            return super().panels()
+        weights = self.sample_weights * self.sample_weights.size
+        rewards = np.asarray(self.problem.rewards)
+        return [
+            Panel(lambda axis: plotting.concentration(axis, weights, self.ess)),
+            Panel(lambda axis: plotting.scatter(axis, rewards, weights, "weights, mean one", "reward")),
+            *super().panels(),
+        ]
 
     def numbers(self) -> dict[str, Any]:
         known = "centre" in self.problem.__dict__  # a projection that printing alone should not pay for

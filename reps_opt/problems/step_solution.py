@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from reps_opt import plotting
+from reps_opt.plotting import Panel
 from reps_opt.result import Arrays
 from reps_opt.solution import Solution, Status
 from reps_opt.validation import FloatArray, read_only
@@ -123,6 +125,12 @@ class StepSolution(Solution):
         if self.status is Status.INFEASIBLE:
             lines.insert(1, ("epsilon_min", f"{self.epsilon_min:.9g}"))
         return lines
+
+    def panels(self) -> list[Panel]:
+        """The step's entries beside the gradient's, and the numbers."""
+        vectors = {"step": self.step, "gradient": self.problem.gradient}
+        title = "step and gradient, each over its largest entry"
+        return [Panel(lambda axis: plotting.profiles(axis, vectors, title, "parameter")), *super().panels()]
 
     def numbers(self) -> dict[str, Any]:
         names = ("predicted_gain", "predicted_kl", "lengthening", "epsilon_min")

@@ -1,0 +1,74 @@
+"""MDPs on a map: where actions go, which cells end, and a map in text.
+
+Shapes: S states, A actions; a layout is rows of equal-length strings, one character a state.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from reps_opt.processes.graph import BoolArray
+from reps_opt.processes.mdp import MDP
+from reps_opt.validation import FloatArray
+
+DIRECTIONS = {(-1, 0): "←", (0, 1): "↓", (1, 0): "→", (0, -1): "↑", (0, 0): "·"}
+
+
+def action_moves(mdp: MDP) -> FloatArray:
+    """Where each action goes on the map: median over states of its expected displacement, (A, 2) as (x, y), rounded.
+
+    Read off the transitions, so that any numbering of the actions will do.
+    """
+    assert mdp.layout is not None
+    width = len(mdp.layout[0])
+    index = np.arange(mdp.n_states)
+    place = np.stack([index % width, index // width], axis=1).astype(float)
+    ahead = (mdp.transitions @ place).reshape(mdp.n_states, mdp.n_actions, 2)
+    shift = ahead - place[:, None, :]
+    moving = np.abs(shift).max(axis=2) > 1e-12
+    typical = [np.median(shift[moving[:, a], a], axis=0) for a in range(mdp.n_actions) if moving[:, a].any()]
+    moves = np.array(typical) if len(typical) == mdp.n_actions else np.zeros((mdp.n_actions, 2))
+    largest = np.abs(moves).max(axis=1, keepdims=True)
+    return np.where((np.abs(moves) == largest) & (largest > 0), np.sign(moves), 0.0)
+
+
+def absorbing_states(mdp: MDP) -> BoolArray:
+    """States (S,) that no action leaves."""
+    index = np.arange(mdp.n_states)
+    stay = mdp.transitions[np.arange(mdp.n_states * mdp.n_actions), np.repeat(index, mdp.n_actions)]
+    return np.all((np.asarray(stay).reshape(mdp.rewards.shape) >= 1.0) | ~mdp.allowed, axis=1)
+
+
+def drawn_on(mdp: MDP) -> dict[str, Any]:
+    """What :func:`reps_opt.plotting.states` needs to know of an MDP beside the values."""
+    where: dict[str, Any] = {"layout": mdp.layout, "labels": mdp.state_labels}
+    if mdp.layout is not None:
+        where |= {"moves": action_moves(mdp), "terminal": absorbing_states(mdp)}
+    return where
+
+
+def text_map(solution: Any, digits: int = 3) -> str:
+    """Value and most probable action of every state on the map, for a terminal.
+
+    A cell shows the map's letter, an arrow (where the state can be left) and the value; ``-`` where V is undefined.
+
+    Parameters
+    ----------
+    solution
+        Of a problem on an MDP with a layout, such as :class:`~reps_opt.REPS`.
+    digits
+        Digits after the point.
+    """
+    mdp = solution.problem.mdp
+    if mdp.layout is None:
+        raise ValueError("solution must be of an MDP with a layout to be drawn on a map")
+    arrows = [DIRECTIONS.get((int(x), int(y)), "?") for x, y in action_moves(mdp)]
+    best, absorbing = solution.policy.argmax(axis=1), absorbing_states(mdp)
+    cells = []
+    for state, letter in enumerate("".join(mdp.layout)):
+        number = f"{solution.value[state]:.{digits}f}" if np.isfinite(solution.value[state]) else "-"
+        cells.append(f"{letter}{' ' if absorbing[state] else arrows[best[state]]}{number:>{digits + 4}}")
+    width = len(mdp.layout[0])
+    return "\n".join("  ".join(cells[i : i + width]) for i in range(0, len(cells), width))
