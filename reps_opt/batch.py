@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from reps_opt.logged_episodes import read_episodes
 from reps_opt.storage import MALFORMED, atomic_write, read_arrays
 from reps_opt.validation import FloatArray, as_float_array, read_only
 
@@ -221,9 +222,8 @@ class Batch:
         >>> batch.next_states.tolist(), batch.truncated.tolist()
         ([1, 2, 1, 2], [False, True, False, True])
         """
-        from reps_opt.logged_episodes import read_episodes
-
-        return read_episodes(cls, dataset, observe)
+        batch: Batch = read_episodes(cls, dataset, observe)
+        return batch
 
     def __add__(self, other: Batch) -> Batch:
         return Batch.concatenate([self, other])

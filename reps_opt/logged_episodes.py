@@ -7,17 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-if TYPE_CHECKING:
-    from reps_opt.batch import Batch
 
-
-def read_episodes(cls: type[Batch], dataset: Iterable[Any], observe: Callable[[Any], ArrayLike] | None = None) -> Batch:
-    """The batch of all episodes; see :meth:`reps_opt.Batch.from_minari`."""
+def read_episodes(cls: Any, dataset: Iterable[Any], observe: Callable[[Any], ArrayLike] | None = None) -> Any:
+    """The batch, of a class of batches, of all episodes; see :meth:`reps_opt.Batch.from_minari`."""
     parts = [_episode(cls, log, place, observe or _side_by_side) for place, log in enumerate(dataset)]
     if not parts:
         raise ValueError("dataset is empty: it holds no episode with a transition")
@@ -25,7 +22,7 @@ def read_episodes(cls: type[Batch], dataset: Iterable[Any], observe: Callable[[A
     return replace(cls.concatenate(parts), info={} if name is None else {"minari": name})
 
 
-def _episode(cls: type[Batch], log: Any, place: int, observe: Callable[[Any], ArrayLike]) -> Batch:
+def _episode(cls: Any, log: Any, place: int, observe: Callable[[Any], ArrayLike]) -> Any:
     """One logged episode as a batch; errors name it."""
     seen = np.asarray(observe(log.observations))
     n = len(log.rewards)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -403,14 +403,3 @@ def spectrum(triangle: FloatArray) -> tuple[FloatArray, FloatArray]:
     full = np.zeros(vectors.shape[0])
     full[: singular.size] = singular
     return full, vectors.T
-
-
-def as_rows(matrix: Any) -> Rows:
-    """Rows of an array or of a dask array."""
-    if isinstance(matrix, Rows):
-        return matrix
-    if isinstance(matrix, np.ndarray):
-        return ArrayRows(np.ascontiguousarray(matrix))
-    from reps_opt.dask_rows import DaskRows
-
-    return DaskRows(matrix)

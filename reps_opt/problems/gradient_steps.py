@@ -140,7 +140,6 @@ class GradientStep(PolicyStep):
         return Answer(eta, np.zeros(0), z, "closed form", {"route": "closed form", "iterations": 0})
 
 
-@value
 class ExactNaturalGradient(GradientStep):
     r"""Natural policy gradient of a softmax policy: the steepest ascent where length is the Fisher metric's.
 
@@ -217,7 +216,6 @@ class ExactNaturalGradient(GradientStep):
         return 0.5 * float(np.sum((self.root_mass * centred) ** 2))
 
 
-@value
 class ExactPolicyGradient(GradientStep):
     r"""Plain policy gradient of a softmax policy: the steepest ascent where length is that of the parameters.
 

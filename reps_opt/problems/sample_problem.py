@@ -21,13 +21,15 @@ from reps_opt.problem import SINGLE_POINT, Problem
 from reps_opt.problems.sample_limits import best_weights
 from reps_opt.problems.sample_solution import SampleSolution
 from reps_opt.program import Centre, Equal, Hints, LinearLimit, Program, Scale
-from reps_opt.rows import ArrayRows, Rows, as_rows, spectrum, spending
+from reps_opt.row_sources import as_rows
+from reps_opt.rows import ArrayRows, Rows, spectrum, spending
 from reps_opt.solution import Solution
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.newton import Newton
 from reps_opt.solvers.quasi_newton import QuasiNewton, rows_to_start
 from reps_opt.solvers.scalar_dual import ScalarDual
 from reps_opt.validation import FloatArray, as_float_array, as_scalar, check_nonnegative, check_shape, read_only
+from reps_opt.values import value
 
 MATCHED = 1e-11
 """1-norm of the residual, in features of root mean square one, up to which weights match the features."""
@@ -299,6 +301,41 @@ class SampleProblem(Problem):
         ball = f"epsilon={self.epsilon:g}" if self.epsilon is not None else f"temperature={self.temperature:g}"
         ball += f", ridge={self.ridge:g}" if self.ridge else ""
         return f"{type(self).__name__}({self.rewards.size} samples, {self.column_scale.size} features, {ball})"
+
+
+@value
+class TransitionProblem(SampleProblem):
+    """Weights of sampled transitions that match features: what :class:`~reps_opt.SampleREPS` is, but for its batches."""
+
+    rewards: FloatArray
+    feature_differences: Any
+    epsilon: float | None
+    base_weights: FloatArray
+    ridge: float
+    temperature: float | None
+    features: Any
+    flow: Any
+
+    def __init__(
+        self,
+        rewards: ArrayLike,
+        feature_differences: Any,
+        epsilon: float | None = 0.5,
+        base_weights: ArrayLike | None = None,
+        ridge: float = 0.0,
+        temperature: float | None = None,
+        features: Any = None,
+        flow: Any = None,
+    ) -> None:
+        r = as_samples(rewards, "rewards")
+        psi = as_features(feature_differences, "feature_differences", r.size)
+        shared = self._checked(r.size, epsilon, base_weights, ridge, temperature)
+        self._assign(rewards=read_only(r.copy()), feature_differences=psi, features=features, flow=flow, **shared)
+        _ = self._equilibrated  # bad features are found here, not when solving
+
+    @property
+    def differences(self) -> Any:
+        return self.feature_differences
 
 
 def as_samples(values: ArrayLike, name: str) -> FloatArray:

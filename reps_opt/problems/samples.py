@@ -10,13 +10,13 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from reps_opt.batch import Batch
-from reps_opt.problems.sample_problem import SampleProblem, as_features, as_samples
-from reps_opt.validation import FloatArray, read_only
-from reps_opt.values import value
+from reps_opt.features import fitted
+from reps_opt.problems.sample_flow import sample_flow
+from reps_opt.problems.sample_problem import TransitionProblem, as_samples
+from reps_opt.problems.value_features import value_features
 
 
-@value
-class SampleREPS(SampleProblem):
+class SampleREPS(TransitionProblem):
     r"""Relative entropy policy search over the weights of sampled transitions.
 
     .. math::
@@ -81,36 +81,6 @@ class SampleREPS(SampleProblem):
     True
     """
 
-    rewards: FloatArray
-    feature_differences: Any
-    epsilon: float | None
-    base_weights: FloatArray
-    ridge: float
-    temperature: float | None
-    features: Any
-    flow: Any
-
-    def __init__(
-        self,
-        rewards: ArrayLike,
-        feature_differences: Any,
-        epsilon: float | None = 0.5,
-        base_weights: ArrayLike | None = None,
-        ridge: float = 0.0,
-        temperature: float | None = None,
-        features: Any = None,
-        flow: Any = None,
-    ) -> None:
-        r = as_samples(rewards, "rewards")
-        psi = as_features(feature_differences, "feature_differences", r.size)
-        shared = self._checked(r.size, epsilon, base_weights, ridge, temperature)
-        self._assign(rewards=read_only(r.copy()), feature_differences=psi, features=features, flow=flow, **shared)
-        _ = self._equilibrated  # bad features are found here, not when solving
-
-    @property
-    def differences(self) -> Any:
-        return self.feature_differences
-
     @classmethod
     def from_batch(
         cls,
@@ -169,12 +139,7 @@ class SampleREPS(SampleProblem):
         epsilon, temperature
             As for :class:`SampleREPS`.
         """
-        from reps_opt.features import fitted
-        from reps_opt.problems.sample_flow import sample_flow
-
         if features is None:
-            from reps_opt.problems.value_features import value_features
-
             base = None if base_weights is None else as_samples(base_weights, "base_weights")
             features = value_features(batch, gamma, on_done, starts, epsilon, temperature, base, ridge)
             ridge = features.ridge

@@ -23,8 +23,8 @@ from scipy.special import logsumexp
 from reps_opt.batch import Batch
 from reps_opt.features import IDENTITY, as_columns
 from reps_opt.problems.sample_flow import SampleFlow, sample_flow
+from reps_opt.problems.sample_problem import TransitionProblem
 from reps_opt.problems.sample_solution import SampleSolution
-from reps_opt.problems.samples import SampleREPS
 from reps_opt.solvers.newton import Newton
 from reps_opt.solving import solve
 from reps_opt.validation import FloatArray
@@ -122,7 +122,7 @@ class _Trial(NamedTuple):
     def solve(self, features: Any) -> SampleSolution:
         flow = self.flow(features)
         data = flow.rewards, flow.differences
-        problem = SampleREPS(*data, self.epsilon, flow.base, self.ridge, temperature=self.temperature, flow=flow)
+        problem = TransitionProblem(*data, self.epsilon, flow.base, self.ridge, temperature=self.temperature, flow=flow)
         solution = solve(problem, ROUGH)
         assert isinstance(solution, SampleSolution)
         return solution

@@ -6,7 +6,7 @@ Shapes: S states, A actions; values (S,), action values (S, A).
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -14,9 +14,6 @@ from reps_opt.processes import markov
 from reps_opt.processes.elimination import banded
 from reps_opt.processes.graph import IntArray, state_graph
 from reps_opt.validation import FloatArray
-
-if TYPE_CHECKING:
-    from reps_opt.processes.mdp import MDP
 
 EVALUATION_RTOL = 0.05
 """Relative residual to which a greedy policy is evaluated before the next improvement."""
@@ -50,6 +47,36 @@ REPRESENTABLE = 1e100
 """Largest reward, and inverse of the smallest, with which values are computed as they are; others are scaled."""
 
 
+class Process(Protocol):
+    """What these methods ask of an :class:`~reps_opt.MDP`."""
+
+    @property
+    def transitions(self) -> Any: ...
+
+    @property
+    def rewards(self) -> FloatArray: ...
+
+    @property
+    def allowed(self) -> Any: ...
+
+    @property
+    def gamma(self) -> float: ...
+
+    @property
+    def n_states(self) -> int: ...
+
+    @property
+    def n_actions(self) -> int: ...
+
+    def replace(self, **changes: Any) -> Any: ...
+
+    def _ahead(self, values: FloatArray) -> FloatArray: ...
+
+    def _bellman_error(self, value: FloatArray, level: Any) -> FloatArray: ...
+
+    def _chain(self, policy: FloatArray) -> Any: ...
+
+
 class OptimalPolicy(NamedTuple):
     """An optimal deterministic policy.
 
@@ -74,7 +101,7 @@ class OptimalPolicy(NamedTuple):
     iterations: int
 
 
-def optimal_policy(mdp: MDP) -> OptimalPolicy:
+def optimal_policy(mdp: Process) -> OptimalPolicy:
     """Optimal policy of an MDP; see :meth:`reps_opt.MDP.solve_optimal`.
 
     Two actions are compared in units of what their own values are sums of, so that a penalty that is never taken does
@@ -103,7 +130,7 @@ def optimal_policy(mdp: MDP) -> OptimalPolicy:
     )
 
 
-def _level_and_factor(mdp: MDP) -> tuple[float, float]:
+def _level_and_factor(mdp: Process) -> tuple[float, float]:
     """What rewards have in common where it dwarfs their differences, and a power of two if they are beyond reach."""
     best = np.where(mdp.allowed, mdp.rewards, -np.inf).max(axis=1)
     low, high = float(best.min()), float(best.max())
@@ -116,7 +143,7 @@ def _level_and_factor(mdp: MDP) -> tuple[float, float]:
     return level, float(2.0 ** np.ceil(np.log2(largest) - np.log2(aim)))
 
 
-def _is_narrow(mdp: MDP) -> bool:
+def _is_narrow(mdp: Process) -> bool:
     _, band = banded(state_graph(mdp.transitions, mdp.allowed.ravel()))
     return mdp.n_states * band**2 <= NARROW
 
@@ -130,16 +157,16 @@ def _greedy(worth: FloatArray, noise: FloatArray, current: IntArray) -> IntArray
     return np.where(better, best, current)
 
 
-def _noise(mdp: MDP, level: float | FloatArray, size: FloatArray) -> FloatArray:
+def _noise(mdp: Process, level: float | FloatArray, size: FloatArray) -> FloatArray:
     """Rounding errors (S, A) of the Bellman error of values that are sums of a given size (S,)."""
     return NOISE * (np.abs(mdp.rewards - level) + mdp.gamma * mdp._ahead(size) + size[:, None])
 
 
-def _discounted(mdp: MDP, direct: bool) -> OptimalPolicy:
+def _discounted(mdp: Process, direct: bool) -> OptimalPolicy:
     return _policy_iteration(mdp, np.zeros(mdp.n_states) if direct else _inexact_policy_iteration(mdp), direct)
 
 
-def _policy_iteration(mdp: MDP, value: FloatArray, direct: bool) -> OptimalPolicy:
+def _policy_iteration(mdp: Process, value: FloatArray, direct: bool) -> OptimalPolicy:
     one_hot, states = np.eye(mdp.n_actions), np.arange(mdp.n_states)
     actions = mdp._bellman_error(value, 0.0).argmax(axis=1)
     seen = set()
@@ -164,7 +191,7 @@ def _policy_iteration(mdp: MDP, value: FloatArray, direct: bool) -> OptimalPolic
     return OptimalPolicy(policy, value, level + (1 - mdp.gamma) * h, residual, iteration)
 
 
-def _passed_on(mdp: MDP, advantage: FloatArray, sweeps: int) -> FloatArray:
+def _passed_on(mdp: Process, advantage: FloatArray, sweeps: int) -> FloatArray:
     """Advantages (S, A) after some sweeps of value iteration, which no policy falls behind: news travels with them."""
     gain, passed = np.zeros(mdp.n_states), advantage
     for _ in range(sweeps):
@@ -173,7 +200,7 @@ def _passed_on(mdp: MDP, advantage: FloatArray, sweeps: int) -> FloatArray:
     return passed
 
 
-def _inexact_policy_iteration(mdp: MDP) -> FloatArray:
+def _inexact_policy_iteration(mdp: Process) -> FloatArray:
     """Value near the optimum, to start policy iteration from: each greedy policy is evaluated to a digit only.
 
     Policy iteration is Newton's method on the Bellman equations, and needs its linear systems no more accurately than
@@ -200,7 +227,7 @@ def _inexact_policy_iteration(mdp: MDP) -> FloatArray:
     return unit * value + low / (1 - mdp.gamma)
 
 
-def _multichain_policy_iteration(mdp: MDP, actions: IntArray) -> OptimalPolicy:
+def _multichain_policy_iteration(mdp: Process, actions: IntArray) -> OptimalPolicy:
     """Howard's policy iteration for average reward: improve the gain first, then the bias (Puterman 1994, 9.2)."""
     one_hot, states = np.eye(mdp.n_actions), np.arange(mdp.n_states)
     seen = set()

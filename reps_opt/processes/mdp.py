@@ -9,21 +9,19 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property, wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
 from reps_opt.processes import construction, markov
+from reps_opt.processes.dynamic_programming import OptimalPolicy, optimal_policy
 from reps_opt.processes.graph import BoolArray, reachable_states, state_graph
 from reps_opt.processes.sources import Sources
 from reps_opt.processes.tables import Tables
 from reps_opt.threads import limited
 from reps_opt.validation import FloatArray, as_float_array, check_shape, read_only
-
-if TYPE_CHECKING:
-    from reps_opt.processes.dynamic_programming import OptimalPolicy
 
 DENSE_ENTRIES = 200_000
 """Largest table of transitions that a small MDP keeps densely, beside the sparse one."""
@@ -296,8 +294,6 @@ class MDP(Sources, Tables):
 
         With ``gamma=1`` the policy has the best gain from every state.
         """
-        from reps_opt.processes.dynamic_programming import optimal_policy
-
         return optimal_policy(self)
 
     @cached_property

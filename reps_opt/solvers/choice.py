@@ -15,9 +15,10 @@ from reps_opt.program import Centre, LinearLimit, Program
 from reps_opt.solvers.answer import Solver
 from reps_opt.solvers.linear import highs_limit
 from reps_opt.solvers.newton import Newton
-from reps_opt.solvers.normal_equations import DENSE_LIMIT, normal_equations
 from reps_opt.solvers.quadratic import Quadratic as QuadraticRoute
 from reps_opt.solvers.scalar_dual import ScalarDual
+from reps_opt.systems.base import DENSE_LIMIT
+from reps_opt.systems.choice import normal_equations
 from reps_opt.validation import FloatArray
 
 REPAIRABLE = (1e-12, 1e-3)

@@ -23,7 +23,7 @@ from reps_opt.metrics import Identity
 from reps_opt.program import AtMost, Program, Simplex
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.newton import quadratic_start
-from reps_opt.solvers.normal_equations import normal_equations
+from reps_opt.systems.choice import normal_equations
 from reps_opt.validation import FloatArray, UnsuitableError
 
 SIDES = ("primal", "dual")

@@ -17,9 +17,10 @@ import numpy as np
 from reps_opt.divergences.base import Conjugate
 from reps_opt.program import DualPoint, LinearLimit, Program
 from reps_opt.solvers.answer import Answer
-from reps_opt.solvers.normal_equations import METHODS, NormalEquations, normal_equations
 from reps_opt.solvers.path import follow_path
 from reps_opt.solvers.trace import Trace
+from reps_opt.systems.base import NormalEquations
+from reps_opt.systems.choice import METHODS, normal_equations
 from reps_opt.validation import FloatArray, UnsuitableError, as_count, as_scalar
 
 LARGEST_LOG_STEP = 2.0

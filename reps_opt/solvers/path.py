@@ -20,9 +20,10 @@ import scipy.linalg
 from reps_opt.processes.graph import BoolArray, IntArray
 from reps_opt.program import JointDualPoint, Program
 from reps_opt.solvers.answer import Answer
-from reps_opt.solvers.block_equations import BlockEquations
-from reps_opt.solvers.normal_equations import DENSE_LIMIT, NormalEquations, normal_equations
 from reps_opt.solvers.trace import Trace
+from reps_opt.systems.base import DENSE_LIMIT, NormalEquations
+from reps_opt.systems.blocks import BlockEquations
+from reps_opt.systems.choice import normal_equations
 from reps_opt.validation import FloatArray
 
 FINAL_BARRIER = 2e-10

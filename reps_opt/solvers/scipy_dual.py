@@ -26,8 +26,9 @@ from reps_opt.solvers.newton import (
     quadratic_start,
     require_simplex,
 )
-from reps_opt.solvers.normal_equations import normal_equations, product_diagonal
 from reps_opt.solvers.trace import Trace
+from reps_opt.systems.base import product_diagonal
+from reps_opt.systems.choice import normal_equations
 from reps_opt.validation import FloatArray, UnsuitableError, as_count, as_scalar
 
 WITH_HESSIAN = ("trust-exact", "dogleg", "trust-constr")

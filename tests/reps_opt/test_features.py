@@ -11,12 +11,12 @@ from reps_opt import MDP, REPS, Batch, SampleREPS, Status, solve
 from reps_opt.features import (
     ConditionalMeanEmbedding,
     EmpiricalModel,
-    cross_validated_bandwidth,
     feature_differences,
     fitted,
     kernel_features,
     median_bandwidth,
 )
+from reps_opt.problems.bandwidths import cross_validated_bandwidth
 
 
 class OneHot:

@@ -14,9 +14,9 @@ from reps_opt import MDP, REPS, FiniteHorizonREPS, solve, surrogate_step
 from reps_opt.processes.time_indexed import backward_induction, bellman_error, evaluate, flow_residual, occupancy_of
 from reps_opt.solution import Status
 from reps_opt.solvers import CvxpyDual, CvxpyPrimal, Newton, ScipyDual, SoftBellman
-from reps_opt.solvers.block_equations import BlockEquations
-from reps_opt.solvers.normal_equations import DENSE_LIMIT, DenseEquations
 from reps_opt.solvers.path import layered_rows
+from reps_opt.systems.base import DENSE_LIMIT, DenseEquations
+from reps_opt.systems.blocks import BlockEquations
 
 BALLS = ("shared", "per_step", "trajectory")
 

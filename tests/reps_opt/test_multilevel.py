@@ -7,8 +7,8 @@ import scipy.sparse.linalg as spla
 
 import envs
 from reps_opt import REPS
-from reps_opt.solvers.iterative_equations import ConjugateGradientEquations
-from reps_opt.solvers.multilevel import COARSEST, Multilevel, match
+from reps_opt.systems.iterative import ConjugateGradientEquations
+from reps_opt.systems.multilevel import COARSEST, Multilevel, match
 
 
 def posed(side=40, gamma=0.99):

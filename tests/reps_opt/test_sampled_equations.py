@@ -11,8 +11,8 @@ from reps_opt.divergences.base import KL
 from reps_opt.program import Equal, Program
 from reps_opt.rows import ArrayRows, spectrum
 from reps_opt.solvers import Newton
-from reps_opt.solvers.normal_equations import normal_equations
-from reps_opt.solvers.sampled_equations import SampledEquations
+from reps_opt.systems.choice import normal_equations
+from reps_opt.systems.sampled import SampledEquations
 
 
 def program_of(x, **more):

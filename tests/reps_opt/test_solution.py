@@ -11,8 +11,8 @@ import pytest
 import envs
 from reps_opt import MDP, REPS, LinearProgram, solve
 from reps_opt.certificate import Certificate
-from reps_opt.processes.maps import action_moves, text_map
 from reps_opt.problems.occupancy_solution import OccupancySolution
+from reps_opt.processes.maps import action_moves, text_map
 from reps_opt.solution import Status
 from reps_opt.solvers import Answer, Newton
 

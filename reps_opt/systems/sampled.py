@@ -20,7 +20,7 @@ import numpy as np
 import scipy.linalg
 
 from reps_opt.rows import ArrayRows, Rows, spending
-from reps_opt.solvers.normal_equations import NormalEquations, scaled_cholesky
+from reps_opt.systems.base import NormalEquations, scaled_cholesky
 from reps_opt.validation import FloatArray, UnsuitableError
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 
 from reps_opt.processes.graph import BoolArray, IntArray
 from reps_opt.program import Program
-from reps_opt.solvers.normal_equations import NormalEquations
+from reps_opt.systems.base import NormalEquations
 from reps_opt.validation import FloatArray, UnsuitableError
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from reps_opt.program import Program
-from reps_opt.solvers.multilevel import Multilevel
-from reps_opt.solvers.normal_equations import NormalEquations, product_diagonal
+from reps_opt.systems.base import NormalEquations, product_diagonal
+from reps_opt.systems.multilevel import Multilevel
 from reps_opt.validation import FloatArray
 
 LARGEST_PRODUCT = 4.5
@@ -21,7 +21,7 @@ class ConjugateGradientEquations(NormalEquations):
     """Preconditioned conjugate gradient: no ordering, no fill, memory linear in the rows' non-zeros.
 
     Where ``A diag(w) A'`` is sparse enough to be multiplied out, as on a grid, the preconditioner has coarse levels
-    (:mod:`reps_opt.solvers.multilevel`); on a random graph, where news travels fast, its diagonal is enough.
+    (:mod:`reps_opt.systems.multilevel`); on a random graph, where news travels fast, its diagonal is enough.
     """
 
     LEAST_RTOL = 1e-10

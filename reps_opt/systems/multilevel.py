@@ -25,7 +25,7 @@ import scipy.linalg
 import scipy.sparse as sp
 
 from reps_opt.processes.graph import BoolArray, IntArray
-from reps_opt.solvers.normal_equations import scaled_cholesky
+from reps_opt.systems.base import scaled_cholesky
 from reps_opt.validation import FloatArray
 
 COARSEST = 400
