@@ -8,7 +8,7 @@ from trpo_learning import study
 
 from reps_opt import TRPO
 
-BATCH = 2000  # steps an update: ten episodes
+BATCH = 1000  # steps an update: five episodes
 REPORTED = {10_000: -1213, 25_000: -1088, 50_000: -545, 75_000: -237, 100_000: -199}  # mature TRPO, last 20 episodes
 
 
