@@ -70,8 +70,10 @@ class CategoricalActor:
 
     def __call__(self, state: ArrayLike, rng: np.random.Generator | None = None) -> Any:
         p = self.probabilities(np.asarray(state).reshape(-1))
-        index = np.argmax(p) if rng is None else np.searchsorted(np.cumsum(p), rng.random() * np.sum(p), side="right")
-        return self.labels[min(int(index), len(p) - 1)]
+        if rng is None:
+            return self.labels[p.argmax()]
+        edges = p.cumsum()
+        return self.labels[min(int(edges.searchsorted(rng.random() * edges[-1], side="right")), len(p) - 1)]
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class SoftmaxOf:
 
     def __call__(self, state: FloatArray) -> FloatArray:
         logits = self.logits(state)
-        p = np.exp(logits - np.max(logits))
+        p = np.exp(logits - logits.max())
         return p / p.sum()
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -83,9 +84,23 @@ class GPActor:
     low: FloatArray
     high: FloatArray
 
+    @cached_property
+    def _numbers(self) -> tuple[float, ...] | None:
+        """The six arrays as numbers, where there is one action: twice as fast as arrays of one."""
+        if len(self.offset) != 1:
+            return None
+        arrays = self.offset, self.unit, self.amplitude, self.floor, self.low, self.high
+        return tuple(float(array.reshape(-1)[0]) for array in arrays)
+
     def __call__(self, state: ArrayLike, rng: np.random.Generator | None = None) -> FloatArray:
         x = np.asarray(state, dtype=np.float64).reshape(-1)
         mean, variance = self.moments(x if self.basis is None else self.basis(x))
+        if self._numbers is not None:
+            offset, unit, amplitude, floor, low, high = self._numbers
+            value = offset + unit * float(mean[0])
+            if rng is not None:
+                value += max(amplitude * math.sqrt(variance), floor) * rng.standard_normal()
+            return np.full(self.low.shape, min(max(value, low), high))
         action = self.offset + self.unit * mean
         if rng is not None:
             std = np.maximum(self.amplitude * math.sqrt(variance), self.floor)

@@ -28,6 +28,7 @@ from reps_opt.validation import FloatArray
 LOG_NOISE_BOUNDS = (np.log(1e-8), np.log(1e4))
 KERNEL_JITTERS = 10.0 ** np.arange(-10, -3)  # K_zz of close inducing states is singular to rounding
 SHIFTED_JITTERS = np.append(0.0, 10.0 ** np.arange(-14, -3))  # I + ... is not, unless weights span many decades
+FTOL, GTOL = 1e-8, 1e-3  # of the objective, and nats a log parameter: below is jitter, where half the evaluations went
 POWER_FLOOR = 1e-14  # of the actions' mean square: keeps log v_d finite where they do not vary at all
 
 Loss = tuple[float, FloatArray]
@@ -259,6 +260,7 @@ def maximise(
     values = [penalised(t)[0] for t in points]
     best = points[int(np.argmin(values))]
     worst = min(values) + 10 * (1 + abs(min(values)))
-    found = minimize(penalised, best, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": max_iter})
+    options = {"maxiter": max_iter, "ftol": FTOL, "gtol": GTOL}
+    found = minimize(penalised, best, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
     kernel = starts[0].clone_with_theta(found.x[:-1])
     return kernel, float(np.exp(found.x[-1])), -float(found.fun), int(found.nit)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +61,12 @@ class Result:
         """Arrays by name, each with its dimensions; the one that the result is about comes first."""
         return {}
 
+    def labels(self) -> Mapping[str, Sequence[Hashable]]:
+        """Labels along a dimension, by its name: those of the MDP's states and actions, where it has any."""
+        mdp = getattr(getattr(self, "problem", None), "mdp", None)
+        named = {"state": getattr(mdp, "state_labels", None), "action": getattr(mdp, "action_labels", None)}
+        return {dim: labels for dim, labels in named.items() if labels is not None}
+
     def __str__(self) -> str:
         rows = self.rows()
         width = max((len(label) for label, _ in rows), default=0)
@@ -77,12 +83,13 @@ class Result:
         return f"<table><caption>{html.escape(self.title)}</caption>{cells}</table>"
 
     def to_xarray(self) -> xarray.Dataset:
-        """The arrays with named dimensions, each counted from zero; the numbers as attributes."""
+        """The arrays with named dimensions, labelled or counted from zero; the numbers as attributes."""
         import xarray
 
         arrays = {name: (tuple(dims), _storable(values)) for name, (dims, values) in self.arrays().items()}
         sizes = {dim: size for dims, values in arrays.values() for dim, size in zip(dims, values.shape, strict=True)}
-        coordinates = {dim: np.arange(size) for dim, size in sizes.items()}
+        labels = self.labels()
+        coordinates = {dim: _coordinate(labels.get(dim), size) for dim, size in sizes.items()}
         return xarray.Dataset(arrays, coordinates, _plain(self.numbers()))
 
     def to_frame(self) -> pandas.DataFrame:
@@ -150,6 +157,14 @@ def _storable(values: Any) -> NDArray[Any]:
     """An array that files take without pickle: words as fixed-width strings."""
     array = np.asarray(values)
     return array.astype(str) if array.dtype.kind in "OT" else array
+
+
+def _coordinate(labels: Sequence[Hashable] | None, size: int) -> NDArray[Any]:
+    """Labels of one kind as they are, of several kinds as words; places counted from zero where there are none."""
+    if labels is None or len(labels) != size:
+        return np.arange(size)
+    alike = len({type(label) for label in labels}) == 1 and isinstance(labels[0], int | float | str)
+    return np.array(list(labels) if alike else [str(label) for label in labels])
 
 
 def _plain(numbers: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from numpy.typing import ArrayLike
 
 from reps_opt.learning.advantages import Transitions, estimate_advantages
 from reps_opt.learning.gradients import ParametricPolicy, surrogate_gradient
+from reps_opt.learning.policy_update import PolicyUpdate, branch, unchanged
 from reps_opt.learning.returns import episodes
-from reps_opt.learning.updates import TRPO, PolicyUpdate, branch, unchanged
+from reps_opt.learning.updates import TRPO
 from reps_opt.learning.value_network import Memory
 from reps_opt.solution import Status
 from reps_opt.validation import FloatArray, as_float_array, as_scalar

@@ -28,7 +28,7 @@ PRECONDITIONED_LIMIT = 300
 BY_PRODUCTS = Quadratic("cg", rtol=1e-3, max_iterations=50)
 """Route for larger ones: products with the factors, as accurate as a sampled metric deserves."""
 
-PRECONDITIONED = Quadratic("cg", rtol=0.1, max_iterations=50)
+PRECONDITIONED = Quadratic("cg", rtol=0.03, max_iterations=50)
 """The same where the policy has a preconditioner: in its norm the error of a step costs the gain half its square."""
 
 DAMPING = 1e-3

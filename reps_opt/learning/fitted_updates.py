@@ -20,8 +20,8 @@ import numpy as np
 from reps_opt.batch import Batch
 from reps_opt.learning.advantages import estimate_advantages
 from reps_opt.learning.fits import fit_within
+from reps_opt.learning.policy_update import PolicyUpdate
 from reps_opt.learning.returns import returns_to_go
-from reps_opt.learning.updates import PolicyUpdate
 from reps_opt.problems.episodes import EpisodicREPS
 from reps_opt.problems.sample_flow import batch_gamma, done_rule, flow_objective, mean_with_error
 from reps_opt.problems.sample_problem import SampleProblem

@@ -63,7 +63,8 @@ def improve(
     update
         ``update(policy, batch)`` returns an object with ``policy``, ``accepted``, ``solution``, ``gain`` and ``kl``: a
         :class:`~reps_opt.REPSUpdate`, :class:`~reps_opt.EpisodicREPSUpdate`, :class:`~reps_opt.TRPO` or any other; or
-        just a policy. One that takes ``memory`` too is given what its last result kept under that name.
+        just a policy. One that takes ``memory`` too is given what its last result kept under that name; one that says
+        ``needs_policy = True`` is given a policy to start from where there is none.
     n_iterations
         Updates to make at most.
     n_episodes, n_steps

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from reps_opt.learning.advantages import Transitions
 from reps_opt.learning.gradients import ParametricPolicy, enac, fisher, mean_kl
-from reps_opt.learning.updates import PolicyUpdate, check_parametric, possible_actions
+from reps_opt.learning.policy_update import PolicyUpdate, check_parametric, possible_actions
 from reps_opt.problems.step_solution import StepSolution
 from reps_opt.problems.steps import TrustRegionStep
 from reps_opt.solving import solve

@@ -45,5 +45,5 @@ def start_policy(env: Any, seed: np.random.SeedSequence, states: Any = None) -> 
     if rows is not None and rows.dtype.kind == "f":
         settings["states"] = rows
     if kind == "Box":
-        settings["initial_std"] = 0.5
+        settings["initial_std"] = 1.0
     return getattr(import_module(module), name).from_spaces(observed, acted, **settings)

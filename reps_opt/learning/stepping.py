@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from reps_opt.learning.acting import as_actions, as_row, as_rows, legal, many, one
+from reps_opt.learning.acting import as_actions, as_row, as_rows, legal, many, one, taker
 
 
 class Rows(NamedTuple):
@@ -134,7 +134,7 @@ def _episode(
 ) -> tuple[list[tuple[Any, ...]], Failure | None]:
     """The transitions of one episode, and what the environment raised, if it did."""
     space, name = env.action_space, name_of(env)
-    act = one(task.policy, space, task.deterministic)
+    act, take = one(task.policy, space, task.deterministic), taker(space)
     rng = np.random.default_rng(child(seed, 0))
     coin = np.random.default_rng(child(seed, 1)) if task.restart else None
     rows: list[tuple[Any, ...]] = []
@@ -146,9 +146,9 @@ def _episode(
         raise TypeError(f"env {name}: reset must return (observation, info), as Gymnasium's does: wrap the environment")
     state = as_row(answer[0])
     for t in range(task.max_steps):
-        action = as_actions(np.asarray(act(state, rng))[None], space, 1)
+        action, sent = take(act(state, rng))
         try:
-            answer = env.step(legal(action[0], space))
+            answer = env.step(sent)
         except Exception as error:
             return rows, Failure(error, number, t)
         if len(answer) != 5:
@@ -162,7 +162,7 @@ def _episode(
         cut = (truncated or restarted or t + 1 == task.max_steps) and not terminated
         paid = as_amount(info["cost"], "cost", name) if "cost" in info else np.nan
         reward = reward if isinstance(reward, float) and math.isfinite(reward) else as_amount(reward, "reward", name)
-        rows.append((state, as_rows(action)[0], reward, following, terminated, cut, restarted, paid))
+        rows.append((state, action, reward, following, terminated, cut, restarted, paid))
         state = following
         if terminated or cut:
             break

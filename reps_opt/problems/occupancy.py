@@ -135,9 +135,9 @@ class OccupancyProblem(Problem):
         if not divergence.bounded:
             return Centre(reference, np.zeros(program.rhs.size), math.inf)
         missed = program.violation(reference) + abs(reference.sum() - 1.0)
-        if missed <= CONSISTENT or isinstance(divergence, NoBall):
-            return Centre(reference, np.zeros(program.rhs.size), 0.0)
         assert self.reduction is not None
+        if isinstance(divergence, NoBall) or (missed <= CONSISTENT and self.reduction.is_occupancy(reference, missed)):
+            return Centre(reference, np.zeros(program.rhs.size), 0.0)
         answer = self._project(self.reduction)
         assert answer.point is not None
         assert answer.multipliers is not None

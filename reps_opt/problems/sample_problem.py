@@ -305,7 +305,7 @@ class SampleProblem(Problem):
 
 @value
 class TransitionProblem(SampleProblem):
-    """Weights of sampled transitions that match features: what :class:`~reps_opt.SampleREPS` is, but for its batches."""
+    """Weights of sampled transitions that match features: :class:`~reps_opt.SampleREPS` without its batches."""
 
     rewards: FloatArray
     feature_differences: Any

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import envs
+from reps_opt import MDP, REPS, solve
 
 
 @pytest.mark.parametrize("leave_0", [0.5, 1e-8, 1e-20, 1e-90])
@@ -20,3 +21,17 @@ def test_advantage_of_the_two_state_chain(leave_0: float, leave_1: float) -> Non
     expected = [[1 - gain, ahead - gain], [-ahead - gain, 2 - gain]]
     np.testing.assert_allclose(mdp.state_distribution(policy), d, rtol=1e-12)
     np.testing.assert_allclose(mdp.advantage(policy), expected, rtol=0, atol=1e-12 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("leak", [1e-6, 1e-12, 1e-15])
+def test_a_reference_far_from_the_only_occupancy_is_no_occupancy(leak: float) -> None:
+    """Its flow is off by rounding alone; the occupancy is (.5, .5) all the same, and the smallest radius its KL."""
+    P = np.array([[[1 - leak, leak]], [[leak, 1 - leak]]])
+    mdp = MDP(P, [[0.0], [1.0]], 1.0)
+    problem = REPS(mdp, [[0.9], [0.1]], 0.1)
+    least = 0.5 * np.log(0.5 / 0.9) + 0.5 * np.log(0.5 / 0.1)
+    assert problem.epsilon_min == pytest.approx(least, abs=1e-12)
+    assert solve(problem).status == "infeasible"
+    beyond = solve(problem.replace(epsilon=0.6))
+    assert beyond.objective == pytest.approx(0.5, abs=1e-12)
+    np.testing.assert_allclose(beyond.occupancy, 0.5, atol=1e-12)

@@ -16,6 +16,7 @@ import envs
 from policies import LinearGaussianPolicy
 from reps_opt import (
     CPO,
+    MDP,
     REPS,
     TRPO,
     ConditionalREPS,
@@ -172,3 +173,26 @@ def test_other_endings_are_refused(tmp_path: Path) -> None:
 def test_online_run_shows_a_bar_where_asked(capsys: pytest.CaptureFixture[str]) -> None:
     ORePS(LAYERED.mdp, 2, n_episodes=20).run(LAYERED.losses(20, seed=1), progress=True)
     assert "episodes" in capsys.readouterr().err
+
+
+LABELS = {"state_labels": ["start", "hole", "goal"], "action_labels": [("dx", 1), 2]}
+
+
+def labelled() -> MDP:
+    P = np.full((3, 2, 3), 1 / 3)
+    return MDP(P, np.arange(6.0).reshape(3, 2), 0.9, **LABELS)
+
+
+def test_labels_of_states_and_actions_travel_into_tables_and_files(tmp_path: Path) -> None:
+    mdp = labelled()
+    solution = solve(REPS(mdp, mdp.occupancy(mdp.uniform_policy()), 0.1))
+    data = solution.to_xarray()
+    assert data.state.values.tolist() == ["start", "hole", "goal"]
+    assert data.action.values.tolist() == ["('dx', 1)", "2"]  # of several kinds: as words
+    assert float(data.policy.sel(state="goal").sum()) == pytest.approx(1)
+    assert solution.to_frame().loc["hole"].shape[0] == 2
+    again = xarray.load_dataset(solution.save(tmp_path / "answer.nc"), engine="scipy")
+    assert again.state.values.astype(str).tolist() == ["start", "hole", "goal"]
+    unlabelled = mdp.replace(state_labels=None, action_labels=None)
+    plain = solve(REPS(unlabelled, unlabelled.occupancy(unlabelled.uniform_policy()), 0.1))
+    assert plain.to_xarray().state.values.tolist() == [0, 1, 2]

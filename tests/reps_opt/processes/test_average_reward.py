@@ -236,3 +236,21 @@ def test_large_grids_leave_no_advantage(kind: str) -> None:
     assert (ahead - best.gain[:, None]).max() <= 1e-12
     tied = ahead >= best.gain[:, None] - 1e-12
     assert np.where(tied, mdp.bellman_error(best.value) - best.gain[:, None], -1).max() <= 1e-10
+
+
+@pytest.mark.parametrize("leak", [1e-6, 1e-10, 1e-13])
+@pytest.mark.parametrize("wide", [False, True])
+def test_two_large_classes_that_hardly_meet_share_the_mass_by_their_leaks(leak: float, wide: bool) -> None:
+    rng = np.random.default_rng(0)
+    half = 200
+    block = rng.dirichlet(np.ones(half), half) if wide else line(half, 0.3, 0.3).toarray()
+    mu = np.linalg.lstsq(np.vstack([block.T - np.eye(half), np.ones(half)]), np.eye(half + 1)[-1], rcond=None)[0]
+    P = np.kron(np.eye(2), block)
+    P[0, 0] -= leak
+    P[0, half] += leak  # one way in the time that the other takes to be left thrice
+    P[half, half] -= 3 * leak
+    P[half, 0] += 3 * leak
+    mdp = MDP(np.maximum(P, 0)[:, None], np.repeat([0.0, 1.0], half)[:, None], 1.0)
+    left = np.array([P[0, half], P[half, 0]])  # what is left of the leaks in double precision
+    assert mdp.gain([0] * 2 * half) == pytest.approx(left[0] / left.sum(), rel=1e-4 if leak > 1e-7 else 1e-9)
+    np.testing.assert_allclose(mdp.occupancy([0] * 2 * half)[:half, 0], 0.75 * mu, rtol=max(1e-9, 100 * leak))
