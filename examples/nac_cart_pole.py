@@ -94,7 +94,7 @@ def learn(method, seed, n_updates):
     return np.array(scores), policy.params
 
 
-def main(n_seeds: int = 30, n_updates: int = 40, jobs: int = 1, plot: str | None = None):
+def main(n_seeds: int = 30, n_updates: int = 30, jobs: int = 1, plot: str | None = None):
     """Learn by each method from the same starts, print returns and gains, and draw the learning curves."""
     env = envs.CartPole(horizon=HORIZON)
     A, B = envs.linearise(env, np.zeros(4), np.zeros(1))
