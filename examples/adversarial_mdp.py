@@ -2,8 +2,10 @@
 
 The learning rate is the one the bound is proven with. It is small: until it has moved the policy, regret grows with T
 itself, so that the slope over small T is above the bound's .5. Printed is the slope from each T to the next, in the
-mean over the same random loop-free MDPs (L = 4 layers, |X| = 10 states, |A| = 2 actions) and losses whose means are
-redrawn five times; beyond 3,000 episodes fewer of them are played.
+mean over the same random loop-free MDPs (L = 4 layers, |X| = 10 states, |A| = 2 actions) and means of the losses;
+beyond 3,000 episodes fewer of them are played. Losses are coin flips of fixed means. With ``--adversary switching``
+the means are redrawn five times: the slopes are the same with full information, while the slower learner under bandit
+feedback is less committed when they switch, and from 10,000 episodes on beats every fixed policy on some MDPs.
 
 python examples/adversarial_mdp.py --plot regret.png
 """
@@ -23,7 +25,7 @@ from reps_opt import ORePS
 LAYERS, N_ACTIONS = (1, 3, 3, 3), 2
 EPISODES = [100, 316, 1000, 3162, 10_000, 31_623, 100_000]
 FULL_COUNT, FEWEST = 3162, 5  # episodes up to which every seed is played, and seeds at least
-ADVERSARY = "switching"  # or "iid", "walk"
+ADVERSARY = "iid"  # or "switching", "walk"
 
 
 def regrets(feedback: str, n_episodes: int, n_seeds: int, adversary: str) -> tuple[np.ndarray, float, float]:
@@ -47,7 +49,8 @@ def report(episodes: list[int], rows: list[tuple[np.ndarray, float, float]]) -> 
     for i, (n_episodes, (values, bound, gap)) in enumerate(zip(episodes, rows, strict=True)):
         if i > 0:
             before = rows[i - 1][0][: len(values)]
-            slopes[i] = np.log(values.mean() / before.mean()) / np.log(n_episodes / episodes[i - 1])
+            if min(values.mean(), before.mean()) > 0:  # against a switching adversary one may do better than any policy
+                slopes[i] = np.log(values.mean() / before.mean()) / np.log(n_episodes / episodes[i - 1])
         spread = values.std(ddof=1) if len(values) > 1 else 0.0
         numbers = f"{values.mean():9.2f} {spread:8.2f} {values.max():9.2f} {bound:9.1f} {gap:8.1e} {slopes[i]:19.3f}"
         print(f"{n_episodes:7d} {len(values):6d} {numbers}")

@@ -179,6 +179,6 @@ def draw_shares(shares: Mapping[tuple[str, str], np.ndarray], path: str) -> None
         axis.set_title(title, fontsize="medium")
     axes[0, 0].legend(fontsize="small")
     figure.supxlabel("updates")
-    figure.supylabel("share of the possible gain (median, 10-90 %)")
+    figure.supylabel("share of the gain (median, 10-90 %)")
     figure.savefig(path, dpi=110)
     plt.close(figure)

@@ -17,3 +17,4 @@ def test_an_example_imports_nothing_from_inside_the_core(script: Path) -> None:
     modules = [node.module or "" for node in found if isinstance(node, ast.ImportFrom)]
     modules += [name.name for node in found if isinstance(node, ast.Import) for name in node.names]
     assert [name for name in modules if name.startswith("reps_opt") and name not in OPEN] == []
+    assert "argparse" not in modules

@@ -22,12 +22,12 @@ def test_nac_cart_pole(example: Any, tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_the_policy_of_gains_has_the_score_and_fisher_matrix_of_its_density(example: Any) -> None:
     module, rng = example("nac_cart_pole"), np.random.default_rng(0)
-    policy, states = module.start_policy(0), rng.normal(size=(50_000, 4))
+    policy, states = module.start_policy(0, module.envs.CartPole()), rng.normal(size=(50_000, 4))
     actions = policy.sample(states, rng)
     h, direction = 1e-4, rng.normal(size=4)
 
     def log_prob(gains: Any) -> Any:
-        return -((actions - module.Gains(gains).predict(states))[:, 0] ** 2) / (2 * module.STD**2)
+        return policy.with_params(gains).log_prob(states, actions)
 
     slope = (log_prob(policy.params + h * direction) - log_prob(policy.params - h * direction)) / (2 * h)
     scores = policy.score_function(states, actions)
@@ -48,6 +48,15 @@ def test_trpo_evaluation(example: Any, tmp_path: Path, capsys: pytest.CaptureFix
     last = {method: curve[0, -1] for (_, method), curve in curves.items()}
     assert min(last["TRPO"], last["CEM"], last["CMA-ES"]) > 30  # random actions last 22 steps
     assert "s of CPU" in capsys.readouterr().out
+    assert plot.stat().st_size > 10_000
+
+
+def test_gae_lambda(example: Any, tmp_path: Path) -> None:
+    for extra in ("torch", "cma", "mujoco"):
+        pytest.importorskip(extra)
+    plot = tmp_path / "lambda.png"
+    curves = example("gae_lambda").main(lambdas=[0.0, 0.95], n_seeds=1, n_steps=6_000, plot=str(plot))
+    assert np.all(curves["Hopper-v5", "lambda 0.95"][:, -1] > 20)
     assert plot.stat().st_size > 10_000
 
 
