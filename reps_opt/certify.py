@@ -93,7 +93,9 @@ class Judged(Protocol):
 
     def candidates(self, program: Program, answer: Answer) -> Iterable[FloatArray]: ...
 
-    def bounds(self, program: Program, answer: Answer, point: FloatArray) -> Iterable[Bound]: ...
+    def bounds(
+        self, program: Program, answer: Answer, point: FloatArray, divergences: list[float]
+    ) -> Iterable[Bound]: ...
 
     def residuals(self, program: Program, point: FloatArray) -> Residuals: ...
 
@@ -139,11 +141,13 @@ def certify(problem: Judged, program: Program, scale: Scale, answer: Answer) -> 
     if not judged:
         why = problem.reconsider(program)
         return without_point(problem, Status.INFEASIBLE if why else Status.FAILED, why or answer.message)
-    if all(certificate.reasons() for _, _, certificate in judged) and problem.anchor is not None:
+    best = judged[0] if len(judged) == 1 else min(judged, key=_rank)
+    reasons = best[2].reasons()
+    if reasons and problem.anchor is not None:
         # where the multipliers explain nearly all of the objective, the anchor is as good as any point, and feasible
-        judged.append(_judge(problem, program, scale, answer, problem.anchor))
-    point, bound, certificate = min(judged, key=_rank)
-    reasons = certificate.reasons()
+        best = min([best, _judge(problem, program, scale, answer, problem.anchor)], key=_rank)
+        reasons = best[2].reasons()
+    point, bound, certificate = best
     if any(reason.startswith("constraint") for reason in reasons) and (text := problem.reconsider(program)):
         return without_point(problem, Status.INFEASIBLE, text)
     eta = bound.eta * scale.factor
@@ -167,8 +171,8 @@ def excess(program: Program, x: FloatArray, divergences: list[float] | None = No
     """How far a point is outside the balls and the inequalities, at worst; negative inside."""
     reached = [ball.value(x) for ball in program.balls] if divergences is None else divergences
     beyond = [d - ball.allowed for ball, d in zip(program.balls, reached, strict=True)]
-    rows = [float(np.max(block.matrix @ x - block.rhs)) for block in program.inequalities.values()]
-    return max([*beyond, *rows], default=-math.inf)
+    beyond += [float((block.matrix @ x - block.rhs).max()) for block in program.inequalities.values()]
+    return max(beyond, default=-math.inf)
 
 
 def into_balls(problem: Judged, program: Program, x: FloatArray) -> tuple[FloatArray, list[float]]:
@@ -180,8 +184,10 @@ def into_balls(problem: Judged, program: Program, x: FloatArray) -> tuple[FloatA
     """
     reached = [ball.value(x) for ball in program.balls]
     outside = excess(program, x, reached)
+    if outside <= 0:
+        return x, reached
     beyond = max((d - ball.allowed for ball, d in zip(program.balls, reached, strict=True)), default=-math.inf)
-    if outside <= 0 or (beyond <= problem.leeway and outside <= ROW_LEEWAY) or problem.anchor is None:
+    if (beyond <= problem.leeway and outside <= ROW_LEEWAY) or problem.anchor is None:
         return x, reached
     room = -excess(program, problem.anchor)
     share = outside / (outside + max(room, 0.0))  # of the anchor, as a chord of the convex excess needs it
@@ -196,11 +202,12 @@ def _judge(
 ) -> tuple[FloatArray, Bound, Certificate]:
     """A point inside the balls, the least bound on offer for it, and the certificate of the two."""
     point, divergences = into_balls(problem, program, point)
-    bound = min(problem.bounds(program, answer, point), key=lambda bound: bound.value)
+    bounds = list(problem.bounds(program, answer, point, divergences))
+    bound = bounds[0] if len(bounds) == 1 else min(bounds, key=lambda bound: bound.value)
     lower, residuals = program.score(point), problem.residuals(program, point)
     gap = bound.value - lower + problem.price(program, point, bound, divergences)
     unit = problem.unit(program, point, bound, divergences, gap)
-    total = float(np.sum(bound.eta))
+    total = bound.eta if isinstance(bound.eta, float) else float(np.sum(bound.eta))
     nats = gap / total if 0 < total < math.inf else math.inf
     allowed = [ball.allowed for ball in program.balls]
     worst = int(np.argmax(np.subtract(divergences, allowed))) if len(allowed) > 1 else 0
@@ -254,14 +261,14 @@ def _unit_without_ball(program: Program, point: FloatArray) -> float:
     return min((scale for scale in scales if scale > ROUNDED * size), default=0.0)
 
 
-def offered_bounds(problem: Judged, program: Program, answer: Answer, point: FloatArray) -> Iterator[Bound]:
+def offered_bounds(problem: Judged, program: Program, answer: Answer, divergences: list[float]) -> Iterator[Bound]:
     """Dual bounds that an answer offers: at its eta, and at zero where the ball looks slack; infinite without any."""
     if answer.multipliers is None:
         yield Bound(math.inf, answer.eta, np.zeros(program.rhs.size))
         return
     v, eta = answer.multipliers, answer.eta
     if isinstance(eta, np.ndarray):
-        inside = np.array([ball.value(point) <= ball.allowed - SLACK_MARGIN for ball in program.balls])
+        inside = np.array([d <= b.allowed - SLACK_MARGIN for b, d in zip(program.balls, divergences, strict=True)])
         if inside.any():
             without = np.where(inside, 0.0, eta)
             yield Bound(program.bound(without, v), without, v)
@@ -271,7 +278,7 @@ def offered_bounds(problem: Judged, program: Program, answer: Answer, point: Flo
         yield Bound(_single_point_bound(problem, program, v), math.inf, v)
         return
     eta = eta if program.temperature is None else program.temperature
-    slack = program.epsilon is not None and program.divergence.value(point) <= program.epsilon - SLACK_MARGIN
+    slack = program.epsilon is not None and (not divergences or divergences[0] <= program.epsilon - SLACK_MARGIN)
     if answer.eta == 0 or slack:
         yield Bound(program.bound(0.0, v), 0.0, v)
     if eta > 0:

@@ -140,9 +140,9 @@ class Problem(Value):
         """Points (n,) that satisfy the equality rows, or nearly: the dual's maximiser, and the solver's own."""
         return _offered_points(program, answer)
 
-    def bounds(self, program: Program, answer: Answer, point: FloatArray) -> Iterable[Bound]:
+    def bounds(self, program: Program, answer: Answer, point: FloatArray, divergences: list[float]) -> Iterable[Bound]:
         """Dual bounds that the answer offers."""
-        return offered_bounds(self, program, answer, point)
+        return offered_bounds(self, program, answer, divergences)
 
     def residuals(self, program: Program, point: FloatArray) -> Residuals:
         """What a point misses, from the problem's data."""
@@ -170,9 +170,10 @@ class Problem(Value):
     def refute(self, program: Program, answer: Answer) -> str:
         """Why the answer proves that nothing is feasible: a dual value below every objective (weak duality)."""
         v, eta = answer.multipliers, answer.eta
-        if v is None or not program.simplex or not np.all(np.isfinite(eta)) or np.any(np.less(eta, 0)):
+        if v is None or not program.simplex:
             return ""
-        if not proves_infeasible(program, float(np.sum(eta)), program.bound(eta, v)):
+        least, most = (eta, eta) if isinstance(eta, float) else (float(np.min(eta)), float(np.sum(eta)))
+        if not 0 <= least <= most < math.inf or not proves_infeasible(program, most, program.bound(eta, v)):
             return ""
         return self.reconsider(program) or "the dual falls below every feasible objective: no point is feasible"
 

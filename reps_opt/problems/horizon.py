@@ -278,10 +278,10 @@ class FiniteHorizonREPS(Problem):
         if answer.point is not None:
             yield flow.conditional(answer.point, self.policy)
 
-    def bounds(self, program: Program, answer: Answer, point: FloatArray) -> Iterator[Bound]:
+    def bounds(self, program: Program, answer: Answer, point: FloatArray, divergences: list[float]) -> Iterator[Bound]:
         """Dual bounds that the answer offers; of balls that hold the reference alone, by Pinsker's inequality."""
         if np.ndim(answer.eta) or answer.eta != math.inf:
-            yield from super().bounds(program, answer, point)
+            yield from super().bounds(program, answer, point, divergences)
             return
         mean = float(program.objective @ self.centre.point)
         reach = math.sqrt(float(self.epsilon_array.max()) / 2) * float(np.ptp(program.objective)) * program.mass

@@ -64,12 +64,12 @@ class StatewiseProblem(Problem):
         share = np.maximum(point / ball.mass[ball.block], np.minimum(ball.conditional, LEAST))
         return ball.mass[ball.block] * share / ball.state_sums(share)[ball.block]
 
-    def bounds(self, program: Program, answer: Answer, point: FloatArray) -> Iterator[Bound]:
+    def bounds(self, program: Program, answer: Answer, point: FloatArray, divergences: list[float]) -> Iterator[Bound]:
         """Dual bounds on offer: the answer's own multipliers, the best ones for its eta, and eta zero inside."""
         ball, c, eta = program.divergence, program.objective, answer.eta
         assert isinstance(ball, PolicyDivergence)
         top = ball.state_max(c)
-        inside = program.epsilon is not None and ball.value(point) <= program.epsilon - SLACK_MARGIN
+        inside = program.epsilon is not None and divergences[0] <= program.epsilon - SLACK_MARGIN
         if eta == 0 or inside:
             yield Bound(program.bound(0.0, top), 0.0, top)
         if eta == math.inf:

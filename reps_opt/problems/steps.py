@@ -248,16 +248,11 @@ class TrustRegionStep(Problem):
         return None if np.isnan(nearest).any() else nearest
 
     def candidates(self, program: Program, answer: Answer) -> Iterator[FloatArray]:
-        """The solver's own point, shortened where it leaves the ball and no row asks for its length."""
-        step = answer.point
-        if step is None or not np.isfinite(step).all():
-            return
-        divergence = program.divergence.value(step)
-        if divergence > self.epsilon and not (self.levels > 0).any():
-            step = step * math.sqrt(self.epsilon / divergence)
-        yield step
+        """The solver's own point."""
+        if answer.point is not None and np.isfinite(answer.point).all():
+            yield answer.point
 
-    def bounds(self, program: Program, answer: Answer, point: FloatArray) -> Iterator[Bound]:
+    def bounds(self, program: Program, answer: Answer, point: FloatArray, divergences: list[float]) -> Iterator[Bound]:
         """The dual bound at (eta, nu), D* bounded through the step itself where only products are known."""
         eta, metric, levels = answer.eta, self.damped_metric, self.levels
         nu = (
@@ -276,7 +271,7 @@ class TrustRegionStep(Problem):
         else:
             curved = metric.product(point)
             left = pulled - eta * curved
-            height = float(pulled @ point) - eta * 0.5 * float(point @ curved)
+            height = float(pulled @ point) - eta * divergences[0]
             height += metric.residual_bound(left, float(np.abs(left).max()), 1.0) / eta
             yield Bound(eta * self.epsilon + rows + height, eta, nu)
 
