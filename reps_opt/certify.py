@@ -143,7 +143,7 @@ def certify(problem: Judged, program: Program, scale: Scale, answer: Answer) -> 
         return without_point(problem, Status.INFEASIBLE if why else Status.FAILED, why or answer.message)
     best = judged[0] if len(judged) == 1 else min(judged, key=_rank)
     reasons = best[2].reasons()
-    if reasons and problem.anchor is not None:
+    if reasons and program.simplex and problem.anchor is not None:
         # where the multipliers explain nearly all of the objective, the anchor is as good as any point, and feasible
         best = min([best, _judge(problem, program, scale, answer, problem.anchor)], key=_rank)
         reasons = best[2].reasons()
