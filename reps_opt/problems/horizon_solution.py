@@ -108,9 +108,10 @@ class FiniteHorizonSolution(Solution):
             conjugate = program.divergence.conjugate
             inner = float(slack.max()) if self.eta == 0 else self.eta * conjugate(slack / self.eta).normaliser
             return np.full(problem.horizon, inner)
-        bare = self.eta <= 0
+        eta = np.atleast_1d(self.eta)
+        bare = eta <= 0
         top = np.maximum.reduceat(slack, program.joint.starts)
-        joint = program.joint.conjugate(np.where(bare, 1.0, self.eta), slack)
+        joint = program.joint.conjugate(np.where(bare, 1.0, eta), slack)
         return np.where(bare, top, joint.temperature * joint.log_partition)
 
     @property

@@ -21,7 +21,7 @@ from reps_opt.processes.graph import BoolArray, IntArray
 from reps_opt.program import JointDualPoint, Program
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.trace import Trace
-from reps_opt.systems.base import DENSE_LIMIT, NormalEquations
+from reps_opt.systems.base import DENSE_LIMIT, NormalEquations, scaled_cholesky
 from reps_opt.systems.blocks import BlockEquations
 from reps_opt.systems.choice import normal_equations
 from reps_opt.validation import FloatArray
@@ -57,6 +57,9 @@ STALLED = 1e-3
 """Fraction of the decrease a Newton step promises, below which it is lost in rounding (of slack / eta, eta tiny)."""
 
 
+IMPOSSIBLE = "the dual falls below every feasible objective: no point is feasible"
+
+
 class _State(NamedTuple):
     dual: JointDualPoint
     barrier: float
@@ -80,8 +83,7 @@ def follow_path(program: Program, max_iterations: int, verbose: bool) -> Answer:
         state = search.with_barrier(state.dual, mu)
         state, spent, message = _centre(search, state, mu, max_iterations - iterations, trace)
         iterations += spent
-        if state.dual.value < program.objective.min() * joint_mass(program) - PROVEN:
-            message = "the dual falls below every feasible objective: no point is feasible"
+        if message == IMPOSSIBLE:
             break
     stats = {"iterations": iterations, **search.equations.stats, "trace": trace}
     return Answer(state.dual.eta, state.dual.multipliers, search.onto_rows(state), message, stats)
@@ -92,6 +94,8 @@ def _centre(search: _Path, state: _State, mu: float, budget: int, trace: Trace) 
     centred = mu * (CENTRED if mu > 10 * FINAL_BARRIER else CENTRED_LAST)
     last = np.inf
     for spent in range(budget):
+        if state.dual.value < search.least:
+            return state, spent, IMPOSSIBLE
         step = search.direction(state, mu)
         trace.add(dual=state.dual.value, barrier=mu, largest_eta=state.dual.eta.max(), decrement=-step.slope)
         quadratic = -step.slope <= CENTRED * mu
@@ -105,11 +109,6 @@ def _centre(search: _Path, state: _State, mu: float, budget: int, trace: Trace) 
         if gained < STALLED * -step.slope and not quadratic:
             return state, spent + 1, "rounding leaves nothing to gain"
     return state, budget, "iteration limit"
-
-
-def joint_mass(program: Program) -> int:
-    """What a point sums to: one in each simplex."""
-    return program.joint.starts.size
 
 
 def layered_rows(program: Program) -> IntArray | None:
@@ -130,6 +129,7 @@ class _Path:
         self.program = program
         self.joint = program.joint
         self.radii = self.program.radii
+        self.least = float(program.objective.min()) * program.mass - PROVEN
         self.equations = self._equations()
 
     def _equations(self) -> NormalEquations:
@@ -176,7 +176,8 @@ class _Path:
         gradient = eta * (self.radii - dual.divergences) - mu
         # as a Gram matrix the Schur complement stays positive semidefinite where balls are slack and eta is tiny
         curvature = moved.T @ ((t * x)[:, None] * moved) + np.diag(np.maximum(gradient + mu, mu))
-        log_eta = scipy.linalg.solve(curvature, -gradient - coupling.T @ newton, assume_a="pos")
+        factor, scale = scaled_cholesky(curvature)
+        log_eta = scale * scipy.linalg.cho_solve(factor, scale * (-gradient - coupling.T @ newton), check_finite=False)
         log_eta *= min(1.0, LARGEST_LOG_STEP / max(float(np.abs(log_eta).max()), 1e-300))
         slope = float(dual.residual @ (newton + along @ log_eta) + gradient @ log_eta)
         return _Step(log_eta, newton, along, slope)
