@@ -267,10 +267,7 @@ class REPSUpdate(WeightedFit):
         """
         if problem.ridge and problem.epsilon is not None:
             spread = float(np.sqrt(problem.base @ (problem.rewards - problem.base @ problem.rewards) ** 2))
-            data = problem.rewards, problem.flow.differences, problem.epsilon, problem.base, problem.ridge
-            greedy = SampleREPS(*data, temperature=SMALLEST_ETA * spread)
-            greedy.features, greedy.flow = problem.features, problem.flow
-            solution = super()._solve(greedy)
+            solution = super()._solve(problem.replace(temperature=SMALLEST_ETA * spread))
             if solution.has_point and solution.kl <= problem.epsilon:
                 return solution
         return super()._solve(problem)

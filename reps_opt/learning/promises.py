@@ -31,7 +31,8 @@ def promise_columns(result: Any, measure: Measure, evaluated: Batch | None, fres
 
     ``predicted_gain`` and ``predicted_gain_error``: the promise, over the samples the update was given, and its
     standard error by episodes. ``gain`` and ``gain_error``: what the evaluation gave, over the same samples, in the
-    same units, left out where the update says no ``base_objective``. ``objective``: of this iteration's own roll-outs; ``base_objective``: of the samples.
+    same units, the former left out where the update says no ``base_objective``. ``objective``: of this iteration's own
+    roll-outs; ``base_objective``: of the samples.
     """
     stats: Mapping[str, Any] = getattr(result, "stats", {})
     base = float(stats.get("base_objective", math.nan))
