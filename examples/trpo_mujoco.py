@@ -10,7 +10,7 @@ from trpo_learning import study
 
 from reps_opt import TRPO
 
-BATCH = 1024  # steps an update
+BATCH = 2048  # steps an update
 REPORTED = {
     "InvertedPendulum-v5": {25_000: 158, 50_000: 909, 100_000: 1000, 150_000: 1000},
     "Hopper-v5": {25_000: 254, 50_000: 487, 100_000: 970, 150_000: 1204},

@@ -17,7 +17,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
-from sklearn.base import clone
 
 from policies.checks import check_weights
 from reps_opt.validation import as_scalar
@@ -58,8 +57,14 @@ class MixtureMixin:
         return policy
 
     def refit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Fit a copy to other samples, its statistics kept where the family can; arguments as in ``fit``."""
-        return clone(self).fit(X, y, sample_weight)
+        """Fit a copy to other samples with the statistics kept; arguments as in ``fit``.
+
+        Raises
+        ------
+        NotImplementedError
+            If the family has no mixtures for which they would be kept.
+        """
+        raise NotImplementedError(self._without_mixtures())
 
     def within(self, old: Any, states: ArrayLike, epsilon: float, sample_weight: ArrayLike | None = None) -> Self:
         """This policy where it is within ``epsilon`` of the old one, else the furthest mixture of the two that is.
@@ -111,7 +116,10 @@ class MixtureMixin:
 
     def _check_mixable(self, old: Any) -> None:
         """Raise NotImplementedError unless this policy and the old one have the same sufficient statistics."""
-        raise NotImplementedError(
+        raise NotImplementedError(self._without_mixtures())
+
+    def _without_mixtures(self) -> str:
+        return (
             f"{type(self).__name__} has no mixtures with an old policy: its family does not hold them, so a fit cannot "
             "be drawn back into the ball; linear, softmax and tabular policies can"
         )

@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
+from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from policies.actors import Act, CategoricalActor
@@ -154,6 +155,10 @@ class TabularPolicy(ParametricMixin, CategoricalPolicy):
         table = np.vstack([self.probabilities_, self.fallback_])
         with np.errstate(divide="ignore"):
             return Categorical(np.log(table[self._rows(states)]))
+
+    def refit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Fit a copy to other samples; arguments as in :meth:`fit`."""
+        return clone(self).fit(X, y, sample_weight)
 
     def _check_mixable(self, old: Any) -> None:
         if not isinstance(old, TabularPolicy) or self.states_.shape[1] != old.states_.shape[1]:

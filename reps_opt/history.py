@@ -136,4 +136,6 @@ class History(Result, tuple[Any, ...]):
         import pandas
 
         table = pandas.DataFrame([step.row() for step in self])
+        if "base_objective" in table:  # without evaluation the next roll-outs tell what was gained
+            table["gain"] = table["gain"].fillna(table["objective"].shift(-1) - table["base_objective"])
         return table.set_index("iteration") if len(self) else table

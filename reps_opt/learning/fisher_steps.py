@@ -35,7 +35,7 @@ DAMPING = 1e-3
 """Share of the Fisher matrix's diagonal that is added to it where it is factorised."""
 
 PRODUCT_DAMPING = 0.1
-"""What is added where products are taken: small eigenvalues, which a rough solution gets wrong, are not followed."""
+"""What is added where products are taken: directions of little curvature, of which a batch says little, count less."""
 
 GOOD_ENOUGH = 0.05
 """Gap, as a share of the gain, to which a line search wants its step: it tries lengths that differ by more."""
@@ -66,11 +66,12 @@ def fisher_step(
     rough = getattr(policy, "fisher_preconditioner", None) if exact and has_products else None
     route = solver or _route(rough is not None, min(len(batch.rewards), gradient.size), gradient.size)
     by_products = isinstance(route, Quadratic) and route.method == "cg"
+    implicit = by_products and exact and has_products
     if damping is None:
-        damping = PRODUCT_DAMPING if by_products else DAMPING
+        damping = PRODUCT_DAMPING if implicit else DAMPING
     units: FloatArray | float = 1.0
     metric: Metric
-    if by_products and exact and has_products:
+    if implicit:
         metric = Product(policy.fisher_product(batch.states), 0.0, rough and rough(batch.states))  # type: ignore[attr-defined]
     else:
         factor = fisher(policy, batch.states, None if exact else batch.actions)

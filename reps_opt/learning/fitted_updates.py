@@ -29,20 +29,19 @@ from reps_opt.problems.sample_solution import SCALES, SampleSolution
 from reps_opt.problems.samples import SampleREPS
 from reps_opt.problems.value_features import flow_residual
 from reps_opt.solution import Status
-from reps_opt.solvers.newton import Newton
 from reps_opt.solving import solve
 from reps_opt.validation import FloatArray, as_scalar
 
 WARM = ("kernel", "noise")
 """Settings of a policy that its fitted namesakes (``kernel_``, ``noise_``) are good starting points for."""
 
-SOFTENED = Newton(tolerance=5e-11, slack_suspected=1e-4)
-"""Route where a ridge softens the match: the limit of a slack ball is then dear, and seldom wanted."""
+SMALLEST_ETA = 1e-3
+"""Multiplier of the ball, in spreads of the rewards, below which it counts as slack where a ridge softens the match."""
 
 OUTSIDE = 1e-6
 """How far outside of its ball a point may be for an update to take it, relative to a radius above one."""
 
-UNMATCHED = 1e-4
+UNMATCHED = 1e-2
 """1-norm of what the weights may miss of features of root mean square one, for an update to take them."""
 
 OFFSET = 0.2
@@ -120,8 +119,7 @@ class WeightedFit(ABC):
         if problem is None or idle:
             warnings.warn(idle, UserWarning, stacklevel=2)
             return FittedUpdate(policy, False, None, message=idle)
-        solution = solve(problem, problem.default_solver() if not problem.ridge else SOFTENED)
-        assert isinstance(solution, SampleSolution)
+        solution = self._solve(problem)
         why = self._refusal(solution)
         if why:
             warnings.warn("an update was not taken, and none will be until this changes: " + why, stacklevel=2)
@@ -135,7 +133,7 @@ class WeightedFit(ABC):
             "ess": solution.ess,
             "predicted_gain_error": solution.predicted_gain_error,
             "flow_offset": solution.flow_offset,
-            "base_objective": float(problem.base @ problem.rewards),
+            **({"base_objective": float(problem.base @ problem.rewards)} if hasattr(self, "objective") else {}),
             "share": fit.share,
             **self._stats(solution, batch),
         }
@@ -144,9 +142,10 @@ class WeightedFit(ABC):
             fit.policy, True, solution, 1.0, solution.predicted_gain, fit.kl, message=message, stats=stats
         )
 
-    def objective(self, batch: Batch) -> tuple[float, float]:
-        """What the predicted gain is a gain of, and its standard error by episodes: mean reward of the base weights."""
-        return mean_with_error(batch.rewards, batch)
+    def _solve(self, problem: SampleProblem) -> SampleSolution:
+        solution = solve(problem)
+        assert isinstance(solution, SampleSolution)
+        return solution
 
     def _nothing_to_learn(self, batch: Batch) -> str:
         """Why there is nothing to gain from a batch, where that is known before any problem is posed; else empty."""
@@ -261,9 +260,24 @@ class REPSUpdate(WeightedFit):
             temperature=self.temperature,
         )
 
-    def objective(self, batch: Batch) -> tuple[float, float]:
-        """Mean reward of the base weights of a batch's flow, and its standard error by episodes: see ``on_done``."""
-        return flow_objective(batch, self.gamma, self.on_done, self.starts)
+    def _solve(self, problem: SampleProblem) -> SampleSolution:
+        """The problem's solution; for a softened match in a ball that hardly binds, that at the smallest eta.
+
+        The limit of eta to zero is a quadratic program over the samples: dear, and sharper than samples deserve.
+        """
+        if problem.ridge and problem.epsilon is not None:
+            spread = float(np.sqrt(problem.base @ (problem.rewards - problem.base @ problem.rewards) ** 2))
+            solution = super()._solve(problem.replace(temperature=SMALLEST_ETA * spread))
+            if solution.has_point and solution.kl <= problem.epsilon:
+                return solution
+        return super()._solve(problem)
+
+    def objective(self, batch: Batch, gamma: float | None = None) -> tuple[float, float]:
+        """Mean reward of the base weights of a batch's flow, and its standard error by episodes: see ``on_done``.
+
+        ``gamma`` is that of the update where it was taken from another batch.
+        """
+        return flow_objective(batch, self.gamma if gamma is None else gamma, self.on_done, self.starts)
 
     def _nothing_to_learn(self, batch: Batch) -> str:
         if np.ptp(batch.rewards) > 0:
@@ -321,6 +335,10 @@ class EpisodicREPSUpdate(WeightedFit):
     def __post_init__(self) -> None:
         super().__post_init__()
         as_scalar(self.ridge, "ridge", low=0.0)
+
+    def objective(self, batch: Batch) -> tuple[float, float]:
+        """Mean return of the episodes of a batch, which the predicted gain is a gain of, and its standard error."""
+        return mean_with_error(batch.rewards, batch)
 
     def _problem(self, policy: Any, batch: Batch, base_weights: FloatArray | None) -> SampleProblem:
         if batch.n_episodes < len(batch):

@@ -22,6 +22,7 @@ from reps_opt.batch import Batch
 from reps_opt.history import History
 from reps_opt.learning.acting import check_policy
 from reps_opt.learning.importance import importance_weights
+from reps_opt.learning.promises import measure_of, promise_columns, refutation, refuted_in_a_row
 from reps_opt.learning.records import NoImprovement, Record, Score
 from reps_opt.learning.runs import START, Run, State, Update
 from reps_opt.learning.start_policies import start_policy
@@ -121,7 +122,7 @@ def improve(
     >>> bool(history.returns[-1] > history.returns[0])
     True
     >>> sorted(history.to_frame().columns)[:4]
-    ['accepted', 'batch_return', 'batch_reward', 'episodes']
+    ['accepted', 'base_objective', 'batch_return', 'batch_reward']
     """
     if isinstance(stop, NoImprovement) and evaluate is None:
         raise ValueError("stop=NoImprovement(...) looks at evaluations, and there are none: give evaluate=10, say")
@@ -230,7 +231,8 @@ def _iterate(run: Run, state: State, index: int) -> tuple[Record, State]:
     result = _as_result(run.update(policy, batch, **more))
     made = Score.of(fresh)
     before = _last_score(state) if state.rows else run.score(policy)
-    after = run.score(result.policy) if result.accepted else before
+    evaluated = run.evaluation(result.policy) if result.accepted else None
+    after = before if evaluated is None else Score.of(evaluated)
     last = state.rows[-1] if state.rows else {"steps": 0, "episodes": 0}
     row = {
         "return": after.mean_return,
@@ -241,11 +243,14 @@ def _iterate(run: Run, state: State, index: int) -> tuple[Record, State]:
         "batch_reward": made.mean_reward,
         **_facts(result),
         "gain": after.mean_reward - before.mean_reward,
+        **promise_columns(result, measure_of(run.update, result), evaluated, fresh),
         "steps": last["steps"] + len(fresh),
         "episodes": last["episodes"] + fresh.n_episodes,
         "seconds": time.perf_counter() - began,
         "stopped": "",
     }
+    row["refuted"] = refuted_in_a_row(row, state.rows[-1] if state.rows else None, run.evaluate is not None)
+    row["message"] = "; ".join(filter(None, [str(row["message"]), refutation(row["refuted"])]))
     needed = {i for i, _ in pool} if run.reuse == "importance" else set()
     policies = {i: known for i, known in state.policies.items() if i in needed} | {index: result.policy}
     memory = None if state.memory is None else getattr(result, "memory", None) or state.memory

@@ -63,8 +63,13 @@ class Record(Result):
 
         ``return``, ``reward``: mean undiscounted return and mean reward a step of the new policy in the evaluation;
         ``old_return``, ``batch_return``, ``batch_reward``: of the policy before, in the evaluation and in this
-        iteration's own roll-outs; ``predicted``: the gain the update promised; ``kl_predicted``, ``kl``: the divergence
-        of its program and the one the new policy reached, in nats; ``eta``, ``ess``, ``gap``, ``status``, ``accepted``,
+        iteration's own roll-outs; ``predicted``: the gain the update promised, and where it is a gain in reward a step
+        ``predicted_gain``, ``predicted_gain_error``, ``gain``, ``gain_error``: the promise over the samples it was made
+        from and what the evaluation gave over them, each with its standard error by episodes; ``refuted``: promises in
+        a row of which less than half was reached, two standard errors allowed; ``objective``, ``base_objective``: that
+        of this iteration's roll-outs and of the samples, of which the gain is one; ``kl_predicted``, ``kl``: the
+        divergence of its program and the one the new policy reached, in nats, KL(new || old) of a fitted policy and
+        KL(old || new) of a gradient step; ``eta``, ``ess``, ``gap``, ``status``, ``accepted``,
         ``message``; ``steps``, ``episodes``: collected so far; ``seconds``: of wall time.
         """
         return {"iteration": self.index, **self.values}

@@ -59,12 +59,17 @@ class Run:
             return size
         return rollout(self.env, policy, **size, seed=child(self.root, ROLLOUTS, index), **self.options)
 
-    def score(self, policy: Any) -> Score:
-        """The policy on the seeds that every iteration is evaluated on."""
+    def evaluation(self, policy: Any) -> Batch | None:
+        """Roll-outs of the policy on the seeds of every evaluation; None where there is none."""
         if self.evaluate is None:
-            return Score(math.nan, math.nan)
+            return None
         seed = child(self.root, EVALUATION)
-        return Score.of(rollout(self.env, policy, n_episodes=self.evaluate, seed=seed, **self.options))
+        return rollout(self.env, policy, n_episodes=self.evaluate, seed=seed, **self.options)
+
+    def score(self, policy: Any) -> Score:
+        """The policy's score in the evaluation; NaN where there is none."""
+        evaluated = self.evaluation(policy)
+        return Score(math.nan, math.nan) if evaluated is None else Score.of(evaluated)
 
 
 @dataclass(frozen=True)

@@ -131,8 +131,8 @@ class SampleSolution(Solution):
 
         In reward units. ``E_w psi`` is zero but for a ridge; ``E_b psi`` is the reference's own inconsistency.
         """
-        moved = self.problem.base - self.sample_weights
-        return -float((self.theta * self.problem.column_scale) @ (self.problem.feature_rows.T @ moved))
+        matched = self.bellman_error - self.problem.rewards
+        return float((self.problem.base - self.sample_weights) @ matched)
 
     @property
     def bellman_error(self) -> FloatArray:

@@ -38,10 +38,13 @@ FIRST_WIDTH = 4
 FINE_WIDTH = 6
 """Place of a width that leaves little unseen, for telling how far from a flow weights are."""
 
-MOST_WAVES = 300
+MOST_WAVES = 250
 """Waves at most, and an eighth of the transitions: the matches that samples have to bear."""
 
 FEWEST_WAVES = 20
+
+MOST_SQUARED = 12
+"""State dimensions up to which squares and products are tried beside waves."""
 
 MOST_VALUES = 500
 """Distinct discrete states up to which each has a feature of its own."""
@@ -51,7 +54,7 @@ MOST_COLUMNS = 30
 
 MOST_COMPONENTS = 10
 
-SELECTION_ROWS = 4_000
+SELECTION_ROWS = 3_000
 """Transitions on which a choice rests at most, in whole episodes."""
 
 FOLDS = 3
@@ -70,10 +73,10 @@ class ValueFeatures:
     Attributes
     ----------
     kind : str
-        ``"waves"`` (random Fourier features of standardised states, or of principal components), ``"indicators"`` (one
-        a discrete state), or ``"as they are"`` (states that are indicators already).
+        ``"waves"`` (random Fourier features of standardised states, or of principal components), ``"quadratics"`` (of
+        the same), ``"indicators"`` (one a discrete state), or ``"states as they are"`` (that are indicators already).
     width : float
-        Of the waves, in standard deviations of the states; NaN otherwise.
+        Of the waves, in standard deviations of the states; infinite for quadratics, NaN for indicators.
     n_features : int
         d.
     ridge : float
@@ -94,7 +97,7 @@ class ValueFeatures:
         return np.asarray(self.transformer.transform(as_columns(states)))
 
     def __str__(self) -> str:
-        width = "" if math.isnan(self.width) else f" of width {self.width:.2g}"
+        width = "" if not math.isfinite(self.width) else f" of width {self.width:.2g}"
         return f"{self.n_features} {self.kind}{width}"
 
 
@@ -142,8 +145,8 @@ def value_features(
     r"""Value features of a batch, chosen from it; the arguments are those of :meth:`SampleREPS.from_batch`.
 
     Discrete states, and states that are indicators already, get a value each. Other states are standardised (more than
-    30 columns, such as pixels, reduced to principal components first), and get random Fourier features. Their width is
-    the one with the least dual on held-out episodes,
+    30 columns, such as pixels, reduced to principal components first), and get random Fourier features, or squares and
+    products. Their width, or what they are, is what has the least dual on held-out episodes,
 
     .. math:: \eta \epsilon + \eta \log \textstyle\sum_i b_i e^{\min(\delta_i, \max \delta)/\eta}
               - \langle b, r \rangle, \qquad \delta = r + \psi'\theta
@@ -172,20 +175,25 @@ def value_features(
         known = np.unique(seen, axis=0)
         return ValueFeatures(_Rows(known), "indicators", math.nan, len(known), ridge or 0.0, {})
     trial = _Trial(batch, gamma, on_done, starts, epsilon, temperature, base_weights, ridge or 0.0)
+    flow, make, trials = trial.flow(IDENTITY), _make(batch, seed), dict[float, float]()
     if ridge is None:
-        trial = trial._replace(ridge=default_ridge(batch.rewards, trial.flow(IDENTITY).gamma))
-    make, trials = _make(batch, seed), dict[float, float]()
-    width = make.widths[FIRST_WIDTH]
-    if batch.n_episodes >= FOLDS and np.ptp(batch.rewards) > 0:
-        some = _some(trial, seed)
-        width = _downhill(lambda width: held_out_dual(some, make(width), seed), make.widths, FIRST_WIDTH, trials)
-    return ValueFeatures(make(width), "waves", width, make.count, trial.ridge, trials)
+        trial = trial._replace(ridge=default_ridge(flow))
+    width, some = make.widths[FIRST_WIDTH], _some(trial, seed)
+    if batch.n_episodes < FOLDS or np.ptp(flow.rewards) == 0:
+        return ValueFeatures(make(width), "waves", width, make.count, trial.ridge, trials)
+    width = _downhill(lambda width: held_out_dual(some, make(width), seed), make.widths, FIRST_WIDTH, trials)
+    if make.columns <= MOST_SQUARED:
+        trials[math.inf] = held_out_dual(some, make(math.inf), seed)
+        width = width if trials[width] <= trials[math.inf] else math.inf
+    features = make(width)
+    kind = "waves" if width < math.inf else "quadratics"
+    return ValueFeatures(features, kind, width, features.transform(seen[:1]).shape[1], trial.ridge, trials)
 
 
-def default_ridge(rewards: FloatArray, gamma: float) -> float:
+def default_ridge(flow: SampleFlow) -> float:
     """A ridge whose price is small beside ``eta epsilon`` for values as large as rewards over ``1 - gamma``."""
-    spread = float(np.std(rewards))
-    return RIDGE * max(1.0 - gamma, 0.01) ** 2 / spread if spread > 0 else 0.0
+    spread = math.sqrt(float(flow.base @ (flow.rewards - flow.base @ flow.rewards) ** 2))
+    return RIDGE * max(1.0 - flow.gamma, 0.01) ** 2 / spread if spread > 0 else 0.0
 
 
 def held_out_dual(trial: _Trial, features: Any, seed: int) -> float:
@@ -223,8 +231,8 @@ def flow_residual(solution: SampleSolution, batch: Batch, features: Any = None, 
     if features is None:
         if _are_finite(batch):
             return 0.0 if isinstance(known, ValueFeatures) else math.nan
-        given = known.width if isinstance(known, ValueFeatures) else math.nan
-        features = _make(batch, seed)(given / 2 if given > 0 else None)
+        given = known.width if isinstance(known, ValueFeatures) else math.inf
+        features = _make(batch, seed)(given / 2 if given < math.inf else None)
     fine = sample_flow(batch, features, flow.gamma, flow.on_done, flow.starts, base_weights=flow.given)
     w = solution.sample_weights
     noise = float(np.sqrt(w**2 @ np.square(fine.differences).sum(axis=1)))
@@ -276,7 +284,7 @@ def _are_finite(batch: Batch) -> bool:
 
 @dataclass(frozen=True)
 class _Waves:
-    """Random Fourier features of scaled states, in one width or another."""
+    """Random Fourier features of scaled states, in one width or another; squares and products for an infinite one."""
 
     scaler: Any
     columns: int
@@ -291,8 +299,12 @@ class _Waves:
         """The features, fitted; of a fine width where none is said."""
         from sklearn.kernel_approximation import RBFSampler
         from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import PolynomialFeatures
 
         width = self.widths[FINE_WIDTH] if width is None else width
+        if width == math.inf:
+            squares = PolynomialFeatures(2, include_bias=False).fit(np.zeros((1, self.columns)))
+            return _OfColumns(make_pipeline(self.scaler, squares))
         sampler = RBFSampler(gamma=0.5 / width**2, n_components=self.count, random_state=self.seed)
         return _OfColumns(make_pipeline(self.scaler, sampler.fit(np.zeros((1, self.columns)))))
 

@@ -6,6 +6,8 @@ of the state-action pairs in play.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
@@ -21,21 +23,21 @@ CLOSURE_LIMIT = 64
 def state_graph(transitions: sp.csr_array, allowed: BoolArray) -> sp.csr_array:
     """Adjacency (S, S) of "some allowed action moves s to s' with positive probability"."""
     n_states = transitions.shape[1]
-    pairs = np.flatnonzero(allowed)
-    rows = transitions[pairs].tocoo()
     n_actions = transitions.shape[0] // n_states
-    positive = rows.data > 0
-    source = pairs[rows.row[positive]] // n_actions
-    ones = np.ones(source.size, dtype=np.int8)
-    graph = sp.coo_array((ones, (source, rows.col[positive])), shape=(n_states, n_states)).tocsr()
+    row = np.repeat(np.arange(transitions.shape[0]), np.diff(transitions.indptr))
+    led = allowed[row] & (transitions.data > 0)
+    source, target = row[led] // n_actions, transitions.indices[led]
+    graph = sp.coo_array((np.ones(source.size, dtype=np.int8), (source, target)), shape=(n_states, n_states)).tocsr()
     graph.data[:] = 1
     return graph
 
 
-def reachable_states(graph: sp.csr_array | NDArray[np.float64], start: BoolArray) -> BoolArray:
-    """States that a walk from ``start`` can visit, ``start`` included; the graph is sparse, or dense where small."""
+def reachable_states(graph: Any, start: BoolArray) -> BoolArray:
+    """States that a walk from ``start`` can visit, ``start`` included; the graph is a CSR matrix or an array."""
     if start.all():
         return start.copy()
+    if sp.issparse(graph) and graph.shape[0] <= CLOSURE_LIMIT:
+        graph = graph.toarray()
     if not sp.issparse(graph):
         reached, last = start.copy(), start
         while last.any():
@@ -56,13 +58,11 @@ def closed_pairs(transitions: sp.csr_array, allowed: BoolArray) -> BoolArray:
     """Drop, until nothing changes, every pair that can lead to a state in which no allowed pair is left."""
     n_states = transitions.shape[1]
     allowed = allowed.copy()
-    if allowed.all():
-        return allowed
-    support = (transitions > 0).astype(np.int64)
     while True:
         dead = ~allowed.reshape(n_states, -1).any(axis=1)
-        leads_to_dead = (support @ dead.astype(np.int64)) > 0
-        doomed = allowed & leads_to_dead
+        if not dead.any():
+            return allowed
+        doomed = allowed & (transitions @ dead.astype(np.float64) > 0)
         if not doomed.any():
             return allowed
         allowed &= ~doomed
@@ -101,7 +101,7 @@ def end_components(transitions: sp.csr_array, allowed: BoolArray) -> tuple[BoolA
     return pairs, component
 
 
-def recurrent_classes(chain: sp.csr_array | NDArray[np.float64]) -> IntArray:
+def recurrent_classes(chain: Any) -> IntArray:
     """Recurrent class of each state of a Markov chain (S, S), sparse or dense, -1 for a transient state."""
     if not sp.issparse(chain):
         if chain.shape[0] <= CLOSURE_LIMIT:

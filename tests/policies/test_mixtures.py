@@ -171,6 +171,8 @@ def test_families_without_mixtures_say_so(policy, labels):
     old = clone(policy).fit(states, actions)
     with pytest.raises(NotImplementedError, match=f"{type(policy).__name__} has no mixtures with an old policy"):
         clone(policy).fit(states, actions).within(old, states, 0.1)
+    with pytest.raises(NotImplementedError, match=f"{type(policy).__name__} has no mixtures with an old policy"):
+        old.refit(states, actions)
 
 
 def test_other_features_say_what_to_do():

@@ -1,0 +1,82 @@
+"""What updates promise, and what came of it: the columns of a record, and when a run should not be believed."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from reps_opt.batch import Batch
+
+PATIENCE = 3
+"""Promises refuted in a row from which a run warns."""
+
+KEPT = 0.5
+"""Share of a promise that has to be reached, but for two standard errors, for it not to be refuted."""
+
+Measure = Callable[[Batch], tuple[float, float]]
+
+
+def measure_of(update: Any, result: Any) -> Measure:
+    """Objective and standard error of a batch in the terms of an update's promise; NaN where it has none."""
+    if not hasattr(update, "objective") or not result.accepted:
+        return lambda batch: (math.nan, math.nan)
+    stats = getattr(result, "stats", {})
+    return lambda batch: update.objective(batch, **({"gamma": stats["gamma"]} if "gamma" in stats else {}))
+
+
+def promise_columns(result: Any, measure: Measure, evaluated: Batch | None, fresh: Batch) -> dict[str, float]:
+    """The columns that tell a promise from what was reached, NaN where nobody knows.
+
+    ``predicted_gain`` and ``predicted_gain_error``: the promise, over the samples the update was given, and its
+    standard error by episodes. ``gain`` and ``gain_error``: what the evaluation gave, over the same samples, in the
+    same units, the former left out where the update says no ``base_objective``. ``objective``: of this iteration's own
+    roll-outs; ``base_objective``: of the samples.
+    """
+    stats: Mapping[str, Any] = getattr(result, "stats", {})
+    base = float(stats.get("base_objective", math.nan))
+    reached, error = (math.nan, math.nan) if evaluated is None else measure(evaluated)
+    promised = math.isfinite(base) and result.accepted
+    gained = {} if math.isnan(base) else {"gain": reached - base}
+    return {
+        "predicted_gain": float(result.gain) if promised else math.nan,
+        "predicted_gain_error": float(stats.get("predicted_gain_error", math.nan)),
+        **gained,
+        "gain_error": error,
+        "objective": measure(fresh)[0],
+        "base_objective": base,
+    }
+
+
+def refuted_in_a_row(row: Mapping[str, Any], last: Mapping[str, Any] | None, evaluated: bool) -> int:
+    """How many promises in a row were refuted, the latest that can be judged among them.
+
+    Without evaluation it is the promise before, judged by this iteration's roll-outs.
+    """
+    count = 0 if last is None else int(last.get("refuted", 0))
+    if evaluated:
+        return _next(count, row["predicted_gain"], row["gain"], row["predicted_gain_error"], row["gain_error"])
+    if last is None or "base_objective" not in last:
+        return 0
+    gain = row["objective"] - last["base_objective"]
+    return _next(count, last["predicted_gain"], gain, last["predicted_gain_error"], last["predicted_gain_error"])
+
+
+def _next(count: int, promised: float, gain: float, *errors: float) -> int:
+    """The count after a promise; one that cannot be judged leaves it."""
+    if not (math.isfinite(promised) and math.isfinite(gain)):
+        return count
+    margin = 2 * math.sqrt(sum(error**2 for error in errors if math.isfinite(error)))
+    return count + 1 if gain + margin < KEPT * promised else 0
+
+
+def refutation(count: int) -> str:
+    """What there is to say of so many refuted promises in a row, with a warning the first time; or nothing."""
+    if count < PATIENCE:
+        return ""
+    if count == PATIENCE:
+        text = f"{PATIENCE} updates in a row gained less than half of what they promised: do not believe the next one; "
+        text += "take finer value features, a smaller epsilon, more samples, or a policy that can follow its weights"
+        warnings.warn(text, UserWarning, stacklevel=4)
+    return f"the last {count} promises were refuted"

@@ -1,0 +1,187 @@
+"""Promises of fitted updates, what came of them, and warnings where there is nothing to promise."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from sklearn.preprocessing import FunctionTransformer, PolynomialFeatures
+
+import envs
+from policies import LinearGaussianPolicy, SoftmaxPolicy, TabularPolicy
+from reps_opt import Batch, EpisodicREPSUpdate, History, REPSUpdate, improve, rollout
+from reps_opt.learning.fits import fit_within, mean_kl
+from reps_opt.learning.promises import refuted_in_a_row
+from reps_opt.problems.value_features import value_features
+
+ENV = envs.LQR()
+
+
+class Coarse:
+    """An update that fits nothing and promises ten, for counting what is made of it."""
+
+    def __call__(self, policy, batch):
+        stats = {"predicted_gain_error": 0.1, "base_objective": float(batch.rewards.mean())}
+        return SimpleNamespace(policy=policy, accepted=True, solution=None, gain=10.0, kl=0.0, message="", stats=stats)
+
+    def objective(self, batch):
+        return float(batch.rewards.mean()), 0.1
+
+
+@pytest.mark.parametrize("evaluate", [None, 5])
+def test_a_run_whose_promises_are_refuted_says_so(evaluate):
+    with pytest.warns(UserWarning, match="3 updates in a row gained less than half") as caught:
+        history = History(improve(ENV, None, Coarse(), 5, n_episodes=5, seed=0, evaluate=evaluate))
+    assert len(caught) == 1
+    counts = list(history.to_frame()["refuted"])
+    assert counts == ([1, 2, 3, 4, 5] if evaluate else [0, 1, 2, 3, 4])
+    assert f"last {counts[-1]} promises were refuted" in history[-1].row()["message"]
+    assert history[0].row()["message"] == ""
+
+
+def test_promise_and_gain_stand_side_by_side():
+    update = REPSUpdate(fit=LinearGaussianPolicy(), features=PolynomialFeatures(2), gamma=ENV.gamma, epsilon=0.3)
+    table = History(improve(ENV, None, update, 4, n_episodes=40, seed=0, evaluate=100)).to_frame()
+    assert table["predicted_gain"].to_numpy() == pytest.approx(table["predicted"].to_numpy())
+    assert (table["predicted_gain_error"] > 0).all()
+    assert (table["gain_error"] > 0).all()
+    first = table.iloc[0]
+    assert first["gain"] == pytest.approx(first["reward"] - first["batch_reward"], abs=1e-9)
+    assert abs(first["gain"] - first["predicted_gain"]) < 4 * (first["gain_error"] + first["predicted_gain_error"])
+    assert (table["refuted"] == 0).all()
+    without = History(improve(ENV, None, update, 3, n_episodes=40, seed=0)).to_frame()
+    assert np.isfinite(without["gain"][:-1]).all()
+    assert math.isnan(without["gain"].iloc[-1])
+
+
+def test_what_counts_as_refuted():
+    row = {"predicted_gain": 1.0, "predicted_gain_error": 0.1, "gain": 0.1, "gain_error": 0.1, "objective": math.nan}
+    assert refuted_in_a_row(row, {"refuted": 4}, True) == 5
+    assert refuted_in_a_row({**row, "gain": 0.3}, {"refuted": 4}, True) == 0  # within two standard errors of a half
+    assert refuted_in_a_row({**row, "gain": math.nan}, {"refuted": 4}, True) == 4
+    assert refuted_in_a_row(row, None, False) == 0
+
+
+@pytest.mark.parametrize("terminated", [False, True])
+@pytest.mark.parametrize("on_done", ["absorb", "restart"])
+def test_rewards_that_are_all_the_same(on_done, terminated):
+    rng = np.random.default_rng(0)
+    states = rng.integers(3, size=60)
+    ends = np.arange(60) % 6 == 5
+    flags = {"terminated": ends & (rng.random(60) < 0.7)} if terminated else {}
+    batch = Batch(states, rng.integers(2, size=60), np.ones(60), rng.integers(3, size=60), truncated=ends, **flags)
+    update = REPSUpdate(fit=TabularPolicy(), features=None, gamma=0.9, on_done=on_done, ridge=1e-3)
+    old = TabularPolicy.from_probabilities(np.full((3, 2), 0.5))
+    if terminated and on_done == "absorb":
+        result = update(old, batch)
+        assert result.accepted
+        assert result.gain > 0
+        return
+    with pytest.warns(UserWarning, match="absorb" if terminated else "nothing to learn"):
+        result = update(old, batch)
+    assert not result.accepted
+    assert result.policy is old
+
+
+def test_equal_returns_teach_nothing():
+    rng = np.random.default_rng(0)
+    batch = Batch(rng.normal(size=(9, 1)), rng.normal(size=(9, 1)), np.ones(9), np.zeros((9, 1)), terminated=[True] * 9)
+    with pytest.warns(UserWarning, match="nothing to learn"):
+        assert not EpisodicREPSUpdate(fit=LinearGaussianPolicy())(None, batch).accepted
+
+
+def test_features_too_coarse_are_a_warning():
+    """States that stay what they are pay what they are: a constant feature promises better ones, which nobody gets."""
+    rng = np.random.default_rng(0)
+    states = np.repeat(rng.normal(size=(60, 1)), 10, axis=0)
+    rewards = states[:, 0] + 0.1 * rng.normal(size=600)
+    batch = Batch(states, rng.normal(size=600), rewards, states, truncated=np.arange(600) % 10 == 9)
+    flat = FunctionTransformer(np.ones_like)
+    with pytest.warns(UserWarning, match="far from any flow"):
+        result = REPSUpdate(fit=LinearGaussianPolicy(), features=flat, gamma=0.9)(None, batch)
+    assert result.stats["flow_residual"] > 3
+    assert result.gain > 0.5
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        chosen = REPSUpdate(fit=LinearGaussianPolicy(), gamma=0.9)(None, batch)
+    assert chosen.stats["flow_residual"] < 2
+    assert chosen.gain < 0.3
+
+
+def test_a_fit_keeps_its_ball_where_the_policy_has_mixtures():
+    rng = np.random.default_rng(0)
+    states, actions = rng.normal(size=(12, 8)), rng.normal(size=(12, 1))
+    batch = Batch(states, actions, rng.normal(size=12), states)
+    old = LinearGaussianPolicy(ridge=1.0).fit(rng.normal(size=(500, 8)), rng.normal(size=(500, 1)))
+    weights = rng.random(12)
+    loose = LinearGaussianPolicy(ridge=0.0).fit(states, actions, weights)
+    assert mean_kl(loose, old, states, weights) > 0.5
+    fit = fit_within(LinearGaussianPolicy(ridge=0.0), old, batch, weights, 0.5)
+    assert fit.kl <= 0.5 * (1 + 1e-6)
+    assert 0 < fit.share < 1
+    assert "mixed" in fit.note
+    free = fit_within(LinearGaussianPolicy(ridge=0.0), old, batch, weights, None)
+    assert free.share == 1
+    assert free.note == ""
+
+
+def test_divergences_ignore_states_without_weight():
+    old = TabularPolicy.from_probabilities([[0.5, 0.5], [1.0, 0.0]])
+    new = TabularPolicy.from_probabilities([[0.5, 0.5], [0.0, 1.0]])
+    assert mean_kl(new, old, np.array([0, 1]), np.array([1.0, 0.0])) == 0
+
+
+def test_value_features_by_kind_of_state():
+    rng = np.random.default_rng(0)
+
+    def batch(states):
+        ends = np.arange(len(states)) % 10 == 9
+        return Batch(states, rng.integers(2, size=len(states)), rng.normal(size=len(states)), states, truncated=ends)
+
+    grid = rng.integers(7, size=200)
+    counted = value_features(batch(grid))
+    assert counted.kind == "indicators"
+    assert (counted.transform(grid).sum(axis=1) == 1).all()
+    assert counted.transform([99]).sum() == 0
+    known = value_features(batch(np.eye(5)[rng.integers(5, size=200)]))
+    assert (known.kind, known.n_features) == ("states as they are", 5)
+    images = rng.normal(size=(200, 2)) @ rng.normal(size=(2, 400)) + 0.01 * rng.normal(size=(200, 400))
+    pixels = value_features(batch(images))
+    assert pixels.transform(images).shape == (200, pixels.n_features)
+    plain = value_features(batch(1e3 + 1e-3 * rng.normal(size=(200, 3))))
+    assert plain.trials[plain.width] == min(plain.trials.values())
+    assert plain.ridge > 0
+
+
+def test_the_width_follows_the_value():
+    """Rewards that wiggle fast want narrow waves, rewards linear in the state wide ones or quadratics."""
+    rng = np.random.default_rng(0)
+    states = rng.uniform(-3, 3, size=(1_500, 1))
+    ends = np.arange(1_500) % 30 == 29
+
+    def chosen(rewards):
+        batch = Batch(states, rng.normal(size=1_500), rewards, rng.permutation(states), truncated=ends)
+        return value_features(batch, gamma=0.9)
+
+    fast, slow = chosen(np.sin(9 * states[:, 0])), chosen(states[:, 0])
+    assert fast.width < slow.width
+
+
+def test_cartpole_is_learnt_from_defaults():
+    """Absorption gives a reward of one a step something to gain."""
+    update = REPSUpdate(fit=SoftmaxPolicy())
+    history = History(improve("CartPole-v1", None, update, 3, n_steps=1_000, seed=0, evaluate=10))
+    assert history.returns[-1] > 2 * history.returns[0]
+    restart = REPSUpdate(fit=SoftmaxPolicy(), on_done="restart", gamma=0.99)
+    with pytest.warns(UserWarning, match="absorb"):
+        assert not restart(None, rollout("CartPole-v1", n_steps=200, seed=0)).accepted
+
+
+def test_an_identity_map_will_do_for_features():
+    batch = rollout(ENV, n_episodes=10, seed=0)
+    result = REPSUpdate(fit=LinearGaussianPolicy(), features=FunctionTransformer(), gamma=ENV.gamma)(None, batch)
+    assert result.accepted
+    assert result.stats["gamma"] == ENV.gamma
