@@ -251,8 +251,11 @@ class Hints:
         )
 
 
-STACKED = ("equalities", "inequalities", "blocks", "matrix", "transpose", "rhs", "signed")
+STACKED = ("equalities", "inequalities", "blocks", "matrix", "transpose", "table", "rhs", "signed")
 """What a program computes of its rows alone, and shares with copies that have the same."""
+
+FEW_ENTRIES = 20_000
+"""Entries of the rows up to which dense products take less time than a sparse one's bookkeeping (some 20 us)."""
 
 NO_HINTS = Hints()
 SIMPLEX = Simplex()
@@ -445,6 +448,21 @@ class Program:
         return self.matrix.T.tocsr() if sp.issparse(self.matrix) else self.matrix.T
 
     @cached_property
+    def table(self) -> FloatArray | None:
+        """The rows as a dense array (m, n), where they are so few that a sparse one only costs more; else None."""
+        matrix = self.matrix
+        small = sp.issparse(matrix) and 0 < matrix.shape[0] * matrix.shape[1] <= FEW_ENTRIES
+        return matrix.toarray() if small else None
+
+    def times(self, x: FloatArray) -> FloatArray:
+        """``(A, C) x`` (m,) for x (n,)."""
+        return self.matrix @ x if self.table is None else self.table @ x
+
+    def pulled(self, multipliers: FloatArray) -> FloatArray:
+        """``A'v + C'nu`` (n,) for multipliers (m,)."""
+        return self.transpose @ multipliers if self.table is None else multipliers @ self.table
+
+    @cached_property
     def rhs(self) -> FloatArray:
         """Right-hand sides (m,)."""
         blocks = [*self.blocks.values()]
@@ -534,7 +552,7 @@ class Program:
 
     def residual(self, x: FloatArray) -> FloatArray:
         """``(b, d) - (A, C) x`` (m,)."""
-        return self.rhs - self.matrix @ x if self.rhs.size else np.zeros(0)
+        return self.rhs - self.times(x) if self.rhs.size else np.zeros(0)
 
     def violation(self, x: FloatArray) -> float:
         """1-norm of what x misses in the rows: of the residual of equalities, of the excess over inequalities."""
@@ -543,7 +561,7 @@ class Program:
 
     def slack(self, multipliers: FloatArray) -> FloatArray:
         """``c - A'v - C'nu`` (n,)."""
-        return self.objective - self.transpose @ multipliers if multipliers.any() else self.objective.copy()
+        return self.objective - self.pulled(multipliers) if multipliers.any() else self.objective.copy()
 
     def score(self, x: FloatArray) -> float:
         """Primal objective: ``<c, x>``, less ``temperature * D(x)`` in penalty form and the price of softened rows."""

@@ -336,7 +336,7 @@ class OccupancyProblem(Problem):
         scaled, scale = program.normalised()
         factor = scale.factor
         optimum, greedy = reduction.optimum((self.mdp.rewards.ravel() - scale.shift) / factor)
-        slack = scaled.objective - program.transpose @ optimum.value
+        slack = scaled.objective - program.pulled(optimum.value)
         size = float(np.median(np.abs(optimum.value)))
         tight = slack >= slack.max() - TIGHT * max(1.0, 1e-3 * size)
         point = self._nearest_on_face(reduction, tight)

@@ -97,7 +97,7 @@ def quadratic_start(program: Program, equations: NormalEquations) -> DualPoint:
     base = program.divergence.conjugate(program.slack(offset) - program.objective)
     equations.update(base.weights, ~program.signed, _starting_shift(program, base))
     v = np.zeros(program.rhs.size) if program.hints.start is None else program.hints.start
-    v = v + equations.solve(program.matrix @ base.hessian(program.slack(v)), 1e-2)
+    v = v + equations.solve(program.times(base.hessian(program.slack(v))), 1e-2)
     left = program.slack(v)
     gentle = float(np.ptp(left)) / LARGEST_START_SPREAD
     if program.epsilon is None:
@@ -311,7 +311,7 @@ class _Search:
             return Direction(0.0, newton, np.zeros_like(newton), float(point.residual @ newton))
         scaled = point.slack / eta
         spread = conjugate.hessian(scaled)
-        coupling = program.matrix @ spread if point.coupling is None else point.coupling
+        coupling = program.times(spread) if point.coupling is None else point.coupling
         along = -equations.solve(coupling, self._along_rtol(point, coupling, rtol * size))
         if program.epsilon is None:
             assert program.temperature is not None

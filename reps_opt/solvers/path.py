@@ -145,7 +145,7 @@ class _Path:
         q = joint.reference / joint.sums(joint.reference)[joint.layer]
         centred = joint.centred(q, program.objective[:, None])[:, 0]
         self.equations.update(q, ~program.signed)
-        v = self.equations.solve(program.matrix @ (q * centred))
+        v = self.equations.solve(program.times(q * centred))
         left = joint.centred(q, program.slack(v)[:, None])[:, 0]
         eta = np.empty(len(program.balls))
         for k, where in enumerate(joint.where):

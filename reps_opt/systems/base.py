@@ -111,8 +111,12 @@ class DenseEquations(NormalEquations):
     """Cholesky of the system scaled to a unit diagonal, with the least ridge that makes it factor."""
 
     def _prepare(self) -> None:
-        weighted = sp.diags_array(self.weights) @ self.columns
-        matrix = (self.rows @ weighted).toarray()
+        table = self.program.table
+        if table is None:
+            matrix = (self.rows @ (sp.diags_array(self.weights) @ self.columns)).toarray()
+        else:
+            table = table if self.free.all() else table[self.free]
+            matrix = (table * self.weights) @ table.T
         self.stats["factorisations"] += 1
         self._factor, self._scale = scaled_cholesky(matrix, self._grounds)
 
