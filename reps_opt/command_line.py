@@ -145,7 +145,7 @@ def _solution(
     reference = mdp.occupancy(mdp.uniform_policy())
     radius = EPSILON if epsilon is None else epsilon
     problem = REPS(mdp, reference, temperature=temperature) if temperature is not None else REPS(mdp, reference, radius)
-    return solve_by(problem, route)  # type: ignore[return-value]
+    return solve_by(problem, route)
 
 
 def _report(solution: OccupancySolution) -> str:

@@ -6,7 +6,7 @@ import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
-from typing import Any
+from typing import Any, Protocol, TypeVar, overload
 
 import numpy as np
 
@@ -21,9 +21,31 @@ BREAKDOWNS = (ArithmeticError, RuntimeError, LookupError, AssertionError, ValueE
 """How numerical libraries, and the assumptions made of them, give way on inputs beyond double precision."""
 
 
+S_co = TypeVar("S_co", bound=Solution, covariant=True)
+
+
+class Viewed(Protocol[S_co]):
+    """A problem as type checkers see it: one that says the class of its solution."""
+
+    @property
+    def view(self) -> type[S_co]:
+        """The class of its solution."""
+        ...
+
+
+@overload
 def solve(
-    problem: Problem | Program, solver: Solver | None = None, start: Solution | None = None, verbose: bool = False
-) -> Solution:
+    problem: Program, solver: Solver | None = None, start: Solution | None = None, verbose: bool = False
+) -> Solution: ...
+
+
+@overload
+def solve(
+    problem: Viewed[S_co], solver: Solver | None = None, start: Solution | None = None, verbose: bool = False
+) -> S_co: ...
+
+
+def solve(problem: Any, solver: Solver | None = None, start: Solution | None = None, verbose: bool = False) -> Any:
     """Solve a problem by any route, and certify the answer from the problem's data.
 
     Parameters

@@ -1,0 +1,81 @@
+"""What an editor and a type checker see: public names have types, and the README's snippets pass both checkers."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SNIPPETS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+
+USER = """
+import numpy as np
+from typing_extensions import assert_type
+from reps_opt import MDP, REPS, Ball, Program, Solution, solve
+from reps_opt.divergences import KL
+from reps_opt.problems.occupancy_solution import OccupancySolution
+from reps_opt.solvers import CvxpyPrimal
+
+mdp = MDP(np.ones((1, 2, 1)), [[0.0, 1.0]], gamma=0.9)
+problem = REPS(mdp, reference=mdp.occupancy(mdp.uniform_policy()), epsilon=0.1)
+assert_type(problem.replace(epsilon=0.05), REPS)
+solution = solve(problem)
+assert_type(solution, OccupancySolution)
+assert_type(solve(problem, CvxpyPrimal("CLARABEL")), OccupancySolution)
+print(solution.status, solution.eta, solution.value.shape, solution.certificate.gap)
+assert_type(solve(Program(np.zeros(3), balls=Ball(KL(np.full(3, 1 / 3)), radius=0.1))), Solution)
+"""
+
+WRONG = """
+from reps_opt import MDP, REPS, solve
+
+mdp = MDP([[[1.0]]], [[0.0]], gama=0.9)
+solve(REPS(mdp, [[1.0]], 0.1)).valeu
+"""
+
+
+@pytest.fixture
+def user(tmp_path: Path) -> Path:
+    """A folder of a user's own, with a file a snippet."""
+    (tmp_path / "user.py").write_text(USER)
+    for place, snippet in enumerate(SNIPPETS):
+        (tmp_path / f"readme_{place}.py").write_text(snippet)
+    return tmp_path
+
+
+def checked(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    files = sorted(path.name for path in folder.glob("*.py"))
+    return subprocess.run([*command, *files], cwd=folder, capture_output=True, text=True)
+
+
+def mypy(folder: Path) -> subprocess.CompletedProcess[str]:
+    settings = folder / "mypy.ini"
+    settings.write_text(f"[mypy]\nignore_missing_imports = True\nmypy_path = {ROOT}\ncache_dir = {folder / 'cache'}\n")
+    return checked(folder, sys.executable, "-m", "mypy", "--config-file", str(settings))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="mypy is not installed")
+def test_mypy_passes_a_users_files(user: Path) -> None:
+    done = mypy(user)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="mypy is not installed")
+def test_mypy_notices_what_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "wrong.py").write_text(WRONG)
+    done = mypy(tmp_path)
+    assert 'Unexpected keyword argument "gama"' in done.stdout
+    assert 'has no attribute "valeu"' in done.stdout
+
+
+@pytest.mark.skipif(shutil.which("pyright") is None, reason="pyright is not installed")
+def test_pyright_passes_a_users_files(user: Path) -> None:
+    (user / "pyrightconfig.json").write_text(f'{{"extraPaths": ["{ROOT}"], "reportMissingImports": false}}')
+    done = checked(user, "pyright", "--pythonpath", sys.executable)
+    assert done.returncode == 0, done.stdout
