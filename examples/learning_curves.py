@@ -74,6 +74,7 @@ def draw(curves, n_steps, path, dashed=()):
         axis.fill_between(steps, runs.min(axis=0), runs.max(axis=0), color=line.get_color(), alpha=0.1, lw=0)
         axis.set(title=task, xlabel="steps")
     axes[0, 0].set_ylabel("mean return of the last 20 episodes")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small")
+    names = {"loc": "outside lower center", "ncols": 2 * len(tasks), "fontsize": "small"}
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), **names)
     figure.savefig(path, dpi=110)
     plt.close(figure)

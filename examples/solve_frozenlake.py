@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from reps_opt import MDP, REPS, Solution, solve
-from reps_opt.processes.maps import text_map
+from reps_opt import MDP, REPS, Solution, solve, text_map
 from reps_opt.solvers import CvxpyPrimal
 
 GAMMA = 0.99

@@ -49,6 +49,7 @@ from .problems.policy_steps import ExactTRPO as ExactTRPO
 from .problems.reps import REPS as REPS
 from .problems.samples import SampleREPS as SampleREPS
 from .problems.steps import TrustRegionStep as TrustRegionStep
+from .processes.maps import text_map as text_map
 from .processes.mdp import MDP as MDP
 from .program import AtMost as AtMost
 from .program import Equal as Equal

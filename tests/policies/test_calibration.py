@@ -24,7 +24,7 @@ GAUSSIAN = {
     "polynomial": LinearGaussianPolicy(features=PolynomialStates()),
     "rbf": RBFPolicy(random_state=0),
     "fourier": RBFPolicy(placement="random", random_state=0),
-    "gp-exact": GaussianProcessPolicy(method="exact", random_state=0),
+    "gp": GaussianProcessPolicy(random_state=0),  # exact up to a thousand samples
     "gp-sparse": GaussianProcessPolicy(method="sparse", n_inducing=60, random_state=0),
     "gp-features": GaussianProcessPolicy(method="features", random_state=0),
     "neural": NeuralPolicy(hidden=(16, 16), random_state=0),

@@ -1,0 +1,73 @@
+"""REPS on Gymnasium's own tasks, from its defaults: a policy to fit, and an amount of samples, are all that is said.
+
+Value features, discount factor, what follows a termination and the ridge are chosen from every batch. Prints what was
+reached, and how promises and gains compare: of what was promised over the run, how much came; and how often the run
+itself says that its promises were refuted.
+
+python examples/reps_on_gymnasium.py --tasks CartPole-v1 --seed 100 --n-trials 10
+"""
+
+import time
+import warnings
+
+import numpy as np
+import typer
+
+from policies import GaussianProcessPolicy, SoftmaxPolicy
+from reps_opt import History, REPSUpdate, improve
+
+N_TRIALS, N_EVALUATED = 10, 30
+TASKS = {  # the policy to fit, the updates, and what each of them sees
+    "Pendulum-v1": (GaussianProcessPolicy(), 20, {"n_episodes": 10, "keep": 30}),
+    "InvertedPendulum-v5": (GaussianProcessPolicy(), 20, {"n_steps": 2_000}),
+    "MountainCarContinuous-v0": (GaussianProcessPolicy(), 15, {"n_episodes": 5, "keep": 15}),
+    "CartPole-v1": (SoftmaxPolicy(), 20, {"n_steps": 2_500}),
+    "Acrobot-v1": (SoftmaxPolicy(features="fourier"), 15, {"n_episodes": 10, "keep": 30}),
+}
+
+EVERY = list(TASKS)
+
+
+def learn(task, seed, share, n_evaluated):
+    """The history of one trial, its CPU seconds, and the warnings it gave; ``share`` of the updates are made."""
+    fit, n_updates, amount = TASKS[task]
+    count, began = max(1, round(share * n_updates)), time.process_time()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        run = improve(task, None, REPSUpdate(fit=fit), count, **amount, seed=seed, evaluate=n_evaluated, progress=False)
+        history = History(run)
+    seconds, table = time.process_time() - began, history.to_frame()
+    told = table[["predicted_gain", "gain"]].dropna().sum()
+    refuted = sum("in a row" in str(warning.message) for warning in said)
+    print(
+        f"{task} {seed}: return {history.returns[0]:.1f} -> {history.returns[-1]:.1f}, "
+        f"best {history.returns.max():.1f}, {table['steps'].iloc[-1]} steps; "
+        f"promised {told['predicted_gain']:.2f} in all, gained {told['gain']:.2f}; "
+        f"{refuted} warnings of refuted promises; {seconds:.0f} s of CPU",
+        flush=True,
+    )
+    return history, seconds
+
+
+def main(
+    tasks: list[str] = EVERY,
+    n_trials: int = N_TRIALS,
+    seed: int = 100,
+    share: float = 1.0,
+    n_evaluated: int = N_EVALUATED,
+):
+    """Last returns (tasks, trials), with a line of mean, spread and worst for every task."""
+    last = []
+    for task in tasks:
+        runs = [learn(task, seed + i, share, n_evaluated) for i in range(n_trials)]
+        ends = np.array([history.returns[-1] for history, _ in runs])
+        last.append(ends)
+        spent = np.mean([seconds for _, seconds in runs])
+        print(
+            f"{task:<26} mean {ends.mean():8.1f}  std {ends.std():6.1f}  worst {ends.min():8.1f}  {spent:4.0f} s of CPU"
+        )
+    return np.array(last)
+
+
+if __name__ == "__main__":
+    typer.run(main)
