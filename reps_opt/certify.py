@@ -45,6 +45,9 @@ NEARLY_INSIDE = 1e-7
 LARGEST_SHARE = 1e-3
 """Share of the anchor that is too much for mending an excess so small."""
 
+ROUNDING = 4 * float(np.finfo(np.float64).eps)
+"""Relative difference of two numbers that is none."""
+
 SMALL = 1e-9
 """Gap, in the units of the balls, that needs no look at other units: a thousandth of what is certified."""
 
@@ -206,6 +209,8 @@ def _judge(
     bound = bounds[0] if len(bounds) == 1 else min(bounds, key=lambda bound: bound.value)
     lower, residuals = program.score(point), problem.residuals(program, point)
     gap = bound.value - lower + problem.price(program, point, bound, divergences)
+    if abs(gap) <= ROUNDING * (abs(bound.value) + abs(lower) + abs(scale.shift / scale.factor)):
+        gap = 0.0  # a difference that the two numbers cannot show
     unit = problem.unit(program, point, bound, divergences, gap)
     total = bound.eta if isinstance(bound.eta, float) else float(np.sum(bound.eta))
     nats = gap / total if 0 < total < math.inf else math.inf
