@@ -65,7 +65,7 @@ def as_float_array(
     array([[1., 2.]])
     >>> as_float_array([1.0, float("nan")], "reward")
     Traceback (most recent call last):
-    ValueError: reward[1] is nan: every value must be finite
+    reps_opt.validation.InputError: reward[1] is nan: every value must be finite
     """
     try:
         array = np.asarray(value)
@@ -176,7 +176,7 @@ def as_scalar(
     1.0
     >>> as_scalar(-0.5, "epsilon", low=0)
     Traceback (most recent call last):
-    ValueError: epsilon must be >= 0, got -0.5
+    reps_opt.validation.InputError: epsilon must be >= 0, got -0.5
     """
     if type(value) is not float:
         is_array = isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "iuf"

@@ -99,7 +99,7 @@ def measure_network(repeats: int, batch: int = 2048, goals: bool = True) -> Iter
     if peer is not None:
         policy, data, advantages = peer.policy(policy), peer.batch, peer.advantages
     update = TRPO(exact_fisher=True, damping=1e-2)
-    calls = [lambda: update._step(policy, data, advantages), *([peer.update] if peer is not None else [])]
+    calls = [lambda: update._step(policy, data, advantages, None), *([peer.update] if peer is not None else [])]
     ours, *theirs = interleaved(calls, repeats)
     solution, F = ours.value.solution, policy.fisher_product(data.states)
     g, s = solution.problem.gradient, solution.step

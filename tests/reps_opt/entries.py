@@ -255,15 +255,13 @@ NO_INPUT = {
     "Problem": "is a base class",
     "Program": "is checked when solved: test_what_is_wrong_with_a_program_is_said",
     "RolloutError": "is raised by rollout",
-    "gpomdp": "takes policies and batches, checked where they are made",
-    "natural_actor_critic": "takes policies and batches, checked where they are made",
-    "reinforce": "takes policies and batches, checked where they are made",
     "importance_weights": "takes policies and batches, checked where they are made",
     "Record": "is made by improve",
     "History": "holds iterations, which iterate makes",
     "Identity": "takes no argument",
     "Solution": "is made by solve",
     "Status": "is an enumeration",
+    "text_map": "takes a solution, and digits to print",
     "solve": "takes a problem and a route: test_what_is_not_a_problem_or_a_solver_is_named",
 }
 """Public names without arguments to spoil, and why."""
