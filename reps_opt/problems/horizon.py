@@ -29,8 +29,9 @@ from reps_opt.processes.time_indexed import (
     nearest_policy,
     occupancy_of,
     optimal_values,
+    soft_values,
 )
-from reps_opt.program import Block, Centre, Equal, Hints, LinearLimit, Program, Simplex
+from reps_opt.program import Block, Centre, Equal, Hints, LinearLimit, Program, Scale, Simplex, ordinary_scale
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.newton import Newton
 from reps_opt.solvers.soft_bellman import SoftBellman
@@ -41,6 +42,9 @@ BALLS = ("shared", "per_step", "trajectory")
 
 TIGHT = 1e-9
 """Bellman error, in units of the rewards, up to which an action counts as optimal in the linear program."""
+
+SOFT_START = 1.0
+"""Eta of the soft values to start from, in units of the ordinary rewards."""
 
 
 @value
@@ -197,6 +201,20 @@ class FiniteHorizonREPS(Problem):
         layers = [np.flatnonzero(flow.layer == t) for t in range(self.horizon)]
         balls = [Ball(KL(q[w]), radii[t], where=w, name=f"kl[{t}]") for t, w in enumerate(layers)]
         return Program(rewards, rows, balls, Simplex(flow.layer_starts), hints=hints)
+
+    @cached_property
+    def normalised(self) -> tuple[Program, Scale]:
+        """The program in units of its own; with rewards out of all proportion, told where to start.
+
+        The reference's mean and variance would then be the penalties' alone. Soft values at an eta of one unit are
+        those of a policy that has left the penalties, at any size of theirs.
+        """
+        program, scale = super().normalised
+        if self.ball == "trajectory" or ordinary_scale(program.objective) is None:
+            return program, scale
+        rewards = self.flow.spread(program.objective) * self.share
+        values = soft_values(self.mdp, rewards, self.policy, SOFT_START)
+        return program.hinted(warm=(SOFT_START, self.flow.pick_nodes(values) / self.share)), scale
 
     @cached_property
     def centre(self) -> Centre:

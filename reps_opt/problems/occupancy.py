@@ -258,8 +258,8 @@ class OccupancyProblem(Problem):
     def warm_start(self, program: Program, solution: Solution) -> Program:
         if not isinstance(solution, OccupancySolution) or solution.value.shape != (self.mdp.n_states,):
             raise UnsuitableError(f"start must be a solution on an MDP with {self.mdp.n_states} states")
-        if not (solution.has_point and 0 < solution.eta < math.inf):
-            return program  # a slack ball or a single point says nothing about another radius
+        if len(program.balls) > 1 or np.ndim(solution.eta) or not (solution.has_point and 0 < solution.eta < math.inf):
+            return program  # a slack ball or a single point says nothing about another radius, nor do several balls
         assert self.reduction is not None
         factor = self.normalised[1].factor
         value = np.nan_to_num(solution.value[self.reduction.states]) / factor

@@ -140,8 +140,16 @@ class _Path:
         return BlockEquations(single, starts)
 
     def start(self) -> tuple[_State, float]:
-        """Quadratic model at the reference: v explains what it can, each eta follows from the variance left."""
+        """Where the hints say; else the quadratic model at the reference, where v explains what it can.
+
+        Each eta of the model follows from the variance left.
+        """
         program, joint = self.program, self.joint
+        if program.hints.warm is not None:
+            warm, v = program.hints.warm
+            eta = np.full(len(program.balls), warm)
+            mu = max(float(np.mean(eta * self.radii)), FINAL_BARRIER)
+            return self.with_barrier(program.joint_dual(eta, v), mu), mu
         q = joint.reference / joint.sums(joint.reference)[joint.layer]
         centred = joint.centred(q, program.objective[:, None])[:, 0]
         self.equations.update(q, ~program.signed)

@@ -136,6 +136,30 @@ def test_trajectory_kl_is_that_of_the_path_distributions() -> None:
     assert p[p > 0] @ np.log(p[p > 0] / q[p > 0]) == pytest.approx(0.3, abs=1e-10)
 
 
+@pytest.mark.parametrize("ball", BALLS)
+@pytest.mark.parametrize("penalty", [-1e6, -1e10, -1e15])
+@pytest.mark.parametrize("radius", [0.8, 2.0])
+def test_actions_that_cost_any_amount_are_as_good_as_forbidden(ball: str, penalty: float, radius: float) -> None:
+    P = np.eye(2)[[[0, 1, 0], [0, 1, 1]]]
+    epsilon = radius * (3 if ball == "trajectory" else 1)
+
+    def problem(cost: float) -> FiniteHorizonREPS:
+        mdp = MDP(P, [[0.0, 1.0, cost], [2.0, 0.0, cost]], gamma=0.9, mu0=[1.0, 0.0])
+        return FiniteHorizonREPS(mdp, mdp.uniform_policy(), 3, epsilon, ball)
+
+    free = problem(0.0)
+    posed = free.to_cvxpy()
+    (x,) = posed.variables()
+    costly = np.flatnonzero(free.flow.pairs % 3 == 2)
+    forbidden = type(posed)(posed.objective, [*posed.constraints, x[costly] == 0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Clarabel may call its last digits inaccurate
+        forbidden.solve(solver="CLARABEL", tol_gap_abs=1e-10, tol_gap_rel=1e-10, tol_feas=1e-10)
+    solution = solve(problem(penalty))
+    assert solution.status is Status.CERTIFIED
+    assert solution.objective == pytest.approx(forbidden.value, abs=2e-6)
+
+
 def test_one_step_from_one_state_is_a_bandit() -> None:
     rewards, q = np.array([[0.0, 1.0, 3.0]]), np.array([[0.2, 0.5, 0.3]])
     mdp = MDP(np.ones((1, 3, 1)), rewards, gamma=1.0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import envs
-from reps_opt import REPS, solve
+from reps_opt import MDP, REPS, solve
 from reps_opt.solution import Solution, Status
 from reps_opt.solvers import ScipyDual
 from tests.reps_opt.instances import instance
@@ -72,3 +72,13 @@ def test_a_start_that_does_not_fit_is_named() -> None:
     other: Solution = solve(REPS(lake, lake.occupancy(lake.uniform_policy()), 0.1))
     with pytest.raises(ValueError, match="start must be a solution on an MDP with 2 states"):
         solve(REPS(two, q, 0.1), start=other)
+
+
+def test_beside_an_entropy_bound_a_start_changes_no_answer() -> None:
+    mdp = MDP.from_gymnasium("FrozenLake-v1", gamma=0.99)
+    q = mdp.occupancy(mdp.uniform_policy())
+    two, one = REPS(mdp, q, 0.1, entropy=2.0), REPS(mdp, q, 0.1)
+    for problem, other in ((two.replace(epsilon=0.12), two), (two, one), (one, two)):
+        cold, started = solve(problem), solve(problem, start=solve(other))
+        assert started.status is Status.CERTIFIED
+        assert started.objective == pytest.approx(cold.objective, rel=1e-7)
