@@ -145,21 +145,33 @@ class TrustRegionStep(Problem):
     @cached_property
     def program(self) -> Program:
         """The :class:`~reps_opt.program.Program`, its rows ``B s <= -c`` under the name ``costs``."""
-        return self._program(1.0)
+        return self._program(self.gradient, self.slopes, self.levels)
 
     @cached_property
     def normalised(self) -> tuple[Program, Scale]:
-        """The program with a gradient whose largest entry is one."""
-        return self._program(self.largest), Scale(0.0, self.largest)
+        """The program with a gradient whose largest entry is one, and rows in units of their :attr:`reach`."""
+        return self._program(self.gradient / self.largest, *self._rows_by_reach), Scale(0.0, self.largest)
 
-    def _program(self, unit: float) -> Program:
+    def _program(self, objective: FloatArray, slopes: FloatArray, levels: FloatArray) -> Program:
         ball = Ball(QuadraticBall(self.damped_metric, self.gradient.size), radius=self.epsilon)
-        rows = {"costs": AtMost(self.slopes, -self.levels)} if self.levels.size else {}
-        return Program(self.gradient / unit, rows, ball, SPACE, hints=STEP)
+        rows = {"costs": AtMost(slopes, -levels)} if levels.size else {}
+        return Program(objective, rows, ball, SPACE, hints=STEP)
+
+    @cached_property
+    def reach(self) -> FloatArray:
+        """What the ball can change in a row, and its level (k,): the units in which a violation counts."""
+        reach = np.sqrt(np.maximum(2 * self.epsilon * self.row_squares, 0.0)) + np.abs(self.levels)
+        return np.where((reach > 0) & (reach < math.inf), reach, 1.0)
+
+    @cached_property
+    def _rows_by_reach(self) -> tuple[FloatArray, FloatArray]:
+        if not self.levels.size:
+            return self.slopes, self.levels
+        return self.slopes / self.reach[:, None], self.levels / self.reach
 
     @cached_property
     def _reduced(self) -> Reduced:
-        return reduce_program(self.normalised[0])
+        return reduce_program(self.program)
 
     @cached_property
     def _squares(self) -> FloatArray:
@@ -227,8 +239,9 @@ class TrustRegionStep(Problem):
         if type(solver) is not Quadratic or self.epsilon == 0 or not self.gradient.any():
             return None
         objective = (self.gradient / self.largest)[None]
-        columns = np.concatenate([objective, self.slopes]).T if self.levels.size else objective.T
-        return solver.maximise(self.damped_metric, columns, -self.levels, self.epsilon)
+        slopes, levels = self._rows_by_reach
+        columns = np.concatenate([objective, slopes]).T if levels.size else objective.T
+        return solver.maximise(self.damped_metric, columns, -levels, self.epsilon)
 
     def default_solver(self) -> Solver:
         return CLOSED_FORM
@@ -254,14 +267,13 @@ class TrustRegionStep(Problem):
 
     def bounds(self, program: Program, answer: Answer, point: FloatArray, divergences: list[float]) -> Iterator[Bound]:
         """The dual bound at (eta, nu), D* bounded through the step itself where only products are known."""
-        eta, metric, levels = answer.eta, self.damped_metric, self.levels
-        nu = (
-            np.maximum(answer.multipliers, 0.0)
-            if levels.size and answer.multipliers is not None
-            else np.zeros(levels.size)
-        )
-        pulled = program.slack(nu) if levels.size else program.objective
-        rows = -float(levels @ nu)
+        eta, metric = answer.eta, self.damped_metric
+        nu, rows, pulled = self.levels, 0.0, program.objective  # of size zero: no rows
+        if nu.size:
+            given = answer.multipliers
+            in_units = np.zeros(nu.size) if given is None else np.maximum(given, 0.0)
+            pulled, rows = program.slack(in_units), float(program.rhs @ in_units)
+            nu = in_units / self.reach
         if eta == math.inf:  # the ball holds one point
             finite = metric.conjugate_bound(pulled, metric.solve(pulled)) < math.inf
             yield Bound(rows if finite else math.inf, eta, nu)
@@ -279,9 +291,7 @@ class TrustRegionStep(Problem):
         """Largest violation of a row, relative to what the ball can change in it."""
         if not self.levels.size:
             return Residuals(0.0, 0.0)
-        reach = np.sqrt(np.maximum(2 * self.epsilon * self.row_squares, 0.0)) + np.abs(self.levels)
-        reach[reach == 0] = 1.0
-        return Residuals(max(float(((self.levels + self.slopes @ point) / reach).max()), 0.0), 0.0)
+        return Residuals(max(float(((self.levels + self.slopes @ point) / self.reach).max()), 0.0), 0.0)
 
     def price(self, program: Program, point: FloatArray, bound: Bound, divergences: list[float]) -> float:
         """Nothing: the step is inside the ball, and what it misses in a row is told by the residual."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,6 +38,16 @@ ALIGNED = 1e-15
 
 TOLERANCE = 1e-12
 """Violation of a row, relative to the radius and its length, that rounding explains."""
+
+LOOSENED = 1e-14
+"""Share of its right-hand side by which a row gives way in a projection: opposite rows may miss each other by rounding.
+"""
+
+STRIDE = 3.0
+"""Change of log eta between trials, on the way from a target at the ball's radius to farther ones."""
+
+FARTHEST = 30.0
+"""Change of log eta beyond which targets, 1e13 radii away, have lost the rows to rounding."""
 
 
 class FacePoint(NamedTuple):
@@ -78,13 +88,20 @@ class Reduced:
         ----------
         Lawson and Hanson (1974), *Solving least squares problems*, chapter 23 (least distance programming).
         """
-        return self._project(np.zeros_like(self.objective))
+        unit, lengths = self._of_unit_rows()
+        z, u = unit._project(np.zeros_like(self.objective))
+        return z, u / lengths
+
+    def _of_unit_rows(self) -> tuple[Reduced, FloatArray]:
+        """The same with rows of length one, and the lengths (k,): tolerances are relative to the longest row."""
+        lengths = np.linalg.norm(self.rows, axis=1)
+        lengths[lengths == 0] = 1.0
+        return replace(self, rows=self.rows / lengths[:, None], rhs=self.rhs / lengths), lengths
 
     def _project(self, target: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Point of the rows closest to a target (r,): ``z = target - N'u``."""
-        missing = self.rows @ target - self.rhs
-        lengths = np.linalg.norm(self.rows, axis=1)
-        unit = float(np.max(missing / np.where(lengths > 0, lengths, 1.0), initial=0.0))  # distances become about one
+        missing = self.rows @ target - self.rhs - LOOSENED * np.abs(self.rhs)
+        unit = float(np.max(missing, initial=0.0))  # distances become about one
         if unit == 0:
             return target, np.zeros_like(missing)
         matrix = np.vstack([-self.rows.T, missing[None, :] / unit])
@@ -127,14 +144,15 @@ class Reduced:
         k = len(self.rhs)
         if k == 1:
             return self._with_one_row(epsilon) or self.from_nearest(epsilon)
-        free = self.on_face(np.zeros(k), epsilon)
+        unit, lengths = self._of_unit_rows()
+        free = unit.on_face(np.zeros(k), epsilon)
         assert free is not None
-        if k == 0 or self._holds(free, epsilon):
+        if k == 0 or unit._holds(free, epsilon):
             return free
-        for active in self._actives(epsilon):
-            face = self.on_face(active, epsilon)
-            if face is not None and self._holds(face, epsilon):
-                return FacePoint(face.z, face.eta, np.maximum(face.nu, 0.0))
+        for active in unit._actives(epsilon):
+            face = unit.on_face(active, epsilon)
+            if face is not None and unit._holds(face, epsilon):
+                return FacePoint(face.z, face.eta, np.maximum(face.nu, 0.0) / lengths)
         return self.from_nearest(epsilon)
 
     def _with_one_row(self, epsilon: float) -> FacePoint | None:
@@ -181,12 +199,14 @@ class Reduced:
 
         def excess(log_eta: float) -> float:
             z = self._project(self.objective * math.exp(-log_eta))[0]
-            return float(z @ z) - 2 * epsilon
+            return float(z @ z) - 2 * epsilon if z[0] == z[0] else 2 * epsilon  # too far to tell: outside
 
         start = math.log(float(np.linalg.norm(self.objective)) / math.sqrt(2 * epsilon))
-        low, high = start - 30.0, start + 30.0
-        if excess(low) <= 0:
-            tried = [low, *(start - closer for closer in (24.0, 18.0, 12.0, 6.0, 0.0))]
+        low, high = start, start + FARTHEST
+        while (beyond := excess(low)) <= 0 and low > start - FARTHEST:
+            low -= STRIDE  # no farther than the ball asks for: where it is left, the rows are still exact
+        if beyond <= 0:
+            tried = [low + closer for closer in np.arange(0.0, FARTHEST + 1.0, 2 * STRIDE).tolist()]
         else:
             tried = [high if excess(high) >= 0 else brentq(excess, low, high, xtol=1e-14, rtol=1e-14)]
         for log_eta in tried:

@@ -467,3 +467,72 @@ def test_an_entry_of_the_metric_that_is_not_finite_is_named(wrong, place):
     F[place] = F[place[::-1]] = wrong
     with pytest.raises(ValueError, match=rf"metric\[{place[0]}, {place[1]}\] is {wrong}"):
         TrustRegionStep(np.ones(3), F, 0.1)
+
+
+def conic_step(problem, minimise=False):
+    """Optimum of the step, or the smallest radius, by a conic solver over rows of length one."""
+    step, ball = cp.Variable(problem.gradient.size), np.linalg.cholesky(problem.metric.matrix).T
+    lengths = np.linalg.norm(problem.slopes, axis=1)
+    rows = [problem.slopes / lengths[:, None] @ step + problem.levels / lengths <= 0]
+    if minimise:
+        posed = cp.Problem(cp.Minimize(cp.sum_squares(ball @ step) / 2), rows)
+    else:
+        rows.append(cp.sum_squares(ball @ step) <= 2 * problem.epsilon)
+        posed = cp.Problem(cp.Maximize(problem.gradient @ step), rows)
+    posed.solve(solver=cp.CLARABEL, tol_gap_abs=1e-9, tol_gap_rel=1e-9, tol_feas=1e-9)
+    return posed.status, posed.value
+
+
+def test_rows_that_hold_a_ray_until_the_ball_ends_it():
+    rows = [([-2.1, -0.9], 1.17), ([0.5, 0.0], -0.41)]
+    problem = TrustRegionStep([0.3, -0.6], np.eye(2), 0.5, rows)
+    solution = solve(problem)
+    angles = np.linspace(0.0, 2 * math.pi, 1_000_001)
+    circle = np.array([np.cos(angles), np.sin(angles)])  # the ball binds: the optimum is on its boundary
+    allowed = (problem.levels[:, None] + problem.slopes @ circle <= 0).all(axis=0)
+    assert solution.status == "certified"
+    assert solution.objective == pytest.approx(float((problem.gradient @ circle)[allowed].max()), abs=1e-5)
+    assert solution.objective == pytest.approx(0.59536506, abs=1e-8)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_rows_in_any_units_and_nearly_dependent_ones(seed):
+    rng = np.random.default_rng(seed)
+    size, k = int(rng.integers(2, 7)), int(rng.integers(2, 6))
+    slopes, levels = rng.normal(size=(k, size)), rng.normal(size=k)
+    if seed % 4 == 1:  # opposite: an equality, but for rounding
+        slopes[1], levels[1] = -slopes[0], -levels[0]
+    if seed % 4 == 2:
+        slopes[1], levels[1] = 2 * slopes[0], 2 * levels[0] + 0.1 * rng.normal()
+    if seed % 4 == 3 and k > 2:
+        slopes[2], levels[2] = slopes[0] + slopes[1], levels[0] + levels[1] + rng.choice([-0.01, 0.0, 0.01])
+    units = 10.0 ** rng.uniform(-7, 7, size=k)
+    scores = rng.normal(size=(size + 2, size))
+    rows = list(zip(units[:, None] * slopes, units * levels, strict=True))
+    problem = TrustRegionStep(rng.normal(size=size), scores.T @ scores, 0.5, rows)
+    least = problem.epsilon_min
+    status, found = conic_step(problem, minimise=True)
+    if status == "infeasible":
+        assert least == math.inf
+    if status == "optimal":
+        assert least == pytest.approx(found, rel=1e-5, abs=1e-8)
+    if 0 < least < math.inf:
+        assert solve(problem.replace(epsilon=0.999 * least)).status == "infeasible"
+        for factor in (1 + 1e-9, 1.001, 1.5, 10.0):
+            assert solve(problem.replace(epsilon=factor * least)).status == "certified", factor
+    if least < 0.4:
+        solution = solve(problem)
+        assert solution.status == "certified"
+        status, best = conic_step(problem)
+        if status == "optimal":
+            assert solution.objective == pytest.approx(best, rel=1e-6, abs=1e-7)
+
+
+@pytest.mark.parametrize("epsilon", [1e-16, 1e-12, 1e-9])
+def test_steps_stay_in_the_smallest_of_balls(rng, epsilon):
+    scores = rng.normal(size=(6, 5))
+    F, g = scores.T @ scores, 1e4 * rng.normal(size=5)
+    for rows in ([], [(rng.normal(size=5), 0.1 * math.sqrt(epsilon))]):
+        solution = solve(TrustRegionStep(g, F, epsilon, rows))
+        assert solution.status == "certified"
+        assert solution.step @ F @ solution.step / 2 <= epsilon * (1 + 1e-9)
