@@ -209,8 +209,9 @@ def _judge(
     bound = bounds[0] if len(bounds) == 1 else min(bounds, key=lambda bound: bound.value)
     lower, residuals = program.score(point), problem.residuals(program, point)
     gap = bound.value - lower + problem.price(program, point, bound, divergences)
-    if abs(gap) <= ROUNDING * (abs(bound.value) + abs(lower) + abs(scale.shift / scale.factor)):
-        gap = 0.0  # a difference that the two numbers cannot show
+    shown = ROUNDING * (abs(bound.value) + abs(lower) + abs(scale.shift / scale.factor))
+    if abs(gap) <= shown < math.inf:
+        gap = 0.0  # a difference that the two numbers cannot show; an infinite bound shows nothing
     unit = problem.unit(program, point, bound, divergences, gap)
     total = bound.eta if isinstance(bound.eta, float) else float(np.sum(bound.eta))
     nats = gap / total if 0 < total < math.inf else math.inf
