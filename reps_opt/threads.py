@@ -1,4 +1,4 @@
-"""How many threads BLAS uses, said in one place.
+"""What belongs to the whole process, shared by its threads: how many threads BLAS uses, and who hears warnings.
 
 Threads of BLAS help large products, and cost small ones many times their time where the machine is busy: they wait for
 each other. So the library's small work is done within :func:`limited`.
@@ -7,6 +7,7 @@ each other. So the library's small work is done within :func:`limited`.
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -67,3 +68,42 @@ def limited() -> Iterator[None]:
                 _State.limiter.restore_original_limits()
                 _State.limiter = None
                 _free()
+
+
+class _Quiet:
+    """Who is inside, and which filters to restore when the last leaves."""
+
+    lock = threading.Lock()
+    depth = 0
+    saved: Any = None
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """A block whose warnings nobody hears, for a routine of others whose answer is judged anyway.
+
+    The filters of warnings belong to the process: ``warnings.catch_warnings`` in two threads at once lets one restore
+    them while the other still needs them changed. Here the last to leave restores.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> with quietly():
+    ...     with quietly():
+    ...         pass
+    ...     warnings.warn("unheard", UserWarning, stacklevel=1)
+    """
+    with _Quiet.lock:
+        if _Quiet.depth == 0:
+            _Quiet.saved = warnings.catch_warnings()
+            _Quiet.saved.__enter__()
+            warnings.simplefilter("ignore")
+        _Quiet.depth += 1
+    try:
+        yield
+    finally:
+        with _Quiet.lock:
+            _Quiet.depth -= 1
+            if _Quiet.depth == 0:
+                _Quiet.saved.__exit__(None, None, None)
+                _Quiet.saved = None

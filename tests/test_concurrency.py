@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import warnings
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from reps_opt import solve
 from reps_opt.problem import Problem
 from reps_opt.solvers import CvxpyDual, CvxpyPrimal, ScipyDual
+from reps_opt.threads import quietly
 from tests.hard.recipes import Recipe
 
 RECIPES = [
@@ -73,3 +75,14 @@ def test_one_problem_shared_by_eight_threads_on_every_route(family, route):
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: f"{recipe.family}-{recipe.seed}")
 def test_one_problem_shared_by_eight_threads(recipe):
     shared_by_eight_threads(recipe, None)
+
+
+def test_the_last_thread_to_leave_restores_the_warnings():
+    first, second = quietly(), quietly()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    warnings.warn("unheard", UserWarning, stacklevel=1)
+    second.__exit__(None, None, None)
+    with pytest.raises(UserWarning, match="heard"):
+        warnings.warn("heard", UserWarning, stacklevel=1)

@@ -8,7 +8,6 @@ differences, since CVXPY's signs follow the sense of the problem.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,6 +23,7 @@ from reps_opt.program import AtMost, Program, Simplex
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.newton import quadratic_start
 from reps_opt.systems.choice import normal_equations
+from reps_opt.threads import quietly
 from reps_opt.validation import FloatArray, UnsuitableError
 
 SIDES = ("primal", "dual")
@@ -204,8 +204,7 @@ class _Conic:
         options = {**TIGHT.get(self.solver, {}), **self.options}
         try:
             # CVXPY warns where a solution may be inaccurate; here the certificate says so
-            with np.errstate(all="ignore"), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with np.errstate(all="ignore"), quietly():
                 posed.problem.solve(solver=self.solver, verbose=self.verbose, **options)
         except (cp.error.SolverError, ArithmeticError, ValueError) as error:
             return "error", f"{self.solver}: {error}", {"solver": self.solver}

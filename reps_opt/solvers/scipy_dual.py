@@ -5,7 +5,6 @@ Shapes: m rows; k coordinates y with ``multipliers = start + eta0 T y``, T (m, k
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -29,6 +28,7 @@ from reps_opt.solvers.newton import (
 from reps_opt.solvers.trace import Trace
 from reps_opt.systems.base import product_diagonal
 from reps_opt.systems.choice import normal_equations
+from reps_opt.threads import quietly
 from reps_opt.validation import FloatArray, UnsuitableError, as_count, as_scalar
 
 WITH_HESSIAN = ("trust-exact", "dogleg", "trust-constr")
@@ -214,8 +214,7 @@ class ScipyDual:
             residual = float(np.abs(at.residual).sum())
             trace.add(dual=at.value, eta=at.eta, divergence=at.divergence, residual=residual)
 
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")  # a method that gives up warns; here the certificate says so
+        with quietly(), np.errstate(all="ignore"):  # a method that gives up warns; here the certificate says so
             result = minimize(
                 dual.value,
                 dual.start,
