@@ -1,4 +1,4 @@
-"""Sphinx's settings: ``sphinx-build -W .docs site``. No page needs the network."""
+"""Sphinx's settings: ``sphinx-build -W .docs site``. Building needs no network; reading formulas does (MathJax)."""
 
 from __future__ import annotations
 
