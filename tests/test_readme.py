@@ -9,7 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = [ROOT / "README.md", *sorted((ROOT / ".docs").glob("*.md"))]
+GENERATED = {"examples.md"}
+PAGES = [ROOT / "README.md", *sorted(page for page in (ROOT / ".docs").glob("*.md") if page.name not in GENERATED)]
 BLOCKS = [
     pytest.param(block, id=f"{page.name} {place}")
     for page in PAGES
@@ -19,7 +20,7 @@ BLOCKS = [
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_python_block(block: str, capsys: pytest.CaptureFixture[str]) -> None:
-    exec(compile(block, "README.md", "exec"), {"__name__": "__main__"})
+    exec(compile(block, "a page", "exec"), {"__name__": "__main__"})
     expected = re.findall(r"# -> (.*)", block)
     printed = capsys.readouterr().out
     for text in expected:
@@ -31,7 +32,11 @@ def test_there_are_examples_and_two_commands() -> None:
     assert len(re.findall(r"```bash command\n", README)) == 2
 
 
-def test_linked_files_exist() -> None:
-    root = Path(__file__).parents[1]
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
-        assert (root / target).exists(), target
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
+def test_linked_files_exist(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
+
+
+def test_the_readme_is_a_front_page() -> None:
+    assert README.count("\n") <= 150

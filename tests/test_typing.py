@@ -12,7 +12,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SNIPPETS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+PAGES = [
+    ROOT / "README.md",
+    *(ROOT / ".docs" / f"{name}.md" for name in ("getting_started", "choosing", "mathematics")),
+]
+SNIPPETS = [s for page in PAGES for s in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), flags=re.DOTALL)]
 
 USER = """
 import numpy as np

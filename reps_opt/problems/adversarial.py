@@ -156,12 +156,12 @@ class ORePS(Value):
 
     @property
     def n_pairs(self) -> int:
-        """|X| |A|: pairs (l, s, a) that can be visited."""
+        """``|X| |A|``: pairs (l, s, a) that can be visited."""
         return self.flow.pairs.size
 
     @property
     def complexity(self) -> float:
-        """log(|X| |A| / L): the largest divergence from the first occupancy is at most L times this."""
+        """``log(|X| |A| / L)``: the largest divergence from the first occupancy is at most L times this."""
         return math.log(self.n_pairs / self.horizon)
 
     def _rate(self, n_episodes: int) -> float:
