@@ -8,18 +8,36 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from typing import Any
 
 
-class _State:
-    """Who is inside, and what to restore when the last leaves."""
+class _Shared:
+    """A change to the whole process that the first thread to enter makes, and the last to leave undoes."""
 
-    lock = threading.Lock()
-    depth = 0
-    limiter: Any = None
+    def __init__(self, change: Callable[[], Callable[[], None]]) -> None:
+        self.change = change
+        self.lock = threading.Lock()
+        self.depth = 0
+        self.undo: Callable[[], None] | None = None
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        with self.lock:
+            if self.depth == 0:
+                self.undo = self.change()
+            self.depth += 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.depth -= 1
+                if self.depth == 0:
+                    assert self.undo is not None
+                    self.undo()
+                    self.undo = None
 
 
 @lru_cache(maxsize=1)
@@ -38,8 +56,29 @@ def _free() -> None:
             library.clear_controlling_thread(force=True)
 
 
-@contextmanager
-def limited() -> Iterator[None]:
+def _limit() -> Callable[[], None]:
+    _free()
+    limiter = _controller().limit(limits=1)
+
+    def undo() -> None:
+        _free()
+        limiter.restore_original_limits()
+        _free()
+
+    return undo
+
+
+def _silence() -> Callable[[], None]:
+    filters = warnings.catch_warnings()
+    filters.__enter__()
+    warnings.simplefilter("ignore")
+    return lambda: filters.__exit__(None, None, None)
+
+
+_LIMITED, _QUIET = _Shared(_limit), _Shared(_silence)
+
+
+def limited() -> AbstractContextManager[None]:
     """A block in which BLAS uses one thread, in the whole process; what it used before is restored at the end.
 
     It may be entered again within itself, and by several threads at once: the last to leave restores. Entering costs
@@ -53,33 +92,10 @@ def limited() -> Iterator[None]:
     ...         print(set(library["num_threads"] for library in _controller().info()))
     {1}
     """
-    with _State.lock:
-        if _State.depth == 0:
-            _free()
-            _State.limiter = _controller().limit(limits=1)
-        _State.depth += 1
-    try:
-        yield
-    finally:
-        with _State.lock:
-            _State.depth -= 1
-            if _State.depth == 0:
-                _free()
-                _State.limiter.restore_original_limits()
-                _State.limiter = None
-                _free()
+    return _LIMITED.held()
 
 
-class _Quiet:
-    """Who is inside, and which filters to restore when the last leaves."""
-
-    lock = threading.Lock()
-    depth = 0
-    saved: Any = None
-
-
-@contextmanager
-def quietly() -> Iterator[None]:
+def quietly() -> AbstractContextManager[None]:
     """A block whose warnings nobody hears, for a routine of others whose answer is judged anyway.
 
     The filters of warnings belong to the process: ``warnings.catch_warnings`` in two threads at once lets one restore
@@ -93,17 +109,4 @@ def quietly() -> Iterator[None]:
     ...         pass
     ...     warnings.warn("unheard", UserWarning, stacklevel=1)
     """
-    with _Quiet.lock:
-        if _Quiet.depth == 0:
-            _Quiet.saved = warnings.catch_warnings()
-            _Quiet.saved.__enter__()
-            warnings.simplefilter("ignore")
-        _Quiet.depth += 1
-    try:
-        yield
-    finally:
-        with _Quiet.lock:
-            _Quiet.depth -= 1
-            if _Quiet.depth == 0:
-                _Quiet.saved.__exit__(None, None, None)
-                _Quiet.saved = None
+    return _QUIET.held()
