@@ -15,7 +15,7 @@ import numpy as np
 
 from reps_opt.certify import Bound, Residuals, offered_bounds, unit_of
 from reps_opt.divergences.base import NoBall
-from reps_opt.program import Centre, LinearLimit, Program, Scale
+from reps_opt.program import Centre, Program, Scale
 from reps_opt.solution import Solution
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.choice import default_solver, linear_limit, onto_rows, project
@@ -233,12 +233,8 @@ class Posed(Problem):
         """The program with what any program's hints can be."""
         program = Program.checked(self.posed)
         if program.hints.linear_limit is None and len(program.balls) <= 1:
-            return program.hinted(linear_limit=lambda: self._limit(program))
+            return program.hinted(linear_limit=lambda: linear_limit(program))
         return program
-
-    @staticmethod
-    def _limit(program: Program) -> LinearLimit:
-        return linear_limit(program)
 
     def __repr__(self) -> str:
         program = self.posed

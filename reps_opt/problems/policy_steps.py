@@ -281,7 +281,3 @@ class ExactTRPO(PolicyStep, StatewiseProblem):
             best = np.where(below == 0, ball.conditional, 0.0)
             rows[taken] = best / ball.state_sums(best)[ball.block]
         return rows
-
-    def pair_mass(self, policy: FloatArray) -> FloatArray:
-        """x(s, a) = d(s) pi(a|s) (n,) of a policy (S, A), over the pairs with mass."""
-        return (self.state_distribution[:, None] * policy).ravel()[self.pairs]

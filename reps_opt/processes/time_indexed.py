@@ -173,11 +173,6 @@ class TimeIndexedFlow:
         return np.searchsorted(self.layer, np.arange(self.horizon))
 
     @cached_property
-    def node_starts(self) -> IntArray:
-        """First node (T,) of each step."""
-        return np.searchsorted(self.nodes, np.arange(self.horizon) * self.mdp.n_states)
-
-    @cached_property
     def leaving(self) -> sp.csr_array:
         """Indicator (n, m) of the node that a pair belongs to."""
         n = self.pairs.size
@@ -233,12 +228,6 @@ class TimeIndexedFlow:
         table = self.spread(np.maximum(weights, 0.0))
         mass = table.sum(axis=2, keepdims=True)
         return np.where(mass > 0, table / np.where(mass > 0, mass, 1.0), otherwise)
-
-    def softmax(self, exponent: FloatArray, otherwise: FloatArray) -> FloatArray:
-        """Policy (T, S, A) proportional to ``exp(exponent)`` (n,) in each node, by log-sum-exp."""
-        top = np.full(self.nodes.size, -np.inf)
-        np.maximum.at(top, self.pair_node, exponent)
-        return self.conditional(np.exp(exponent - top[self.pair_node]), otherwise)
 
     def reached(self, allowed: BoolArray) -> TimeIndexedFlow:
         """The part of the flow that allowed pairs (T, S, A), closed under the transitions, reach from ``mu0``."""
