@@ -159,9 +159,7 @@ class Problem(Value):
                 price += float(eta) * (reached - ball.allowed)
         if program.ridge is not None or not program.rhs.size:
             return price
-        missed = program.residual(point)
-        missed = np.where(program.signed, np.minimum(missed, 0.0), missed)
-        return price + float(np.abs(bound.multipliers) @ np.abs(missed))
+        return price + float(np.abs(bound.multipliers) @ np.abs(program.missed(point)))
 
     def unit(self, program: Program, point: FloatArray, bound: Bound, divergences: list[float], gap: float) -> float:
         """The unit of the gap, in the program's own."""

@@ -554,10 +554,14 @@ class Program:
         """``(b, d) - (A, C) x`` (m,)."""
         return self.rhs - self.times(x) if self.rhs.size else np.zeros(0)
 
-    def violation(self, x: FloatArray) -> float:
-        """1-norm of what x misses in the rows: of the residual of equalities, of the excess over inequalities."""
+    def missed(self, x: FloatArray) -> FloatArray:
+        """What x misses in each row (m,): the residual of equalities; of inequalities the excess, as a negative."""
         residual = self.residual(x)
-        return float(np.abs(np.where(self.signed, np.minimum(residual, 0.0), residual)).sum())
+        return np.where(self.signed, np.minimum(residual, 0.0), residual)
+
+    def violation(self, x: FloatArray) -> float:
+        """1-norm of what x misses in the rows."""
+        return float(np.abs(self.missed(x)).sum())
 
     def slack(self, multipliers: FloatArray) -> FloatArray:
         """``c - A'v - C'nu`` (n,)."""
@@ -642,6 +646,11 @@ class Program:
             return self.dual(float(eta), multipliers).value
         softened = 0.0 if self.ridge is None else float(self.ridge @ multipliers**2) / 2
         return float(self.rhs @ multipliers) + self.mass * self.divergence.support(self.slack(multipliers)) + softened
+
+    def least_divergence(self, multipliers: FloatArray) -> float:
+        """Lower bound on D of every point that satisfies the rows, by weak duality: the dual of the projection."""
+        pulled = self.transpose @ multipliers
+        return float(-(self.rhs @ multipliers) - self.divergence.conjugate(-pulled).value)
 
     def least_score(self, eta: float) -> float:
         """Lower bound on the score of every feasible point, in penalty form with eta for the temperature."""

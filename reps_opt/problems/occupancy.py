@@ -233,9 +233,7 @@ class OccupancyProblem(Problem):
             return "the divergence is infinite: part of the reference's mass cannot be reached by any occupancy"
         if self.epsilon is None or self.epsilon >= self.centre.divergence:
             return ""
-        v = self.centre.multipliers
-        divergence = self.program.balls[0].divergence
-        least = -self.program.rhs @ v - divergence.conjugate(-(self.program.transpose @ v)).value
+        least = self.program.with_ball(self.program.balls[0]).least_divergence(self.centre.multipliers)
         if not self.epsilon < least - CONSISTENT:
             return ""
         return (

@@ -147,7 +147,7 @@ class SampleProblem(Problem):
         answer = Newton().project(program)
         assert answer.point is not None
         assert answer.multipliers is not None
-        least = -program.divergence.conjugate(-(program.transpose @ answer.multipliers)).value
+        least = program.least_divergence(answer.multipliers)
         if least > program.divergence.largest:
             return replace(at_base, divergence=math.inf)
         return Centre(answer.point, answer.multipliers, max(least, 0.0))

@@ -55,8 +55,7 @@ def project(program: Program) -> Centre:
     if answer.point is None or answer.multipliers is None:
         return none
     v = answer.multipliers
-    least = float(-(flat.rhs @ v) - program.divergence.conjugate(-(program.transpose @ v)).value)
-    if least > program.divergence.largest or program.violation(answer.point) > 1e-6:
+    if program.least_divergence(v) > program.divergence.largest or program.violation(answer.point) > 1e-6:
         return none
     return Centre(answer.point, v, max(program.divergence.value(answer.point), 0.0))
 
@@ -66,14 +65,13 @@ def onto_rows(program: Program, x: FloatArray) -> FloatArray:
 
     A conic solver leaves 1e-8 in every row; one Newton step of the projection squares that.
     """
-    missed = program.residual(x)
-    wrong = ~program.signed | (missed < 0)
-    size = float(np.abs(missed[wrong]).sum())
+    missed = program.missed(x)
+    size = float(np.abs(missed).sum())
     if not REPAIRABLE[0] < size < REPAIRABLE[1] or program.rhs.size > DENSE_LIMIT or not sp.issparse(program.matrix):
         return x
     equations = normal_equations(program, "dense")
-    equations.update(x, wrong)
-    pulled = program.transpose @ equations.solve(np.where(wrong, missed, 0.0))
+    equations.update(x, ~program.signed | (missed < 0))
+    pulled = program.transpose @ equations.solve(missed)
     return np.maximum(x + x * (pulled - float(x @ pulled) / float(x.sum())), 0.0)
 
 
