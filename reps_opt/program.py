@@ -29,7 +29,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from reps_opt.divergences.balls import Ball, JointConjugate, JointKL
-from reps_opt.divergences.base import KL, Conjugate, Divergence, NoBall
+from reps_opt.divergences.base import KL, Conjugate, Divergence, NoBall, softmax_within
 from reps_opt.processes.graph import BoolArray, IntArray
 from reps_opt.rows import Transposed
 from reps_opt.validation import FloatArray, UnsuitableError, as_float_array
@@ -624,16 +624,36 @@ class Program:
 
     def _joint_bound(self, eta: FloatArray, multipliers: FloatArray) -> float:
         """The bound of several balls, also where all balls of a simplex are slack: its best coordinate counts there."""
-        bare = eta @ self.joint.covers <= 0
-        if not bare.any():
+        if not np.any(eta @ self.joint.covers <= 0):
             return self.joint_dual(eta, multipliers).value
+        finite = eta > 0
+        inner = self.normalisers(eta, multipliers).sum()
+        return float(self.rhs @ multipliers + eta[finite] @ self.radii[finite] + inner)
+
+    def normalisers(self, eta: float | FloatArray, multipliers: FloatArray) -> FloatArray:
+        """Multipliers (G,) of the masses of the simplexes, those of the rows as they are, at a finite eta >= 0.
+
+        Where all balls of a simplex are slack that is its best coordinate's slack.
+        """
         slack = self.slack(multipliers)
+        if not isinstance(eta, np.ndarray):
+            inner = float(slack.max()) if eta == 0 else eta * self.divergence.conjugate(slack / eta).normaliser
+            return np.array([inner])
+        bare = eta @ self.joint.covers <= 0
         top = np.maximum.reduceat(slack, self.joint.starts)
         lifted = np.where((self.joint.covers & bare).any(axis=1), 1.0, eta)  # a stand-in, its share taken out again
-        conjugate = self.joint.conjugate(lifted, slack)
-        inner = np.where(bare, top, conjugate.temperature * conjugate.log_partition)
-        finite = eta > 0
-        return float(self.rhs @ multipliers + eta[finite] @ self.radii[finite] + inner.sum())
+        joint = self.joint.conjugate(lifted, slack)
+        return np.where(bare, top, joint.temperature * joint.log_partition)
+
+    def within(self, eta: float | FloatArray, multipliers: FloatArray, group: IntArray, n_groups: int) -> FloatArray:
+        """Conditionals (n,), within each group of coordinates, of the dual's maximiser at a finite eta > 0.
+
+        For groups that are states they are the policy: a softmax of the Bellman error.
+        """
+        slack = self.slack(multipliers)
+        if isinstance(eta, np.ndarray):
+            return softmax_within(self.joint.conjugate(eta, slack).scaled, group, n_groups)[0]
+        return self.divergence.within(slack / eta, group, n_groups)
 
     def bound(self, eta: float | FloatArray, multipliers: FloatArray) -> float:
         """Upper bound on the optimum from any ``eta >= 0`` and multipliers of the right sign (weak duality).

@@ -305,8 +305,7 @@ class ORePSStep(Problem):
         uniform = np.full(flow.kept.shape, 1.0 / flow.kept.shape[2])
         points = [np.maximum(answer.point, 0.0)] if answer.point is not None else []
         if answer.multipliers is not None:
-            scaled = program.slack(answer.multipliers) / answer.eta
-            points.insert(0, program.divergence.within(scaled, flow.pair_node, flow.nodes.size))
+            points.insert(0, program.within(answer.eta, answer.multipliers, flow.pair_node, flow.nodes.size))
         for point in points:
             yield flow.pick(occupancy_of(self.play.mdp, flow.conditional(point, uniform))) / layers
 

@@ -214,7 +214,7 @@ class FiniteHorizonREPS(Problem):
             return program, scale
         rewards = self.flow.spread(program.objective) * self.share
         values = soft_values(self.mdp, rewards, self.policy, SOFT_START)
-        return program.hinted(warm=(SOFT_START, self.flow.pick_nodes(values) / self.share)), scale
+        return program.warmed((SOFT_START, self.flow.pick_nodes(values) / self.share)), scale
 
     @cached_property
     def centre(self) -> Centre:
@@ -290,8 +290,7 @@ class FiniteHorizonREPS(Problem):
     def _policies(self, program: Program, answer: Answer) -> Iterator[FloatArray]:
         flow, eta = self.flow, answer.eta
         if self.ball != "per_step" and answer.multipliers is not None and 0 < eta < math.inf:
-            scaled = program.slack(answer.multipliers) / eta
-            within = program.divergence.within(scaled, flow.pair_node, flow.nodes.size)
+            within = program.within(eta, answer.multipliers, flow.pair_node, flow.nodes.size)
             yield flow.conditional(within, self.policy)
         if answer.point is not None:
             yield flow.conditional(answer.point, self.policy)

@@ -13,7 +13,6 @@ import numpy as np
 from scipy.special import rel_entr
 
 from reps_opt import plotting
-from reps_opt.divergences.base import group_max
 from reps_opt.plotting import Panel
 from reps_opt.processes.time_indexed import bellman_error, optimal_values, soft_values
 from reps_opt.result import Arrays
@@ -65,12 +64,8 @@ class FiniteHorizonSolution(Solution):
         problem, program = self.problem, self.problem.program
         if self.multipliers is None or np.any(np.less_equal(self.eta, 0)) or not np.all(np.isfinite(self.eta)):
             return problem.policy
-        flow, slack = problem.flow, program.slack(self.multipliers)
-        if len(program.balls) > 1:
-            scaled = program.joint.conjugate(self.eta, slack).scaled
-            top = group_max(scaled, flow.pair_node, flow.nodes.size)
-            return flow.conditional(np.exp(scaled - top[flow.pair_node]), problem.policy)
-        within = program.divergence.within(slack / self.eta, flow.pair_node, flow.nodes.size)
+        flow = problem.flow
+        within = program.within(self.eta, self.multipliers, flow.pair_node, flow.nodes.size)
         return flow.conditional(within, problem.policy)
 
     @cached_property
@@ -99,20 +94,9 @@ class FiniteHorizonSolution(Solution):
         """Multiplier (T,) of the mass of every step."""
         problem, program = self.problem, self.problem.program
         assert self.multipliers is not None
-        if np.any(np.isinf(self.eta)):
+        if problem.ball == "trajectory" or np.any(np.isinf(self.eta)):
             return np.full(problem.horizon, self._shift)  # the multipliers are exact values of the shifted rewards
-        slack = program.slack(self.multipliers)
-        if problem.ball == "trajectory":
-            return np.full(problem.horizon, self._shift)
-        if problem.ball == "shared":
-            conjugate = program.divergence.conjugate
-            inner = float(slack.max()) if self.eta == 0 else self.eta * conjugate(slack / self.eta).normaliser
-            return np.full(problem.horizon, inner)
-        eta = np.atleast_1d(self.eta)
-        bare = eta <= 0
-        top = np.maximum.reduceat(slack, program.joint.starts)
-        joint = program.joint.conjugate(np.where(bare, 1.0, eta), slack)
-        return np.where(bare, top, joint.temperature * joint.log_partition)
+        return np.broadcast_to(program.normalisers(self.eta, self.multipliers), problem.horizon)
 
     @property
     def divergences(self) -> FloatArray:

@@ -295,8 +295,7 @@ class OccupancyProblem(Problem):
         reduction, eta = self._reduced, answer.eta
         if len(program.balls) > 1 or answer.multipliers is None or not 0 < eta < math.inf:
             return None
-        scaled = program.slack(answer.multipliers) / eta
-        return program.divergence.within(scaled, reduction.pair_state, reduction.states.size)
+        return program.within(eta, answer.multipliers, reduction.pair_state, reduction.states.size)
 
     def residuals(self, program: Program, point: FloatArray) -> Residuals:
         """Residuals on the whole MDP, not only on the pairs kept."""

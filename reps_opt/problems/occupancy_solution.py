@@ -75,13 +75,11 @@ class OccupancySolution(Solution):
         program, reduction = self.problem.program, self.problem.reduction
         state, m = reduction.pair_state, reduction.states.size
         assert self.multipliers is not None
-        slack = program.slack(self.multipliers)
         if len(program.balls) > 1:
-            scaled = program.joint.conjugate(np.maximum(self.eta, 1e-300), slack).scaled
-            top = group_max(scaled, state, m)
-            return reduction.conditional(np.exp(scaled - top[state]))
+            return program.within(np.maximum(self.eta, 1e-300), self.multipliers, state, m)
         if self.eta > 0:
-            return program.divergence.within(slack / self.eta, state, m)
+            return program.within(self.eta, self.multipliers, state, m)
+        slack = program.slack(self.multipliers)
         top = group_max(slack, state, m)
         tight = slack >= top[state] - TIGHT * max(float(np.ptp(slack)), float(np.abs(self.multipliers).max()))
         return reduction.conditional(np.where(tight, program.divergence.reference, 0.0))
@@ -90,15 +88,10 @@ class OccupancySolution(Solution):
     def _normaliser(self) -> float:
         """Multiplier of ``sum p = 1``, in the gauge of the multipliers as they are."""
         program = self.problem.program
-        slack = program.slack(self.multipliers)
-        if len(program.balls) > 1:
-            joint = program.joint.conjugate(np.maximum(self.eta, 1e-300), slack)
-            return float(joint.temperature @ joint.log_partition)
-        if self.eta == math.inf:
-            return float(slack @ self.point)
-        if self.eta > 0:
-            return self.eta * program.divergence.conjugate(slack / self.eta).normaliser
-        return float(slack.max())
+        assert self.multipliers is not None
+        if np.ndim(self.eta) == 0 and self.eta == math.inf:
+            return float(program.slack(self.multipliers) @ self.point)
+        return float(program.normalisers(self.eta, self.multipliers)[0])
 
     @cached_property
     def _gauged(self) -> tuple[FloatArray, float]:
