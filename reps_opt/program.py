@@ -563,6 +563,10 @@ class Program:
         """1-norm of what x misses in the rows."""
         return float(np.abs(self.missed(x)).sum())
 
+    def free(self, multipliers: FloatArray, residual: FloatArray) -> BoolArray:
+        """Rows (m,) whose multiplier may move: all but inequalities held at zero by a positive residual."""
+        return ~(self.signed & (multipliers <= 0) & (residual >= 0))
+
     def slack(self, multipliers: FloatArray) -> FloatArray:
         """``c - A'v - C'nu`` (n,)."""
         return self.objective - self.pulled(multipliers) if multipliers.any() else self.objective.copy()

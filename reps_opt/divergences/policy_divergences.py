@@ -63,6 +63,10 @@ class PolicyDivergence(Divergence):
         """Maximum (m,) of values (n,) over each state's actions."""
         return np.maximum.reduceat(values, self._starts)
 
+    def in_proportion(self, share: FloatArray) -> FloatArray:
+        """The point (n,) with the old state distribution whose policy is in proportion to shares (n,)."""
+        return self.mass[self.block] * share / self.state_sums(share)[self.block]
+
     @abstractmethod
     def statewise(self, y: FloatArray) -> StatewiseMaximiser:
         """The policy that maximises ``<x, y> - D(x)`` for y (n,), in closed form or by one equation a state."""

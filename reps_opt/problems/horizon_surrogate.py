@@ -90,13 +90,7 @@ class SurrogateProblem(StatewiseProblem):
         return Program(horizon * self.advantage, rows, Ball(ball, radius=self.data.epsilon_array[0]), hints=hints)
 
     def _linear_limit(self) -> LinearLimit:
-        ball, c = self.program.divergence, self.program.objective
-        assert isinstance(ball, NewOldKL)
-        top = ball.state_max(c)
-        best = c >= top[ball.block] - TIED * max(float(np.ptp(c)), 1e-300)
-        share = np.where(best, ball.conditional, 0.0)
-        point = ball.mass[ball.block] * share / ball.state_sums(share)[ball.block]
-        return LinearLimit(point, top, ball.value(point))
+        return self.best_actions(TIED * max(float(np.ptp(self.program.objective)), 1e-300))
 
     def __repr__(self) -> str:
         return f"SurrogateProblem({self.data!r})"

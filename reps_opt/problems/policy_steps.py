@@ -61,8 +61,15 @@ class StatewiseProblem(Problem):
     @staticmethod
     def _apart_from_zero(ball: PolicyDivergence, point: FloatArray) -> FloatArray:
         """The point, no action of the old policy's support less likely than the smaller of :data:`LEAST` and it."""
-        share = np.maximum(point / ball.mass[ball.block], np.minimum(ball.conditional, LEAST))
-        return ball.mass[ball.block] * share / ball.state_sums(share)[ball.block]
+        return ball.in_proportion(np.maximum(point / ball.mass[ball.block], np.minimum(ball.conditional, LEAST)))
+
+    def best_actions(self, leeway: float) -> LinearLimit:
+        """The best actions of every state, up to a leeway, in the old policy's proportions: the closest best policy."""
+        ball, c = self.program.divergence, self.program.objective
+        assert isinstance(ball, PolicyDivergence)
+        top = ball.state_max(c)
+        point = ball.in_proportion(np.where(c >= top[ball.block] - leeway, ball.conditional, 0.0))
+        return LinearLimit(point, top, ball.value(point))
 
     def bounds(self, program: Program, answer: Answer, point: FloatArray, divergences: list[float]) -> Iterator[Bound]:
         """Dual bounds on offer: the answer's own multipliers, the best ones for its eta, and eta zero inside."""
@@ -246,15 +253,7 @@ class ExactTRPO(PolicyStep, StatewiseProblem):
         )
 
     def _linear_limit(self) -> LinearLimit:
-        """The best actions of every state, in the old policy's proportions: the closest of the best policies."""
-        ball, advantage = self.program.divergence, self.program.objective
-        assert isinstance(ball, PolicyDivergence)
-        top = ball.state_max(advantage)
-        near = max(TIGHT * float(np.abs(advantage).max()), self.rounding)
-        best = advantage >= top[ball.block] - near
-        share = np.where(best, ball.conditional, 0.0)
-        point = ball.mass[ball.block] * share / ball.state_sums(share)[ball.block]
-        return LinearLimit(point, top, ball.value(point))
+        return self.best_actions(max(TIGHT * float(np.abs(self.program.objective).max()), self.rounding))
 
     def closed_form(self, program: Program) -> Answer | None:
         """Answer that needs no solver: a ball that holds the old policy alone, or advantages all equal in a state."""

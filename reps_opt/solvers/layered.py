@@ -16,10 +16,8 @@ from typing import NamedTuple
 import numpy as np
 
 from reps_opt.processes.time_indexed import TimeIndexedFlow
+from reps_opt.solvers.descent import LARGEST_TRAVEL, SHORTEST_STEP, SUFFICIENT_DECREASE
 from reps_opt.validation import FloatArray
-
-LARGEST_TRAVEL = 1.0
-"""Largest KL(new || old), summed over the layers, between two iterates: the Hessian stays comparable within it."""
 
 LARGEST_TILT = 5.0
 """Range of the tilt, in nats, up to which v = 0 is a good start."""
@@ -131,10 +129,10 @@ class LayeredProjection:
         noise = 16 * np.finfo(float).eps * (1.0 + abs(dual.value))
         moving = self._columns @ step
         alpha = 1.0
-        while alpha > 1e-10:
+        while alpha > SHORTEST_STEP:
             trial_v = v + alpha * step
             trial = self._dual(base, trial_v)
-            falls = trial.value <= dual.value - 1e-4 * alpha * decrement + noise
+            falls = trial.value <= dual.value - SUFFICIENT_DECREASE * alpha * decrement + noise
             shift = (dual.log_partition - trial.log_partition).sum()
             if falls and shift - alpha * float(trial.point @ moving) <= LARGEST_TRAVEL:
                 return trial_v, trial

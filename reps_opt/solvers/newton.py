@@ -17,26 +17,18 @@ import numpy as np
 from reps_opt.divergences.base import Conjugate
 from reps_opt.program import DualPoint, LinearLimit, Program
 from reps_opt.solvers.answer import Answer
+from reps_opt.solvers.descent import LARGEST_LOG_STEP, LARGEST_TRAVEL, PROVEN, SHORTEST_STEP, SUFFICIENT_DECREASE
 from reps_opt.solvers.path import follow_path
 from reps_opt.solvers.trace import Trace
 from reps_opt.systems.base import NormalEquations
 from reps_opt.systems.choice import METHODS, normal_equations
 from reps_opt.validation import FloatArray, UnsuitableError, as_count, as_scalar
 
-LARGEST_LOG_STEP = 2.0
-"""Largest change of log eta in one iteration."""
-
-SUFFICIENT_DECREASE = 1e-4
-"""Armijo's constant (Nocedal and Wright 2006, equation 3.4)."""
-
 SLACK_SUSPECTED = 0.2
 """Fraction of the starting eta below which the ball is suspected to be slack, and the linear program looked at."""
 
 IMPROVED = 0.9
 """Factor by which the error must fall in a step that the dual's rounding hides: less is only more rounding."""
-
-LARGEST_TRAVEL = 1.0
-"""Largest KL(new || old) between the primal points of two iterations: the Hessian stays comparable within it."""
 
 ALONG_RTOL = 0.1
 """Largest relative residual of the iterative solve for dv/d eta: its error is multiplied by eta's step."""
@@ -46,9 +38,6 @@ NEAR_THE_CURVE = 0.1
 
 LARGEST_START_SPREAD = 5.0
 """Largest range of slack / eta at the start."""
-
-PROVEN = 1e-6
-"""How far below every feasible score the dual must fall, in reward ranges, to prove that no point is feasible."""
 
 NEGLIGIBLE_ETA = 1e-7
 """Eta, in reward ranges, below which the linear program is looked at whatever the start."""
@@ -135,8 +124,8 @@ def proves_infeasible(program: Program, eta: float, value: float) -> bool:
 
 
 def free_rows(program: Program, point: DualPoint) -> np.ndarray:
-    """Rows (m,) whose multiplier may move: all but inequalities held at zero by a positive residual."""
-    return ~(program.signed & (point.multipliers <= 0) & (point.residual >= 0))
+    """Rows (m,) whose multiplier may move."""
+    return program.free(point.multipliers, point.residual)
 
 
 def off_ball(program: Program, point: DualPoint) -> float:
@@ -358,7 +347,7 @@ class _Search:
         noise = 8 * np.finfo(float).eps * float(terms + point.eta)
         error = dual_error(self.program, point)
         alpha = 1.0
-        while alpha > 1e-10:
+        while alpha > SHORTEST_STEP:
             trial = self._move(point, direction, alpha)
             if self._travelled(point, trial) > LARGEST_TRAVEL:
                 alpha *= 0.5

@@ -17,9 +17,10 @@ from typing import NamedTuple
 import numpy as np
 import scipy.linalg
 
-from reps_opt.processes.graph import BoolArray, IntArray
+from reps_opt.processes.graph import IntArray
 from reps_opt.program import JointDualPoint, Program
 from reps_opt.solvers.answer import Answer
+from reps_opt.solvers.descent import LARGEST_LOG_STEP, LARGEST_TRAVEL, PROVEN, SHORTEST_STEP, SUFFICIENT_DECREASE
 from reps_opt.solvers.trace import Trace
 from reps_opt.systems.base import DENSE_LIMIT, NormalEquations, scaled_cholesky
 from reps_opt.systems.blocks import BlockEquations
@@ -38,20 +39,11 @@ WARM_ENOUGH = 1e-4
 PATH_FACTOR = 0.1
 """How mu falls from one point of the central path to the next."""
 
-LARGEST_LOG_STEP = 2.0
-"""Largest change of any log eta in one iteration."""
-
-LARGEST_TRAVEL = 1.0
-"""Largest KL(new || old) in a simplex in one iteration: the Hessian stays comparable within it."""
-
 CENTRED = 0.01
 """Squared Newton decrement, in units of mu, at which a point counts as on the central path."""
 
 CENTRED_LAST = 1e-10
 """The same at the end of the path: the excess of D_k over its radius goes like the decrement, not its square."""
-
-PROVEN = 1e-6
-"""How far below every feasible score the dual must fall, in ranges of the objective, to prove that none is feasible."""
 
 STALLED = 1e-3
 """Fraction of the decrease a Newton step promises, below which it is lost in rounding (of slack / eta, eta tiny)."""
@@ -175,7 +167,7 @@ class _Path:
         """Newton step in (log eta, v), v eliminated: k + 1 right-hand sides, then a k x k system."""
         program, joint, dual = self.program, self.joint, state.dual
         x, eta, t = dual.conjugate.point, dual.eta, dual.conjugate.temperature[joint.layer]
-        self.equations.update(x / t, self._free(dual))
+        self.equations.update(x / t, program.free(dual.multipliers, dual.residual))
         moved = joint.log_slope(eta, dual.conjugate)  # d s / d log eta, at fixed v and then along the curve
         coupling = -(program.matrix @ (x[:, None] * joint.centred(x, moved)))
         steps = self._solve(-np.column_stack([dual.residual, coupling]))
@@ -190,10 +182,6 @@ class _Path:
         slope = float(dual.residual @ (newton + along @ log_eta) + gradient @ log_eta)
         return _Step(log_eta, newton, along, slope)
 
-    def _free(self, dual: JointDualPoint) -> BoolArray:
-        """Rows (m,) whose multiplier may move: all but inequalities held at zero by a positive residual."""
-        return ~(self.program.signed & (dual.multipliers <= 0) & (dual.residual >= 0))
-
     def _solve(self, columns: FloatArray) -> FloatArray:
         """Solutions (m, k) for k right-hand sides."""
         if isinstance(self.equations, BlockEquations):
@@ -204,9 +192,9 @@ class _Path:
         """Halve the step until the barrier function falls enough and no simplex's x travels too far."""
         noise = 16 * np.finfo(float).eps * (1.0 + abs(state.dual.value))
         alpha = 1.0
-        while alpha > 1e-10:
+        while alpha > SHORTEST_STEP:
             trial = self._move(state, step, alpha, mu)
-            falls = trial.barrier <= state.barrier + 1e-4 * alpha * step.slope + noise
+            falls = trial.barrier <= state.barrier + SUFFICIENT_DECREASE * alpha * step.slope + noise
             if falls and self._travelled(state.dual, trial.dual) <= LARGEST_TRAVEL:
                 return trial
             alpha *= 0.5

@@ -26,7 +26,8 @@ from reps_opt.divergences.base import KL
 from reps_opt.program import DualPoint, Equal, Program
 from reps_opt.rows import ArrayRows, Rows, spending
 from reps_opt.solvers.answer import Answer
-from reps_opt.solvers.newton import IMPROVED, SUFFICIENT_DECREASE, Newton, dual_error
+from reps_opt.solvers.descent import SUFFICIENT_DECREASE
+from reps_opt.solvers.newton import IMPROVED, Newton, dual_error
 from reps_opt.systems.base import scaled_cholesky
 from reps_opt.validation import FloatArray, as_count, as_scalar
 

@@ -31,7 +31,8 @@ from reps_opt.divergences.conditional_kl import ConditionalKL
 from reps_opt.processes.markov import DIRECT_LIMIT
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
-from reps_opt.solvers.newton import LARGEST_LOG_STEP, SLACK_SUSPECTED, limit_if_slack, linear_answer
+from reps_opt.solvers.descent import LARGEST_LOG_STEP
+from reps_opt.solvers.newton import SLACK_SUSPECTED, limit_if_slack, linear_answer
 from reps_opt.solvers.trace import Trace
 from reps_opt.validation import FloatArray, UnsuitableError, as_count, as_scalar
 
