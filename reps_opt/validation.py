@@ -205,8 +205,14 @@ def renamed(owner: Any, **names: tuple[str, Any]) -> None:
     """
     for name, (old, value) in names.items():
         if value is not None:
-            warnings.warn(f"{old} is called {name} now", DeprecationWarning, stacklevel=4)
+            warn_renamed(old, name, stacklevel=4)
             object.__setattr__(owner, name, value)
+
+
+def warn_renamed(old: str, new: str, stacklevel: int = 2) -> None:
+    """Warn whoever called the caller that a name has changed; the old one goes with the next release."""
+    text = f"{old} is called {new} now; the old name goes with the next release"
+    warnings.warn(text, DeprecationWarning, stacklevel=stacklevel + 1)
 
 
 def as_count(value: Any, name: str, low: int = 1) -> int:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Self, TypeVar, dataclass_transform
 
 import numpy as np
 import scipy.sparse as sp
+
+from reps_opt.validation import warn_renamed
 
 T = TypeVar("T")
 
@@ -41,8 +42,7 @@ def _with_old_names(init: Callable[..., None], renamed: Mapping[str, str]) -> Ca
     def accepting(self: Any, *args: Any, **kwargs: Any) -> None:
         for old, new in renamed.items():
             if old in kwargs:
-                text = f"{type(self).__name__}: {old} is now called {new}; the old name goes with the next release"
-                warnings.warn(text, DeprecationWarning, stacklevel=2)
+                warn_renamed(old, new)
                 kwargs[new] = kwargs.pop(old)
         init(self, *args, **kwargs)
 
@@ -61,7 +61,7 @@ class OldName:
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         if instance is None:
             return self
-        warnings.warn(f"{self.old} is now called {self.new}", DeprecationWarning, stacklevel=2)
+        warn_renamed(self.old, self.new)
         return getattr(instance, self.new)
 
 

@@ -7,13 +7,12 @@ of the next state follows).
 
 from __future__ import annotations
 
-import warnings
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from reps_opt.validation import FloatArray, as_float_array, as_scalar
+from reps_opt.validation import FloatArray, as_float_array, as_scalar, warn_renamed
 
 
 class Episodes(NamedTuple):
@@ -139,7 +138,7 @@ def generalised_advantages(
     ahead = as_float_array(next_values, "next_values", shape)
     discount = as_scalar(gamma, "gamma", low=0.0, high=1.0)
     if trace is not None:
-        warnings.warn("trace is called gae_lambda now", DeprecationWarning, stacklevel=2)
+        warn_renamed("trace", "gae_lambda")
         gae_lambda = trace
     decay = discount * as_scalar(gae_lambda, "gae_lambda", low=0.0, high=1.0)
     delta = r + discount * np.where(np.asarray(terminated, dtype=bool), 0.0, ahead) - v
