@@ -17,7 +17,7 @@ import numpy as np
 
 from reps_opt.certificate import Certificate
 from reps_opt.divergences.base import KL
-from reps_opt.program import Centre, Program, Scale
+from reps_opt.program import Centre, Program, Scale, usual_distance
 from reps_opt.segment import first_inside
 from reps_opt.solution import Status
 from reps_opt.solvers.answer import Answer
@@ -31,10 +31,6 @@ of ``eta (epsilon - D)`` costs more than the variance over two eta that is left.
 
 SLACK_MARGIN = 1e-9
 """How far inside the ball a point must be for eta to be tried at zero: a hundredth of the tolerance on the ball."""
-
-QUARTILE = 4
-"""The lower quartile of coefficients is a unit that neither a single one nor half of them can move by what it costs."""
-
 
 ROW_LEEWAY = 1e-10
 """Excess over an inequality that is left as it is: a hundredth of what is certified."""
@@ -260,10 +256,7 @@ def _unit_without_ball(program: Program, point: FloatArray) -> float:
         q = ball.divergence.reference
         if q.size == c.size:
             scales.append(abs(scored - float(q @ c) / float(q.sum())))
-    apart = np.abs(c - np.median(c))
-    apart = apart[apart > 0]
-    if apart.size:
-        scales.append(float(np.partition(apart, apart.size // QUARTILE)[apart.size // QUARTILE]))
+    scales.append(usual_distance(c, float(np.median(c))))
     return min((scale for scale in scales if scale > ROUNDED * size), default=0.0)
 
 

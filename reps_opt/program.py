@@ -116,11 +116,18 @@ def ordinary_scale(c: FloatArray) -> Scale | None:
 
 def _spread(c: FloatArray) -> Scale | None:
     middle = float(np.partition(c, c.size // 2)[c.size // 2])
+    apart = usual_distance(c, middle)
+    return Scale(middle, apart) if apart > 0 else None
+
+
+def usual_distance(c: FloatArray, middle: float) -> float:
+    """Lower quartile of how far those coefficients are from the middle that differ from it; zero if none does.
+
+    Neither a single coefficient nor half of them can move it by what they cost.
+    """
     apart = np.abs(c - middle)
     apart = apart[apart > 0]
-    if not apart.size:
-        return None
-    return Scale(middle, float(np.partition(apart, apart.size // 4)[apart.size // 4]))
+    return float(np.partition(apart, apart.size // 4)[apart.size // 4]) if apart.size else 0.0
 
 
 @dataclass(frozen=True, eq=False)
