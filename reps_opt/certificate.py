@@ -4,7 +4,7 @@ A gap needs a unit that no pair without mass can move, whatever it costs. It is 
 :math:`\eta\sqrt{2 D(x)}` (to second order the standard deviation of the Bellman error under the reference), of the mean
 deviation of the objective over what the point takes, and of the least of three scales that need no ball: what is
 gained over the reference, how far the best reward is, and how far from the median other rewards are. The gap in nats,
-:math:`\text{gap}/\eta`, bounds how far the unknown optimum can be: it is :attr:`Certificate.distance`.
+:math:`\text{gap}/\eta`, bounds how far the unknown optimum can be: see :attr:`Certificate.distance`.
 """
 
 from __future__ import annotations
@@ -52,8 +52,10 @@ class Certificate:
     unit : float
         Unit of the gap, in units of the objective.
     distance : float
-        The unknown optimum lies within this total variation of the point reported: ``sqrt(2 (upper - lower) / eta)``
-        by Pinsker's inequality, taken twice. One, which says nothing, where no ball binds.
+        The unknown optimum lies within this total variation of the point reported, in each simplex where there are
+        several: ``sqrt(2 (upper - lower) / eta)`` by Pinsker's inequality, taken twice, the difference no less than its
+        rounding; of several balls the least sum of etas over a simplex. One, which says nothing, where no ball binds,
+        and for divergences that the inequality does not hold for: all but KL and chi-square.
     """
 
     gap: float

@@ -209,8 +209,6 @@ def _judge(
     if abs(gap) <= shown < math.inf:
         gap = 0.0  # a difference that the two numbers cannot show; an infinite bound shows nothing
     unit = problem.unit(program, point, bound, divergences, gap)
-    total = bound.eta if isinstance(bound.eta, float) else float(np.sum(bound.eta))
-    nats = gap / total if 0 < total < math.inf else math.inf
     allowed = [ball.allowed for ball in program.balls]
     worst = int(np.argmax(np.subtract(divergences, allowed))) if len(allowed) > 1 else 0
     certificate = Certificate(
@@ -222,9 +220,21 @@ def _judge(
         upper=scale.original(bound.value),
         lower=scale.original(lower),
         unit=unit * scale.factor,
-        distance=min(1.0, math.sqrt(2 * max(nats, 0.0))),
+        distance=_distance(program, bound.eta, max(abs(gap), shown)),
     )
     return point, bound, certificate
+
+
+def _distance(program: Program, eta: Eta, gap: float) -> float:
+    """Total variation, in the worst simplex, within which a gap leaves the optimum; one where nothing is known of it.
+
+    The gap is at least the temperature of a simplex times the Bregman divergence from the dual's maximiser, of the
+    point and of the optimum alike.
+    """
+    if not all(ball.divergence.pinsker for ball in program.balls):
+        return 1.0
+    least = float(np.min(eta @ program.joint.covers)) if isinstance(eta, np.ndarray) else eta
+    return min(1.0, math.sqrt(2 * gap / least)) if 0 < least < math.inf else 1.0
 
 
 def unit_of(program: Program, point: FloatArray, bound: Bound, divergences: list[float], gap: float) -> float:

@@ -84,6 +84,10 @@ class Divergence(ABC):
     smooth: bool = True
     """Whether the conjugate is differentiable, as methods that descend the dual need."""
 
+    pinsker: bool = False
+    """Whether D is convex enough for Pinsker's inequality: its Bregman divergence between two points of the simplex is
+    at least twice their total variation squared."""
+
     @property
     def bounded(self) -> bool:
         """Whether D is finite somewhere, given the mass of the reference that is out of reach."""
@@ -152,6 +156,8 @@ class KL(Divergence):
     >>> round(ball.value(x), 6)
     0.130812
     """
+
+    pinsker = True
 
     def __init__(self, reference: FloatArray) -> None:
         self.reference = read_only(reference)

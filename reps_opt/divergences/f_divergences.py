@@ -208,6 +208,8 @@ class ChiSquare(Alpha):
     array([0.58333333, 0.41666667, 0.        ])
     """
 
+    pinsker = True  # by Cauchy and Schwarz
+
     def __init__(self, reference: FloatArray) -> None:
         super().__init__(reference, 2.0)
 
