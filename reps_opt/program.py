@@ -646,10 +646,11 @@ class Program:
 
         Where all balls of a simplex are slack that is its best coordinate's slack.
         """
-        slack = self.slack(multipliers)
         if not isinstance(eta, np.ndarray):
-            inner = float(slack.max()) if eta == 0 else eta * self.divergence.conjugate(slack / eta).normaliser
-            return np.array([inner])
+            if eta == 0:
+                return self.slack(multipliers).max(keepdims=True)
+            return np.array([eta * self.dual(eta, multipliers).conjugate.normaliser])
+        slack = self.slack(multipliers)
         bare = eta @ self.joint.covers <= 0
         top = np.maximum.reduceat(slack, self.joint.starts)
         lifted = np.where((self.joint.covers & bare).any(axis=1), 1.0, eta)  # a stand-in, its share taken out again

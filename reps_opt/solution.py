@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import field
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -98,6 +99,16 @@ class Solution(Value, Result):
         balls = self.problem.program.balls
         etas = np.broadcast_to(np.asarray(self.eta, dtype=np.float64), (len(balls),))
         return {ball.name: float(eta) for ball, eta in zip(balls, etas, strict=True)}
+
+    @cached_property
+    def _normaliser(self) -> float:
+        """Multiplier of the mass of the only simplex, those of the rows as they are, in units of the objective."""
+        if self.multipliers is None or self.point is None:
+            return math.nan
+        program = self.problem.program
+        if np.ndim(self.eta) == 0 and self.eta == math.inf:
+            return float(program.slack(self.multipliers) @ self.point)
+        return float(program.normalisers(self.eta, self.multipliers)[0])
 
     @property
     def epsilon_min(self) -> float:

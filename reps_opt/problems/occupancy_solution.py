@@ -85,15 +85,6 @@ class OccupancySolution(Solution):
         return reduction.conditional(np.where(tight, program.divergence.reference, 0.0))
 
     @cached_property
-    def _normaliser(self) -> float:
-        """Multiplier of ``sum p = 1``, in the gauge of the multipliers as they are."""
-        program = self.problem.program
-        assert self.multipliers is not None
-        if np.ndim(self.eta) == 0 and self.eta == math.inf:
-            return float(program.slack(self.multipliers) @ self.point)
-        return float(program.normalisers(self.eta, self.multipliers)[0])
-
-    @cached_property
     def _gauged(self) -> tuple[FloatArray, float]:
         """V (S,) and the multiplier of the normalisation, in the gauge that the class states."""
         problem = self.problem

@@ -68,18 +68,6 @@ class SampleSolution(Solution):
     def duals(self) -> dict[str, Any]:
         return {"features": self.theta, "normalisation": self._normaliser, "kl": self.eta}
 
-    @cached_property
-    def _normaliser(self) -> float:
-        """Multiplier of the normalisation, in reward units."""
-        if self.multipliers is None or self.point is None:
-            return math.nan
-        program = self.problem.program
-        if self.eta == math.inf:
-            return float(program.slack(self.multipliers) @ self.point)
-        if self.eta > 0:
-            return float(self.eta * program.dual(self.eta, self.multipliers).conjugate.normaliser)
-        return float(program.slack(self.multipliers).max())
-
     def weights(self, scale: str = "ess") -> FloatArray:
         """Weights (N,) for a policy's ``fit``: summing to the effective sample size (``"ess"``), as many samples as
         they are worth; with mean one (``"mean"``), or summing to one (``"sum"``).
