@@ -231,10 +231,10 @@ def _distance(program: Program, eta: Eta, gap: float) -> float:
     The gap is at least the temperature of a simplex times the Bregman divergence from the dual's maximiser, of the
     point and of the optimum alike.
     """
-    if not all(ball.divergence.pinsker for ball in program.balls):
+    if not np.all(np.isfinite(eta)) or not all(ball.divergence.pinsker for ball in program.balls):
         return 1.0
     least = float(np.min(eta @ program.joint.covers)) if isinstance(eta, np.ndarray) else eta
-    return min(1.0, math.sqrt(2 * gap / least)) if 0 < least < math.inf else 1.0
+    return min(1.0, math.sqrt(2 * gap / least)) if least > 0 else 1.0
 
 
 def unit_of(program: Program, point: FloatArray, bound: Bound, divergences: list[float], gap: float) -> float:
