@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Act = Callable[[Any, np.random.Generator], Any]
+Take = Callable[[Any], tuple[Any, Any]]
 
 NO_ARRAYS = ("Dict", "Tuple", "Sequence", "Graph", "Text", "OneOf")
 """Gymnasium's spaces whose members are no single array."""
@@ -79,7 +80,7 @@ def as_actions(actions: Any, space: Any, n: int) -> NDArray[Any]:
     return array.reshape(n, *space.shape)
 
 
-def taker(space: Any) -> Callable[[Any], tuple[Any, Any]]:
+def taker(space: Any) -> Take:
     """For one action at a time: the action as it is recorded, a row or a number, and as the environment takes it.
 
     It does what :func:`as_actions` and :func:`legal` do, in a few microseconds; what is odd goes through these.

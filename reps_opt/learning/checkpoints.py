@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reps_opt.batch import Batch
+from reps_opt.learning.policy_update import branch, under
 from reps_opt.learning.runs import Run, State
 from reps_opt.learning.settings import describe, describe_env, describe_policy, first_difference
 from reps_opt.storage import MALFORMED, atomic_write, read_arrays
@@ -49,7 +50,7 @@ def write_checkpoint(path: str | os.PathLike[str], run: Run, state: State) -> No
     arrays: dict[str, NDArray[Any]] = {"header": np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)}
     for k, (_, batch) in enumerate(state.pool):
         arrays |= {f"pool.{k}.{name}": array for name, array in batch.arrays().items()}
-    arrays |= {f"memory.{name}": np.asarray(value) for name, value in (state.memory or {}).items()}
+    arrays |= {name: np.asarray(value) for name, value in under("memory", state.memory).items()}
     arrays |= {f"policy.{i}": made for i, made in policies.items() if not isinstance(made, str)}
     with atomic_write(path) as file:
         np.savez(file, allow_pickle=False, **arrays)
@@ -73,8 +74,7 @@ def read_checkpoint(path: str | os.PathLike[str], run: Run) -> tuple[Run, State]
         )
         saved = {int(i): None if name == START else arrays[name] for i, name in header["policies"].items()}
         root = np.random.SeedSequence(header["entropy"][0], spawn_key=tuple(header["entropy"][1]))
-        memory = {name.removeprefix("memory."): a for name, a in arrays.items() if name.startswith("memory.")}
-        remembered = memory if header["remembers"] else None
+        remembered = branch(arrays, "memory") if header["remembers"] else None
         index, rows, settings = int(header["index"]), tuple(map(dict, header["rows"])), dict(header["settings"])
     except MALFORMED as error:
         raise ValueError(f"checkpoint {os.fspath(path)!r} is not one: {error}") from None

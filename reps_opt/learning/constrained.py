@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from reps_opt.learning.advantages import Transitions, estimate_advantages
 from reps_opt.learning.gradients import ParametricPolicy, surrogate_gradient
-from reps_opt.learning.policy_update import PolicyUpdate, branch, unchanged
+from reps_opt.learning.policy_update import PolicyUpdate, branch, unchanged, under
 from reps_opt.learning.returns import episodes
 from reps_opt.learning.updates import TRPO
 from reps_opt.learning.value_network import Memory
@@ -131,5 +131,5 @@ class CPO(TRPO):
             known = branch(memory, name)
             estimate = estimate_advantages(batch, cost, self.gamma, self.gae_lambda, self.value_model, known)
             columns.append(estimate.advantages)
-            kept |= {f"{name}.{key}": value for key, value in (estimate.memory or {}).items()}
+            kept |= under(name, estimate.memory)
         return np.column_stack(columns), kept

@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,9 +127,6 @@ class WeightedFit(ABC):
             return FittedUpdate(policy, False, solution, message=why)
         weights = solution.weights(self.scale)
         fit = fit_within(self._copy(policy), policy, batch, weights, self.epsilon if self.temperature is None else None)
-        notes = [fit.note, *self._doubts(solution, batch)]
-        if solution.status is not Status.CERTIFIED:
-            notes.append(f"taken uncertified, within its ball: {solution.message}")
         stats = {
             "ess": solution.ess,
             "predicted_gain_error": solution.predicted_gain_error,
@@ -137,6 +135,9 @@ class WeightedFit(ABC):
             "share": fit.share,
             **self._stats(solution, batch),
         }
+        notes = [fit.note, *self._doubts(solution, stats)]
+        if solution.status is not Status.CERTIFIED:
+            notes.append(f"taken uncertified, within its ball: {solution.message}")
         message = "; ".join(filter(None, notes))
         return FittedUpdate(
             fit.policy, True, solution, 1.0, solution.predicted_gain, fit.kl, message=message, stats=stats
@@ -163,7 +164,7 @@ class WeightedFit(ABC):
             return f"uncertified, and outside of its ball or its flow: {solution.message}"
         return ""
 
-    def _doubts(self, solution: SampleSolution, batch: Batch) -> list[str]:
+    def _doubts(self, solution: SampleSolution, stats: Mapping[str, Any]) -> list[str]:
         """What makes the promise doubtful, each also a warning."""
         return []
 
@@ -288,14 +289,14 @@ class REPSUpdate(WeightedFit):
         same = "there is nothing to learn: all rewards are the same"
         return f'{same}; on_done="absorb" makes the length of an episode count' if batch.terminated.any() else same
 
-    def _doubts(self, solution: SampleSolution, batch: Batch) -> list[str]:
+    def _doubts(self, solution: SampleSolution, stats: Mapping[str, Any]) -> list[str]:
         doubts = []
         if abs(solution.flow_offset) > OFFSET * max(solution.predicted_gain, solution.predicted_gain_error):
             doubts.append(
                 "a good part of the predicted gain comes from a reference or weights that are no flow: "
                 'take starts="visited", a smaller ridge, or the gamma of the restarts'
             )
-        if flow_residual(solution, batch) > FAR:
+        if stats["flow_residual"] > FAR:
             doubts.append(
                 "the weights are far from any flow in finer features than those matched: the predicted gain will not "
                 "be reached; take narrower or more value features, or features=None, which chooses them"

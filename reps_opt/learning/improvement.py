@@ -294,11 +294,8 @@ def _facts(result: Any) -> dict[str, Any]:
         return float(getattr(owner, name, math.nan)) if owner is not None else math.nan
 
     certificate = getattr(solution, "certificate", None)
-    stats = getattr(result, "stats", {})
     return {
         "predicted": of(result, "gain"),
-        "predicted_gain": of(result, "gain"),
-        "predicted_gain_error": float(stats.get("predicted_gain_error", of(solution, "predicted_gain_error"))),
         "kl_predicted": of(solution, "kl"),
         "kl": of(result, "kl"),
         "eta": of(solution, "eta"),

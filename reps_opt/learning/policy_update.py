@@ -128,6 +128,11 @@ def branch(memory: Memory | None, name: str) -> Memory | None:
     return {key.removeprefix(f"{name}."): value for key, value in memory.items() if key.startswith(f"{name}.")}
 
 
+def under(name: str, memory: Memory | None) -> dict[str, Any]:
+    """A memory under a name, beside which there is room for others: what :func:`branch` takes out again."""
+    return {f"{name}.{key}": value for key, value in (memory or {}).items()}
+
+
 def unchanged(policy: Any, solution: StepSolution | None, message: str, **more: Any) -> PolicyUpdate:
     """The update that leaves the policy as it is, and why."""
     return PolicyUpdate(policy, False, solution, message=message, **more)

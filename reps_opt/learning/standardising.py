@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from reps_opt.learning.policy_update import branch, under
 from reps_opt.learning.value_network import Memory, moments_of
 
-PREFIX = "observations."
+NAME = "observations"
+"""Of the moments in a memory."""
 
 
 def standardised(policy: Any, states: Any, memory: Memory | None) -> tuple[Any, dict[str, Any]]:
@@ -22,7 +24,6 @@ def standardised(policy: Any, states: Any, memory: Memory | None) -> tuple[Any, 
     rows = np.asarray(states)
     if not hasattr(policy, "standardised") or rows.dtype.kind != "f" or rows.ndim != 2:
         return policy, {}
-    known = {key.removeprefix(PREFIX): value for key, value in (memory or {}).items() if key.startswith(PREFIX)}
-    moments = moments_of(known).grown(rows)
+    moments = moments_of(branch(memory, NAME) or {}).grown(rows)
     two = np.stack([moments.centre - moments.deviation, moments.centre + moments.deviation])  # have these moments
-    return policy.standardised(two), {PREFIX + name: value for name, value in moments._asdict().items()}
+    return policy.standardised(two), under(NAME, moments._asdict())

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from reps_opt.learning.acting import as_actions, as_row, as_rows, legal, many, one, taker
+from reps_opt.learning.acting import Act, Take, as_actions, as_row, as_rows, legal, many, one, taker
 
 
 class Rows(NamedTuple):
@@ -117,10 +117,11 @@ def step_side_by_side(task: Task, root: np.random.SeedSequence, first: int, last
 def step_singly(task: Task, root: np.random.SeedSequence, first: int, last: int) -> Block:
     """Episodes first ... last - 1 of a Gymnasium environment, one after the other, seeded one by one."""
     env = copy.deepcopy(task.env) if task.shared else task.env
+    act, take = one(task.policy, env.action_space, task.deterministic), taker(env.action_space)
     parts: list[Rows] = []
     failure = None
     for number in range(first, last):
-        rows, failure = _episode(env, task, child(root, number), number)
+        rows, failure = _episode(env, act, take, task, child(root, number), number)
         if rows:
             *columns, costs = (np.array(column) for column in zip(*rows, strict=True))
             parts.append(Rows._make([*columns, np.full(len(rows), number), costs]))
@@ -130,11 +131,10 @@ def step_singly(task: Task, root: np.random.SeedSequence, first: int, last: int)
 
 
 def _episode(
-    env: Any, task: Task, seed: np.random.SeedSequence, number: int
+    env: Any, act: Act, take: Take, task: Task, seed: np.random.SeedSequence, number: int
 ) -> tuple[list[tuple[Any, ...]], Failure | None]:
     """The transitions of one episode, and what the environment raised, if it did."""
-    space, name = env.action_space, name_of(env)
-    act, take = one(task.policy, space, task.deterministic), taker(space)
+    name = name_of(env)
     rng = np.random.default_rng(child(seed, 0))
     coin = np.random.default_rng(child(seed, 1)) if task.restart else None
     rows: list[tuple[Any, ...]] = []

@@ -20,7 +20,7 @@ import numpy as np
 from reps_opt.learning.advantages import Transitions, estimate_advantages
 from reps_opt.learning.fisher_steps import FisherStep, fisher_step
 from reps_opt.learning.gradients import NO_SPREAD, ParametricPolicy, surrogate_gradient
-from reps_opt.learning.policy_update import PolicyUpdate, branch, check_parametric, possible_actions, unchanged
+from reps_opt.learning.policy_update import PolicyUpdate, branch, check_parametric, possible_actions, unchanged, under
 from reps_opt.learning.standardising import standardised
 from reps_opt.learning.value_network import Memory, ValueNetwork
 from reps_opt.metrics import Identity
@@ -98,7 +98,6 @@ class GradientUpdate(ABC):
         estimate = estimate_advantages(
             batch, rewards, self.gamma, self.gae_lambda, self.value_model, branch(memory, "values")
         )
-        kept = {} if memory is None else {f"values.{name}": value for name, value in (estimate.memory or {}).items()}
         current, moments = standardised(policy, batch.states, memory) if self.normalise else (policy, {})
         possible = possible_actions(current, batch)
         advantages = self._scaled(estimate.advantages, estimate.values, possible)
@@ -108,7 +107,7 @@ class GradientUpdate(ABC):
             result = replace(result, message="; ".join(filter(None, [result.message, note])))
         if memory is None:
             return result if result.accepted else replace(result, policy=policy)
-        kept = {**kept, **moments, **(result.memory or {})}
+        kept = {**under("values", estimate.memory), **moments, **(result.memory or {})}
         return replace(result, policy=result.policy if result.accepted else policy, memory=kept)
 
     def _scaled(self, advantages: FloatArray, values: FloatArray, possible: Any) -> FloatArray:

@@ -231,8 +231,7 @@ def are_chained(batch: Batch) -> bool:
 
 def times(batch: Batch) -> np.ndarray:
     """Place (N,) of every transition in its episode, from zero."""
-    first = np.flatnonzero(np.r_[True, np.diff(batch.episode) != 0])
-    return np.arange(len(batch)) - np.repeat(first, np.diff(np.r_[first, len(batch)]))
+    return batch.time
 
 
 def _differences(

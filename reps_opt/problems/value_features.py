@@ -171,8 +171,8 @@ def value_features(
     seen = _seen(batch)
     if _are_indicators(seen):
         return ValueFeatures(IDENTITY, "states as they are", math.nan, seen.shape[1], ridge or 0.0, {})
-    if _are_finite(batch):
-        known = np.unique(seen, axis=0)
+    known = _few_rows(batch, seen)
+    if known is not None:
         return ValueFeatures(_Rows(known), "indicators", math.nan, len(known), ridge or 0.0, {})
     trial = _Trial(batch, gamma, on_done, starts, epsilon, temperature, base_weights, ridge or 0.0)
     flow, make, trials = trial.flow(IDENTITY), _make(batch, seed), dict[float, float]()
@@ -229,7 +229,8 @@ def flow_residual(solution: SampleSolution, batch: Batch, features: Any = None, 
     """
     flow, known = solution.problem.flow, solution.problem.features
     if features is None:
-        if _are_finite(batch):
+        seen = _seen(batch)
+        if _few_rows(batch, seen) is not None or _are_indicators(seen):
             return 0.0 if isinstance(known, ValueFeatures) else math.nan
         given = known.width if isinstance(known, ValueFeatures) else math.inf
         features = _make(batch, seed)(given / 2 if given < math.inf else None)
@@ -275,11 +276,12 @@ def _are_indicators(states: FloatArray) -> bool:
     return states.shape[1] > 1 and bool(np.isin(states, (0.0, 1.0)).all() and (states.sum(axis=1) == 1).all())
 
 
-def _are_finite(batch: Batch) -> bool:
-    """Whether states are indicators, or integers of few distinct values."""
-    seen = _seen(batch)
-    few = batch.states.dtype.kind in "bui" and np.unique(seen, axis=0).shape[0] <= MOST_VALUES
-    return few or _are_indicators(seen)
+def _few_rows(batch: Batch, seen: FloatArray) -> FloatArray | None:
+    """The distinct states seen, where states are integers of few values; else None."""
+    if batch.states.dtype.kind not in "bui":
+        return None
+    known = np.unique(seen, axis=0)
+    return known if len(known) <= MOST_VALUES else None
 
 
 @dataclass(frozen=True)
