@@ -20,7 +20,7 @@ SHOWN = 10
 
 
 PANELS: tuple[tuple[str, tuple[str, ...], bool], ...] = (
-    ("gain promised and got, by update", ("predicted", "gain"), False),
+    ("gain promised and got, by update", ("predicted", "predicted_gain", "gain"), False),
     ("divergence, in nats", ("joint_kl", "state_kl", "conditional_kl", "kl_predicted", "kl", "kl_old_new"), True),
     ("eta", ("eta",), True),
     ("effective sample size", ("ess",), False),
@@ -113,10 +113,8 @@ class History(Result, tuple[Any, ...]):
         for title, names, logarithmic in PANELS:
             columns = {name: table[name] for name in names if name in known}
             if columns:
-                errors = {"predicted": table["predicted_error"]} if "predicted_error" in known else None
-                drawn.append(
-                    _panel(table.index, columns, title, logarithmic, errors if "predicted" in columns else None)
-                )
+                errors = {name: table[f"{name}_error"] for name in columns if f"{name}_error" in known}
+                drawn.append(_panel(table.index, columns, title, logarithmic, errors))
         return drawn
 
     def numbers(self) -> dict[str, Any]:
