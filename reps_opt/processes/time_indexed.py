@@ -173,11 +173,6 @@ class TimeIndexedFlow:
         return np.searchsorted(self.layer, np.arange(self.horizon))
 
     @cached_property
-    def node_starts(self) -> IntArray:
-        """First node (T,) of each step."""
-        return np.searchsorted(self.nodes, np.arange(self.horizon) * self.mdp.n_states)
-
-    @cached_property
     def leaving(self) -> sp.csr_array:
         """Indicator (n, m) of the node that a pair belongs to."""
         n = self.pairs.size
