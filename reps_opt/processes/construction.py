@@ -231,13 +231,11 @@ def as_start(mu0: ArrayLike | None, n_states: int) -> FloatArray:
     """Read a start distribution (S,), by default uniform."""
     if mu0 is None:
         return read_only(np.full(n_states, 1.0 / n_states))
-    start = as_float_array(mu0, "mu0", (n_states,))
-    check_nonnegative(start, "mu0")
-    return read_only(normalised_rows(start[None, :], "mu0")[0])
+    return read_only(normalised_rows(as_float_array(mu0, "mu0", (n_states,)), "mu0"))
 
 
 def normalised_rows(table: FloatArray, name: str) -> FloatArray:
-    """Rows of probabilities, scaled to sum one exactly; off by more than their precision explains is an error."""
+    """Probabilities (..., n), rows scaled to sum one exactly; off by more than their precision explains is an error."""
     check_nonnegative(table, name)
     total = table.sum(axis=-1)
     if not sums_to_one(total, table):
