@@ -84,6 +84,13 @@ def discounted_solve(
     return spla.splu(matrix.tocsc()).solve(rhs)
 
 
+def common_level(rewards: FloatArray) -> float:
+    """What rewards have in common where it dwarfs their differences, else zero."""
+    low, high = float(rewards.min()), float(rewards.max())
+    middle = 0.5 * low + 0.5 * high
+    return middle if abs(middle) > 10 * (high - low) else 0.0
+
+
 def relative_value(
     chain: Chain, gamma: float, reward: FloatArray, guess: FloatArray | None = None, direct: bool = False
 ) -> tuple[float, FloatArray]:
@@ -91,9 +98,7 @@ def relative_value(
 
     Where all values are close to one large number, h keeps the digits that V has no room for.
     """
-    low, high = float(reward.min()), float(reward.max())
-    middle = 0.5 * low + 0.5 * high
-    rho = middle if abs(middle) > 10 * (high - low) else 0.0
+    rho = common_level(reward)
     near = None if guess is None else guess - rho / (1 - gamma)
     h = discounted_solve(chain, gamma, reward - rho, guess=near, direct=direct)
     level = 0.5 * float(h.min()) + 0.5 * float(h.max())
