@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 
-from reps_opt.processes.elimination import DENSE_LIMIT, Chain, Elimination, System, factorised
+from reps_opt.processes.elimination import DENSE_LIMIT, Chain, Elimination, System, factorised, unpivoted
 from reps_opt.processes.graph import IntArray, recurrent_classes
 from reps_opt.validation import FloatArray
 
@@ -154,9 +154,7 @@ def discounted_occupancy(
         mu = Elimination(gamma * chain, np.full(mu.size, 1 - gamma)).solve_transposed(start)
     elif graded and mu.min() < NEXT_TO_NOTHING:
         matrix = (sp.eye_array(chain.shape[0], format="csr") - gamma * chain).T.tocsc()
-        options = {"SymmetricMode": True}
-        factor = spla.splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options)
-        mu = np.maximum(factor.solve(start), 0.0)
+        mu = np.maximum(unpivoted(matrix).solve(start), 0.0)
     backward = chain.T.tocsr() if sp.issparse(chain) else chain.T
     for _ in range(2):  # the fixed-point map keeps signs, and restores what clipping moved
         mu = start + gamma * (backward @ mu)
