@@ -48,10 +48,9 @@ MOST_ARROWS = 400
 
 
 class Panel(NamedTuple):
-    """One axis of a figure: what draws it, and its width in units of the others'."""
+    """One axis of a figure: what draws it."""
 
     draw: Callable[[matplotlib.axes.Axes], None]
-    width: float = 1.0
 
 
 def figure_of(panels: Sequence[Panel], title: str, per_row: int = 3) -> matplotlib.figure.Figure:
