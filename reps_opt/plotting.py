@@ -104,13 +104,10 @@ def states(
     if layout is None:
         _points(axis, values, policy, labels)
         return
-    import matplotlib.pyplot as plt
-
     grid = np.reshape(values, (len(layout), -1))
     low, high = _range(values[decided] if decided.any() else values[np.isfinite(values)], robust)
-    colours = plt.get_cmap("cividis")
-    image = axis.imshow(np.ma.masked_invalid(grid), cmap=colours, vmin=low, vmax=high)
-    axis.figure.colorbar(image, ax=axis, shrink=0.8, extend="max" if robust and np.nanmax(values) > high else "neither")
+    shown = axis.imshow(np.ma.masked_invalid(grid), cmap="cividis", vmin=low, vmax=high)
+    axis.figure.colorbar(shown, ax=axis, shrink=0.8, extend="max" if robust and np.nanmax(values) > high else "neither")
     axis.set(xticks=[], yticks=[])
     _hatch(axis, terminal, grid.shape[1])
     if values.size <= MOST_NUMBERS:
