@@ -184,9 +184,14 @@ def ratios(axis: matplotlib.axes.Axes, values: FloatArray, title: str, xlabel: s
     """Non-negative ratios, sorted; on a scale that shows zeros as zeros and has nothing below them."""
     ordered = np.sort(values)[::-1]
     axis.step(np.arange(ordered.size), ordered, where="mid", color=COLOURS[0])
-    axis.axhline(1.0, color="0.5", lw=0.8)
+    _beside_one(axis, values)
     axis.set(title=title, xlabel=xlabel)
-    if ordered.size and ordered.max() > 100:
+
+
+def _beside_one(axis: matplotlib.axes.Axes, values: FloatArray) -> None:
+    """A line at one to compare non-negative values with; where they span decades, on a scale that has zero too."""
+    axis.axhline(1.0, color="0.5", lw=0.8)
+    if values.max(initial=0.0) > 100:
         axis.set_yscale("symlog", linthresh=1e-3)
     axis.set_ylim(bottom=0.0)
 
@@ -263,11 +268,8 @@ def scatter(axis: matplotlib.axes.Axes, x: FloatArray, y: FloatArray, title: str
     """Non-negative y against x, thinned where there are very many."""
     shown = slice(None, None, max(1, x.size // MOST_POINTS))
     axis.plot(x[shown], y[shown], ".", ms=3, alpha=0.5, color=COLOURS[0])
-    axis.axhline(1.0, color="0.5", lw=0.8)
+    _beside_one(axis, y)
     axis.set(title=title, xlabel=xlabel)
-    if y.size and y.max() > 100:
-        axis.set_yscale("symlog", linthresh=1e-3)
-    axis.set_ylim(bottom=0.0)
 
 
 def profiles(axis: matplotlib.axes.Axes, vectors: Mapping[str, FloatArray], title: str, xlabel: str) -> None:
