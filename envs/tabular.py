@@ -15,6 +15,7 @@ import envs
 from envs.batched import BatchedEnv, BoolArray, Transition
 from envs.random_mdps import LayeredMDP
 from envs.raster import Canvas, paint, to_rgb
+from reps_opt.processes.maps import absorbing_states
 from reps_opt.processes.mdp import MDP
 from reps_opt.validation import FloatArray
 
@@ -154,10 +155,7 @@ def _rows(n_states: int) -> tuple[str, ...]:
 
 def _terminal_states(mdp: MDP) -> BoolArray:
     """States (S,) that every action they have keeps with certainty and reward zero."""
-    P = mdp.transitions
-    row = np.repeat(np.arange(P.shape[0]), np.diff(P.indptr))
-    leaves = np.bincount(row[P.indices != row // mdp.n_actions], minlength=P.shape[0]).reshape(mdp.rewards.shape) > 0
-    return ~(mdp.allowed & (leaves | (mdp.rewards != 0))).any(axis=1)
+    return absorbing_states(mdp) & ~(mdp.allowed & (mdp.rewards != 0)).any(axis=1)
 
 
 def _bisect(values: FloatArray, low: IntArray, high: IntArray, target: FloatArray) -> IntArray:

@@ -48,10 +48,9 @@ MOST_ARROWS = 400
 
 
 class Panel(NamedTuple):
-    """One axis of a figure: what draws it, and its width in units of the others'."""
+    """One axis of a figure: what draws it."""
 
     draw: Callable[[matplotlib.axes.Axes], None]
-    width: float = 1.0
 
 
 def figure_of(panels: Sequence[Panel], title: str, per_row: int = 3) -> matplotlib.figure.Figure:
@@ -105,13 +104,10 @@ def states(
     if layout is None:
         _points(axis, values, policy, labels)
         return
-    import matplotlib.pyplot as plt
-
     grid = np.reshape(values, (len(layout), -1))
     low, high = _range(values[decided] if decided.any() else values[np.isfinite(values)], robust)
-    colours = plt.get_cmap("cividis")
-    image = axis.imshow(np.ma.masked_invalid(grid), cmap=colours, vmin=low, vmax=high)
-    axis.figure.colorbar(image, ax=axis, shrink=0.8, extend="max" if robust and np.nanmax(values) > high else "neither")
+    shown = axis.imshow(np.ma.masked_invalid(grid), cmap="cividis", vmin=low, vmax=high)
+    axis.figure.colorbar(shown, ax=axis, shrink=0.8, extend="max" if robust and np.nanmax(values) > high else "neither")
     axis.set(xticks=[], yticks=[])
     _hatch(axis, terminal, grid.shape[1])
     if values.size <= MOST_NUMBERS:
@@ -188,9 +184,14 @@ def ratios(axis: matplotlib.axes.Axes, values: FloatArray, title: str, xlabel: s
     """Non-negative ratios, sorted; on a scale that shows zeros as zeros and has nothing below them."""
     ordered = np.sort(values)[::-1]
     axis.step(np.arange(ordered.size), ordered, where="mid", color=COLOURS[0])
-    axis.axhline(1.0, color="0.5", lw=0.8)
+    _beside_one(axis, values)
     axis.set(title=title, xlabel=xlabel)
-    if ordered.size and ordered.max() > 100:
+
+
+def _beside_one(axis: matplotlib.axes.Axes, values: FloatArray) -> None:
+    """A line at one to compare non-negative values with; where they span decades, on a scale that has zero too."""
+    axis.axhline(1.0, color="0.5", lw=0.8)
+    if values.max(initial=0.0) > 100:
         axis.set_yscale("symlog", linthresh=1e-3)
     axis.set_ylim(bottom=0.0)
 
@@ -267,11 +268,8 @@ def scatter(axis: matplotlib.axes.Axes, x: FloatArray, y: FloatArray, title: str
     """Non-negative y against x, thinned where there are very many."""
     shown = slice(None, None, max(1, x.size // MOST_POINTS))
     axis.plot(x[shown], y[shown], ".", ms=3, alpha=0.5, color=COLOURS[0])
-    axis.axhline(1.0, color="0.5", lw=0.8)
+    _beside_one(axis, y)
     axis.set(title=title, xlabel=xlabel)
-    if y.size and y.max() > 100:
-        axis.set_yscale("symlog", linthresh=1e-3)
-    axis.set_ylim(bottom=0.0)
 
 
 def profiles(axis: matplotlib.axes.Axes, vectors: Mapping[str, FloatArray], title: str, xlabel: str) -> None:

@@ -138,8 +138,8 @@ def read_transitions(
     share, counted = _shares(given, n)
     s, a = np.array([index[x] for x in states]), np.array([action_index[x] for x in actions])
     ahead = np.array([index[x] for x in following])
-    going = np.zeros(n, dtype=bool)
-    outcomes = Outcomes(s, a, share, ahead, rewards, going, len(index), len(action_index), labels)
+    done = np.zeros(n, dtype=bool)
+    outcomes = Outcomes(s, a, share, ahead, rewards, done, len(index), len(action_index), labels)
     tables = _empirical(outcomes, as_start(mu0, outcomes, index), "absorb", missing, counted)
     return tables | {"action_labels": action_labels}
 

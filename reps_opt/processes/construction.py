@@ -188,7 +188,6 @@ def as_rewards(r: Any, order: str | None, transitions: sp.csr_array, allowed: Bo
         rewards = _expected(_per_action(r, "r")[0], transitions, shape)
     elif sp.issparse(r) and r.shape == transitions.shape != shape:
         check_real(r.dtype, "r")
-        check_finite(r.data if hasattr(r, "data") else r.tocsr().data, "r.data")
         rewards = _expected(sp.csr_array(r), transitions, shape)
     elif np.ndim(r) == 3:
         table = as_float_array(r, "r", finite=False)
@@ -232,13 +231,11 @@ def as_start(mu0: ArrayLike | None, n_states: int) -> FloatArray:
     """Read a start distribution (S,), by default uniform."""
     if mu0 is None:
         return read_only(np.full(n_states, 1.0 / n_states))
-    start = as_float_array(mu0, "mu0", (n_states,))
-    check_nonnegative(start, "mu0")
-    return read_only(normalised_rows(start[None, :], "mu0")[0])
+    return read_only(normalised_rows(as_float_array(mu0, "mu0", (n_states,)), "mu0"))
 
 
 def normalised_rows(table: FloatArray, name: str) -> FloatArray:
-    """Rows of probabilities, scaled to sum one exactly; off by more than their precision explains is an error."""
+    """Probabilities (..., n), rows scaled to sum one exactly; off by more than their precision explains is an error."""
     check_nonnegative(table, name)
     total = table.sum(axis=-1)
     if not sums_to_one(total, table):

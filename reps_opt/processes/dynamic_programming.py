@@ -133,9 +133,7 @@ def optimal_policy(mdp: Process) -> OptimalPolicy:
 def _level_and_factor(mdp: Process) -> tuple[float, float]:
     """What rewards have in common where it dwarfs their differences, and a power of two if they are beyond reach."""
     best = np.where(mdp.allowed, mdp.rewards, -np.inf).max(axis=1)
-    low, high = float(best.min()), float(best.max())
-    middle = 0.5 * low + 0.5 * high
-    level = middle if abs(middle) > 10 * (high - low) else 0.0
+    level = markov.common_level(best)
     largest = float(np.abs(mdp.rewards - level).max())
     if largest == 0 or 1 / REPRESENTABLE <= largest <= REPRESENTABLE:
         return level, 1.0

@@ -153,16 +153,21 @@ def _band_table(chain: sp.csr_array, band: int) -> FloatArray:
     return as_strided(stored[band:], shape=(n, n), strides=(2 * band * width, width))
 
 
-class Factor:
-    """``I - P`` factorised by SuperLU without pivoting, which a matrix dominated by its diagonal does not need.
+def unpivoted(matrix: sp.csc_array) -> spla.SuperLU:
+    """A factorisation by SuperLU without pivoting, which a matrix ``I - P`` dominated by its diagonal does not need.
 
     Off the diagonal nothing is subtracted then, so that masses of 1e-30 keep the digits that the diagonal has.
     """
+    options = {"SymmetricMode": True}
+    return spla.splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options)
+
+
+class Factor:
+    """``I - P`` factorised by SuperLU without pivoting, solutions refined."""
 
     def __init__(self, matrix: sp.csr_array) -> None:
         self.matrix = matrix
-        options = {"SymmetricMode": True}
-        self.lu = spla.splu(matrix.tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options)
+        self.lu = unpivoted(matrix.tocsc())
 
     def solve(self, rhs: FloatArray) -> FloatArray:
         """Solution of ``(I - P) x = rhs``, refined once."""

@@ -59,7 +59,7 @@ def read_environment(env: Any, gamma: float, on_done: str | None, make_options: 
         raise ValueError("env must have a start distribution env.unwrapped.initial_state_distrib")
     name = "env.unwrapped.initial_state_distrib"
     start = as_float_array(distribution, name, (outcomes.n_states,))
-    start = construction.normalised_rows((start / start.sum())[None, :], name)[0]
+    start = construction.normalised_rows(start / start.sum(), name)
     tables = as_tables(outcomes, start, as_choice(on_done, gamma, bool(outcomes.done.any())), "error")
     layout = _layout(base, outcomes.n_states) if tables["mu0"].size == outcomes.n_states else None
     return tables | {"layout": layout, "action_labels": action_labels}

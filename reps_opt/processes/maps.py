@@ -36,9 +36,9 @@ def action_moves(mdp: MDP) -> FloatArray:
 
 def absorbing_states(mdp: MDP) -> BoolArray:
     """States (S,) that no action leaves."""
-    index = np.arange(mdp.n_states)
-    stay = mdp.transitions[np.arange(mdp.n_states * mdp.n_actions), np.repeat(index, mdp.n_actions)]
-    return np.all((np.asarray(stay).reshape(mdp.rewards.shape) >= 1.0) | ~mdp.allowed, axis=1)
+    P = mdp.transitions
+    state = np.repeat(np.arange(mdp.n_states), np.diff(P.indptr[:: mdp.n_actions]))
+    return np.bincount(state[P.indices != state], minlength=mdp.n_states) == 0
 
 
 def drawn_on(mdp: MDP) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 
-from reps_opt.processes.elimination import DENSE_LIMIT, Chain, Elimination, System, factorised
+from reps_opt.processes.elimination import DENSE_LIMIT, Chain, Elimination, System, factorised, unpivoted
 from reps_opt.processes.graph import IntArray, recurrent_classes
 from reps_opt.validation import FloatArray
 
@@ -84,6 +84,13 @@ def discounted_solve(
     return spla.splu(matrix.tocsc()).solve(rhs)
 
 
+def common_level(rewards: FloatArray) -> float:
+    """What rewards have in common where it dwarfs their differences, else zero."""
+    low, high = float(rewards.min()), float(rewards.max())
+    middle = 0.5 * low + 0.5 * high
+    return middle if abs(middle) > 10 * (high - low) else 0.0
+
+
 def relative_value(
     chain: Chain, gamma: float, reward: FloatArray, guess: FloatArray | None = None, direct: bool = False
 ) -> tuple[float, FloatArray]:
@@ -91,9 +98,7 @@ def relative_value(
 
     Where all values are close to one large number, h keeps the digits that V has no room for.
     """
-    low, high = float(reward.min()), float(reward.max())
-    middle = 0.5 * low + 0.5 * high
-    rho = middle if abs(middle) > 10 * (high - low) else 0.0
+    rho = common_level(reward)
     near = None if guess is None else guess - rho / (1 - gamma)
     h = discounted_solve(chain, gamma, reward - rho, guess=near, direct=direct)
     level = 0.5 * float(h.min()) + 0.5 * float(h.max())
@@ -149,9 +154,7 @@ def discounted_occupancy(
         mu = Elimination(gamma * chain, np.full(mu.size, 1 - gamma)).solve_transposed(start)
     elif graded and mu.min() < NEXT_TO_NOTHING:
         matrix = (sp.eye_array(chain.shape[0], format="csr") - gamma * chain).T.tocsc()
-        options = {"SymmetricMode": True}
-        factor = spla.splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options)
-        mu = np.maximum(factor.solve(start), 0.0)
+        mu = np.maximum(unpivoted(matrix).solve(start), 0.0)
     backward = chain.T.tocsr() if sp.issparse(chain) else chain.T
     for _ in range(2):  # the fixed-point map keeps signs, and restores what clipping moved
         mu = start + gamma * (backward @ mu)

@@ -73,6 +73,10 @@ class Outcomes:
         """States (S,) that have an action."""
         return np.bincount(self.state, minlength=self.n_states) > 0
 
+    def ended(self) -> BoolArray:
+        """States (S,) that are entered with the end of the process."""
+        return np.bincount(self.next_state[self.done], minlength=self.n_states) > 0
+
     def alive(self, start: FloatArray) -> BoolArray:
         """States (S,) that the process can be in without having ended."""
         going = ~self.done & (self.probability > 0)
@@ -110,10 +114,10 @@ def as_tables(outcomes: Outcomes, start: FloatArray, on_done: str, missing: str)
         start = np.append(start, np.zeros(outcomes.n_states - start.size))
     P, expected, allowed = _sums(outcomes, start if on_done == "restart" else None)
     shape = (outcomes.n_states, outcomes.n_actions)
-    ended = np.zeros(shape[0], dtype=bool)
+    staying = ~allowed.any(axis=1)
     if on_done == "absorb":
-        ended[outcomes.next_state[outcomes.done]] = True
-    keeping = np.repeat(ended | ~allowed.any(axis=1), shape[1])
+        staying |= outcomes.ended()
+    keeping = np.repeat(staying, shape[1])
     keep = np.flatnonzero(keeping)
     stay = sp.coo_array((np.ones(keep.size), (keep, keep // shape[1])), shape=P.shape)
     P = (sp.diags_array((~keeping).astype(np.float64)) @ P + stay).tocsr()
@@ -129,9 +133,7 @@ def as_tables(outcomes: Outcomes, start: FloatArray, on_done: str, missing: str)
 def _check_missing(outcomes: Outcomes, start: FloatArray, missing: str) -> None:
     entered = np.zeros(outcomes.n_states, dtype=bool)
     entered[outcomes.next_state[~outcomes.done & (outcomes.probability > 0)]] = True
-    ended = np.zeros_like(entered)
-    ended[outcomes.next_state[outcomes.done]] = True
-    lost = np.flatnonzero((entered | ((start > 0) & ~ended)) & ~outcomes.acting())
+    lost = np.flatnonzero((entered | ((start > 0) & ~outcomes.ended())) & ~outcomes.acting())
     if lost.size and missing == "error":
         names = ", ".join(outcomes.name(int(s)) for s in lost[:5]) + (", ..." if lost.size > 5 else "")
         raise ValueError(
@@ -142,8 +144,7 @@ def _check_missing(outcomes: Outcomes, start: FloatArray, missing: str) -> None:
 
 def _split_ends(outcomes: Outcomes, start: FloatArray) -> Outcomes:
     """Give a state that is also entered, or started in, without ending an absorbing copy for the ways in that end."""
-    ends = np.unique(outcomes.next_state[outcomes.done])
-    shared = ends[outcomes.alive(start)[ends] & outcomes.acting()[ends] & ~outcomes.staying()[ends]]
+    shared = np.flatnonzero(outcomes.ended() & outcomes.alive(start) & outcomes.acting() & ~outcomes.staying())
     if not shared.size:
         return outcomes
     place = np.full(outcomes.n_states, -1)

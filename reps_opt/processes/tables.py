@@ -17,21 +17,11 @@ from reps_opt.processes import construction
 from reps_opt.processes.graph import BoolArray
 from reps_opt.validation import FloatArray, as_scalar, read_only
 
-PARTS = (
-    "transitions",
-    "rewards",
-    "gamma",
-    "mu0",
-    "allowed",
-    "layout",
-    "state_labels",
-    "action_labels",
-    "counts",
-)
-"""What an MDP consists of: two with equal parts are equal."""
-
 ANNOTATIONS = ("gamma", "mu0", "layout", "state_labels", "action_labels", "counts")
 """Parts that can be replaced without reading the tables anew."""
+
+PARTS = ("transitions", "rewards", "allowed", *ANNOTATIONS)
+"""What an MDP consists of: two with equal parts are equal."""
 
 
 class Tables:

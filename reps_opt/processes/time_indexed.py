@@ -112,7 +112,7 @@ def nearest_policy(mdp: MDP, policy: FloatArray, allowed: BoolArray) -> FloatArr
     """
     nearest = np.array(policy)
     with np.errstate(divide="ignore"):
-        log_policy = np.where(allowed & (policy > 0), np.log(np.where(policy > 0, policy, 1.0)), -np.inf)
+        log_policy = np.where(allowed, np.log(policy), -np.inf)
 
     def soft(t: int, ahead: FloatArray) -> FloatArray:
         exponent = log_policy[t] + ahead

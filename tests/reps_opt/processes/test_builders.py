@@ -337,8 +337,9 @@ class TestSparseRewards:
         P, r = random_tables(3, 2)
         P[0, 0] = [1, 0, 0]
         expected = MDP(P, r)
-        found = MDP(sp.csr_array(P.reshape(6, 3)), sp.coo_array(r.reshape(6, 3)))
-        np.testing.assert_allclose(found.rewards, expected.rewards, atol=1e-15)
+        for kind in (sp.coo_array, sp.lil_array, sp.dok_array):
+            found = MDP(sp.csr_array(P.reshape(6, 3)), kind(r.reshape(6, 3)))
+            np.testing.assert_allclose(found.rewards, expected.rewards, atol=1e-15)
         by_pair = (P * r).sum(axis=2)
         np.testing.assert_allclose(MDP(P, sp.csr_array(by_pair)).rewards, by_pair)
         with pytest.raises(ValueError, match=r"r\.data\[0\] is nan"):
