@@ -48,5 +48,5 @@ def test_public_names_load_and_unknown_ones_do_not(package: str) -> None:
     for name in module.__all__:
         assert getattr(module, name) is not None
         assert name in dir(module)
-    with pytest.raises(AttributeError, match=f"^No {package} attribute Nothing$"):
+    with pytest.raises(AttributeError, match=rf"^No {package} attribute Nothing$"):
         _ = module.Nothing

@@ -211,5 +211,5 @@ def test_importing_envs_is_light():
 
 
 def test_an_unknown_name_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="^No envs attribute three_state$"):
+    with pytest.raises(AttributeError, match=r"^No envs attribute three_state$"):
         _ = envs.three_state
