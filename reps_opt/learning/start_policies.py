@@ -35,7 +35,10 @@ def start_policy(env: Any, seed: np.random.SeedSequence, states: Any = None) -> 
     TypeError
         For an action space that no network here acts in, named.
     """
-    observed, acted = spaces_of(as_env(env))
+    made = as_env(env)
+    observed, acted = spaces_of(made)
+    if isinstance(env, str):
+        made.close()
     kind = type(acted).__name__
     if kind not in NETWORKS:
         raise TypeError(f"env {name_of(env)} acts in {acted}: no policy to start from acts in it, give one yourself")
