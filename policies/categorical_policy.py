@@ -71,9 +71,6 @@ class CategoricalPolicy(ClassifierMixin, Policy):
         policy._start(observed, policy._check_states(observed.typical, reset=True))
         return policy
 
-    def _check_options(self) -> None:
-        """Raise for settings that are not legal."""
-
     @abstractmethod
     def _start(self, observed: Observations, typical: FloatArray) -> None:
         """Set the fitted attributes of a policy that has seen no action; `typical` states (N, d) place its features."""

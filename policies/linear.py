@@ -89,9 +89,7 @@ class LinearGaussianPolicy(LinearMixin, GaussianPolicy):
         self.min_std = min_std
         self.n_states = n_states
 
-    def _fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, kept: Any) -> None:
-        self._check_options()
-        states, actions, weights = self._check_fit(X, y, sample_weight)
+    def _fit(self, states: FloatArray, actions: FloatArray, weights: FloatArray, kept: Any) -> None:
         floor = action_floor(actions, weights, as_scalar(self.min_std, "min_std", low=0, low_open=True))
         Phi, fit = self._fit_mean(states, actions, weights, kept)
         self.coef_, self.intercept_ = fit.coefficients, fit.intercept

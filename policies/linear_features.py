@@ -10,7 +10,7 @@ from abc import abstractmethod
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
@@ -42,7 +42,8 @@ class LinearMixin(ParametricMixin, Policy):
         ValueError
             For non-finite values, mismatched lengths, negative or all-zero weights, or an unknown option.
         """
-        self._fit(X, y, sample_weight, None)
+        self._check_options()
+        self._fit(*self._check_fit(X, y, sample_weight), None)
         return self
 
     def refit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
@@ -59,12 +60,13 @@ class LinearMixin(ParametricMixin, Policy):
         """
         check_is_fitted(self)
         policy = copy.copy(self)
-        policy._fit(X, y, sample_weight, self.features_)
+        policy._check_options()
+        policy._fit(*policy._check_fit(X, y, sample_weight), self.features_)
         return policy
 
     @abstractmethod
-    def _fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, kept: Any) -> None:
-        """Set the fitted attributes, with the features that are `kept`, or with new ones where it is None."""
+    def _fit(self, states: FloatArray, actions: NDArray[Any], weights: FloatArray, kept: Any) -> None:
+        """Set the fitted attributes by checked samples, with the features `kept`, or with new ones where it is None."""
 
     def _start_features(self, typical: FloatArray) -> Any:
         return fit_features(self.features, typical, np.ones(len(typical)))

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Literal, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from policies.actors import Act, AffineMean, CategoricalActor, SoftmaxOf, compiled_basis
@@ -96,9 +96,7 @@ class SoftmaxPolicy(LinearMixin, CategoricalPolicy):
         self.n_states = n_states
         self.n_actions = n_actions
 
-    def _fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, kept: Any) -> None:
-        self._check_options()
-        states, labels, weights = self._check_fit(X, y, sample_weight)
+    def _fit(self, states: FloatArray, labels: NDArray[Any], weights: FloatArray, kept: Any) -> None:
         self.classes_ = self._classes(labels)
         indices = self._check_actions(labels, len(states))
         seen = weights > 0
