@@ -331,12 +331,8 @@ class NeuralCategoricalPolicy(_NetworkPolicy, CategoricalPolicy):
             For non-finite values, mismatched lengths, or negative or all-zero weights.
         """
         self._check_options()
-        states, labels, weights = self._check_fit(X, y, sample_weight)
-        self.classes_ = self._classes(labels)
-        indices = self._check_actions(labels, len(states))
-        kept = weights > 0
-        first, weights = merge_repeats(np.column_stack([states, indices])[kept], weights[kept])
-        start, samples, _ = self._prepare(states[kept][first], indices[kept][first], weights, len(self.classes_))
+        states, indices, weights = self._distinct(*self._check_fit(X, y, sample_weight))
+        start, samples, _ = self._prepare(states, indices, weights, len(self.classes_))
         options = (float(self.alpha), int(self.max_iter))
         self.params_, self.n_iter_ = train(self.network_, start, cross_entropy, samples, *options)
         return self

@@ -17,7 +17,6 @@ from sklearn.utils.validation import check_is_fitted
 from policies.actors import Act, AffineMean, CategoricalActor, SoftmaxOf, compiled_basis
 from policies.categorical import Categorical
 from policies.categorical_policy import CategoricalPolicy
-from policies.checks import merge_repeats
 from policies.features import WORDS, named_features, weighted_mean, weighted_spread
 from policies.linear_features import LinearMixin, fit_features, transform
 from policies.multinomial import weighted_multinomial
@@ -97,11 +96,7 @@ class SoftmaxPolicy(LinearMixin, CategoricalPolicy):
         self.n_actions = n_actions
 
     def _fit(self, states: FloatArray, labels: NDArray[Any], weights: FloatArray, kept: Any) -> None:
-        self.classes_ = self._classes(labels)
-        indices = self._check_actions(labels, len(states))
-        seen = weights > 0
-        first, weights = merge_repeats(np.column_stack([states, indices])[seen], weights[seen])
-        states, indices = states[seen][first], indices[seen][first]
+        states, indices, weights = self._distinct(states, labels, weights)
         self.features_ = fit_features(self._transformer(), states, weights) if kept is None else kept
         Phi = transform(self.features_, states)
         centre, unit = weighted_mean(Phi, weights), self._unit(Phi, weights)
