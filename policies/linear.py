@@ -112,7 +112,7 @@ class LinearGaussianPolicy(LinearMixin, GaussianPolicy):
         self, states: FloatArray, actions: FloatArray, weights: FloatArray, kept: Any
     ) -> tuple[FloatArray, RidgeFit]:
         """Fit the feature map, unless one is `kept`, and the gains; returns the features (N, p) too."""
-        self.features_ = fit_features(self.features, states, weights) if kept is None else kept
+        self.features_ = fit_features(self._transformer(), states, weights) if kept is None else kept
         Phi = transform(self.features_, states)
         unit = weighted_spread(states, weights) if self.features_ is None else np.ones(Phi.shape[1])
         fit = weighted_ridge(Phi / unit, actions, weights, None if self.ridge == "evidence" else float(self.ridge))
@@ -121,8 +121,7 @@ class LinearGaussianPolicy(LinearMixin, GaussianPolicy):
     def _start(
         self, observed: Observations, typical: FloatArray, centre: FloatArray, unit: FloatArray, std: float
     ) -> None:
-        self.features_ = self._start_features(typical)
-        self.coef_ = np.zeros((transform(self.features_, typical).shape[1], len(centre)))
+        self._start_gains(typical, len(centre))
         self.intercept_, self.scale_ = centre, np.diag(std * unit)
         self.ridge_, self.rank_, self.log_evidence_ = 0.0, 0, -np.inf
 

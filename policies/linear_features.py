@@ -68,8 +68,14 @@ class LinearMixin(ParametricMixin, Policy):
     def _fit(self, states: FloatArray, actions: NDArray[Any], weights: FloatArray, kept: Any) -> None:
         """Set the fitted attributes by checked samples, with the features `kept`, or with new ones where it is None."""
 
-    def _start_features(self, typical: FloatArray) -> Any:
-        return fit_features(self.features, typical, np.ones(len(typical)))
+    def _transformer(self) -> Any:
+        """The feature map to fit; None for the state itself."""
+        return self.features
+
+    def _start_gains(self, typical: FloatArray, n_outputs: int) -> None:
+        """Features placed by the typical states, and gains of zero."""
+        self.features_ = fit_features(self._transformer(), typical, np.ones(len(typical)))
+        self.coef_ = np.zeros((transform(self.features_, typical).shape[1], n_outputs))
 
     def _outputs(self, states: FloatArray) -> FloatArray:
         """``Phi K + b`` at checked states, shape (N, k)."""

@@ -99,9 +99,8 @@ class RBFPolicy(LinearGaussianPolicy):
         self.features_ = best[0]
         return best[1:]
 
-    def _start_features(self, typical: FloatArray) -> Any:
-        bandwidth = None if isinstance(self.bandwidth, str) else self.bandwidth
-        return fit_features(self._features(bandwidth), typical, np.ones(len(typical)))
+    def _transformer(self) -> Any:
+        return self._features(None if isinstance(self.bandwidth, str) else self.bandwidth)
 
     def _features(self, bandwidth: ArrayLike | None) -> RBFFeatures | FourierFeatures:
         count = as_count(self.n_features, "n_features")

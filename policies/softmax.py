@@ -126,12 +126,8 @@ class SoftmaxPolicy(LinearMixin, CategoricalPolicy):
         spread = np.sqrt(np.mean(weighted_spread(Phi, weights) ** 2)) if self.ridge == "evidence" else 1.0
         return np.full(Phi.shape[1], spread)
 
-    def _start_features(self, typical: FloatArray) -> Any:
-        return fit_features(self._transformer(), typical, np.ones(len(typical)))
-
     def _start(self, observed: Observations, typical: FloatArray) -> None:
-        self.features_ = self._start_features(typical)
-        self.coef_ = np.zeros((transform(self.features_, typical).shape[1], len(self.classes_)))
+        self._start_gains(typical, len(self.classes_))
         self.intercept_ = np.zeros(len(self.classes_))
         self.ridge_, self.log_evidence_, self.n_iter_ = 0.0, -np.inf, 0
 
