@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from policies.actors import Act, AffineMean, CategoricalActor, SoftmaxOf, compiled_basis
 from policies.categorical import Categorical
 from policies.categorical_policy import CategoricalPolicy
-from policies.features import WORDS, named_features, weighted_mean, weighted_spread
+from policies.features import WORDS, weighted_mean, weighted_spread
 from policies.linear_features import LinearMixin, fit_features, transform
 from policies.multinomial import weighted_multinomial
 from policies.spaces import Observations
@@ -116,7 +116,7 @@ class SoftmaxPolicy(LinearMixin, CategoricalPolicy):
 
     def _transformer(self) -> Any:
         if isinstance(self.features, str):
-            return named_features(self.features, int(self.n_features), self.random_state)
+            return WORDS[self.features](int(self.n_features), self.random_state)
         return self.features
 
     def _unit(self, Phi: FloatArray, weights: FloatArray) -> FloatArray:
