@@ -67,7 +67,7 @@ class _NetworkPolicy(ParametricMixin, Policy):
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype must be one of {DTYPES}, got {self.dtype!r}")
         if self.device != "cpu":
-            warnings.warn("device is ignored: networks are trained in NumPy", DeprecationWarning, stacklevel=4)
+            warnings.warn("device is ignored: networks are trained in NumPy", DeprecationWarning, stacklevel=3)
 
     def _prepare(self, states: FloatArray, targets: Any, weights: FloatArray, n_outputs: int) -> Any:
         """Set the network; returns its starting parameters (P,), what it is trained on, and the generator."""
