@@ -115,7 +115,7 @@ class LinearGaussianPolicy(LinearMixin, GaussianPolicy):
         self.features_ = fit_features(self._transformer(), states, weights) if kept is None else kept
         Phi = transform(self.features_, states)
         unit = weighted_spread(states, weights) if self.features_ is None else np.ones(Phi.shape[1])
-        fit = weighted_ridge(Phi / unit, actions, weights, None if self.ridge == "evidence" else float(self.ridge))
+        fit = weighted_ridge(Phi / unit, actions, weights, self._given_ridge)
         return Phi, replace(fit, coefficients=fit.coefficients / unit[:, None])
 
     def _start(

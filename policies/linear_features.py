@@ -23,6 +23,7 @@ class LinearMixin(ParametricMixin, Policy):
     """A policy whose statistics are features of the state: ``coef_`` (p, k), ``intercept_`` (k,), ``features_``."""
 
     features: Any
+    ridge: Any
     features_: Any
     coef_: FloatArray
     intercept_: FloatArray
@@ -67,6 +68,11 @@ class LinearMixin(ParametricMixin, Policy):
     @abstractmethod
     def _fit(self, states: FloatArray, actions: NDArray[Any], weights: FloatArray, kept: Any) -> None:
         """Set the fitted attributes by checked samples, with the features `kept`, or with new ones where it is None."""
+
+    @property
+    def _given_ridge(self) -> float | None:
+        """The penalty that was given; None where the evidence chooses it."""
+        return None if self.ridge == "evidence" else float(self.ridge)
 
     def _transformer(self) -> Any:
         """The feature map to fit; None for the state itself."""

@@ -86,12 +86,11 @@ class RBFPolicy(LinearGaussianPolicy):
             candidates = [(width * unit, -0.5 * (np.log(width) / LOG_PRIOR_STD) ** 2) for width in WIDTHS]
         else:
             candidates = [(self.bandwidth, 0.0)]
-        ridge = None if self.ridge == "evidence" else float(self.ridge)
         best: tuple[Any, FloatArray, RidgeFit] | None = None
         for bandwidth, log_prior in candidates:
             features = fit_features(self._features(bandwidth), states, weights)
             Phi = transform(features, states)
-            fit = weighted_ridge(Phi, actions, weights, ridge)
+            fit = weighted_ridge(Phi, actions, weights, self._given_ridge)
             fit = replace(fit, log_evidence=fit.log_evidence + log_prior)
             if best is None or fit.log_evidence > best[2].log_evidence:
                 best = features, Phi, fit

@@ -101,8 +101,7 @@ class SoftmaxPolicy(LinearMixin, CategoricalPolicy):
         Phi = transform(self.features_, states)
         centre, unit = weighted_mean(Phi, weights), self._unit(Phi, weights)
         regressors = np.column_stack([(Phi - centre) / unit, np.ones(len(Phi))])
-        ridge = None if self.ridge == "evidence" else float(self.ridge)
-        found = weighted_multinomial(regressors, indices, weights, len(self.classes_), ridge)
+        found = weighted_multinomial(regressors, indices, weights, len(self.classes_), self._given_ridge)
         self.coef_ = found.coefficients[:-1] / unit[:, None]
         self.intercept_ = found.coefficients[-1] - centre @ self.coef_
         self.ridge_, self.log_evidence_, self.n_iter_ = found.ridge, found.log_evidence, found.n_iter
