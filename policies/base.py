@@ -46,6 +46,15 @@ class Policy(MixtureMixin, BaseEstimator):
         """Whether the weights' sum matters: a prior prevails over samples that weigh little."""
         return True
 
+    def _check_options(self) -> None:
+        """Raise for settings that are not legal."""
+
+    @abstractmethod
+    def _check_fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None
+    ) -> tuple[FloatArray, NDArray[Any], FloatArray]:
+        """Checked states (N, d), actions and weights (N,); called by ``fit`` itself, whose caller a warning names."""
+
     @abstractmethod
     def _distribution(self, states: FloatArray) -> Gaussian | Categorical:
         """The action distribution at checked states."""

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from policies.actors import Act
 from policies.base import Policy
 from policies.categorical import Categorical
-from policies.checks import check_finite_values, check_weights, refuse_masked, warn_of_weights
+from policies.checks import check_finite_values, check_weights, merge_repeats, refuse_masked, warn_of_weights
 from policies.spaces import Observations, read_labels, read_observations
 from reps_opt.validation import FloatArray, as_count
 
@@ -71,9 +71,6 @@ class CategoricalPolicy(ClassifierMixin, Policy):
         policy._start(observed, policy._check_states(observed.typical, reset=True))
         return policy
 
-    def _check_options(self) -> None:
-        """Raise for settings that are not legal."""
-
     @abstractmethod
     def _start(self, observed: Observations, typical: FloatArray) -> None:
         """Set the fitted attributes of a policy that has seen no action; `typical` states (N, d) place its features."""
@@ -112,6 +109,16 @@ class CategoricalPolicy(ClassifierMixin, Policy):
         weights = check_weights(sample_weight, len(states))
         warn_of_weights(weights, type(self).__name__, self._has_prior)
         return states, labels, weights
+
+    def _distinct(
+        self, states: FloatArray, labels: NDArray[Any], weights: FloatArray
+    ) -> tuple[FloatArray, NDArray[np.intp], FloatArray]:
+        """Set the classes; states (M, d), action indices (M,) and weights (M,) > 0 of the distinct samples."""
+        self.classes_ = self._classes(labels)
+        indices = self._check_actions(labels, len(states))
+        seen = weights > 0
+        first, merged = merge_repeats(np.column_stack([states, indices])[seen], weights[seen])
+        return states[seen][first], indices[seen][first], merged
 
     @staticmethod
     def _check_labels(y: ArrayLike, n_samples: int) -> NDArray[Any]:

@@ -30,21 +30,22 @@ def as_columns(states: Any) -> Any:
 def refuse_masked(array: Any, name: str) -> None:
     """Raise TypeError for an array with masked entries, which NumPy would hand on as if they were not masked."""
     if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
-        index = [int(i) for i in np.argwhere(np.ma.getmaskarray(array))[0]]
+        index = list(first_index(np.ma.getmaskarray(array)))
         raise TypeError(f"{name}{index} is masked: leave masked rows out before you pass the array")
 
 
 def check_magnitude(array: FloatArray, name: str) -> None:
     """Raise ValueError for columns whose squares no float64 can hold: entries beyond 1e150, or none but tiny ones."""
     size = np.abs(array)
-    if size.size and np.max(size) > LARGEST:
-        index = list(first_index(size > LARGEST))
+    if np.any(size > LARGEST):
+        index = first_index(size > LARGEST)
         raise ValueError(
-            f"{name}{index} is {array[tuple(index)]:g}: squares of numbers beyond 1e150 overflow, rescale it"
+            f"{name}{list(index)} is {array[index]:g}: squares of numbers beyond 1e150 overflow, rescale it"
         )
     most = np.max(size, axis=0)
-    if np.any((most > 0) & (most < 1 / LARGEST)):
-        column = int(np.argmax((most > 0) & (most < 1 / LARGEST)))
+    tiny = (most > 0) & (most < 1 / LARGEST)
+    if np.any(tiny):
+        column = int(np.argmax(tiny))
         where = f"{name}[:, {column}]" if array.ndim > 1 else name
         raise ValueError(
             f"{where} is at most {np.ravel(most)[column]:g}: squares of numbers below 1e-150 vanish, rescale it"

@@ -196,12 +196,7 @@ WORDS: dict[str, Any] = {
     "rbf": lambda n, seed: RBFFeatures(n, None, seed),
     "fourier": lambda n, seed: FourierFeatures(n, None, seed),
 }
-"""Feature maps by name, of a number and a seed."""
-
-
-def named_features(word: str, n_features: int, random_state: Any) -> Any:
-    """An unfitted feature map by its name: "polynomial", "rbf" or "fourier"."""
-    return WORDS[word](n_features, random_state)
+"""Unfitted feature maps by name, of a number and a seed."""
 
 
 @dataclass(frozen=True)

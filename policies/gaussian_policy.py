@@ -82,10 +82,6 @@ class GaussianPolicy(RegressorMixin, Policy):
         return policy
 
     @abstractmethod
-    def _check_options(self) -> None:
-        """Raise for settings that are not legal."""
-
-    @abstractmethod
     def _start(
         self, observed: Observations, typical: FloatArray, centre: FloatArray, unit: FloatArray, std: float
     ) -> None:

@@ -89,9 +89,7 @@ class LinearGaussianPolicy(LinearMixin, GaussianPolicy):
         self.min_std = min_std
         self.n_states = n_states
 
-    def _fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, kept: Any) -> None:
-        self._check_options()
-        states, actions, weights = self._check_fit(X, y, sample_weight)
+    def _fit(self, states: FloatArray, actions: FloatArray, weights: FloatArray, kept: Any) -> None:
         floor = action_floor(actions, weights, as_scalar(self.min_std, "min_std", low=0, low_open=True))
         Phi, fit = self._fit_mean(states, actions, weights, kept)
         self.coef_, self.intercept_ = fit.coefficients, fit.intercept
@@ -114,17 +112,16 @@ class LinearGaussianPolicy(LinearMixin, GaussianPolicy):
         self, states: FloatArray, actions: FloatArray, weights: FloatArray, kept: Any
     ) -> tuple[FloatArray, RidgeFit]:
         """Fit the feature map, unless one is `kept`, and the gains; returns the features (N, p) too."""
-        self.features_ = fit_features(self.features, states, weights) if kept is None else kept
+        self.features_ = fit_features(self._transformer(), states, weights) if kept is None else kept
         Phi = transform(self.features_, states)
         unit = weighted_spread(states, weights) if self.features_ is None else np.ones(Phi.shape[1])
-        fit = weighted_ridge(Phi / unit, actions, weights, None if self.ridge == "evidence" else float(self.ridge))
+        fit = weighted_ridge(Phi / unit, actions, weights, self._given_ridge)
         return Phi, replace(fit, coefficients=fit.coefficients / unit[:, None])
 
     def _start(
         self, observed: Observations, typical: FloatArray, centre: FloatArray, unit: FloatArray, std: float
     ) -> None:
-        self.features_ = self._start_features(typical)
-        self.coef_ = np.zeros((transform(self.features_, typical).shape[1], len(centre)))
+        self._start_gains(typical, len(centre))
         self.intercept_, self.scale_ = centre, np.diag(std * unit)
         self.ridge_, self.rank_, self.log_evidence_ = 0.0, 0, -np.inf
 

@@ -10,7 +10,7 @@ from abc import abstractmethod
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
@@ -23,6 +23,7 @@ class LinearMixin(ParametricMixin, Policy):
     """A policy whose statistics are features of the state: ``coef_`` (p, k), ``intercept_`` (k,), ``features_``."""
 
     features: Any
+    ridge: Any
     features_: Any
     coef_: FloatArray
     intercept_: FloatArray
@@ -42,7 +43,8 @@ class LinearMixin(ParametricMixin, Policy):
         ValueError
             For non-finite values, mismatched lengths, negative or all-zero weights, or an unknown option.
         """
-        self._fit(X, y, sample_weight, None)
+        self._check_options()
+        self._fit(*self._check_fit(X, y, sample_weight), None)
         return self
 
     def refit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
@@ -59,15 +61,27 @@ class LinearMixin(ParametricMixin, Policy):
         """
         check_is_fitted(self)
         policy = copy.copy(self)
-        policy._fit(X, y, sample_weight, self.features_)
+        policy._check_options()
+        policy._fit(*policy._check_fit(X, y, sample_weight), self.features_)
         return policy
 
     @abstractmethod
-    def _fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, kept: Any) -> None:
-        """Set the fitted attributes, with the features that are `kept`, or with new ones where it is None."""
+    def _fit(self, states: FloatArray, actions: NDArray[Any], weights: FloatArray, kept: Any) -> None:
+        """Set the fitted attributes by checked samples, with the features `kept`, or with new ones where it is None."""
 
-    def _start_features(self, typical: FloatArray) -> Any:
-        return fit_features(self.features, typical, np.ones(len(typical)))
+    @property
+    def _given_ridge(self) -> float | None:
+        """The penalty that was given; None where the evidence chooses it."""
+        return None if self.ridge == "evidence" else float(self.ridge)
+
+    def _transformer(self) -> Any:
+        """The feature map to fit; None for the state itself."""
+        return self.features
+
+    def _start_gains(self, typical: FloatArray, n_outputs: int) -> None:
+        """Features placed by the typical states, and gains of zero."""
+        self.features_ = fit_features(self._transformer(), typical, np.ones(len(typical)))
+        self.coef_ = np.zeros((transform(self.features_, typical).shape[1], n_outputs))
 
     def _outputs(self, states: FloatArray) -> FloatArray:
         """``Phi K + b`` at checked states, shape (N, k)."""

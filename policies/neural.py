@@ -67,7 +67,7 @@ class _NetworkPolicy(ParametricMixin, Policy):
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype must be one of {DTYPES}, got {self.dtype!r}")
         if self.device != "cpu":
-            warnings.warn("device is ignored: networks are trained in NumPy", DeprecationWarning, stacklevel=4)
+            warnings.warn("device is ignored: networks are trained in NumPy", DeprecationWarning, stacklevel=3)
 
     def _prepare(self, states: FloatArray, targets: Any, weights: FloatArray, n_outputs: int) -> Any:
         """Set the network; returns its starting parameters (P,), what it is trained on, and the generator."""
@@ -331,12 +331,8 @@ class NeuralCategoricalPolicy(_NetworkPolicy, CategoricalPolicy):
             For non-finite values, mismatched lengths, or negative or all-zero weights.
         """
         self._check_options()
-        states, labels, weights = self._check_fit(X, y, sample_weight)
-        self.classes_ = self._classes(labels)
-        indices = self._check_actions(labels, len(states))
-        kept = weights > 0
-        first, weights = merge_repeats(np.column_stack([states, indices])[kept], weights[kept])
-        start, samples, _ = self._prepare(states[kept][first], indices[kept][first], weights, len(self.classes_))
+        states, indices, weights = self._distinct(*self._check_fit(X, y, sample_weight))
+        start, samples, _ = self._prepare(states, indices, weights, len(self.classes_))
         options = (float(self.alpha), int(self.max_iter))
         self.params_, self.n_iter_ = train(self.network_, start, cross_entropy, samples, *options)
         return self

@@ -86,12 +86,11 @@ class RBFPolicy(LinearGaussianPolicy):
             candidates = [(width * unit, -0.5 * (np.log(width) / LOG_PRIOR_STD) ** 2) for width in WIDTHS]
         else:
             candidates = [(self.bandwidth, 0.0)]
-        ridge = None if self.ridge == "evidence" else float(self.ridge)
         best: tuple[Any, FloatArray, RidgeFit] | None = None
         for bandwidth, log_prior in candidates:
             features = fit_features(self._features(bandwidth), states, weights)
             Phi = transform(features, states)
-            fit = weighted_ridge(Phi, actions, weights, ridge)
+            fit = weighted_ridge(Phi, actions, weights, self._given_ridge)
             fit = replace(fit, log_evidence=fit.log_evidence + log_prior)
             if best is None or fit.log_evidence > best[2].log_evidence:
                 best = features, Phi, fit
@@ -99,9 +98,8 @@ class RBFPolicy(LinearGaussianPolicy):
         self.features_ = best[0]
         return best[1:]
 
-    def _start_features(self, typical: FloatArray) -> Any:
-        bandwidth = None if isinstance(self.bandwidth, str) else self.bandwidth
-        return fit_features(self._features(bandwidth), typical, np.ones(len(typical)))
+    def _transformer(self) -> Any:
+        return self._features(None if isinstance(self.bandwidth, str) else self.bandwidth)
 
     def _features(self, bandwidth: ArrayLike | None) -> RBFFeatures | FourierFeatures:
         count = as_count(self.n_features, "n_features")

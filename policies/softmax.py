@@ -11,14 +11,13 @@ from collections.abc import Callable
 from typing import Any, Literal, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from policies.actors import Act, AffineMean, CategoricalActor, SoftmaxOf, compiled_basis
 from policies.categorical import Categorical
 from policies.categorical_policy import CategoricalPolicy
-from policies.checks import merge_repeats
-from policies.features import WORDS, named_features, weighted_mean, weighted_spread
+from policies.features import WORDS, weighted_mean, weighted_spread
 from policies.linear_features import LinearMixin, fit_features, transform
 from policies.multinomial import weighted_multinomial
 from policies.spaces import Observations
@@ -96,20 +95,13 @@ class SoftmaxPolicy(LinearMixin, CategoricalPolicy):
         self.n_states = n_states
         self.n_actions = n_actions
 
-    def _fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, kept: Any) -> None:
-        self._check_options()
-        states, labels, weights = self._check_fit(X, y, sample_weight)
-        self.classes_ = self._classes(labels)
-        indices = self._check_actions(labels, len(states))
-        seen = weights > 0
-        first, weights = merge_repeats(np.column_stack([states, indices])[seen], weights[seen])
-        states, indices = states[seen][first], indices[seen][first]
+    def _fit(self, states: FloatArray, labels: NDArray[Any], weights: FloatArray, kept: Any) -> None:
+        states, indices, weights = self._distinct(states, labels, weights)
         self.features_ = fit_features(self._transformer(), states, weights) if kept is None else kept
         Phi = transform(self.features_, states)
         centre, unit = weighted_mean(Phi, weights), self._unit(Phi, weights)
         regressors = np.column_stack([(Phi - centre) / unit, np.ones(len(Phi))])
-        ridge = None if self.ridge == "evidence" else float(self.ridge)
-        found = weighted_multinomial(regressors, indices, weights, len(self.classes_), ridge)
+        found = weighted_multinomial(regressors, indices, weights, len(self.classes_), self._given_ridge)
         self.coef_ = found.coefficients[:-1] / unit[:, None]
         self.intercept_ = found.coefficients[-1] - centre @ self.coef_
         self.ridge_, self.log_evidence_, self.n_iter_ = found.ridge, found.log_evidence, found.n_iter
@@ -123,7 +115,7 @@ class SoftmaxPolicy(LinearMixin, CategoricalPolicy):
 
     def _transformer(self) -> Any:
         if isinstance(self.features, str):
-            return named_features(self.features, int(self.n_features), self.random_state)
+            return WORDS[self.features](int(self.n_features), self.random_state)
         return self.features
 
     def _unit(self, Phi: FloatArray, weights: FloatArray) -> FloatArray:
@@ -133,12 +125,8 @@ class SoftmaxPolicy(LinearMixin, CategoricalPolicy):
         spread = np.sqrt(np.mean(weighted_spread(Phi, weights) ** 2)) if self.ridge == "evidence" else 1.0
         return np.full(Phi.shape[1], spread)
 
-    def _start_features(self, typical: FloatArray) -> Any:
-        return fit_features(self._transformer(), typical, np.ones(len(typical)))
-
     def _start(self, observed: Observations, typical: FloatArray) -> None:
-        self.features_ = self._start_features(typical)
-        self.coef_ = np.zeros((transform(self.features_, typical).shape[1], len(self.classes_)))
+        self._start_gains(typical, len(self.classes_))
         self.intercept_ = np.zeros(len(self.classes_))
         self.ridge_, self.log_evidence_, self.n_iter_ = 0.0, -np.inf, 0
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from policies.actors import Act
+from policies.features import weighted_spread
 from reps_opt.validation import FloatArray, as_count, as_float_array, check_shape
 
 UNBOUNDED = 1e6
@@ -87,9 +88,7 @@ def read_observations(space: Any, states: ArrayLike | None, who: str) -> Observa
         return Observations(None, centre, np.where(np.isfinite(half), half / np.sqrt(3.0), 1.0))
     seen = as_float_array(states, "states")
     check_shape(seen, "states", ("N", int(np.prod(space.shape))))
-    spread = seen.std(axis=0)
-    varies = spread > 1e-12 * np.sqrt(np.mean(seen**2, axis=0))
-    return Observations(None, seen.mean(axis=0), np.where(varies, spread, 1.0), seen)
+    return Observations(None, seen.mean(axis=0), weighted_spread(seen, np.ones(len(seen))), seen)
 
 
 def read_box_actions(space: Any, who: str) -> tuple[FloatArray, FloatArray]:

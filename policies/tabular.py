@@ -121,8 +121,8 @@ class TabularPolicy(ParametricMixin, CategoricalPolicy):
         if self.n_states is None:
             raise TypeError(f"{type(self).__name__} needs a Discrete observation_space")
         self._set_table(np.arange(self.n_states, dtype=np.float64)[:, None], self.classes_)
-        self.fallback_ = self._prior_table(np.ones((self.n_states, len(self.classes_)))).mean(axis=0)
-        self.probabilities_ = self._prior_table(np.ones((self.n_states, len(self.classes_)))).copy()
+        prior = self._prior_table(np.ones((self.n_states, len(self.classes_))))
+        self.fallback_, self.probabilities_ = prior.mean(axis=0), prior.copy()
 
     def _set_table(self, states: FloatArray, classes: NDArray[Any]) -> None:
         self.states_, self.classes_ = states, classes
@@ -152,9 +152,13 @@ class TabularPolicy(ParametricMixin, CategoricalPolicy):
         return np.array([index.get(row.tobytes(), len(index)) for row in states], dtype=np.intp)
 
     def _distribution(self, states: FloatArray) -> Categorical:
+        return self._at_rows(self._rows(states))
+
+    def _at_rows(self, rows: NDArray[np.intp]) -> Categorical:
+        """The distribution in these rows of the table, S for the fallback's."""
         table = np.vstack([self.probabilities_, self.fallback_])
         with np.errstate(divide="ignore"):
-            return Categorical(np.log(table[self._rows(states)]))
+            return Categorical(np.log(table[rows]))
 
     def refit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Fit a copy to other samples; arguments as in :meth:`fit`."""
@@ -167,12 +171,8 @@ class TabularPolicy(ParametricMixin, CategoricalPolicy):
 
     def _mix(self, old: Any, share: float) -> None:
         states = np.unique(np.vstack([self.states_, old.states_]), axis=0)
-        tables = []
-        for policy in (self, old):
-            rows = policy._distribution(states).log_p
-            with np.errstate(divide="ignore"):
-                tables.append(Categorical(np.vstack([rows, np.log(policy.fallback_)])))
-        mixed = tables[0].mixture(tables[1], share).probabilities
+        mine, theirs = (p._at_rows(np.append(p._rows(states), len(p.states_))) for p in (self, old))
+        mixed = mine.mixture(theirs, share).probabilities
         self.states_, self.probabilities_, self.fallback_ = states, mixed[:-1], mixed[-1]
 
     @property
@@ -195,8 +195,7 @@ class TabularPolicy(ParametricMixin, CategoricalPolicy):
         check_is_fitted(self)
         rows = self._known_rows(states)
         score = np.zeros((len(rows), *self.probabilities_.shape))
-        surprise = self._distribution(self.states_[rows]).surprise(self._check_actions(actions, len(rows)))
-        score[np.arange(len(rows)), rows] = surprise
+        score[np.arange(len(rows)), rows] = self._at_rows(rows).surprise(self._check_actions(actions, len(rows)))
         return score.reshape(len(rows), -1)
 
     def fisher_factor(self, states: ArrayLike) -> FloatArray:

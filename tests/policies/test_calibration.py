@@ -40,8 +40,8 @@ BOUNDS = {20: (0.84, 0.75, 1.9), 100: (0.90, 0.85, 1.4), 1000: (0.93, 0.93, 1.12
 
 
 def mean_action(name, states):
-    bend = 1.0 if name == "linear" else np.sin(2 * states[:, 0])
-    return (states[:, 0] if name == "linear" else bend) - 0.5 * states[:, 1]
+    first = states[:, 0] if name == "linear" else np.sin(2 * states[:, 0])
+    return first - 0.5 * states[:, 1]
 
 
 def samples(name, ess, seed, weighted):

@@ -119,3 +119,9 @@ def test_single_precision_agrees_to_seven_digits(walker):
         assert low.dtype == np.float64
         np.testing.assert_allclose(low, high, atol=3e-6 * np.abs(high).max())
         assert np.any(low != high)
+
+
+def test_a_device_is_ignored_with_a_warning_at_the_line_that_fits():
+    with pytest.warns(DeprecationWarning, match="device is ignored") as caught:
+        NeuralPolicy(hidden=(2,), max_iter=1, device="cuda").fit([[0.0], [1.0]], [0.0, 1.0])
+    assert {warning.filename for warning in caught} == {__file__}

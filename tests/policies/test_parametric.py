@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 
 from policies import (
     LinearGaussianPolicy,
@@ -30,7 +30,7 @@ def fitted(request):
     rng = np.random.default_rng(0)
     states, actions = rng.normal(size=(30, 2)), rng.normal(size=(30, 2))
     actions[:, 1] += 0.5 * actions[:, 0] + states[:, 0]
-    if request.param in ("tabular", "softmax", "softmax-rbf", "neural-categorical"):
+    if is_classifier(POLICIES[request.param]):
         states, actions = np.round(states), rng.integers(0, 3, 30)
     return clone(POLICIES[request.param]).fit(states, actions), states, actions
 

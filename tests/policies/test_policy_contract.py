@@ -208,8 +208,9 @@ def test_duplicates_count_as_often_as_they_come(name):
 def test_few_effective_samples_warn_and_three_are_enough(name):
     states, actions, _ = data(name)
     policy = clone(POLICIES[name])
-    with pytest.warns(UserWarning, match=r"effective sample size of 1\.\d\d: lower epsilon"):
+    with pytest.warns(UserWarning, match=r"effective sample size of 1\.\d\d: lower epsilon") as caught:
         policy.fit(states, actions, sample_weight=np.r_[1.0, np.full(39, 1e-3)])
+    assert {warning.filename for warning in caught} == {__file__}  # the caller's line, not one of the package
     weights = np.r_[np.ones(3), np.zeros(37)]
     policy.fit(states, actions, sample_weight=weights)
     if name in CATEGORICAL:

@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 from sklearn.decomposition import PCA
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 from sklearn.pipeline import make_pipeline
@@ -47,7 +47,7 @@ POLICIES = {
 def fitted(request):
     rng = np.random.default_rng(0)
     states, actions = rng.normal(size=(30, 2)), rng.normal(size=(30, 2))
-    if isinstance(POLICIES[request.param], TabularPolicy | NeuralCategoricalPolicy | SoftmaxPolicy):
+    if is_classifier(POLICIES[request.param]):
         actions = np.array(["left", "right", "stay"], dtype=object)[rng.integers(0, 3, 30)]
     return clone(POLICIES[request.param]).fit(states, actions), states, actions
 
