@@ -67,6 +67,7 @@ def figure_of(panels: Sequence[Panel], title: str, per_row: int = 3) -> matplotl
     for spare in axes.flat[len(panels) :]:
         spare.axis("off")
     figure.suptitle(textwrap.fill(title, int(10 * figure.get_figwidth())), fontsize="medium")
+    figure.draw_without_rendering()  # ticks change with the first layout, and only the second leaves room for them
     return figure
 
 
