@@ -78,7 +78,8 @@ def lines_of_text(axis: matplotlib.axes.Axes, rows: Sequence[tuple[str, str]], t
     width = max((len(label) for label, _ in rows), default=0) + 2
     lines = []
     for label, text in rows:
-        first, *more = textwrap.wrap(text, 40) or [""]
+        kept = f"{text[:-2]}\u00a0s" if text.endswith(" s") else text  # a number of seconds stays beside its unit
+        first, *more = textwrap.wrap(kept, 40) or [""]
         lines += [f"{label:<{width}}{first}", *(" " * width + line for line in more)]
     style: dict[str, Any] = {"family": "monospace", "fontsize": "small", "va": "top", "transform": axis.transAxes}
     axis.text(0.0, 0.98, "\n".join(lines), **style)
