@@ -149,7 +149,9 @@ def _numbers(
     width: int,
     light: BoolArray,
 ) -> None:
-    """The map's letter and the value in every cell, dark on light and light on dark."""
+    """The map's letter and the value in every cell, dark on light and light on dark, smaller on wide maps."""
+    size = 6.5 * max(0.6, min(1.0, 7 / width))
+    zero = SMALLEST * float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
     for state, letter in enumerate(letters):
         y, x = divmod(state, width)
         known = bool(np.isfinite(values[state]))
@@ -157,7 +159,8 @@ def _numbers(
         colour = "black" if bright else "white"
         axis.text(x - 0.44, y - 0.26, letter, color=colour, fontsize=7)
         if known:
-            axis.text(x + 0.46, y + 0.42, f"{values[state]:.2g}", color=colour, fontsize=6.5, ha="right")
+            shown = f"{values[state] if abs(values[state]) > zero else 0.0:.2g}".replace("e-0", "e-")
+            axis.text(x + 0.46, y + 0.42, shown, color=colour, fontsize=size, ha="right")
 
 
 def _arrows(axis: matplotlib.axes.Axes, policy: FloatArray, moves: FloatArray, shown: BoolArray, width: int) -> None:
