@@ -189,11 +189,15 @@ def _points(
     axis.legend(fontsize="small")
 
 
-def ratios(axis: matplotlib.axes.Axes, values: FloatArray, title: str, xlabel: str) -> None:
-    """Non-negative ratios, sorted; on a scale that shows zeros as zeros and has nothing below them."""
+def ratios(axis: matplotlib.axes.Axes, values: FloatArray, title: str, xlabel: str, *, even: bool = True) -> None:
+    """Non-negative ratios, sorted; on a scale that shows zeros as zeros and has nothing below them.
+
+    Without ``even`` there is no line at one, as for masses.
+    """
     ordered = np.sort(values)[::-1]
     axis.step(np.arange(ordered.size), ordered, where="mid", color=COLOURS[0])
-    axis.axhline(1.0, color="0.5", lw=0.8)
+    if even:
+        axis.axhline(1.0, color="0.5", lw=0.8)
     axis.set(title=title, xlabel=xlabel)
     if ordered.size and ordered.max() > 100:
         axis.set_yscale("symlog", linthresh=1e-3)
