@@ -225,11 +225,12 @@ def curves(
         else:
             axis.errorbar(x, values, yerr=spread, label=name, capsize=2, **style)
     if logarithmic:
-        positive = [v[v > 0] for v in drawn.values() if (v > 0).any()]
+        shown = [v[np.isfinite(v) & (v > 0)] for v in drawn.values()]
+        positive = [v for v in shown if v.size]
         largest = max((float(v.max()) for v in positive), default=1.0)
         least = max(min((float(v.min()) for v in positive), default=1.0), SMALLEST * largest)
         axis.set_yscale("symlog", linthresh=least)
-        axis.set_ylim(bottom=0.0)
+        axis.set_ylim(0.0, 3 * min(largest, 1e300))  # with room for the legend
     axis.set(title=title, xlabel=xlabel)
     axis.legend(fontsize="small")
 
