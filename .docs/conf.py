@@ -48,6 +48,18 @@ intersphinx_mapping = (
     else {}
 )
 
+FIGURES = {
+    "adversarial_mdp": "regret",
+    "constrained_mdp": "constrained",
+    "episodic_reps": "episodic",
+    "fit_gp_controller": "gp_controller",
+    "inspect_duals": "duals",
+    "samples_to_weights": "samples",
+    "solve_frozenlake": "frozenlake",
+    "swing_up_gp": "swing_up",
+}
+"""Figures that are kept under another name than their example's."""
+
 PACKAGES = ("reps_opt", "reps_opt.divergences", "reps_opt.solvers", "policies", "envs")
 
 
@@ -72,13 +84,16 @@ def api_page() -> str:
 
 
 def examples_page() -> str:
-    """Every example with its figure and its source; they are run by the tests, not by the site."""
-    parts = ["# Examples", "", "Each runs as `python examples/NAME.py`; most take `--plot FILE`.", ""]
+    """Every example with its source, and its figure where one is kept; they are run by the tests, not by the site."""
+    parts = ["# Examples", ""]
+    parts += ["Each runs as `python examples/NAME.py`, but for what several share (`harness`, `learning_curves`,"]
+    parts += ["`trpo_learning`); most take `--plot FILE`.", ""]
     for script in sorted((ROOT / "examples").glob("*.py")):
         text = ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))) or ""
         parts += [f"## {script.stem}", "", "```text", text, "```", ""]
-        if (ROOT / ".figures" / f"{script.stem}.png").exists():
-            parts += [f"![{script.stem}](../.figures/{script.stem}.png)", ""]
+        figure = FIGURES.get(script.stem, script.stem)
+        if (ROOT / ".figures" / f"{figure}.png").exists():
+            parts += [f"![{script.stem}](../.figures/{figure}.png)", ""]
         parts += [f"```{{literalinclude}} ../examples/{script.name}", ":language: python", "```", ""]
     return "\n".join(parts)
 

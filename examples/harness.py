@@ -161,6 +161,7 @@ def draw_curves(axis: Any, trials: list[Trial], known: Mapping[str, float]) -> N
     for (name, figure), style in zip(known.items(), ("--", ":", "-.", (0, (1, 4))), strict=False):
         axis.axhline(figure, color="0.4", ls=style, label=name)
     axis.set(xlabel="iteration", ylabel="reward a step", title="evaluation on fixed seeds")
+    axis.xaxis.get_major_locator().set_params(integer=True)
     axis.legend()
 
 
@@ -178,7 +179,7 @@ def draw_shares(shares: Mapping[tuple[str, str], np.ndarray], path: str) -> None
         axis.fill_between(range(share.shape[1]), *np.quantile(share, (0.1, 0.9), axis=0), alpha=0.2)
         axis.set_title(title, fontsize="medium")
     axes[0, 0].legend(fontsize="small")
-    figure.supxlabel("updates")
-    figure.supylabel("share of the gain (median, 10-90 %)")
+    figure.supxlabel("updates", fontsize="medium")
+    figure.supylabel("share of the gain (median, 10-90 %)", fontsize="medium")
     figure.savefig(path, dpi=110)
     plt.close(figure)

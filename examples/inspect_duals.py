@@ -34,12 +34,12 @@ def main(epsilons: list[float] = EPSILONS, plot: str | None = None) -> list[Solu
     return solutions
 
 
-def _draw(epsilons: np.ndarray, solutions: list[Solution], start: int):  # type: ignore[no-untyped-def]
+def _draw(epsilons: list[float], solutions: list[Solution], start: int):  # type: ignore[no-untyped-def]
     import matplotlib.pyplot as plt
 
     figure, ((top_left, top_right), (low_left, low_right)) = plt.subplots(2, 2, figsize=(11, 8), layout="constrained")
     eta = np.array([s.eta for s in solutions])
-    top_left.loglog(epsilons[eta > 0], eta[eta > 0], ".-")
+    top_left.loglog(np.array(epsilons)[eta > 0], eta[eta > 0], ".-")
     top_left.set(ylabel="eta", title="temperature: reward that one more nat buys")
     top_right.semilogx(epsilons, [s.objective for s in solutions], ".-")
     top_right.set(ylabel="mean reward", title="objective")

@@ -75,7 +75,7 @@ def _draw(curves, optima, plot):  # type: ignore[no-untyped-def]
         for axis, values, optimum in zip(axes, runs.transpose(2, 0, 1), optima[name], strict=True):
             axis.plot(values.T, color=colour, linewidth=0.5)
             axis.plot(values.mean(axis=0), color=colour, label=name)
-            axis.axhline(optimum, color=colour, linestyle=":")
+            axis.axhline(optimum, color=colour, linestyle=":", label=f"optimum for {name}")
     axes[1].axhline(BUDGET, color="k", linewidth=0.8, label="budget")
     for axis, label in zip(axes, ("discounted return", "discounted cost"), strict=True):
         axis.set(xlabel=f"updates of {N_EPISODES} episodes", ylabel=label)

@@ -38,7 +38,8 @@ def draw(batch, solutions, path):
     weights = solutions[SHOWN].weights("mean")
     order = np.argsort(weights)
     style = {"c": weights[order], "s": 4 + 12 * np.minimum(weights[order], 4), "cmap": "viridis", "vmax": 4}
-    left.figure.colorbar(left.scatter(batch.states[order], batch.actions[order], **style), label="weight (mean one)")
+    points = left.scatter(batch.states[order], batch.actions[order], **style)
+    left.figure.colorbar(points, label="weight (mean one)", extend="max")
     left.set(xlabel="position x", ylabel="action", title=f"good and bad samples, epsilon = {SHOWN:g}")
     radii = list(solutions)
     right.plot(radii, [s.ess / len(batch) for s in solutions.values()], "o-", label="ESS / N")

@@ -58,7 +58,8 @@ def draw(env, trials, known, path):
         mesh = axis.pcolormesh(angle, velocity, surface.reshape(angle.shape), cmap=colours, rasterized=True)
         figure.colorbar(mesh, ax=axis, label=name)
         axis.plot(*np.concatenate(swings).T, "k.", ms=2)
-        axis.set(xlabel="angle / rad (0 upright)", ylabel="velocity / rad/s", ylim=(-12, 12))
+        axis.set(xlabel="angle / rad (0 upright)", ylabel="velocity / rad/s")
+        axis.set(xlim=(angle.min(), angle.max()), ylim=(-12, 12))
     figure.savefig(path, dpi=120)
     plt.close(figure)
 

@@ -20,7 +20,7 @@ SHOWN = 10
 
 
 PANELS: tuple[tuple[str, tuple[str, ...], bool], ...] = (
-    ("gain promised and got, by update", ("predicted", "predicted_gain", "gain"), False),
+    ("gain of the objective, promised and got", ("predicted", "predicted_gain", "gain"), False),
     ("divergence, in nats", ("joint_kl", "state_kl", "conditional_kl", "kl_predicted", "kl", "kl_old_new"), True),
     ("eta", ("eta",), True),
     ("effective sample size", ("ess",), False),

@@ -66,6 +66,7 @@ def figure_of(panels: Sequence[Panel], title: str, per_row: int = 3) -> matplotl
     for spare in axes.flat[len(panels) :]:
         spare.axis("off")
     figure.suptitle(textwrap.fill(title, int(10 * figure.get_figwidth())), fontsize="medium")
+    figure.draw_without_rendering()  # ticks change with the first layout, and only the second leaves room for them
     return figure
 
 
@@ -76,7 +77,8 @@ def lines_of_text(axis: matplotlib.axes.Axes, rows: Sequence[tuple[str, str]], t
     width = max((len(label) for label, _ in rows), default=0) + 2
     lines = []
     for label, text in rows:
-        first, *more = textwrap.wrap(text, 40) or [""]
+        kept = f"{text[:-2]}\u00a0s" if text.endswith(" s") else text  # a number of seconds stays beside its unit
+        first, *more = textwrap.wrap(kept, 40) or [""]
         lines += [f"{label:<{width}}{first}", *(" " * width + line for line in more)]
     style: dict[str, Any] = {"family": "monospace", "fontsize": "small", "va": "top", "transform": axis.transAxes}
     axis.text(0.0, 0.98, "\n".join(lines), **style)
@@ -143,7 +145,9 @@ def _numbers(
     width: int,
     light: BoolArray,
 ) -> None:
-    """The map's letter and the value in every cell, dark on light and light on dark."""
+    """The map's letter and the value in every cell, dark on light and light on dark, smaller on wide maps."""
+    size = 6.5 * max(0.6, min(1.0, 7 / width))
+    zero = SMALLEST * float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
     for state, letter in enumerate(letters):
         y, x = divmod(state, width)
         known = bool(np.isfinite(values[state]))
@@ -151,7 +155,8 @@ def _numbers(
         colour = "black" if bright else "white"
         axis.text(x - 0.44, y - 0.26, letter, color=colour, fontsize=7)
         if known:
-            axis.text(x + 0.46, y + 0.42, f"{values[state]:.2g}", color=colour, fontsize=6.5, ha="right")
+            shown = f"{values[state] if abs(values[state]) > zero else 0.0:.2g}".replace("e-0", "e-")
+            axis.text(x + 0.46, y + 0.42, shown, color=colour, fontsize=size, ha="right")
 
 
 def _arrows(axis: matplotlib.axes.Axes, policy: FloatArray, moves: FloatArray, shown: BoolArray, width: int) -> None:
@@ -180,17 +185,21 @@ def _points(
     axis.legend(fontsize="small")
 
 
-def ratios(axis: matplotlib.axes.Axes, values: FloatArray, title: str, xlabel: str) -> None:
-    """Non-negative ratios, sorted; on a scale that shows zeros as zeros and has nothing below them."""
+def ratios(axis: matplotlib.axes.Axes, values: FloatArray, title: str, xlabel: str, *, even: bool = True) -> None:
+    """Non-negative ratios, sorted; on a scale that shows zeros as zeros and has nothing below them.
+
+    Without ``even`` there is no line at one, as for masses.
+    """
     ordered = np.sort(values)[::-1]
     axis.step(np.arange(ordered.size), ordered, where="mid", color=COLOURS[0])
-    _beside_one(axis, values)
+    if even:
+        axis.axhline(1.0, color="0.5", lw=0.8)
+    _from_zero(axis, values)
     axis.set(title=title, xlabel=xlabel)
 
 
-def _beside_one(axis: matplotlib.axes.Axes, values: FloatArray) -> None:
-    """A line at one to compare non-negative values with; where they span decades, on a scale that has zero too."""
-    axis.axhline(1.0, color="0.5", lw=0.8)
+def _from_zero(axis: matplotlib.axes.Axes, values: FloatArray) -> None:
+    """Non-negative values on an axis that starts at zero; where they span decades, on a scale that has zero too."""
     if values.max(initial=0.0) > 100:
         axis.set_yscale("symlog", linthresh=1e-3)
     axis.set_ylim(bottom=0.0)
@@ -217,11 +226,12 @@ def curves(
         else:
             axis.errorbar(x, values, yerr=spread, label=name, capsize=2, **style)
     if logarithmic:
-        positive = [v[v > 0] for v in drawn.values() if (v > 0).any()]
+        shown = [v[np.isfinite(v) & (v > 0)] for v in drawn.values()]
+        positive = [v for v in shown if v.size]
         largest = max((float(v.max()) for v in positive), default=1.0)
         least = max(min((float(v.min()) for v in positive), default=1.0), SMALLEST * largest)
         axis.set_yscale("symlog", linthresh=least)
-        axis.set_ylim(bottom=0.0)
+        axis.set_ylim(0.0, 3 * min(largest, 1e300))  # with room for the legend
     axis.set(title=title, xlabel=xlabel)
     axis.legend(fontsize="small")
 
@@ -268,7 +278,8 @@ def scatter(axis: matplotlib.axes.Axes, x: FloatArray, y: FloatArray, title: str
     """Non-negative y against x, thinned where there are very many."""
     shown = slice(None, None, max(1, x.size // MOST_POINTS))
     axis.plot(x[shown], y[shown], ".", ms=3, alpha=0.5, color=COLOURS[0])
-    _beside_one(axis, y)
+    axis.axhline(1.0, color="0.5", lw=0.8)
+    _from_zero(axis, y)
     axis.set(title=title, xlabel=xlabel)
 
 

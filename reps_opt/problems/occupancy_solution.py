@@ -189,7 +189,7 @@ class OccupancySolution(Solution):
                 lambda axis: plotting.states(axis, self.value, "value V and new policy", policy=self.policy, **where)
             ),
             Panel(lambda axis: plotting.states(axis, self.state_distribution, "new state distribution", **spread)),
-            Panel(lambda axis: plotting.ratios(axis, shares, title, "state-action pair")),
+            Panel(lambda axis: plotting.ratios(axis, shares, title, "state-action pair", even=reference is not None)),
             *super().panels(),
         ]
 

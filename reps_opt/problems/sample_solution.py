@@ -154,10 +154,10 @@ class SampleSolution(Solution):
         if not self.has_point:
             return super().panels()
         weights = self.sample_weights * self.sample_weights.size
-        rewards = np.asarray(self.problem.rewards)
+        rewards, gained = np.asarray(self.problem.rewards), "return" if hasattr(self.problem, "returns") else "reward"
         return [
             Panel(lambda axis: plotting.concentration(axis, weights, self.ess)),
-            Panel(lambda axis: plotting.scatter(axis, rewards, weights, "weights, mean one", "reward")),
+            Panel(lambda axis: plotting.scatter(axis, rewards, weights, "weights, mean one", gained)),
             *super().panels(),
         ]
 

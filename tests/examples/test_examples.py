@@ -19,7 +19,8 @@ def test_solve_frozenlake(example: Any, tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_inspect_duals(example: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    solutions = example("inspect_duals").main(epsilons=np.geomspace(1e-3, 10, 7), plot=str(tmp_path / "duals.png"))
+    radii = np.geomspace(1e-3, 10, 7).tolist()
+    solutions = example("inspect_duals").main(epsilons=radii, plot=str(tmp_path / "duals.png"))
     etas = [solution.eta for solution in solutions]
     assert etas == sorted(etas, reverse=True)
     assert etas[-1] == 0.0
