@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from enum import StrEnum
 from functools import cached_property
@@ -86,6 +86,12 @@ class Solution(Value, Result):
         return self.certificate.kl
 
     @property
+    def divergences(self) -> FloatArray:
+        """Divergence (k,) of each ball, in nats."""
+        balls = self.problem.program.balls
+        return np.array([math.nan if self.point is None else ball.value(self.point) for ball in balls])
+
+    @property
     def duals(self) -> dict[str, Any]:
         """Multipliers by constraint: each is the derivative of the optimum in its right-hand side."""
         program = self.problem.program
@@ -125,15 +131,18 @@ class Solution(Value, Result):
         lines = [("status", str(self.status))]
         if self.has_point:
             check = self.certificate
-            ball = "" if check.epsilon == math.inf else f"   (epsilon {check.epsilon:g})"
-            etas = np.atleast_1d(self.eta)
-            shown = ", ".join(f"{eta:.9g}" for eta in etas[:8]) + (", ..." if etas.size > 8 else "")
+            several = np.ndim(self.eta) > 0
+            radii = [ball.allowed for ball in self.problem.program.balls] if several else [check.epsilon]
+            if len(set(radii)) == 1:
+                radii = radii[:1]
+            ball = "" if radii == [math.inf] else f"   (epsilon {_listed(radii, 6)})"
+            reached = _listed(self.divergences) if several else f"{check.kl:.9g}"
             lines += [
                 ("objective", f"{self.objective:.10g}"),
                 ("dual objective", f"{self.dual_objective:.10g}"),
                 ("gap", f"{check.gap:.1e} in units of {check.unit:.3g}"),
-                ("eta", shown),
-                ("divergence", f"{check.kl:.9g}{ball}"),
+                ("eta", _listed(self.eta) if several else f"{self.eta:.9g}"),
+                ("divergence", f"{reached}{ball}"),
                 ("residual", f"{check.flow:.1e}"),
             ]
         spent = ", ".join(f"{name} {value}" for name, value in self.stats.items() if isinstance(value, str | int))
@@ -156,3 +165,8 @@ class Solution(Value, Result):
         """The point, over the coordinates; subclasses name theirs."""
         n = self.problem.program.n
         return {"point": (("coordinate",), np.full(n, math.nan) if self.point is None else self.point)}
+
+
+def _listed(numbers: Sequence[float] | FloatArray, digits: int = 5) -> str:
+    """The first few of several numbers, in a line."""
+    return ", ".join(f"{x:.{digits}g}" for x in numbers[:8]) + (", ..." if len(numbers) > 8 else "")

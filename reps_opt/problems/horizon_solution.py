@@ -99,12 +99,6 @@ class FiniteHorizonSolution(Solution):
         return np.broadcast_to(program.normalisers(self.eta, self.multipliers), problem.horizon)
 
     @property
-    def divergences(self) -> FloatArray:
-        """Divergence (k,) of each ball, in nats."""
-        balls = self.problem.program.balls
-        return np.array([math.nan if self.point is None else ball.value(self.point) for ball in balls])
-
-    @property
     def duals(self) -> dict[str, Any]:
         return {"flow": self.value, "kl": np.atleast_1d(self.eta)}
 
@@ -121,21 +115,9 @@ class FiniteHorizonSolution(Solution):
         return np.where(np.isfinite(self.value)[:, :, None], error, np.nan)
 
     def rows(self) -> list[tuple[str, str]]:
-        check, eta = self.certificate, np.atleast_1d(self.eta)
-        numbers = ", ".join(f"{x:.5g}" for x in eta[:8]) + (", ..." if eta.size > 8 else "")
-        reached = ", ".join(f"{x:.5g}" for x in self.divergences[:8]) + (", ..." if eta.size > 8 else "")
-        lines = [
-            ("status", str(self.status)),
-            ("reference", f"{self.problem.reference_return:.10g}"),
-            ("objective", f"{self.objective:.10g}"),
-            ("dual objective", f"{self.dual_objective:.10g}"),
-            ("gap", f"{check.gap:.1e} in units of {check.unit:.3g}"),
-            ("eta", numbers),
-            ("divergence", f"{reached}   (epsilon {self.problem.epsilon_array[0]:g})"),
-            ("residual", f"{check.flow:.1e}"),
-            ("spent", f"{self.stats.get('route')}, {self.stats.get('seconds', math.nan):.3g} s"),
-        ]
-        return [*lines, ("message", self.message)] if self.message else lines
+        lines = super().rows()
+        lines.insert(1, ("reference", f"{self.problem.reference_return:.10g}"))
+        return lines
 
     def panels(self) -> list[Panel]:
         """Values and new state distribution over time, and what each step reached and costs."""
