@@ -48,7 +48,7 @@ def test_without_hidden_layers_it_is_the_linear_policy():
     rng = np.random.default_rng(2)
     X = rng.normal(size=(500, 2))
     y = X @ [1.0, -2.0] + 0.3 * rng.normal(size=500)
-    neural = NeuralPolicy(hidden=(), alpha=1e-6).fit(X, y)
+    neural = NeuralPolicy(hidden=(), alpha=1e-6, random_state=0).fit(X, y)
     linear = LinearGaussianPolicy(ridge=0.0).fit(X, y)
     np.testing.assert_allclose(neural.predict(X), linear.predict(X), atol=1e-4)
     assert linear.kl_divergence(neural, X).max() < 1e-4
