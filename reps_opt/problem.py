@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from reps_opt.certify import Bound, Residuals, offered_bounds, unit_of
-from reps_opt.divergences.base import NoBall
+from reps_opt.certify import Bound, Residuals, certify, excess, offered_bounds, unit_of
+from reps_opt.divergences.balls import Ball
+from reps_opt.divergences.base import KL, NoBall
 from reps_opt.program import Centre, Program, Scale
 from reps_opt.solution import Solution
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.choice import default_solver, linear_limit, onto_rows, project
 from reps_opt.solvers.newton import proves_infeasible
-from reps_opt.validation import FloatArray
+from reps_opt.validation import FloatArray, InputError
 from reps_opt.values import Value, value
 
 CONSISTENT = 1e-11
@@ -29,6 +31,8 @@ CONSISTENT = 1e-11
 SINGLE_POINT = 1e-15
 """Radius, beyond the smallest feasible one, up to which the ball counts as a single point: rounding of a divergence."""
 
+
+SIDES = ("primal", "dual")
 
 LEEWAY = 3e-11
 """Excess over a ball, as a share of its radius, that is left as it is: what Newton's tolerance leaves."""
@@ -205,6 +209,104 @@ class Problem(Value):
 
         return pose(self.program, side).problem
 
+    def to_scipy(self, side: str = "primal") -> Any:
+        """The program as the arguments of ``scipy.optimize.minimize``, in the problem's own units.
+
+        Parameters
+        ----------
+        side
+            ``"primal"``: minimise ``-<c, x>``; x >= 0 are bounds, each block of rows and ``normalisation`` a
+            ``LinearConstraint``, each ball a ``NonlinearConstraint``. ``x0`` is inside.
+            ``"dual"``: minimise g over the eta of each ball, the multipliers of each block of rows, and where g has
+            kinks (no ball, or a conditional KL) the multiplier of the mass, which a constraint holds above its pieces.
+
+        Returns
+        -------
+        Spec
+            ``minimize(**spec)`` runs it; ``spec.coordinates`` and ``spec.constraint_names`` name what is in it, and
+            :meth:`read` makes a solution of the result. Everything is dense, for problems small enough to look at.
+
+        Raises
+        ------
+        UnsuitableError
+            For a dual that is neither smooth nor a maximum that can be spelled out.
+        """
+        from reps_opt.solvers.scipy_explicit import pose_dual
+        from reps_opt.solvers.scipy_primal import pose_primal
+
+        if side not in SIDES:
+            raise InputError(f"side must be one of {SIDES}, got {side!r}")
+        if side == "primal":
+            return pose_primal(self._shown, self._inside, self._names)
+        return pose_dual(self._shown, self._names)
+
+    @property
+    def _shown(self) -> Program:
+        """The program as ``to_cvxpy`` and ``to_scipy`` pose it, in the units that the problem was given in."""
+        return self.program
+
+    @property
+    def _inside(self) -> FloatArray | None:
+        """Where a method on the primal starts: inside the balls and on the rows, where such a point is known."""
+        return self.anchor
+
+    @property
+    def _names(self) -> dict[str, list[str]]:
+        """What stands in brackets behind the names of coordinates and rows, where that is not a count."""
+        return {}
+
+    def _unshown(self, multipliers: FloatArray) -> FloatArray:
+        """Multipliers (m,) of ``program``'s rows from those of the program shown."""
+        return multipliers
+
+    def read(self, posed: Any, result: Any = None) -> Solution:
+        """The solution that somebody's own call of a solver found, certified, in the gauge that the library reports.
+
+        Parameters
+        ----------
+        posed
+            What ``to_cvxpy`` returned, solved; or what ``to_scipy`` returned, with
+        result
+            what ``minimize`` returned.
+
+        Returns
+        -------
+        Solution
+            As :func:`reps_opt.solve` returns it: ``value``, ``occupancy`` (S, A), ``policy``, ``certificate``.
+
+        Notes
+        -----
+        The problem must say what was solved: where parameters of a posed problem were changed, so must be the problem,
+        by ``problem.replace(epsilon=...)``.
+
+        Examples
+        --------
+        >>> import envs
+        >>> from reps_opt import REPS
+        >>> mdp = envs.single_chain()
+        >>> problem = REPS(mdp, mdp.occupancy(mdp.uniform_policy()), 0.1)
+        >>> posed = problem.to_cvxpy("primal")
+        >>> _ = posed.solve(solver="CLARABEL")
+        >>> solution = problem.read(posed)
+        >>> print(solution.status, solution.occupancy.shape, solution.duals["normalisation"])
+        certified (5, 2) 0.0
+        """
+        from reps_opt.solvers.scipy_spec import Spec
+
+        if isinstance(posed, Spec):
+            if result is None:
+                raise InputError("result must be what scipy.optimize.minimize returned for the spec")
+            answer = posed.answer(self._shown, result)
+        else:
+            from reps_opt.solvers.cvxpy_conic import read
+
+            answer = read(self._shown, posed)
+        program, scale = self.normalised
+        if answer.multipliers is not None:
+            answer = replace(answer, multipliers=self._unshown(answer.multipliers))
+        verdict = certify(self, program, scale, answer.unscaled(1 / scale.factor))
+        return self.view.made(problem=self, stats=answer.stats, **verdict._asdict())
+
 
 def _offered_points(program: Program, answer: Answer) -> Iterator[FloatArray]:
     if answer.multipliers is not None and not isinstance(answer.eta, np.ndarray) and 0 < answer.eta < math.inf:
@@ -231,8 +333,22 @@ class Posed(Problem):
         """The program with what any program's hints can be."""
         program = Program.checked(self.posed)
         if program.hints.linear_limit is None and len(program.balls) <= 1:
-            return program.hinted(linear_limit=lambda: linear_limit(program))
-        return program
+            program = program.hinted(linear_limit=lambda: linear_limit(program))
+        return program.hinted(inside=lambda: self._inside)
+
+    @cached_property
+    def _inside(self) -> FloatArray | None:
+        """The anchor, moved off the bounds of the simplex towards the point of the rows that has most entropy."""
+        program, anchor = self._program, self.anchor
+        if not program.simplex or len(program.balls) > 1 or isinstance(program.divergence, KL):
+            return anchor
+        mean = np.full(program.n, program.mass / program.n)
+        middle = project(program.with_ball(Ball(KL(mean), price=1.0))).point
+        if anchor is None or program.violation(anchor) > CONSISTENT:
+            return middle
+        shares = (1 - 0.5**k for k in range(1, 20))
+        mixed = (share * anchor + (1 - share) * middle for share in shares)
+        return next((x for x in mixed if excess(program, x) <= CONSISTENT), anchor)
 
     def __repr__(self) -> str:
         program = self.posed

@@ -235,6 +235,8 @@ class Hints:
         Multipliers (m,) to start from, sensible in rows without mass too: for a flow, the reference policy's value.
     warm
         Eta and multipliers (m,) of a nearby program's solution, to start from instead.
+    inside
+        Computes a point (n,) on the rows and inside the balls, for methods that start there.
     """
 
     grounds: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
@@ -244,6 +246,7 @@ class Hints:
     variable: str = "x"
     start: FloatArray | None = None
     warm: tuple[float, FloatArray] | None = None
+    inside: Callable[[], FloatArray | None] | None = None
 
     def in_units_of(self, unit: float) -> Hints:
         """The same for a program whose objective has been divided by ``unit``."""

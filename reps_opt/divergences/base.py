@@ -12,15 +12,24 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
+from scipy.sparse.linalg import LinearOperator
 from scipy.special import kl_div
 
 from reps_opt.metrics import Metric
 from reps_opt.processes.graph import IntArray
 from reps_opt.validation import FloatArray, read_only
+
+DIFFERENCES = (1e-5, 1e-3)
+"""Steps of central differences, relative to the coordinate: of a value, and of a gradient that may be made of these."""
+
+SMALLEST = 1e-300
+"""What a coordinate that a method has put on the edge of the domain counts as, in a logarithm or a quotient."""
 
 ROUNDING = 1e-12
 """How far below zero rounding can put a divergence that is zero."""
@@ -69,6 +78,12 @@ def softmax_within(exponent: FloatArray, group: IntArray, n_groups: int) -> tupl
     return weight / total[group], top + np.log(total)
 
 
+def _differences(function: Callable[[FloatArray], Any], x: FloatArray, share: float) -> FloatArray:
+    """Central differences of a function in every coordinate (n, ...)."""
+    steps = np.diag(share * np.where(x > 0, x, 1.0))
+    return np.array([(function(x + step) - function(x - step)) / (2 * step.sum()) for step in steps])
+
+
 class Divergence(ABC):
     """A convex function on its domain, with its minimiser ``reference`` and its conjugate.
 
@@ -106,6 +121,15 @@ class Divergence(ABC):
     @abstractmethod
     def value(self, x: FloatArray) -> float:
         """D(x); infinite outside the domain."""
+
+    def gradient(self, x: FloatArray) -> FloatArray:
+        """Gradient (n,) of D at a positive x; by central differences where a subclass has no better."""
+        return _differences(self.value, x, DIFFERENCES[0])
+
+    def hessian(self, x: FloatArray) -> Any:
+        """Hessian (n, n) of D at a positive x: an array, a sparse one or an operator; by differences likewise."""
+        hessian = _differences(self.gradient, x, DIFFERENCES[1])
+        return (hessian + hessian.T) / 2
 
     @abstractmethod
     def conjugate(self, y: FloatArray) -> Conjugate:
@@ -171,6 +195,12 @@ class KL(Divergence):
     def value(self, x: FloatArray) -> float:
         value = float(kl_div(x, self.reference).sum() + (x.sum() - self.reference.sum()))
         return max(value, 0.0) if value > -ROUNDING else value  # not below zero by rounding: a price may multiply it
+
+    def gradient(self, x: FloatArray) -> FloatArray:
+        return np.log(np.maximum(x, SMALLEST)) - self.log_reference + 1.0
+
+    def hessian(self, x: FloatArray) -> Any:
+        return sp.diags_array(1.0 / np.maximum(x, SMALLEST))
 
     def conjugate(self, y: FloatArray) -> Conjugate:
         exponent = self.log_reference + y
@@ -263,6 +293,13 @@ class Quadratic(Divergence):
 
     def value(self, x: FloatArray) -> float:
         return self.metric.half_square(x)
+
+    def gradient(self, x: FloatArray) -> FloatArray:
+        return self.metric.product(x)
+
+    def hessian(self, x: FloatArray) -> LinearOperator:
+        n = self.reference.size
+        return LinearOperator((n, n), matvec=lambda d: self.metric.product(np.ravel(d)), dtype=np.float64)
 
     def conjugate(self, y: FloatArray) -> QuadraticConjugate:
         point = self.metric.solve(y)

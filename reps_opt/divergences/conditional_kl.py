@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.special import kl_div
 
-from reps_opt.divergences.base import Conjugate, Divergence, group_max, softmax_within
+from reps_opt.divergences.base import SMALLEST, Conjugate, Divergence, group_max, softmax_within
 from reps_opt.processes.graph import IntArray
 from reps_opt.validation import FloatArray, read_only
 
@@ -51,8 +51,25 @@ class ConditionalKL(Divergence):
         near = self.reference * mass[self.group]
         return float(kl_div(x, near).sum() + x.sum() - near.sum())
 
-    def conjugate(self, y: FloatArray) -> Conjugate:
+    def gradient(self, x: FloatArray) -> FloatArray:
+        return np.log(np.maximum(x, SMALLEST) / (self.reference * self.state_sums(x)[self.group]))
+
+    def hessian(self, x: FloatArray) -> Any:
+        sums = self._sums()
+        within = sums.T @ sp.diags_array(1.0 / np.maximum(self.state_sums(x), SMALLEST)) @ sums
+        return sp.diags_array(1.0 / np.maximum(x, SMALLEST)) - within
+
+    def state_sums(self, values: FloatArray) -> FloatArray:
+        """Sums (m,), or (m, k), of values (n,), or (n, k), over each state's actions."""
+        return self._sums() @ values
+
+    def pieces(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """The functions (m,) of which the conjugate is the maximum, one a state, and their gradients (n,), a policy."""
         conditional, partition = softmax_within(self.log_reference + y, self.group, self.n_groups)
+        return partition, conditional
+
+    def conjugate(self, y: FloatArray) -> Conjugate:
+        partition, conditional = self.pieces(y)
         best = int(np.argmax(partition))
         value = float(partition[best])
         return Conjugate(value, np.where(self.group == best, conditional, 0.0), np.zeros_like(y), value)

@@ -22,9 +22,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 from scipy.special import kl_div
 
-from reps_opt.divergences.base import KL, Conjugate, Divergence
+from reps_opt.divergences.base import KL, SMALLEST, Conjugate, Divergence
 from reps_opt.validation import FloatArray, as_scalar, read_only
 
 LARGEST_EXPONENT = 700.0
@@ -111,6 +112,13 @@ class Alpha(Divergence):
         with np.errstate(divide="ignore", over="ignore"):
             terms = q * (x / q) ** alpha - q - alpha * (x - q)
         return float(terms.sum()) / (alpha * (alpha - 1)) + self._offset
+
+    def gradient(self, x: FloatArray) -> FloatArray:
+        ratio = np.maximum(x, SMALLEST) / self.reference
+        return (ratio ** (self.alpha - 1) - 1) / (self.alpha - 1)
+
+    def hessian(self, x: FloatArray) -> Any:
+        return sp.diags_array((np.maximum(x, SMALLEST) / self.reference) ** (self.alpha - 2) / self.reference)
 
     def reach(self, slack: FloatArray, room: float) -> float:
         """Pinsker's inequality for the family: the 1-norm is at most ``sqrt(2 D)`` for alpha in [-1, 2].
@@ -252,6 +260,9 @@ class ReverseKL(Alpha):
         if (x < 0).any():
             return math.inf
         return float(kl_div(self.reference, x).sum() + self.reference.sum() - x.sum()) + self._offset
+
+    def gradient(self, x: FloatArray) -> FloatArray:
+        return -self.reference / np.maximum(x, SMALLEST)
 
     def _inner(self, point: FloatArray, xi: FloatArray) -> float:
         return -float(self.reference @ np.log(xi))

@@ -13,9 +13,10 @@ from abc import abstractmethod
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 from scipy.special import kl_div
 
-from reps_opt.divergences.base import KL, Conjugate, Divergence
+from reps_opt.divergences.base import KL, SMALLEST, Conjugate, Divergence
 from reps_opt.processes.graph import IntArray
 from reps_opt.validation import FloatArray, read_only
 
@@ -127,6 +128,12 @@ class OldNewKL(PolicyDivergence):
         if np.any(x < 0):
             return float("inf")
         return float(kl_div(self.reference, x).sum() + (self.reference.sum() - x.sum()))
+
+    def gradient(self, x: FloatArray) -> FloatArray:
+        return -self.reference / np.maximum(x, SMALLEST)
+
+    def hessian(self, x: FloatArray) -> Any:
+        return sp.diags_array(self.reference / np.maximum(x, SMALLEST) ** 2)
 
     def conjugate(self, y: FloatArray) -> Conjugate:
         whole = np.zeros(1, dtype=np.int64)

@@ -123,6 +123,7 @@ class OccupancyProblem(Problem):
             mass_implied=self.mdp.gamma < 1,
             linear_limit=self._linear_limit if reduction is self.reduction else None,
             variable="occupancy",
+            inside=lambda: self._inside if reduction is self.reduction else reduction.interior(),
         )
         return Program(objective, rows, self._balls(reduction), hints=hints)
 
@@ -368,6 +369,39 @@ class OccupancyProblem(Problem):
         start = reduction.interior()
         tilt = np.log(posed.divergence.reference) - np.log(start)
         return Newton().solve(posed.with_ball(Ball(KL(start), price=1.0), objective=tilt, linear_limit=None))
+
+    @property
+    def _shown(self) -> Program:
+        """The program with the budgets in the units that they were given in."""
+        if self.budget_rows is None:
+            return self.program
+        return replace(
+            self.program, rows={**self.program.rows, "budgets": self.budget_rows.original(self._reduced.pairs)}
+        )
+
+    def _unshown(self, multipliers: FloatArray) -> FloatArray:
+        if self.budget_rows is None:
+            return multipliers
+        k = self.budget_rows.span.size
+        return np.append(multipliers[:-k], multipliers[-k:] * self.budget_rows.span)
+
+    @property
+    def _inside(self) -> FloatArray:
+        """The anchor; of a linear program's, which is a corner or no occupancy at all, its middle with the interior."""
+        if not isinstance(self.program.balls[0].divergence, NoBall):
+            return self.anchor
+        interior = self._reduced.interior()
+        return interior if self.budget_rows is None else (interior + self.anchor) / 2
+
+    @property
+    def _names(self) -> dict[str, list[str]]:
+        states = self.mdp.state_labels or range(self.mdp.n_states)
+        actions = self.mdp.action_labels or range(self.mdp.n_actions)
+        places = zip(*divmod(self._reduced.pairs, self.mdp.n_actions), strict=True)
+        return {
+            "occupancy": [f"{states[s]}, {actions[a]}" for s, a in places],
+            "flow": [f"{states[s]}" for s in self._reduced.states],
+        }
 
     def to_cvxpy(self, side: str = "primal") -> Any:
         """The problem as a ``cvxpy.Problem`` to inspect, in reward units, over the pairs that can carry mass.

@@ -157,6 +157,9 @@ class TrustRegionStep(Problem):
         rows = {"costs": AtMost(slopes, -levels)} if levels.size else {}
         return Program(objective, rows, ball, SPACE, hints=STEP)
 
+    def _unshown(self, multipliers: FloatArray) -> FloatArray:
+        return multipliers * self.reach if self.levels.size else multipliers
+
     @cached_property
     def reach(self) -> FloatArray:
         """What the ball can change in a row, and its level (k,): the units in which a violation counts."""

@@ -6,5 +6,6 @@ from .quadratic import Quadratic as Quadratic
 from .quasi_newton import QuasiNewton as QuasiNewton
 from .scalar_dual import ScalarDual as ScalarDual
 from .scipy_dual import ScipyDual as ScipyDual
+from .scipy_primal import ScipyPrimal as ScipyPrimal
 from .soft_bellman import SoftBellman as SoftBellman
 from .statewise import Statewise as Statewise

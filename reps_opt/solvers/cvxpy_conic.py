@@ -24,7 +24,7 @@ from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.newton import quadratic_start
 from reps_opt.systems.choice import normal_equations
 from reps_opt.threads import quietly
-from reps_opt.validation import FloatArray, UnsuitableError
+from reps_opt.validation import FloatArray, InputError, UnsuitableError
 
 SIDES = ("primal", "dual")
 
@@ -245,16 +245,7 @@ class CvxpyPrimal(_Conic):
             return _attempt_whitened(self, program)
         posed = pose_primal(program)
         says, message, stats = self._run(posed)
-        point = posed.variables[program.hints.variable].value
-        if point is None:
-            return Answer(math.nan, None, None, message, stats), says
-        eta = _etas(program, {ball.name: _dual_of(posed, ball.name) for ball in program.balls})
-        duals = [posed.constraints[name].dual_value for name in program.blocks]
-        multipliers = None
-        if all(dual is not None and np.isfinite(dual).all() for dual in duals):
-            multipliers = _signed(program, duals)
-        point = _without_noise(point) if program.simplex else point
-        return Answer(eta, multipliers, point, message, stats), says
+        return _primal_answer(program, posed, message, stats), says
 
 
 @dataclass(frozen=True)
@@ -264,15 +255,34 @@ class CvxpyDual(_Conic):
     def _attempt(self, program: Program) -> tuple[Answer, str]:
         posed = pose_dual(program)
         says, message, stats = self._run(posed)
-        values = [posed.variables[name].value for name in program.blocks]
-        if any(value is None or not np.isfinite(value).all() for value in values):
-            return Answer(math.nan, None, None, message, stats), says
-        eta = _etas(program, {name: variable.value for name, variable in posed.variables.items()})
-        point = posed.constraints["flow"].dual_value
-        # the sign of an equality's multiplier follows the sense of the problem; an occupancy is non-negative
-        if point is not None:
-            point = _without_noise(np.abs(point)) if program.simplex else _oriented(program, point)
-        return Answer(eta, _signed(program, values), point, message, stats), says
+        return _dual_answer(program, posed, message, stats), says
+
+
+def _primal_answer(program: Program, posed: Posed, message: str, stats: Mapping[str, Any]) -> Answer:
+    """What the primal's variable and the multipliers of its constraints say."""
+    point = posed.variables[program.hints.variable].value
+    if point is None:
+        return Answer(math.nan, None, None, message, stats)
+    eta = _etas(program, {ball.name: _dual_of(posed, ball.name) for ball in program.balls})
+    duals = [posed.constraints[name].dual_value for name in program.blocks]
+    multipliers = None
+    if all(dual is not None and np.isfinite(dual).all() for dual in duals):
+        multipliers = _signed(program, duals)
+    point = _without_noise(point) if program.simplex else point
+    return Answer(eta, multipliers, point, message, stats)
+
+
+def _dual_answer(program: Program, posed: Posed, message: str, stats: Mapping[str, Any]) -> Answer:
+    """What the dual's variables and the multiplier of its flow say."""
+    values = [posed.variables[name].value for name in program.blocks]
+    if any(value is None or not np.isfinite(value).all() for value in values):
+        return Answer(math.nan, None, None, message, stats)
+    eta = _etas(program, {name: variable.value for name, variable in posed.variables.items()})
+    point = posed.constraints["flow"].dual_value
+    # the sign of an equality's multiplier follows the sense of the problem; an occupancy is non-negative
+    if point is not None:
+        point = _without_noise(np.abs(point)) if program.simplex else _oriented(program, point)
+    return Answer(eta, _signed(program, values), point, message, stats)
 
 
 def _attempt_whitened(route: CvxpyPrimal, program: Program) -> tuple[Answer, str]:
@@ -311,6 +321,27 @@ def _without_noise(point: FloatArray) -> FloatArray:
 def _bound(program: Program, answer: Answer) -> float:
     assert answer.multipliers is not None
     return program.bound(answer.eta, answer.multipliers)
+
+
+def read(program: Program, problem: Any) -> Answer:
+    """The answer to a program from a ``cvxpy.Problem`` that :func:`pose` made of it and somebody solved.
+
+    Raises
+    ------
+    ValueError
+        If it is no such problem, or has not been solved.
+    """
+    if not isinstance(problem, cp.Problem):
+        raise InputError(f"posed must come from to_cvxpy or to_scipy, got {type(problem).__name__}")
+    variables = {variable.name(): variable for variable in problem.variables()}
+    posed = Posed(problem, variables, {constraint.label: constraint for constraint in problem.constraints})
+    if any(variable.value is None for variable in variables.values()):
+        raise InputError("posed has no values: solve it first, posed.solve(solver=...)")
+    primal = program.hints.variable in variables
+    if not (primal or all(name in variables for name in program.blocks)):
+        raise InputError(f"posed must come from to_cvxpy of this problem, its variables are {(*variables,)}")
+    reader = _primal_answer if primal else _dual_answer
+    return reader(program, posed, f"posed by hand: {problem.status}", {"status": str(problem.status)})
 
 
 def _signed(program: Program, parts: list[Any]) -> FloatArray:
