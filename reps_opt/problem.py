@@ -18,7 +18,7 @@ from reps_opt.certify import Bound, Residuals, certify, excess, offered_bounds, 
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL, NoBall
 from reps_opt.program import Centre, Program, Scale
-from reps_opt.solution import Solution
+from reps_opt.solution import S_co, Solution, Viewed
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.choice import default_solver, linear_limit, onto_rows, project
 from reps_opt.solvers.newton import proves_infeasible
@@ -259,7 +259,7 @@ class Problem(Value):
         """Multipliers (m,) of ``program``'s rows from those of the program shown."""
         return multipliers
 
-    def read(self, posed: Any, result: Any = None) -> Solution:
+    def read(self: Viewed[S_co], posed: Any, result: Any = None) -> S_co:
         """The solution that somebody's own call of a solver found, certified, in the gauge that the library reports.
 
         Parameters
@@ -291,21 +291,25 @@ class Problem(Value):
         >>> print(solution.status, solution.occupancy.shape, solution.duals["normalisation"])
         certified (5, 2) 0.0
         """
+        problem: Any = self
+        answer = problem._answer_of(posed, result)
+        program, scale = problem.normalised
+        if answer.multipliers is not None:
+            answer = replace(answer, multipliers=problem._unshown(answer.multipliers))
+        verdict = certify(problem, program, scale, answer.unscaled(1 / scale.factor))
+        return self.view.made(problem=problem, stats=answer.stats, **verdict._asdict())
+
+    def _answer_of(self, posed: Any, result: Any) -> Answer:
+        """What somebody's own call of a solver found, in the units of the program shown."""
         from reps_opt.solvers.scipy_spec import Spec
 
         if isinstance(posed, Spec):
             if result is None:
                 raise InputError("result must be what scipy.optimize.minimize returned for the spec")
-            answer = posed.answer(self._shown, result)
-        else:
-            from reps_opt.solvers.cvxpy_conic import read
+            return posed.answer(self._shown, result)
+        from reps_opt.solvers.cvxpy_conic import read
 
-            answer = read(self._shown, posed)
-        program, scale = self.normalised
-        if answer.multipliers is not None:
-            answer = replace(answer, multipliers=self._unshown(answer.multipliers))
-        verdict = certify(self, program, scale, answer.unscaled(1 / scale.factor))
-        return self.view.made(problem=self, stats=answer.stats, **verdict._asdict())
+        return read(self._shown, posed)
 
 
 def _offered_points(program: Program, answer: Answer) -> Iterator[FloatArray]:

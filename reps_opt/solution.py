@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from enum import StrEnum
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -165,6 +165,18 @@ class Solution(Value, Result):
         """The point, over the coordinates; subclasses name theirs."""
         n = self.problem.program.n
         return {"point": (("coordinate",), np.full(n, math.nan) if self.point is None else self.point)}
+
+
+S_co = TypeVar("S_co", bound=Solution, covariant=True)
+
+
+class Viewed(Protocol[S_co]):
+    """A problem as type checkers see it: one that says the class of its solution."""
+
+    @property
+    def view(self) -> type[S_co]:
+        """The class of its solution."""
+        ...
 
 
 def _listed(numbers: Sequence[float] | FloatArray, digits: int = 5) -> str:

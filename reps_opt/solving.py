@@ -6,31 +6,19 @@ import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, overload
 
 import numpy as np
 
 from reps_opt.certify import Verdict, certify, without_point
 from reps_opt.problem import Posed, Problem
 from reps_opt.program import Program
-from reps_opt.solution import Solution, Status
+from reps_opt.solution import S_co, Solution, Status, Viewed
 from reps_opt.solvers.answer import Solver
 from reps_opt.validation import InputError, UnsuitableError
 
 BREAKDOWNS = (ArithmeticError, RuntimeError, LookupError, AssertionError, ValueError, np.linalg.LinAlgError)
 """How numerical libraries, and the assumptions made of them, give way on inputs beyond double precision."""
-
-
-S_co = TypeVar("S_co", bound=Solution, covariant=True)
-
-
-class Viewed(Protocol[S_co]):
-    """A problem as type checkers see it: one that says the class of its solution."""
-
-    @property
-    def view(self) -> type[S_co]:
-        """The class of its solution."""
-        ...
 
 
 @overload
