@@ -111,7 +111,7 @@ class OccupancyProblem(FlowProblem):
             mass_implied=not flow.averages,
             linear_limit=self._linear_limit if flow is self.flow else None,
             variable="occupancy",
-            inside=lambda: self._inside if reduction is self.reduction else reduction.interior(),
+            inside=lambda: self._inside if flow is self.flow else flow.interior(),
         )
         return Program(objective, rows, self._balls(flow), hints=hints)
 
@@ -296,7 +296,7 @@ class OccupancyProblem(FlowProblem):
         if self.budget_rows is None:
             return self.program
         return replace(
-            self.program, rows={**self.program.rows, "budgets": self.budget_rows.original(self._reduced.pairs)}
+            self.program, rows={**self.program.rows, "budgets": self.budget_rows.original(self._known_flow.pairs)}
         )
 
     def _unshown(self, multipliers: FloatArray) -> FloatArray:
@@ -310,17 +310,17 @@ class OccupancyProblem(FlowProblem):
         """The anchor; of a linear program's, which is a corner or no occupancy at all, its middle with the interior."""
         if not isinstance(self.program.balls[0].divergence, NoBall):
             return self.anchor
-        interior = self._reduced.interior()
+        interior = self._known_flow.interior()
         return interior if self.budget_rows is None else (interior + self.anchor) / 2
 
     @property
     def _names(self) -> dict[str, list[str]]:
         states = self.mdp.state_labels or range(self.mdp.n_states)
         actions = self.mdp.action_labels or range(self.mdp.n_actions)
-        places = zip(*divmod(self._reduced.pairs, self.mdp.n_actions), strict=True)
+        places = zip(*divmod(self._known_flow.pairs, self.mdp.n_actions), strict=True)
         return {
             "occupancy": [f"{states[s]}, {actions[a]}" for s, a in places],
-            "flow": [f"{states[s]}" for s in self._reduced.states],
+            "flow": [f"{states[s]}" for s in self._known_flow.nodes],
         }
 
     def to_cvxpy(self, side: str = "primal") -> Any:
