@@ -140,11 +140,11 @@ def certify(problem: Judged, program: Program, scale: Scale, answer: Answer) -> 
     if not judged:
         why = problem.reconsider(program)
         return without_point(problem, Status.INFEASIBLE if why else Status.FAILED, why or answer.message)
-    best = judged[0] if len(judged) == 1 else min(judged, key=_rank)
+    best = judged[0] if len(judged) == 1 else min(judged, key=lambda found: rank(found[2]))
     reasons = best[2].reasons()
     if reasons and program.simplex and problem.anchor is not None:
         # where the multipliers explain nearly all of the objective, the anchor is as good as any point, and feasible
-        best = min([best, _judge(problem, program, scale, answer, problem.anchor)], key=_rank)
+        best = min([best, _judge(problem, program, scale, answer, problem.anchor)], key=lambda found: rank(found[2]))
         reasons = best[2].reasons()
     point, bound, certificate = best
     if any(reason.startswith("constraint") for reason in reasons) and (text := problem.reconsider(program)):
@@ -160,8 +160,8 @@ def without_point(problem: Judged, status: Status, message: str) -> Verdict:
     return Verdict(status, None, math.nan, None, Certificate.unknown(problem.radius), message)
 
 
-def _rank(judged: tuple[FloatArray, Bound, Certificate]) -> tuple[int, float]:
-    certificate = judged[2]
+def rank(certificate: Certificate) -> tuple[int, float]:
+    """What orders certificates from the best: how many checks fail, then by how much gap and rows are missed."""
     missed = certificate.flow + certificate.gap
     return len(certificate.reasons()), missed if missed == missed else math.inf
 
@@ -205,7 +205,8 @@ def _judge(
     bound = bounds[0] if len(bounds) == 1 else min(bounds, key=lambda bound: bound.value)
     lower, residuals = program.score(point), problem.residuals(program, point)
     gap = bound.value - lower + problem.price(program, point, bound, divergences)
-    shown = ROUNDING * (abs(bound.value) + abs(lower) + abs(scale.shift / scale.factor))
+    price = max((ball.price or 0.0 for ball in program.balls), default=0.0)  # of a nat, which is rounded too
+    shown = ROUNDING * (abs(bound.value) + abs(lower) + abs(scale.shift / scale.factor) + price)
     if abs(gap) <= shown < math.inf:
         gap = 0.0  # a difference that the two numbers cannot show; an infinite bound shows nothing
     unit = problem.unit(program, point, bound, divergences, gap)
@@ -307,7 +308,7 @@ def _single_point_bound(problem: Judged, program: Program, multipliers: FloatArr
     objective = float(slack @ centre.point) + float(program.rhs @ multipliers) + softened
     reach = math.inf
     if centre.divergence == 0 or isinstance(divergence, KL):
-        reach = divergence.reach(slack, max(program.epsilon - centre.divergence, 0.0))
+        reach = divergence.reach(slack, max(program.epsilon - centre.divergence, 0.0), centre.point)
     if reach < math.inf:
         return objective + reach
     return max(objective, min(program.bound(eta, multipliers + eta * centre.multipliers) for eta in LARGE_ETAS))

@@ -20,7 +20,7 @@ from reps_opt.divergences.base import KL, NoBall
 from reps_opt.program import Centre, Program, Scale
 from reps_opt.solution import S_co, Solution, Viewed
 from reps_opt.solvers.answer import Answer, Solver
-from reps_opt.solvers.choice import default_solver, linear_limit, onto_rows, project
+from reps_opt.solvers.choice import default_solver, linear_limit, onto_rows, project, second_solvers
 from reps_opt.solvers.newton import proves_infeasible
 from reps_opt.validation import FloatArray, InputError
 from reps_opt.values import Value, value
@@ -121,6 +121,10 @@ class Problem(Value):
     def default_solver(self) -> Solver:
         """The route taken when none is named."""
         return default_solver(self.program)
+
+    def second_solvers(self) -> Iterable[Solver]:
+        """Routes that are tried, the default having been taken, where its answer is not certified."""
+        return second_solvers(self.program)
 
     def warm_start(self, program: Program, solution: Solution) -> Program:
         """The normalised program, told to start from the solution of a nearby problem."""

@@ -10,16 +10,18 @@ from typing import Any, overload
 
 import numpy as np
 
-from reps_opt.certify import Verdict, certify, without_point
+from reps_opt.certify import Verdict, certify, rank, without_point
 from reps_opt.problem import Posed, Problem
 from reps_opt.program import Program
 from reps_opt.solution import S_co, Solution, Status, Viewed
 from reps_opt.solvers.answer import Solver
-from reps_opt.threads import limited
 from reps_opt.validation import InputError, UnsuitableError
 
 BREAKDOWNS = (ArithmeticError, RuntimeError, LookupError, AssertionError, ValueError, np.linalg.LinAlgError)
 """How numerical libraries, and the assumptions made of them, give way on inputs beyond double precision."""
+
+
+POSING = "posing the problem"
 
 
 @overload
@@ -80,19 +82,20 @@ def solve(problem: Any, solver: Solver | None = None, start: Solution | None = N
     route = problem.default_solver() if solver is None else solver
     if verbose and is_dataclass(route) and "verbose" in {setting.name for setting in fields(route)}:
         route = replace(route, verbose=True)
-    with limited():
-        verdict, stats = _answer(problem, route, start)
-        stats = {"route": type(route).__name__, **stats, **problem.spent(), "seconds": time.perf_counter() - began}
-        solution = problem.view.made(problem=problem, stats=stats, **verdict._asdict())
-        text = problem.warn(solution) if solution.has_point else ""
-    if text:
+    verdict, stats = _answer(problem, route, start, named=solver is not None)
+    stats = {"route": type(route).__name__, **stats, **problem.spent(), "seconds": time.perf_counter() - began}
+    solution = problem.view.made(problem=problem, stats=stats, **verdict._asdict())
+    if solution.has_point and (text := problem.warn(solution)):
         warnings.warn(text, UserWarning, stacklevel=2)
     return solution
 
 
-def _answer(problem: Problem, route: Solver, start: Solution | None) -> tuple[Verdict, Mapping[str, Any]]:
+Found = tuple[Verdict, Mapping[str, Any]]
+
+
+def _answer(problem: Problem, route: Solver, start: Solution | None, named: bool) -> Found:
     """The verdict on what the route finds; where a numerical library breaks down, one that says so."""
-    where = "posing the problem"
+    where = POSING
     try:
         if why := problem.infeasible():
             return without_point(problem, Status.INFEASIBLE, why), {}
@@ -106,9 +109,28 @@ def _answer(problem: Problem, route: Solver, start: Solution | None) -> tuple[Ve
         where = type(route).__name__
         answer = answer or route.solve(program)
         where = "evaluating the answer"
-        return certify(problem, program, scale, answer), answer.stats
+        verdict = certify(problem, program, scale, answer)
+        return (verdict, answer.stats) if named else _second_opinion(problem, (verdict, answer.stats))
     except (InputError, UnsuitableError):
         raise
     except BREAKDOWNS as error:
         text = f"{where} broke down: {error or type(error).__name__}"
-        return without_point(problem, Status.FAILED, text), {}
+        verdict = without_point(problem, Status.FAILED, text)
+        return (verdict, {}) if named or where == POSING else _second_opinion(problem, (verdict, {}))
+
+
+def _second_opinion(problem: Problem, found: Found) -> Found:
+    """The same verdict if it is certain; else the best of it and of what conic solvers find, where that is cheap.
+
+    They keep the primal point as a variable of its own, which masses of 1e-120 or a policy at the rounding of its
+    exponent need; the certificate decides between them.
+    """
+    if found[0].status not in (Status.UNCERTIFIED, Status.FAILED):
+        return found
+    for route in problem.second_solvers():
+        other = _answer(problem, route, None, named=True)
+        stats = {"route": type(route).__name__, **other[1]}
+        if other[0].status in (Status.CERTIFIED, Status.INFEASIBLE):
+            return other[0], stats
+        found = min(found, (other[0], stats), key=lambda candidate: rank(candidate[0].certificate))
+    return found

@@ -11,8 +11,6 @@ from tests.hard.freeze import FILE
 from tests.hard.recipes import Recipe
 
 INSTANCES = json.loads(FILE.read_text(encoding="utf-8"))
-RESISTANT = {("reps", 201)}
-"""Instances not certified yet (components joined by transitions of 1e-18): their bounds hold the optimum, no more."""
 
 
 def name(instance: dict) -> str:
@@ -30,10 +28,6 @@ def test_there_are_fifty():
 def test_status_and_objective(instance):
     recipe, expected, unit = Recipe(**instance["recipe"]), instance["objective"], instance["unit"]
     solution = solve(recipe.build())
-    if (recipe.family, recipe.seed) in RESISTANT:
-        assert solution.status == "uncertified"
-        assert solution.objective - 1e-8 * unit <= expected <= solution.dual_objective + 1e-8 * unit
-        return
     assert solution.status == instance["status"], solution
     if expected is not None:
         assert solution.objective == pytest.approx(expected, abs=1e-9 * unit, rel=1e-13)

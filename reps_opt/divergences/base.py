@@ -143,8 +143,9 @@ class Divergence(ABC):
         best_mass = np.bincount(group, weights=best, minlength=n_groups)[group]
         return np.where(mass > 0, point / np.where(mass > 0, mass, 1.0), best / best_mass)
 
-    def reach(self, slack: FloatArray, room: float) -> float:
-        """Bound on ``<x - reference, slack>`` over the points x with D(x) <= room; infinite where none is known."""
+    def reach(self, slack: FloatArray, room: float, centre: FloatArray) -> float:
+        """Bound on ``<x - centre, slack>`` over the x with D(x) <= D(centre) + room, the centre (n,) being the point of
+        the rows that is closest to the reference; infinite where none is known."""
         return math.inf
 
     def support(self, y: FloatArray) -> float:
@@ -169,8 +170,6 @@ class KL(Divergence):
     ----------
     reference
         q (n,), positive. It may sum to less than one, when part of a distribution is out of reach.
-    log_reference
-        log q (n,), where it is known better than q, which may have underflowed; computed from q by default.
 
     Examples
     --------
@@ -185,12 +184,10 @@ class KL(Divergence):
 
     pinsker = True
 
-    def __init__(self, reference: FloatArray, log_reference: FloatArray | None = None) -> None:
+    def __init__(self, reference: FloatArray) -> None:
         self.reference = read_only(reference)
-        if log_reference is None:
-            with np.errstate(divide="ignore"):
-                log_reference = np.log(reference)
-        self.log_reference = log_reference
+        with np.errstate(divide="ignore"):
+            self.log_reference = np.log(reference)
 
     @property
     def largest(self) -> float:
@@ -198,9 +195,6 @@ class KL(Divergence):
 
     def value(self, x: FloatArray) -> float:
         value = float(kl_div(x, self.reference).sum() + (x.sum() - self.reference.sum()))
-        if value == math.inf and x.min() >= 0:  # by logarithms, where the reference has underflowed
-            taken = x > 0
-            value = float(x[taken] @ (np.log(x[taken]) - self.log_reference[taken]))
         return max(value, 0.0) if value > -ROUNDING else value  # not below zero by rounding: a price may multiply it
 
     def gradient(self, x: FloatArray) -> FloatArray:
@@ -218,7 +212,7 @@ class KL(Divergence):
         normaliser = top + math.log(total)
         return Conjugate(normaliser, point, point, normaliser)
 
-    def reach(self, slack: FloatArray, room: float) -> float:
+    def reach(self, slack: FloatArray, room: float, centre: FloatArray) -> float:
         """Pinsker's inequality, which holds around any centre too: ``KL(x || centre) <= D(x) - D(centre)``."""
         return math.sqrt(room / 2) * float(np.ptp(slack))
 
@@ -315,7 +309,7 @@ class Quadratic(Divergence):
     def support(self, y: FloatArray) -> float:
         return float("inf") if np.any(y) else 0.0
 
-    def reach(self, slack: FloatArray, room: float) -> float:
+    def reach(self, slack: FloatArray, room: float, centre: FloatArray) -> float:
         """Cauchy and Schwarz: the ball is an ellipsoid."""
         return math.sqrt(4 * room * self.conjugate(slack).value) if room > 0 else 0.0
 

@@ -78,14 +78,15 @@ class ConditionalKL(Divergence):
         """Softmax of ``log pi_q + y`` within each group."""
         return softmax_within(self.log_reference + y, group, n_groups)[0]
 
-    def reach(self, slack: FloatArray, room: float) -> float:
-        """Pinsker's inequality in every state, where pi_q has a mean slack that is the same in all of them."""
+    def reach(self, slack: FloatArray, room: float, centre: FloatArray) -> float:
+        """Pinsker's inequality in every state, around pi_q, from the state where its mean slack is largest."""
         total = np.bincount(self.group, weights=self.reference)
         mean = np.bincount(self.group, weights=self.reference * slack)
         spread = group_max(slack, self.group, self.n_groups) + group_max(-slack, self.group, self.n_groups)
         if np.abs(total - 1).max() > 1e-12:
             return math.inf
-        return math.sqrt(room / 2) * float(spread.max()) + float(np.ptp(mean))
+        mass = float(centre.sum())
+        return mass * (math.sqrt(room / (2 * mass)) * float(spread.max()) + float(mean.max())) - float(centre @ slack)
 
     def _sums(self) -> sp.csr_array:
         """Matrix (m, n) that sums over the actions of each state."""

@@ -34,6 +34,12 @@ LARGEST_EXPONENT = 700.0
 MAX_ITERATIONS = 200
 """Newton steps for the normaliser; five to ten are usual, since they converge from one side."""
 
+QUADRATIC = 1e-9
+"""Relative Newton step for the normaliser after which the next would be rounding."""
+
+FAR = 2.0
+"""Factor between two normalisers beyond which they are halved on a logarithmic scale."""
+
 LOST = 1e-12
 """Mass missing from the reference that counts as rounding."""
 
@@ -120,7 +126,7 @@ class Alpha(Divergence):
     def hessian(self, x: FloatArray) -> Any:
         return sp.diags_array((np.maximum(x, SMALLEST) / self.reference) ** (self.alpha - 2) / self.reference)
 
-    def reach(self, slack: FloatArray, room: float) -> float:
+    def reach(self, slack: FloatArray, room: float, centre: FloatArray) -> float:
         """Pinsker's inequality for the family: the 1-norm is at most ``sqrt(2 D)`` for alpha in [-1, 2].
 
         Below, D_alpha(x || q) = D_(1-alpha)(q || x), and Lyapunov's inequality gives ``sqrt((1 - alpha) D)``
@@ -164,9 +170,13 @@ class Alpha(Divergence):
             log_total = _log_sum(log_slopes + log_xi)
             inverse_norm = math.exp(min(-log_total / p, LARGEST_EXPONENT))
             step = (inverse_norm - 1) * math.exp(min(log_total - _log_sum(log_slopes), LARGEST_EXPONENT))
+            low, high = (zeta, high) if step > 0 else (low, zeta)
             moved = min(max(zeta + step, low), high)
-            if abs(moved - zeta) <= 2 * np.finfo(float).eps * zeta:
+            if abs(moved - zeta) <= QUADRATIC * zeta:
+                zeta = moved
                 break
+            if not zeta / FAR < moved < FAR * zeta:  # hundreds of decades from the pole: halve them, not the distance
+                moved = math.sqrt(low) * math.sqrt(high)
             zeta = moved
         return np.maximum(zeta + shift, 0.0)
 

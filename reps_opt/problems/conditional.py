@@ -15,13 +15,17 @@ from reps_opt.divergences.base import Divergence
 from reps_opt.divergences.conditional_kl import ConditionalKL
 from reps_opt.problem import CONSISTENT, SINGLE_POINT
 from reps_opt.problems.occupancy import OccupancyProblem, as_radius, as_reference
-from reps_opt.processes.flow import Flow
+from reps_opt.problems.reduction import Reduction
+from reps_opt.processes.markov import gain_and_bias
 from reps_opt.processes.mdp import MDP
 from reps_opt.program import Centre, Program
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.soft_bellman import SoftBellman, policy_value
 from reps_opt.validation import FloatArray, read_only
 from reps_opt.values import value
+
+TIED = 1e-12
+"""Difference of gains, in units of the rewards' range, that is rounding."""
 
 
 @value
@@ -106,18 +110,19 @@ class ConditionalREPS(OccupancyProblem):
     def _allowed(self) -> np.ndarray:
         return self.policy.ravel() > 0
 
-    def _divergence(self, flow: Flow) -> Divergence:
-        return ConditionalKL(flow.pick(self.policy), flow.pair_node)
+    def _divergence(self, reduction: Reduction) -> Divergence:
+        return ConditionalKL(self.policy.ravel()[reduction.pairs], reduction.pair_state)
 
     @cached_property
     def centre(self) -> Centre:
         """The occupancy of the reference policy; where that leaves what can carry mass, the closest there is."""
-        program, flow = self.program, self._known_flow
+        program, reduction = self.program, self.reduction
+        assert reduction is not None
         policy = program.divergence.reference
-        if np.abs(flow.node_sums(policy) - 1).max() <= CONSISTENT:
-            point = flow.occupancy(policy, flow.pick_nodes(self.reference.sum(axis=1)) + 1e-300)
+        if np.abs(reduction.state_sums(policy) - 1).max() <= CONSISTENT:
+            point = reduction.occupancy(policy, self.reference.sum(axis=1)[reduction.states] + 1e-300)
             return Centre(point, np.zeros(program.rhs.size), 0.0)
-        answer = self._project(flow)
+        answer = self._project(reduction)
         assert answer.point is not None
         assert answer.multipliers is not None
         return Centre(answer.point, answer.multipliers, program.divergence.value(answer.point))
@@ -125,12 +130,21 @@ class ConditionalREPS(OccupancyProblem):
     def closed_form(self, program: Program) -> Answer | None:
         """Answer that needs no solver: a ball that holds one policy, or rewards that are all the same."""
         if self.epsilon is not None and self.epsilon - self.centre.divergence <= SINGLE_POINT:
-            multipliers = policy_value(program, self._known_flow.conditional(self.centre.point))
-            return Answer(np.inf, multipliers, self.centre.point, "the ball holds a single policy")
+            return self._single_policy(program)
         return super().closed_form(program)
 
-    def _project(self, flow: Flow) -> Answer:
-        return SoftBellman().project(self._pose(flow, np.zeros(flow.pairs.size)))
+    def _single_policy(self, program: Program) -> Answer:
+        """The only policy there is; with average reward its mass goes where it gains most: that costs nothing."""
+        reduction, point, words = self._reduced, self.centre.point, "the ball holds a single policy"
+        if self.mdp.gamma < 1 or self.centre.divergence > 0:
+            return Answer(np.inf, policy_value(program, reduction.conditional(point)), point, words)
+        policy = program.divergence.reference
+        gain, bias = gain_and_bias(reduction.chain(policy), reduction.state_sums(policy * program.objective))
+        best = gain >= gain.max() - TIED * float(np.ptp(program.objective))
+        return Answer(np.inf, bias, reduction.occupancy(policy, best * reduction.state_sums(point)), words)
+
+    def _project(self, reduction: Reduction) -> Answer:
+        return SoftBellman().project(self._pose(reduction, np.zeros(reduction.pairs.size)))
 
     def default_solver(self) -> Solver:
         return SoftBellman()

@@ -44,9 +44,7 @@ class SurrogateSolution(Solution):
         data = self.problem.data
         if self.point is None:
             return read_only(np.full(data.policy.shape, math.nan))
-        policy = np.array(data.policy)
-        policy[data.flow.kept] = data.flow.conditional(self.point)
-        return read_only(policy)
+        return read_only(data.flow.conditional(self.point, data.policy))
 
     @property
     def predicted_gain(self) -> float:

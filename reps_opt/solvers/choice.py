@@ -6,6 +6,7 @@ Shapes: n coordinates, m rows.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import scipy.sparse as sp
@@ -20,6 +21,9 @@ from reps_opt.solvers.scalar_dual import ScalarDual
 from reps_opt.systems.base import DENSE_LIMIT
 from reps_opt.systems.choice import normal_equations
 from reps_opt.validation import FloatArray
+
+CONIC_LIMIT, CONIC_ENTRIES = 2_000, 100_000
+"""Coordinates, and entries of dense rows, up to which a conic solver takes about a second."""
 
 REPAIRABLE = (1e-12, 1e-3)
 """1-norm of the residual that is worth mending, and beyond which a single step would not mend it."""
@@ -39,6 +43,16 @@ def default_solver(program: Program) -> Solver:
     if kl and not several and program.balls and not program.rhs.size:
         return ScalarDual()
     return Newton()
+
+
+def second_solvers(program: Program) -> Iterator[Solver]:
+    """Both sides by a conic solver, where the program is small enough for that to be quick."""
+    if not program.simplex or program.n > CONIC_LIMIT or program.n * program.rhs.size > CONIC_ENTRIES:
+        return
+    from reps_opt.solvers.cvxpy_conic import CvxpyDual, CvxpyPrimal
+
+    yield CvxpyPrimal()
+    yield CvxpyDual()
 
 
 def project(program: Program) -> Centre:

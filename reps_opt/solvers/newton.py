@@ -248,8 +248,7 @@ class _Search:
                 if (limit := limit_if_slack(self.program, point.divergence)) is not None:
                     return self._answer(0.0, limit.multipliers, limit.point, "the ball is slack")
             shift = None if self.program.ridge is None else point.eta * self.program.ridge
-            self.equations.update(self._curvature(point), free, shift)
-            moved = self._line_search(point, self._direction(point))
+            moved = self._line_search(point, self._bounded_direction(point, self._curvature(point), free, shift))
             if moved is None:
                 if suspicion > 0 and (limit := limit_if_slack(self.program, point.divergence)) is not None:
                     return self._answer(0.0, limit.multipliers, limit.point, "the ball is slack")
@@ -279,8 +278,9 @@ class _Search:
             return None
         even = point.conjugate.weights.sum() / self.program.n
         for share in SHARES:
-            self.equations.update(self._curvature(point) + share * even, free, shift)
-            moved = self._line_search(point, self._direction(point))
+            moved = self._line_search(
+                point, self._bounded_direction(point, self._curvature(point) + share * even, free, shift)
+            )
             if moved is not None:
                 return moved
         return None
@@ -288,6 +288,28 @@ class _Search:
     def _converged(self, point: DualPoint, free: np.ndarray) -> bool:
         tolerance = self.settings.tolerance
         return np.abs(point.residual[free]).sum() <= tolerance and off_ball(self.program, point) <= tolerance
+
+    def _bounded_direction(
+        self, point: DualPoint, weights: FloatArray, free: np.ndarray, shift: FloatArray | None
+    ) -> Direction:
+        """Newton's step, prices at zero held there one by one as long as it would take one below.
+
+        Of dependent rows with different right-hand sides only one can bind: with both free the model has no minimum.
+        """
+        self.equations.update(weights, free, shift)
+        direction = self._direction(point)
+        if not self.program.inequalities:
+            return direction
+        while True:
+            moved = direction.newton + point.eta * math.expm1(direction.log_eta) * direction.along
+            below = np.where(self.program.signed & free & (point.multipliers <= 0), moved, 0.0)
+            worst = int(np.argmin(below))
+            if below[worst] >= 0:
+                return direction
+            free = free.copy()
+            free[worst] = False
+            self.equations.update(weights, free, shift)
+            direction = self._direction(point)
 
     def _direction(self, point: DualPoint) -> Direction:
         program, equations = self.program, self.equations

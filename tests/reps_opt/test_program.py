@@ -75,11 +75,11 @@ class TestDivergences:
     def test_reach_is_pinskers(self):
         ball, rng = KL(Q), np.random.default_rng(0)
         slack, room = np.array([0.0, 2.0, 1.0, -1.0]), 0.02
-        assert ball.reach(slack, room) == pytest.approx(math.sqrt(0.01) * 3)
+        assert ball.reach(slack, room, Q) == pytest.approx(math.sqrt(0.01) * 3)
         inside = [x for x in rng.dirichlet(500 * Q, 2000) if ball.value(x) <= room]
         assert len(inside) > 100
-        assert max((x - Q) @ slack for x in inside) <= ball.reach(slack, room)
-        assert NoBall(4).reach(slack, room) == math.inf
+        assert max((x - Q) @ slack for x in inside) <= ball.reach(slack, room, Q)
+        assert NoBall(4).reach(slack, room, Q) == math.inf
 
     def test_conditionals_within_groups(self):
         group, y = np.array([0, 0, 1, 1]), np.array([1.0, 0.0, 0.0, 3.0])

@@ -384,9 +384,11 @@ class TestFoundByTrying:
         from reps_opt import ConditionalREPS
 
         mdp = MDP(np.array([[[1, 1e-17]], [[1e-17, 1]]]), [[0.0], [1.0]], 1.0)
-        solution = solve(ConditionalREPS(mdp, np.ones((2, 1)), 0.1))
+        problem = ConditionalREPS(mdp, np.ones((2, 1)), 0.1)
+        solution = solve(problem, problem.default_solver())
         assert solution.status is Status.FAILED
         assert "broke down" in solution.message
+        assert solve(problem).status is not Status.CERTIFIED
 
     def test_what_is_not_a_problem_or_a_solver_is_named(self) -> None:
         problem = REPS(envs.two_state(), np.ones((2, 2)), 0.1)
