@@ -32,7 +32,7 @@ from reps_opt.divergences.balls import Ball, JointConjugate, JointKL
 from reps_opt.divergences.base import KL, Conjugate, Divergence, NoBall, softmax_within
 from reps_opt.processes.graph import BoolArray, IntArray
 from reps_opt.rows import Transposed
-from reps_opt.validation import FloatArray, UnsuitableError, as_float_array
+from reps_opt.validation import FloatArray, UnsuitableError, as_float_array, check_spread
 
 
 @dataclass(frozen=True, eq=False)
@@ -512,6 +512,8 @@ class Program:
         elif high > low and (ordinary := ordinary_scale(c)) is not None:
             low, high = ordinary.shift, ordinary.shift + ordinary.factor
         # constant rewards are a unit where a mismatch has a price
+        if high - low == math.inf:
+            check_spread(c, "objective")
         factor = high - low or (abs(low) if self.ridge is not None else 0.0) or 1.0
         return self._rescaled(c - low if low else c, factor), Scale(low * self.mass, factor)
 

@@ -140,6 +140,13 @@ def check_nonnegative(array: FloatArray, name: str) -> None:
         raise InputError(f"{name}{list(index) if index else ''} is {array[index]}: every value must be >= 0")
 
 
+def check_spread(array: FloatArray, name: str) -> None:
+    """Raise ValueError where the largest less the smallest value overflows."""
+    low, high = float(array.min()), float(array.max())
+    if high - low == np.inf:
+        raise InputError(f"{name} must have a range below 1.8e308, got {low:g} to {high:g}")
+
+
 def first_index(mask: NDArray[np.bool_]) -> tuple[int, ...]:
     """Index of the first True in row-major order."""
     return tuple(int(i) for i in np.unravel_index(int(np.argmax(mask)), mask.shape))

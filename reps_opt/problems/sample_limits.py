@@ -1,24 +1,42 @@
-"""The eta -> 0 limit of a sample problem: the best weights, whatever their divergence.
+"""The eta -> 0 limit of a sample problem: the best weights, and of those the nearest to the base.
 
-Shapes: n samples, m features; weights (n,), multipliers (m,).
+Shapes: n samples, m features; weights (n,), multipliers (m,); a working set holds k of the samples.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from scipy.optimize import linprog
 
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL
+from reps_opt.processes.graph import BoolArray, IntArray
 from reps_opt.program import Equal, LinearLimit, Program
-from reps_opt.rows import ArrayRows
+from reps_opt.rows import ArrayRows, spectrum
 from reps_opt.solvers.newton import Newton
 from reps_opt.validation import FloatArray
 
 TIGHT = 1e-9
-"""Reduced cost, in reward ranges, up to which a sample counts as one of the best."""
+"""Reduced cost, in units of the rewards, up to which a sample counts as one of the best."""
+
+LARGEST = 1e9
+"""Reward, in the same units, beyond which the linear program is told no more: a penalty that is not paid."""
+
+MATCHED = 1e-10
+"""1-norm of the residual up to which a projection has found its point."""
+
+DEPENDENT = 1e-12
+"""Singular values below this fraction of the largest count as zero."""
+
+ROUNDS = 60
+"""Working sets tried; five to fifteen are usual."""
+
+SOLVED_AT_ONCE = 1_000
+"""Weights up to which a dense system puts a conic solver's last digits right."""
+
+EXACT: dict[str, Any] = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
 
 
 def best_weights(program: Program) -> LinearLimit:
@@ -27,49 +45,120 @@ def best_weights(program: Program) -> LinearLimit:
     Without features: the tied maxima, weighted as the base weighs them. With features: HiGHS, then a projection.
     An infeasible linear program gives a divergence of infinity. Softened rows make it a quadratic program.
     """
-    if program.ridge is not None:
-        return _softened(program)
-    c = program.objective
-    unit = float(np.ptp(c)) or 1.0
-    v = np.zeros(program.rhs.size)
-    if v.size:
-        rows = program.transpose.array
-        stacked = np.vstack([rows.T, np.ones(c.size)])
-        result = linprog(-(c - c.max()) / unit, A_eq=stacked, b_eq=np.append(np.zeros(v.size), 1.0), method="highs")
+    scaled, scale = program.normalised()
+    v, matched = np.zeros(scaled.rhs.size), scaled.rhs
+    if scaled.ridge is not None:
+        v = _softened(scaled)
+        matched = scaled.rhs + scaled.ridge * v
+    elif v.size:
+        stacked = np.vstack([scaled.transpose.array.T, np.ones(scaled.n)])
+        gain = np.clip(scaled.objective, -LARGEST, LARGEST)
+        result = linprog(-gain, A_eq=stacked, b_eq=np.append(scaled.rhs, 1.0), method="highs", options=EXACT)
         if result.x is None:
             return LinearLimit(program.divergence.reference, v, np.inf)
-        v = -unit * result.eqlin.marginals[:-1]
-    slack = program.slack(v)
-    point = _nearest(program, slack >= slack.max() - TIGHT * unit)
-    return LinearLimit(point, v, program.divergence.value(point))
+        v = -result.eqlin.marginals[:-1]
+    slack = scaled.slack(v)
+    point = _nearest(scaled, slack >= slack.max() - TIGHT, matched)
+    return LinearLimit(point, scale.factor * v, program.divergence.value(point))
 
 
-def _softened(program: Program) -> LinearLimit:
-    """The best weights where a mismatch of the features costs ``(A w)^2 / (2 ridge)``, by the conic solver."""
+def _softened(program: Program) -> FloatArray:
+    """Optimal multipliers v where a mismatch of the features costs ``|A w|^2 / (2 ridge)``: ``ridge v = A w``.
+
+    Few samples have weight at the optimum. A conic solver sees a working set, and those join it whose reduced reward
+    ``c - A'v`` is larger than any in it, until there is none.
+    """
+    size = 2 * program.rhs.size + 8
+    working = np.argsort(-program.objective, kind="stable")[:size]
+    v = np.zeros(program.rhs.size)
+    for _ in range(ROUNDS):
+        v = _over(program, working)
+        slack = program.slack(v)
+        beyond = slack - slack[working].max() - TIGHT
+        beyond[working] = -np.inf
+        joining = np.argsort(-beyond, kind="stable")[:size]
+        joining = joining[beyond[joining] > 0]
+        if not joining.size:
+            break
+        working = np.append(working, joining)
+    return v
+
+
+def _over(program: Program, working: IntArray) -> FloatArray:
+    """Optimal multipliers over a working set (k,): a conic solver's, put right on the samples that it gives weight."""
     from reps_opt.solvers.cvxpy_conic import CvxpyPrimal
 
-    scaled, scale = program.normalised()
-    assert scaled.ridge is not None
-    answer = CvxpyPrimal().solve(replace(scaled, balls=(replace(scaled.ball, radius=np.inf),)))
+    assert program.ridge is not None
+    rows, c = program.transpose.take(working), program.objective[working]
+    even = KL(np.full(working.size, 1 / working.size))
+    small = Program(
+        c, {"features": Equal(ArrayRows(rows).T, program.rhs)}, Ball(even, radius=np.inf), ridge=program.ridge
+    )
+    answer = CvxpyPrimal().solve(small)
     if answer.point is None:
         raise RuntimeError(answer.message)
-    point = np.maximum(answer.point, 0.0)
-    point /= point.sum()
-    v = -scale.factor * scaled.residual(point) / scaled.ridge
-    return LinearLimit(point, v, program.divergence.value(point))
+    weights = np.maximum(answer.point, 0.0)
+    v = (weights @ rows / weights.sum() - program.rhs) / program.ridge
+    alive = np.flatnonzero(weights > 1e-7)
+    if alive.size > SOLVED_AT_ONCE:
+        return v
+    # stationarity c - A'v = level on the samples alive, A w - ridge v = b, sum w = 1
+    a, k, m = rows[alive], alive.size, v.size
+    system = np.block(
+        [
+            [np.zeros((k, k)), a, np.ones((k, 1))],
+            [a.T, -np.diag(program.ridge), np.zeros((m, 1))],
+            [np.ones((1, k)), np.zeros((1, m + 1))],
+        ]
+    )
+    exact = np.linalg.lstsq(system, np.concatenate([c[alive], program.rhs, [1.0]]), rcond=None)[0][k : k + m]
+    return min((v, exact), key=lambda u: float((c - rows @ u).max() + program.rhs @ u + program.ridge @ u**2 / 2))
 
 
-def _nearest(program: Program, tight: np.ndarray) -> FloatArray:
-    """Weights (n,) on the tight samples (n,) only that match the features, nearest to the base."""
-    reference = program.divergence.reference
-    point = np.where(tight, reference, 0.0)
-    point /= point.sum()
-    if program.rhs.size:
-        kept = np.flatnonzero(tight)
-        face = ArrayRows(program.transpose.take(kept))
-        rows = {"features": Equal(face.T, np.zeros(program.rhs.size))}
-        on_face = Program(np.zeros(kept.size), rows, Ball(KL(point[kept]), price=1.0))
-        answer = Newton().project(on_face)
-        assert answer.point is not None
-        point[kept] = answer.point
+def _nearest(program: Program, tight: BoolArray, matched: FloatArray) -> FloatArray:
+    """Weights (n,) on the tight samples (n,) only whose features come to ``matched`` (m,), nearest to the base."""
+    kept = np.flatnonzero(tight)
+    weights = _projected(program, kept, matched)
+    if program.rhs.size and np.abs(weights @ program.transpose.take(kept) - matched).sum() > MATCHED:
+        # some can have no weight at all, and would have the projection's dual grow for ever
+        kept = kept[_alive(program.transpose.take(kept), matched)]
+        weights = _projected(program, kept, matched)
+    point = np.zeros(program.n)
+    point[kept] = weights
     return point
+
+
+def _projected(program: Program, kept: IntArray, matched: FloatArray) -> FloatArray:
+    """Weights (k,) on the samples kept that are nearest to the base and match the features, or nearly."""
+    reference = program.divergence.reference[kept]
+    reference = reference / reference.sum()
+    if not program.rhs.size:
+        return reference
+    rows = ArrayRows(program.transpose.take(kept))
+    singular, directions = spectrum(rows.triangle())
+    alive = singular > DEPENDENT * singular[0]
+    white = directions[:, alive] / singular[alive] * np.sqrt(kept.size)
+    blocks = {"features": Equal(rows.combined(white).T, matched @ white)} if alive.any() else {}
+    answer = Newton().project(Program(np.zeros(kept.size), blocks, Ball(KL(reference), price=1.0)))
+    assert answer.point is not None
+    return answer.point
+
+
+def _alive(rows: FloatArray, matched: FloatArray) -> BoolArray:
+    """Which samples (k,) of feature rows (k, m) some weights that match can give mass; all where there are none.
+
+    The largest number of weights that are one or more on the cone of weights that match up to a factor.
+    """
+    k, m = rows.shape
+    # max sum t : t <= 1, w = t + u, A w = factor * matched, all non-negative
+    equal = np.hstack([rows.T, rows.T, -matched[:, None]])
+    result = linprog(
+        np.concatenate([-np.ones(k), np.zeros(k + 1)]),
+        A_eq=equal,
+        b_eq=np.zeros(m),
+        bounds=[(0, 1)] * k + [(0, None)] * (k + 1),
+        method="highs",
+        options=EXACT,
+    )
+    alive = np.ones(k, dtype=bool) if result.x is None else result.x[:k] > 0.5
+    return alive if alive.any() else np.ones(k, dtype=bool)

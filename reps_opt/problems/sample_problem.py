@@ -28,7 +28,15 @@ from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.newton import Newton
 from reps_opt.solvers.quasi_newton import QuasiNewton, rows_to_start
 from reps_opt.solvers.scalar_dual import ScalarDual
-from reps_opt.validation import FloatArray, as_float_array, as_scalar, check_nonnegative, check_shape, read_only
+from reps_opt.validation import (
+    FloatArray,
+    as_float_array,
+    as_scalar,
+    check_nonnegative,
+    check_shape,
+    check_spread,
+    read_only,
+)
 from reps_opt.values import value
 
 MATCHED = 1e-11
@@ -343,6 +351,7 @@ def as_samples(values: ArrayLike, name: str) -> FloatArray:
     array = as_float_array(values, name, ("N",))
     if array.size == 0:
         raise ValueError(f"{name} is empty: at least one sample is needed")
+    check_spread(array, name)
     return array
 
 
