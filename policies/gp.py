@@ -25,6 +25,7 @@ from policies.gp_posterior import KernelBasis, Posterior, exact_posterior, featu
 from policies.kernels import SquaredExponential, check_periods, split_white_noise
 from policies.linear_features import fit_features, transform
 from policies.spaces import Observations
+from reps_opt.threads import limited
 from reps_opt.validation import FloatArray, as_count, as_scalar
 
 MAX_EXACT = 1000  # samples up to which "auto" is exact
@@ -170,8 +171,9 @@ class GaussianProcessPolicy(GaussianPolicy):
         self.n_kept_ = len(problem.states)
         self.method_ = self.method if self.method != "auto" else "exact" if self.n_kept_ <= MAX_EXACT else "sparse"
         rng = random_source(self.random_state)
-        self._fit_hyperparameters(problem, rng)
-        self.posterior_ = self._posterior(problem, rng)
+        with limited():
+            self._fit_hyperparameters(problem, rng)
+            self.posterior_ = self._posterior(problem, rng)
         return self
 
     def _check_options(self) -> None:

@@ -16,6 +16,7 @@ from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from policies.base import ParametricMixin, Policy
+from reps_opt.threads import limited
 from reps_opt.validation import FloatArray, as_float_array
 
 
@@ -44,7 +45,8 @@ class LinearMixin(ParametricMixin, Policy):
             For non-finite values, mismatched lengths, negative or all-zero weights, or an unknown option.
         """
         self._check_options()
-        self._fit(*self._check_fit(X, y, sample_weight), None)
+        with limited():
+            self._fit(*self._check_fit(X, y, sample_weight), None)
         return self
 
     def refit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
@@ -62,7 +64,8 @@ class LinearMixin(ParametricMixin, Policy):
         check_is_fitted(self)
         policy = copy.copy(self)
         policy._check_options()
-        policy._fit(*policy._check_fit(X, y, sample_weight), self.features_)
+        with limited():
+            policy._fit(*policy._check_fit(X, y, sample_weight), self.features_)
         return policy
 
     @abstractmethod

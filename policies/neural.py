@@ -25,6 +25,7 @@ from policies.gaussian_policy import GaussianPolicy
 from policies.network import Network
 from policies.network_training import Samples, cross_entropy, train, train_with_noise
 from policies.spaces import Observations
+from reps_opt.threads import limited
 from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar
 
 DTYPES = ("float64", "float32")
@@ -206,7 +207,8 @@ class NeuralPolicy(_NetworkPolicy, GaussianPolicy):
         self.offset_, self.unit_, floor = action_scale(actions, weights, MIN_STD)
         targets = (actions - self.offset_) / self.unit_
         start, samples, rng = self._prepare(states, targets, weights, actions.shape[1])
-        found = train_with_noise(self.network_, start, samples, float(self.alpha), int(self.max_iter), rng)
+        with limited():
+            found = train_with_noise(self.network_, start, samples, float(self.alpha), int(self.max_iter), rng)
         params, self.n_iter_, noise, ridge = found
         log_std = np.log(np.maximum(np.sqrt(noise), floor / self.unit_))
         self.params_, self.ridge_ = np.append(params, log_std), ridge
@@ -334,7 +336,8 @@ class NeuralCategoricalPolicy(_NetworkPolicy, CategoricalPolicy):
         states, indices, weights = self._distinct(*self._check_fit(X, y, sample_weight))
         start, samples, _ = self._prepare(states, indices, weights, len(self.classes_))
         options = (float(self.alpha), int(self.max_iter))
-        self.params_, self.n_iter_ = train(self.network_, start, cross_entropy, samples, *options)
+        with limited():
+            self.params_, self.n_iter_ = train(self.network_, start, cross_entropy, samples, *options)
         return self
 
     def _start(self, observed: Observations, typical: FloatArray) -> None:

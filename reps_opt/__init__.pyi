@@ -32,7 +32,6 @@ from .metrics import Identity as Identity
 from .metrics import Product as Product
 from .policy_comparison import compare_policies as compare_policies
 from .problem import Problem as Problem
-from .problems.adversarial import ORePS as ORePS
 from .problems.conditional import ConditionalREPS as ConditionalREPS
 from .problems.episodes import EpisodicREPS as EpisodicREPS
 from .problems.episodes import top_half as top_half
@@ -45,6 +44,7 @@ from .problems.gradient_steps import (
 from .problems.horizon import FiniteHorizonREPS as FiniteHorizonREPS
 from .problems.horizon_surrogate import surrogate_step as surrogate_step
 from .problems.linear_program import LinearProgram as LinearProgram
+from .problems.online import ORePS as ORePS
 from .problems.policy_steps import ExactTRPO as ExactTRPO
 from .problems.reps import REPS as REPS
 from .problems.samples import SampleREPS as SampleREPS

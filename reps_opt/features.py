@@ -19,6 +19,7 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.spatial.distance import cdist, pdist
 
 from reps_opt.batch import Batch
+from reps_opt.threads import limited
 from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar
 
 ROUNDING = 8 * np.finfo(float).eps
@@ -207,10 +208,11 @@ class ConditionalMeanEmbedding:
         self._shift, self._scale = x.mean(axis=0), np.where(deviation > 0, deviation, 1.0)
         self._inputs, self._offset = (x - self._shift) / self._scale, y.mean(axis=0)
         self._unit = median_bandwidth(self._inputs)
-        trials = [(*self._leave_one_out(width, y), width) for width in self.widths]
-        self.error_, self.ridge_, self.width_ = min(trials)
-        factor = cho_factor(self._kernel(self._inputs) + self.ridge_ * np.eye(x.shape[0]))
-        self._coefficients = cho_solve(factor, y - self._offset)
+        with limited():
+            trials = [(*self._leave_one_out(width, y), width) for width in self.widths]
+            self.error_, self.ridge_, self.width_ = min(trials)
+            factor = cho_factor(self._kernel(self._inputs) + self.ridge_ * np.eye(x.shape[0]))
+            self._coefficients = cho_solve(factor, y - self._offset)
         return self
 
     def predict(self, X: ArrayLike) -> FloatArray:

@@ -15,6 +15,7 @@ from reps_opt.problem import Posed, Problem
 from reps_opt.program import Program
 from reps_opt.solution import S_co, Solution, Status, Viewed
 from reps_opt.solvers.answer import Solver
+from reps_opt.threads import limited
 from reps_opt.validation import InputError, UnsuitableError
 
 BREAKDOWNS = (ArithmeticError, RuntimeError, LookupError, AssertionError, ValueError, np.linalg.LinAlgError)
@@ -82,10 +83,12 @@ def solve(problem: Any, solver: Solver | None = None, start: Solution | None = N
     route = problem.default_solver() if solver is None else solver
     if verbose and is_dataclass(route) and "verbose" in {setting.name for setting in fields(route)}:
         route = replace(route, verbose=True)
-    verdict, stats = _answer(problem, route, start, named=solver is not None)
-    stats = {"route": type(route).__name__, **stats, **problem.spent(), "seconds": time.perf_counter() - began}
-    solution = problem.view.made(problem=problem, stats=stats, **verdict._asdict())
-    if solution.has_point and (text := problem.warn(solution)):
+    with limited():
+        verdict, stats = _answer(problem, route, start, named=solver is not None)
+        stats = {"route": type(route).__name__, **stats, **problem.spent(), "seconds": time.perf_counter() - began}
+        solution = problem.view.made(problem=problem, stats=stats, **verdict._asdict())
+        text = problem.warn(solution) if solution.has_point else ""
+    if text:
         warnings.warn(text, UserWarning, stacklevel=2)
     return solution
 

@@ -170,6 +170,8 @@ class KL(Divergence):
     ----------
     reference
         q (n,), positive. It may sum to less than one, when part of a distribution is out of reach.
+    log_reference
+        log q (n,), where it is known better than q, which may have underflowed; computed from q by default.
 
     Examples
     --------
@@ -184,10 +186,12 @@ class KL(Divergence):
 
     pinsker = True
 
-    def __init__(self, reference: FloatArray) -> None:
+    def __init__(self, reference: FloatArray, log_reference: FloatArray | None = None) -> None:
         self.reference = read_only(reference)
-        with np.errstate(divide="ignore"):
-            self.log_reference = np.log(reference)
+        if log_reference is None:
+            with np.errstate(divide="ignore"):
+                log_reference = np.log(reference)
+        self.log_reference = log_reference
 
     @property
     def largest(self) -> float:
@@ -195,6 +199,9 @@ class KL(Divergence):
 
     def value(self, x: FloatArray) -> float:
         value = float(kl_div(x, self.reference).sum() + (x.sum() - self.reference.sum()))
+        if value == math.inf and x.min() >= 0:  # by logarithms, where the reference has underflowed
+            taken = x > 0
+            value = float(x[taken] @ (np.log(x[taken]) - self.log_reference[taken]))
         return max(value, 0.0) if value > -ROUNDING else value  # not below zero by rounding: a price may multiply it
 
     def gradient(self, x: FloatArray) -> FloatArray:

@@ -28,6 +28,7 @@ from reps_opt.learning.runs import START, Run, State, Update
 from reps_opt.learning.start_policies import start_policy
 from reps_opt.learning.stepping import child
 from reps_opt.progress import progress as progress_bar
+from reps_opt.threads import limited
 from reps_opt.validation import as_count
 
 REUSES = ("pool", "importance")
@@ -228,7 +229,8 @@ def _iterate(run: Run, state: State, index: int) -> tuple[Record, State]:
     more: dict[str, Any] = {} if state.memory is None else {"memory": state.memory}
     if run.reuse == "importance":
         more["base_weights"] = importance_weights(policy, [(state.policies[i], part) for i, part in pool])
-    result = _as_result(run.update(policy, batch, **more))
+    with limited():
+        result = _as_result(run.update(policy, batch, **more))
     made = Score.of(fresh)
     before = _last_score(state) if state.rows else run.score(policy)
     evaluated = run.evaluation(result.policy) if result.accepted else None

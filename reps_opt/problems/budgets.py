@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike
 from scipy.optimize import linprog
 
-from reps_opt.problems.reduction import Reduction
+from reps_opt.processes.flow import Flow
 from reps_opt.processes.graph import IntArray
 from reps_opt.program import AtMost
 from reps_opt.validation import FloatArray, as_float_array, read_only
@@ -62,7 +62,7 @@ class Budgets:
         """``<p, c_k> - d_k`` (K,) of an occupancy (S, A) in units of each cost's range."""
         return (self.costs @ occupancy.ravel() - self.limits) / self.span
 
-    def cheapest(self, reduction: Reduction) -> Cheapest:
+    def cheapest(self, flow: Flow) -> Cheapest:
         """Minimise the largest ``<p, c_k> - d_k``: policy iteration for one cost, a linear program for several.
 
         The bound is that of the costs mixed by the multipliers: no policy has a smaller mixed cost than the optimal
@@ -70,21 +70,21 @@ class Budgets:
         """
         prices, policy = np.ones(1), None
         if self.limits.size > 1:
-            prices, policy = self._phase_one(reduction)
-        optimum, greedy = reduction.optimum(-(prices @ self.costs))
-        if reduction.mdp.gamma < 1:
-            least = -float(reduction.mdp.mu0[reduction.states] @ optimum.gain)
-            near = None
+            prices, policy = self._phase_one(flow)
+        optimum = flow.optimum(-(prices @ self.costs[:, flow.pairs]))
+        near = None
+        if not flow.averages:
+            least = -float(flow.mdp.mu0[flow.nodes] @ optimum.gain)
         else:
             least = -float(optimum.gain.max())
             near = (optimum.gain >= optimum.gain.max() - 1e-9 * self.span.max()).astype(float)
-        point = reduction.occupancy(greedy, near) if policy is None else policy
+        point = flow.occupancy(optimum.greedy, near) if policy is None else policy
         return Cheapest(point, least - float(prices @ self.limits))
 
-    def _phase_one(self, reduction: Reduction) -> tuple[FloatArray, FloatArray]:
+    def _phase_one(self, flow: Flow) -> tuple[FloatArray, FloatArray]:
         """Prices (K,), summing to one, and point (n,) of ``min t : <p, c_k> - t <= d_k`` over the occupancies."""
-        flow, unit = reduction.flow(), float(self.span.max())
-        rows, n = self.original(reduction.pairs), reduction.pairs.size
+        unit = float(self.span.max())
+        rows, n = self.original(flow.pairs), flow.pairs.size
         upper = sp.hstack([rows.matrix / unit, np.full((self.limits.size, 1), -1.0)], format="csr")
         equal = sp.vstack([sp.hstack([flow.matrix, sp.csr_array((flow.rhs.size, 1))]), np.ones((1, n + 1))]).tolil()
         equal[-1, n] = 0.0
@@ -102,7 +102,7 @@ class Budgets:
         prices = np.maximum(-result.ineqlin.marginals, 0.0)
         prices = prices if prices.sum() > 0 else np.ones_like(prices)
         point = np.maximum(result.x[:n], 0.0)
-        return prices / prices.sum(), reduction.occupancy(reduction.conditional(point), reduction.state_sums(point))
+        return prices / prices.sum(), flow.occupancy(flow.conditional(point), flow.node_sums(point))
 
 
 def as_budgets(costs: ArrayLike | None, budgets: ArrayLike | None, shape: tuple[int, int]) -> Budgets | None:

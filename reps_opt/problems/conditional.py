@@ -15,7 +15,7 @@ from reps_opt.divergences.base import Divergence
 from reps_opt.divergences.conditional_kl import ConditionalKL
 from reps_opt.problem import CONSISTENT, SINGLE_POINT
 from reps_opt.problems.occupancy import OccupancyProblem, as_radius, as_reference
-from reps_opt.problems.reduction import Reduction
+from reps_opt.processes.flow import Flow
 from reps_opt.processes.markov import gain_and_bias
 from reps_opt.processes.mdp import MDP
 from reps_opt.program import Centre, Program
@@ -110,19 +110,18 @@ class ConditionalREPS(OccupancyProblem):
     def _allowed(self) -> np.ndarray:
         return self.policy.ravel() > 0
 
-    def _divergence(self, reduction: Reduction) -> Divergence:
-        return ConditionalKL(self.policy.ravel()[reduction.pairs], reduction.pair_state)
+    def _divergence(self, flow: Flow) -> Divergence:
+        return ConditionalKL(flow.pick(self.policy), flow.pair_node)
 
     @cached_property
     def centre(self) -> Centre:
         """The occupancy of the reference policy; where that leaves what can carry mass, the closest there is."""
-        program, reduction = self.program, self.reduction
-        assert reduction is not None
+        program, flow = self.program, self._known_flow
         policy = program.divergence.reference
-        if np.abs(reduction.state_sums(policy) - 1).max() <= CONSISTENT:
-            point = reduction.occupancy(policy, self.reference.sum(axis=1)[reduction.states] + 1e-300)
+        if np.abs(flow.node_sums(policy) - 1).max() <= CONSISTENT:
+            point = flow.occupancy(policy, flow.pick_nodes(self.reference.sum(axis=1)) + 1e-300)
             return Centre(point, np.zeros(program.rhs.size), 0.0)
-        answer = self._project(reduction)
+        answer = self._project(flow)
         assert answer.point is not None
         assert answer.multipliers is not None
         return Centre(answer.point, answer.multipliers, program.divergence.value(answer.point))
@@ -135,16 +134,16 @@ class ConditionalREPS(OccupancyProblem):
 
     def _single_policy(self, program: Program) -> Answer:
         """The only policy there is; with average reward its mass goes where it gains most: that costs nothing."""
-        reduction, point, words = self._reduced, self.centre.point, "the ball holds a single policy"
+        flow, point, words = self._known_flow, self.centre.point, "the ball holds a single policy"
         if self.mdp.gamma < 1 or self.centre.divergence > 0:
-            return Answer(np.inf, policy_value(program, reduction.conditional(point)), point, words)
+            return Answer(np.inf, policy_value(program, flow.conditional(point)), point, words)
         policy = program.divergence.reference
-        gain, bias = gain_and_bias(reduction.chain(policy), reduction.state_sums(policy * program.objective))
+        gain, bias = gain_and_bias(flow.chain(policy), flow.node_sums(policy * program.objective))
         best = gain >= gain.max() - TIED * float(np.ptp(program.objective))
-        return Answer(np.inf, bias, reduction.occupancy(policy, best * reduction.state_sums(point)), words)
+        return Answer(np.inf, bias, flow.occupancy(policy, best * flow.node_sums(point)), words)
 
-    def _project(self, reduction: Reduction) -> Answer:
-        return SoftBellman().project(self._pose(reduction, np.zeros(reduction.pairs.size)))
+    def _project(self, flow: Flow) -> Answer:
+        return SoftBellman().project(self._pose(flow, np.zeros(flow.pairs.size)))
 
     def default_solver(self) -> Solver:
         return SoftBellman()

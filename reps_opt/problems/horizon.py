@@ -13,25 +13,23 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from reps_opt.certify import Bound, Residuals
+from reps_opt.certify import Bound
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL
 from reps_opt.divergences.conditional_kl import ConditionalKL
-from reps_opt.problem import SINGLE_POINT, Problem
+from reps_opt.problem import SINGLE_POINT
+from reps_opt.problems.flow_problem import FlowProblem
 from reps_opt.problems.horizon_solution import FiniteHorizonSolution
+from reps_opt.processes.flow import Flow
 from reps_opt.processes.mdp import MDP
 from reps_opt.processes.time_indexed import (
-    TimeIndexedFlow,
     as_time_indexed_policy,
-    bellman_error,
     evaluate,
-    flow_residual,
     nearest_policy,
     occupancy_of,
-    optimal_values,
     soft_values,
 )
-from reps_opt.program import Block, Centre, Equal, Hints, LinearLimit, Program, Scale, Simplex, ordinary_scale
+from reps_opt.program import Block, Centre, Equal, Hints, Program, Scale, Simplex, ordinary_scale
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.newton import Newton
 from reps_opt.solvers.soft_bellman import SoftBellman
@@ -40,15 +38,12 @@ from reps_opt.values import value
 
 BALLS = ("shared", "per_step", "trajectory")
 
-TIGHT = 1e-9
-"""Bellman error, in units of the rewards, up to which an action counts as optimal in the linear program."""
-
 SOFT_START = 1.0
 """Eta of the soft values to start from, in units of the ordinary rewards."""
 
 
 @value
-class FiniteHorizonREPS(Problem):
+class FiniteHorizonREPS(FlowProblem):
     r"""Relative entropy policy search over T steps, with time-indexed policies.
 
     .. math::
@@ -115,6 +110,7 @@ class FiniteHorizonREPS(Problem):
     ball: str
 
     view = FiniteHorizonSolution
+    axes = ("time", "state", "action")
     _renamed: ClassVar = {"reference": "policy"}
 
     def __init__(
@@ -166,17 +162,12 @@ class FiniteHorizonREPS(Problem):
         return radii
 
     @cached_property
-    def flow(self) -> TimeIndexedFlow:
+    def flow(self) -> Flow:
         """Pairs that can carry mass: those where the reference has some."""
-        return TimeIndexedFlow(self.mdp, self.reference > 0)
+        return Flow(self.mdp, np.flatnonzero(self.reference > 0), self.horizon)
 
     @property
-    def reference_return(self) -> float:
-        """Expected sum of (discounted) rewards of the reference."""
-        return float(np.sum(self.reference * self.rewards))
-
-    @property
-    def share(self) -> float:
+    def share(self) -> float:  # type: ignore[override]
         """What an occupancy is multiplied by to be the program's x: 1/T where that is on one simplex, else one."""
         return 1.0 / self.horizon if self.ball == "shared" else 1.0
 
@@ -260,40 +251,16 @@ class FiniteHorizonREPS(Problem):
         rewards = self.flow.spread(program.objective) * self.share
         return self.flow.pick_nodes(evaluate(self.mdp, rewards, policy)) / self.share
 
-    def _linear_limit(self) -> LinearLimit:
-        """The linear program by backward induction, and the point of its optimal face closest to the reference."""
-        program, scale = self.program.normalised()
-        flow, rewards = self.flow, self.flow.spread(program.objective)
-        values = optimal_values(self.mdp, rewards, flow.kept)
-        tight = flow.kept & (bellman_error(self.mdp, rewards, values) >= -TIGHT)
+    def _nearest(self, face: Flow) -> FloatArray:
         if self.ball == "trajectory":
-            point = flow.pick(occupancy_of(self.mdp, nearest_policy(self.mdp, self.policy, tight)))
-        else:
-            face = flow.reached(tight)
-            q = face.pick(self.reference) / self.horizon
-            rows = {"flow": Equal(face.matrix, face.rhs / self.horizon)}
-            on_face = Program(np.zeros(q.size), rows, Ball(KL(q), price=1.0), hints=Hints(mass_implied=True))
-            answer = Newton().solve(on_face)
-            assert answer.point is not None
-            point = self.horizon * self.share * flow.pick(face.spread(answer.point))
-        multipliers = scale.factor * flow.pick_nodes(values)
-        reached = self.program.balls[0].value(point)
-        return LinearLimit(point, multipliers, reached)
+            return face.occupancy(face.pick(nearest_policy(self.mdp, self.policy, face.kept)))
+        q = face.pick(self.reference) / self.horizon
+        rows = {"flow": Equal(face.matrix, face.rhs / self.horizon)}
+        answer = Newton().solve(Program(np.zeros(q.size), rows, Ball(KL(q), price=1.0), hints=Hints(mass_implied=True)))
+        assert answer.point is not None
+        return self.horizon * self.share * answer.point
 
     # What the judge asks
-
-    def candidates(self, program: Program, answer: Answer) -> Iterator[FloatArray]:
-        """Exact occupancies of the dual maximiser's policy and of the solver's own point."""
-        for policy in self._policies(program, answer):
-            yield self.share * self.flow.pick(occupancy_of(self.mdp, policy))
-
-    def _policies(self, program: Program, answer: Answer) -> Iterator[FloatArray]:
-        flow, eta = self.flow, answer.eta
-        if self.ball != "per_step" and answer.multipliers is not None and 0 < eta < math.inf:
-            within = program.within(eta, answer.multipliers, flow.pair_node, flow.nodes.size)
-            yield flow.conditional(within, self.policy)
-        if answer.point is not None:
-            yield flow.conditional(answer.point, self.policy)
 
     def bounds(self, program: Program, answer: Answer, point: FloatArray, divergences: list[float]) -> Iterator[Bound]:
         """Dual bounds that the answer offers; of balls that hold the reference alone, by Pinsker's inequality."""
@@ -304,16 +271,6 @@ class FiniteHorizonREPS(Problem):
         reach = math.sqrt(float(self.epsilon_array.max()) / 2) * float(np.ptp(program.objective)) * program.mass
         none: Any = np.full(len(program.balls), math.inf) if len(program.balls) > 1 else math.inf
         yield Bound(mean + reach, none, self._values_of(program, self.policy))
-
-    def residuals(self, program: Program, point: FloatArray) -> Residuals:
-        """Residuals over the whole MDP, of occupancies that sum to one in every step."""
-        occupancy = self.flow.spread(point) / self.share
-        mass = float(np.abs(occupancy.sum(axis=(1, 2)) - 1).max()) if occupancy.min() >= 0 else math.inf
-        return Residuals(float(np.abs(flow_residual(self.mdp, occupancy)).sum()), mass)
-
-    def price(self, program: Program, point: FloatArray, bound: Bound, divergences: list[float]) -> float:
-        """Nothing: an exact occupancy misses no row beyond rounding."""
-        return 0.0
 
     def __repr__(self) -> str:
         radii = self.epsilon_array

@@ -14,15 +14,15 @@ from scipy.special import rel_entr
 
 from reps_opt import plotting
 from reps_opt.plotting import Panel
+from reps_opt.problems.flow_solution import FlowSolution
 from reps_opt.processes.time_indexed import bellman_error, optimal_values, soft_values
 from reps_opt.result import Arrays
-from reps_opt.solution import Solution
 from reps_opt.validation import FloatArray, read_only
 from reps_opt.values import value
 
 
 @value
-class FiniteHorizonSolution(Solution):
+class FiniteHorizonSolution(FlowSolution):
     r"""Answer to a :class:`~reps_opt.FiniteHorizonREPS`; see :class:`~reps_opt.Solution` for what every answer has.
 
     Attributes
@@ -42,31 +42,6 @@ class FiniteHorizonSolution(Solution):
     objective : float
         Expected sum of (discounted) rewards.
     """
-
-    @cached_property
-    def occupancy(self) -> FloatArray:
-        """p (T, S, A)."""
-        if self.point is None:
-            return read_only(np.full(self.problem.policy.shape, math.nan))
-        return read_only(self.problem.flow.spread(self.point) / self.problem.share)
-
-    @cached_property
-    def policy(self) -> FloatArray:
-        """The new policy (T, S, A)."""
-        if self.point is None:
-            return self.occupancy
-        mass = self.occupancy.sum(axis=2, keepdims=True)
-        elsewhere = self._elsewhere()
-        return read_only(np.where(mass > 0, self.occupancy / np.where(mass > 0, mass, 1.0), elsewhere))
-
-    def _elsewhere(self) -> FloatArray:
-        """Policy (T, S, A) for nodes that the occupancy does not visit: the dual maximiser's, else the reference's."""
-        problem, program = self.problem, self.problem.program
-        if self.multipliers is None or np.any(np.less_equal(self.eta, 0)) or not np.all(np.isfinite(self.eta)):
-            return problem.policy
-        flow = problem.flow
-        within = program.within(self.eta, self.multipliers, flow.pair_node, flow.nodes.size)
-        return flow.conditional(within, problem.policy)
 
     @cached_property
     def value(self) -> FloatArray:
@@ -114,11 +89,6 @@ class FiniteHorizonSolution(Solution):
         error = bellman_error(self.problem.mdp, self.problem.rewards, known)
         return np.where(np.isfinite(self.value)[:, :, None], error, np.nan)
 
-    def rows(self) -> list[tuple[str, str]]:
-        lines = super().rows()
-        lines.insert(1, ("reference", f"{self.problem.reference_return:.10g}"))
-        return lines
-
     def panels(self) -> list[Panel]:
         """Values and new state distribution over time, and what each step reached and costs."""
         if not self.has_point:
@@ -143,14 +113,7 @@ class FiniteHorizonSolution(Solution):
 
     def arrays(self) -> Arrays:
         """Over time, states and actions; with a ball a step also its ``eta`` and ``kl``."""
-        pairs = ("time", "state", "action")
-        arrays: dict[str, Any] = {
-            "occupancy": (pairs, self.occupancy),
-            "policy": (pairs, self.policy),
-            "value": (pairs[:2], self.value),
-            "reference": (pairs, self.problem.reference),
-            "reward": (pairs, self.problem.rewards),
-        }
+        arrays = dict(super().arrays())
         if np.ndim(self.eta):
-            arrays |= {"eta": (pairs[:1], self.eta), "kl": (pairs[:1], self.divergences)}
+            arrays |= {"eta": (("time",), self.eta), "kl": (("time",), self.divergences)}
         return arrays

@@ -44,7 +44,9 @@ class SurrogateSolution(Solution):
         data = self.problem.data
         if self.point is None:
             return read_only(np.full(data.policy.shape, math.nan))
-        return read_only(data.flow.conditional(self.point, data.policy))
+        policy = np.array(data.policy)
+        policy[data.flow.kept] = data.flow.conditional(self.point)
+        return read_only(policy)
 
     @property
     def predicted_gain(self) -> float:

@@ -1,6 +1,6 @@
 """The linear program of a finite MDP: the best occupancy, with no ball around any data.
 
-Shapes: S states, A actions; n pairs that can carry mass (:mod:`reps_opt.problems.reduction`).
+Shapes: S states, A actions; n pairs that can carry mass (:mod:`reps_opt.processes.flow`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from reps_opt.divergences.base import Divergence, NoBall
 from reps_opt.problems.budgets import Budgets, as_budgets
 from reps_opt.problems.occupancy import OccupancyProblem
-from reps_opt.problems.reduction import Reduction
+from reps_opt.processes.flow import Flow
 from reps_opt.processes.mdp import MDP
 from reps_opt.validation import FloatArray
 from reps_opt.values import value
@@ -71,8 +71,8 @@ class LinearProgram(OccupancyProblem):
     def _allowed(self) -> np.ndarray:
         return np.ones(self.mdp.rewards.size, dtype=bool)
 
-    def _divergence(self, reduction: Reduction) -> Divergence:
-        return NoBall(reduction.pairs.size)
+    def _divergence(self, flow: Flow) -> Divergence:
+        return NoBall(flow.pairs.size)
 
-    def _nearest_on_face(self, reduction: Reduction, tight: np.ndarray) -> FloatArray:
+    def _on_face(self, tight: np.ndarray) -> FloatArray:
         return tight / np.count_nonzero(tight)

@@ -1,15 +1,14 @@
 """What exact problems over the occupancy measure of a finite MDP share.
 
-Shapes: S states, A actions; n pairs and m states that can carry mass (:mod:`reps_opt.problems.reduction`).
+Shapes: S states, A actions; n pairs and m states that can carry mass (:mod:`reps_opt.processes.flow`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,30 +16,25 @@ from numpy.typing import ArrayLike
 from reps_opt.certify import Residuals, excess
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL, Divergence, NoBall
-from reps_opt.problem import CONSISTENT, Problem
 from reps_opt.problems.budgets import Budgets, Cheapest
+from reps_opt.problems.flow_problem import FlowProblem
 from reps_opt.problems.occupancy_solution import OccupancySolution
-from reps_opt.problems.reduction import Reduction, reduce
 from reps_opt.processes.construction import check_within
+from reps_opt.processes.flow import CONSISTENT, Flow
 from reps_opt.processes.mdp import MDP
-from reps_opt.program import Block, Centre, Hints, LinearLimit, Program, Scale
+from reps_opt.program import Block, Centre, Equal, Hints, LinearLimit, Program, Scale
 from reps_opt.solution import Solution
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.linear import highs_limit
 from reps_opt.solvers.newton import Newton
 from reps_opt.validation import FloatArray, UnsuitableError, as_float_array, as_scalar, check_nonnegative, read_only
-
-TIGHT = 1e-9
-"""Bellman error, in units of the largest value, up to which an action counts as optimal in the linear program."""
+from reps_opt.values import OldName
 
 ROOM = 1e-6
 """Room to its budgets, in units of each cost's range, that a centre needs to serve as the anchor."""
 
 MIXTURES = (0.25, 0.5, 0.75, 1.0)
 """Shares of a second ball's reference that are tried for a point inside both."""
-
-SAME_POLICY = 1e-12
-"""Largest difference of two policies that counts as rounding."""
 
 
 def as_reference(reference: ArrayLike, mdp: MDP, name: str = "reference") -> FloatArray:
@@ -63,7 +57,7 @@ def as_radius(epsilon: float | None, temperature: float | None) -> tuple[float |
     return None, as_scalar(temperature, "temperature", low=0.0, low_open=True)
 
 
-class OccupancyProblem(Problem):
+class OccupancyProblem(FlowProblem):
     """What exact problems share: the MDP, the pairs that can carry mass, and the way from an answer to a solution.
 
     Subclasses say which pairs are allowed and what divergence holds over them.
@@ -71,15 +65,8 @@ class OccupancyProblem(Problem):
 
     view = OccupancySolution
 
-    mdp: MDP
     epsilon: float | None
     temperature: float | None
-
-    if TYPE_CHECKING:  # a field of some, computed in others
-
-        @property
-        def reference(self) -> FloatArray | None:
-            """The reference occupancy (S, A), None without one."""
 
     entropy: float | None = None
     """Least entropy of the new distribution, None without such a bound."""
@@ -93,39 +80,40 @@ class OccupancyProblem(Problem):
         """Mask (S*A,) of the pairs that may carry mass."""
         raise NotImplementedError
 
-    def _divergence(self, reduction: Reduction) -> Divergence:
-        """The divergence over the pairs of a reduction."""
+    def _divergence(self, flow: Flow) -> Divergence:
+        """The divergence over the pairs of a flow."""
         raise NotImplementedError
 
-    def _balls(self, reduction: Reduction) -> list[Ball]:
-        """The balls over the pairs of a reduction."""
-        return [Ball(self._divergence(reduction), radius=self.epsilon, price=self.temperature)]
+    def _balls(self, flow: Flow) -> list[Ball]:
+        """The balls over the pairs of a flow."""
+        return [Ball(self._divergence(flow), radius=self.epsilon, price=self.temperature)]
 
     @cached_property
-    def reduction(self) -> Reduction | None:
+    def flow(self) -> Flow | None:
         """Pairs and states that can carry mass; None when no occupancy lives on the reference's support."""
-        return reduce(self.mdp, self._allowed())
+        return Flow.of(self.mdp, self._allowed())
+
+    reduction = OldName("flow")
 
     @cached_property
     def program(self) -> Program:
         """The :class:`~reps_opt.program.Program` over the pairs that can carry mass, in reward units."""
-        if self.reduction is None:
+        if self.flow is None:
             raise ValueError("reference supports no occupancy of the MDP: no radius makes the problem feasible")
-        objective = self.mdp.rewards.ravel()[self.reduction.pairs]
-        return self._pose(self.reduction, objective)
+        return self._pose(self.flow, self.flow.pick(self.rewards))
 
-    def _pose(self, reduction: Reduction, objective: FloatArray) -> Program:
-        rows: dict[str, Block] = {"flow": reduction.flow()}
+    def _pose(self, flow: Flow, objective: FloatArray) -> Program:
+        rows: dict[str, Block] = {"flow": Equal(flow.matrix, flow.rhs)}
         if self.budget_rows is not None:
-            rows["budgets"] = self.budget_rows.block(reduction.pairs)
+            rows["budgets"] = self.budget_rows.block(flow.pairs)
         hints = Hints(
-            grounds=reduction.grounds(),
-            mass_implied=self.mdp.gamma < 1,
-            linear_limit=self._linear_limit if reduction is self.reduction else None,
+            grounds=flow.grounds,
+            mass_implied=not flow.averages,
+            linear_limit=self._linear_limit if flow is self.flow else None,
             variable="occupancy",
-            inside=lambda: self._inside if reduction is self.reduction else reduction.interior(),
+            inside=lambda: self._inside if flow is self.flow else flow.interior(),
         )
-        return Program(objective, rows, self._balls(reduction), hints=hints)
+        return Program(objective, rows, self._balls(flow), hints=hints)
 
     @cached_property
     def centre(self) -> Centre:
@@ -136,10 +124,10 @@ class OccupancyProblem(Problem):
         if not divergence.bounded:
             return Centre(reference, np.zeros(program.rhs.size), math.inf)
         missed = program.violation(reference) + abs(reference.sum() - 1.0)
-        assert self.reduction is not None
-        if isinstance(divergence, NoBall) or (missed <= CONSISTENT and self.reduction.is_occupancy(reference, missed)):
+        flow = self._known_flow
+        if isinstance(divergence, NoBall) or (missed <= CONSISTENT and flow.is_occupancy(reference, missed)):
             return Centre(reference, np.zeros(program.rhs.size), 0.0)
-        answer = self._project(self.reduction)
+        answer = self._project(flow)
         assert answer.point is not None
         assert answer.multipliers is not None
         return Centre(answer.point, answer.multipliers, divergence.value(answer.point))
@@ -181,14 +169,14 @@ class OccupancyProblem(Problem):
 
     @cached_property
     def _cheapest(self) -> Cheapest | None:
-        if self.budget_rows is None or self.reduction is None:
+        if self.budget_rows is None or self.flow is None:
             return None
-        return self.budget_rows.cheapest(self.reduction)
+        return self.budget_rows.cheapest(self.flow)
 
     @cached_property
     def violation(self) -> float:
         """Least amount by which every budget would have to be raised, in units of the costs; zero if they are kept."""
-        if self.budget_rows is None or self.reduction is None:
+        if self.budget_rows is None or self.flow is None:
             return 0.0
         reference = self.program.balls[0].divergence.reference
         if self.program.violation(reference) + abs(reference.sum() - 1.0) <= CONSISTENT:
@@ -200,7 +188,7 @@ class OccupancyProblem(Problem):
     @property
     def epsilon_min(self) -> float:
         """Smallest radius for which the problem is feasible; infinite when none is, NaN beside an entropy bound."""
-        if self.reduction is None or self.violation > 0:
+        if self.flow is None or self.violation > 0:
             return math.inf
         return self.centre.divergence if self.entropy is None else math.nan
 
@@ -209,21 +197,8 @@ class OccupancyProblem(Problem):
         ball += f", temperature={self.temperature:g}" if self.temperature is not None else ""
         return f"{type(self).__name__}({self.mdp!r}{ball})"
 
-    @property
-    def reference_policy(self) -> FloatArray | None:
-        """Conditionals (S, A) of the reference, rows of zeros where it has no mass; None without a reference."""
-        if self.reference is None:
-            return None
-        mass = self.reference.sum(axis=1, keepdims=True)
-        return self.reference / np.where(mass > 0, mass, 1.0)
-
-    @property
-    def reference_return(self) -> float:
-        """Mean reward <q, r> under the reference; NaN without one."""
-        return math.nan if self.reference is None else float(np.sum(self.reference * self.mdp.rewards))
-
     def infeasible(self) -> str:
-        if self.reduction is None:
+        if self.flow is None:
             return "the reference's support carries no occupancy of the MDP, whatever epsilon"
         if self.violation > 0:
             return (
@@ -247,10 +222,9 @@ class OccupancyProblem(Problem):
         """The program with rewards of range one, its centre found, and how to undo the scaling."""
         program = self.program
         moved = self.centre if self.centre.multipliers.any() else None
-        assert self.reduction is not None
         start = None
         if self.mdp.gamma < 1:
-            value = self.reduction.value(program.balls[0].divergence.reference)
+            value = self._known_flow.rough_value(program.balls[0].divergence.reference)
             start = np.append(value, np.zeros(program.rhs.size - value.size))
         return program.hinted(centre=moved, start=start).normalised()
 
@@ -259,9 +233,8 @@ class OccupancyProblem(Problem):
             raise UnsuitableError(f"start must be a solution on an MDP with {self.mdp.n_states} states")
         if len(program.balls) > 1 or np.ndim(solution.eta) or not (solution.has_point and 0 < solution.eta < math.inf):
             return program  # a slack ball or a single point says nothing about another radius, nor do several balls
-        assert self.reduction is not None
         factor = self.normalised[1].factor
-        value = np.nan_to_num(solution.value[self.reduction.states]) / factor
+        value = np.nan_to_num(self._known_flow.pick_nodes(solution.value)) / factor
         warm = np.append(value - value.mean(), np.zeros(program.rhs.size - value.size))
         return program.warmed((solution.eta / factor, warm))
 
@@ -278,95 +251,42 @@ class OccupancyProblem(Problem):
             return ""
         return f"no occupancy has both KL <= {self.epsilon:g} and entropy >= {self.entropy:g}"
 
-    def candidates(self, program: Program, answer: Answer) -> Iterator[FloatArray]:
-        """Exact occupancies (n,) of two policies: the dual maximiser's, and that of the solver's own point."""
-        reduction = self._reduced
-        own = None if answer.point is None else np.maximum(answer.point, 0.0)
-        near = None if own is None else reduction.state_sums(own)
-        conditional = None if own is None else reduction.conditional(own)
-        if answer.multipliers is not None and (policy := self._softmax(program, answer)) is not None:
-            yield reduction.occupancy(policy, near)
-            if conditional is None or np.abs(policy - conditional).max() <= SAME_POLICY:
-                return
-        if conditional is not None:
-            yield reduction.occupancy(conditional, near)
-
-    def _softmax(self, program: Program, answer: Answer) -> FloatArray | None:
-        """Conditionals (n,) of the dual's maximiser; None where eta is zero or infinite."""
-        reduction, eta = self._reduced, answer.eta
-        if len(program.balls) > 1 or answer.multipliers is None or not 0 < eta < math.inf:
-            return None
-        return program.within(eta, answer.multipliers, reduction.pair_state, reduction.states.size)
-
     def residuals(self, program: Program, point: FloatArray) -> Residuals:
-        """Residuals on the whole MDP, not only on the pairs kept."""
-        occupancy = self._reduced.spread_pairs(point)
-        missed = float(np.abs(self.mdp.flow_residual(occupancy)).sum())
+        missed, mass = super().residuals(program, point)
         if self.budget_rows is not None:
-            missed += float(np.maximum(self.budget_rows.excess(occupancy), 0.0).sum())
-        return Residuals(missed, abs(float(occupancy.sum()) - 1.0) if occupancy.min() >= 0 else math.inf)
-
-    def price(self, program: Program, point: FloatArray, bound: Any, divergences: list[float]) -> float:
-        """Nothing: an exact occupancy misses no row beyond rounding."""
-        return 0.0
+            missed += float(np.maximum(self.budget_rows.excess(self._known_flow.spread(point)), 0.0).sum())
+        return Residuals(missed, mass)
 
     def warn(self, solution: Solution) -> str:
-        if self.mdp.gamma == 1 and self._reduced.component.max() > 0:
+        if self._known_flow.components.max() > 0:
             return "the MDP is multichain on the reference's support: gain and bias are not unique"
         return ""
 
-    @property
-    def _reduced(self) -> Reduction:
-        assert self.reduction is not None
-        return self.reduction
-
     def _linear_limit(self) -> LinearLimit:
-        """Policy iteration for the linear program, then the point of its optimal face closest to the reference.
+        """The best occupancy nearest to the reference; with budgets a vertex, from HiGHS."""
+        if self.budget_rows is None:
+            return super()._linear_limit()
+        anchor = self.anchor
+        return highs_limit(self.program) or LinearLimit(
+            anchor, np.zeros(self.program.rhs.size), self.program.balls[0].value(anchor)
+        )
 
-        With budgets the linear program goes to HiGHS, and the point is a vertex.
-        """
-        program, reduction = self.program, self.reduction
-        assert reduction is not None
-        if self.budget_rows is not None:
-            limit = highs_limit(program)
-            reached = program.balls[0].divergence.value(self.anchor)
-            return limit or LinearLimit(self.anchor, np.zeros(program.rhs.size), reached)
-        scaled, scale = program.normalised()
-        factor = scale.factor
-        optimum, greedy = reduction.optimum((self.mdp.rewards.ravel() - scale.shift) / factor)
-        slack = scaled.objective - program.pulled(optimum.value)
-        size = float(np.median(np.abs(optimum.value)))
-        tight = slack >= slack.max() - TIGHT * max(1.0, 1e-3 * size)
-        point = self._nearest_on_face(reduction, tight)
-        if point is None:  # rounding left no closed face: the optimal policy itself is one
-            near = (optimum.gain >= optimum.gain.max() - TIGHT).astype(np.float64)
-            point = reduction.occupancy(greedy, near)
-        return LinearLimit(point, factor * optimum.value, program.balls[0].divergence.value(point))
-
-    def _nearest_on_face(self, reduction: Reduction, tight: np.ndarray) -> FloatArray | None:
-        """Point (n,) closest to the reference among those with mass on the tight pairs (n,) only; None if none has."""
-        allowed = np.zeros(self.mdp.rewards.size, dtype=bool)
-        allowed[reduction.pairs[tight]] = True
-        face = reduce(self.mdp, allowed)
-        if face is None:
-            return None
+    def _nearest(self, face: Flow) -> FloatArray:
         answer = self._project(face)
         assert answer.point is not None
-        point = np.zeros(reduction.pairs.size)
-        point[np.searchsorted(reduction.pairs, face.pairs)] = answer.point
-        return point
+        return answer.point
 
-    def _project(self, reduction: Reduction) -> Answer:
-        """Occupancy over the pairs of a reduction that is closest to the reference, with its multipliers.
+    def _project(self, flow: Flow) -> Answer:
+        """Occupancy over the pairs of a flow that is closest to the reference, with its multipliers.
 
         ``KL(p || q) = KL(p || p0) - <p, log(q / p0)>``: penalised REPS at temperature one from any feasible p0, which
         Newton can cool down to, however far q is from feasible. Where every point is infinitely far, KL decides.
         """
-        posed = self._pose(reduction, np.zeros(reduction.pairs.size))
+        posed = self._pose(flow, np.zeros(flow.pairs.size))
         posed = posed.with_ball(posed.balls[0])
         if posed.divergence.bounded and not isinstance(posed.divergence, KL):
             return Newton().project(posed)
-        start = reduction.interior()
+        start = flow.interior()
         tilt = np.log(posed.divergence.reference) - np.log(start)
         return Newton().solve(posed.with_ball(Ball(KL(start), price=1.0), objective=tilt, linear_limit=None))
 
@@ -376,7 +296,7 @@ class OccupancyProblem(Problem):
         if self.budget_rows is None:
             return self.program
         return replace(
-            self.program, rows={**self.program.rows, "budgets": self.budget_rows.original(self._reduced.pairs)}
+            self.program, rows={**self.program.rows, "budgets": self.budget_rows.original(self._known_flow.pairs)}
         )
 
     def _unshown(self, multipliers: FloatArray) -> FloatArray:
@@ -390,17 +310,17 @@ class OccupancyProblem(Problem):
         """The anchor; of a linear program's, which is a corner or no occupancy at all, its middle with the interior."""
         if not isinstance(self.program.balls[0].divergence, NoBall):
             return self.anchor
-        interior = self._reduced.interior()
+        interior = self._known_flow.interior()
         return interior if self.budget_rows is None else (interior + self.anchor) / 2
 
     @property
     def _names(self) -> dict[str, list[str]]:
         states = self.mdp.state_labels or range(self.mdp.n_states)
         actions = self.mdp.action_labels or range(self.mdp.n_actions)
-        places = zip(*divmod(self._reduced.pairs, self.mdp.n_actions), strict=True)
+        places = zip(*divmod(self._known_flow.pairs, self.mdp.n_actions), strict=True)
         return {
             "occupancy": [f"{states[s]}, {actions[a]}" for s, a in places],
-            "flow": [f"{states[s]}" for s in self._reduced.states],
+            "flow": [f"{states[s]}" for s in self._known_flow.nodes],
         }
 
     def to_cvxpy(self, side: str = "primal") -> Any:
@@ -424,6 +344,5 @@ class OccupancyProblem(Problem):
 
         if self.budget_rows is None:
             return pose(self.program, side).problem
-        assert self.reduction is not None
-        rows = {**self.program.rows, "budgets": self.budget_rows.original(self.reduction.pairs)}
+        rows = {**self.program.rows, "budgets": self.budget_rows.original(self._known_flow.pairs)}
         return pose(replace(self.program, rows=rows), side).problem

@@ -10,23 +10,16 @@ import numpy as np
 from scipy.special import entr
 
 from reps_opt import plotting
-from reps_opt.divergences.base import group_max
 from reps_opt.plotting import Panel
+from reps_opt.problems.flow_solution import FlowSolution
 from reps_opt.processes.maps import drawn_on
 from reps_opt.result import Arrays
-from reps_opt.solution import Solution
 from reps_opt.validation import FloatArray, read_only
 from reps_opt.values import OldName, value
 
-LEAST_VISIBLE = 1e-290
-"""Mass of a state below which dividing by it would lose digits: its policy is read off the multipliers."""
-
-TIGHT = 1e-9
-"""Bellman error, in units of the largest value, up to which an action counts as optimal where eta is zero."""
-
 
 @value
-class OccupancySolution(Solution):
+class OccupancySolution(FlowSolution):
     r"""Answer to an occupancy problem; see :class:`~reps_opt.Solution` for what every answer has.
 
     Attributes
@@ -48,43 +41,6 @@ class OccupancySolution(Solution):
     """
 
     @cached_property
-    def occupancy(self) -> FloatArray:
-        """The new state-action distribution p (S, A)."""
-        if self.point is None:
-            return read_only(np.full(self.problem.mdp.rewards.shape, math.nan))
-        return read_only(self.problem.reduction.spread_pairs(self.point))
-
-    @cached_property
-    def policy(self) -> FloatArray:
-        """The conditional (S, A) of the occupancy; without mass the softmax's, the reference's, else uniform."""
-        problem, occupancy = self.problem, self.occupancy
-        if self.point is None:
-            return occupancy
-        reduction = problem.reduction
-        policy = np.array(problem.mdp.uniform_policy())
-        reference = problem.reference_policy
-        if reference is not None:
-            known = reference.sum(axis=1) > 0
-            policy[known] = reference[known]
-        policy[reduction.states] = reduction.spread_pairs(self._elsewhere())[reduction.states]
-        mass = occupancy.sum(axis=1, keepdims=True)
-        return read_only(np.where(mass > LEAST_VISIBLE, occupancy / np.where(mass > 0, mass, 1.0), policy))
-
-    def _elsewhere(self) -> FloatArray:
-        """Policy (n,) for states that the occupancy does not visit: that of the dual's maximiser, or its limit."""
-        program, reduction = self.problem.program, self.problem.reduction
-        state, m = reduction.pair_state, reduction.states.size
-        assert self.multipliers is not None
-        if len(program.balls) > 1:
-            return program.within(np.maximum(self.eta, 1e-300), self.multipliers, state, m)
-        if self.eta > 0:
-            return program.within(self.eta, self.multipliers, state, m)
-        slack = program.slack(self.multipliers)
-        top = group_max(slack, state, m)
-        tight = slack >= top[state] - TIGHT * max(float(np.ptp(slack)), float(np.abs(self.multipliers).max()))
-        return reduction.conditional(np.where(tight, program.divergence.reference, 0.0))
-
-    @cached_property
     def _gauged(self) -> tuple[FloatArray, float]:
         """V (S,) and the multiplier of the normalisation, in the gauge that the class states."""
         problem = self.problem
@@ -95,9 +51,9 @@ class OccupancySolution(Solution):
         if problem.mdp.gamma < 1:
             value, normaliser = value + normaliser / (1 - problem.mdp.gamma), 0.0
         else:
-            mass, label = problem.reduction.state_sums(self.point) + 1e-300, problem.reduction.component
+            mass, label = problem.flow.node_sums(self.point) + 1e-300, problem.flow.components
             value = value - (np.bincount(label, weights=mass * value) / np.bincount(label, weights=mass))[label]
-        return read_only(problem.reduction.spread_states(value)), normaliser
+        return read_only(problem.flow.spread_nodes(value)), normaliser
 
     @property
     def value(self) -> FloatArray:
@@ -163,10 +119,6 @@ class OccupancySolution(Solution):
 
     def rows(self) -> list[tuple[str, str]]:
         lines = super().rows()
-        if self.has_point and np.isfinite(self.problem.reference_return):
-            lines.insert(1, ("reference", f"{self.problem.reference_return:.10g}"))
-        elif not self.has_point:
-            lines.insert(1, ("epsilon_min", f"{self.epsilon_min:.9g}"))
         if self.has_point and self.nu.size:
             kept = zip(self.expected_costs, self.problem.budget_rows.limits, self.nu, strict=True)
             text = ", ".join(f"{cost:.6g} of {limit:g} at price {price:.6g}" for cost, limit, price in kept)
@@ -198,13 +150,4 @@ class OccupancySolution(Solution):
 
     def arrays(self) -> Arrays:
         """Over states and actions; ``reference`` is left out where the problem has none."""
-        pairs = ("state", "action")
-        arrays: dict[str, Any] = {
-            "occupancy": (pairs, self.occupancy),
-            "policy": (pairs, self.policy),
-            "value": (pairs[:1], self.value),
-            "reward": (pairs, self.problem.mdp.rewards),
-            "bellman_error": (pairs, self.bellman_error),
-        }
-        reference = self.problem.reference
-        return arrays if reference is None else {**arrays, "reference": (pairs, reference)}
+        return {**super().arrays(), "bellman_error": (("state", "action"), self.bellman_error)}

@@ -1,6 +1,6 @@
 """Relative entropy policy search on a finite MDP: the occupancy measure in a divergence ball.
 
-Shapes: S states, A actions; n pairs that can carry mass (:mod:`reps_opt.problems.reduction`).
+Shapes: S states, A actions; n pairs that can carry mass (:mod:`reps_opt.processes.flow`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from reps_opt.divergences.f_divergences import Factory, divergence_factory
 from reps_opt.problem import CONSISTENT
 from reps_opt.problems.budgets import Budgets, as_budgets
 from reps_opt.problems.occupancy import OccupancyProblem, as_radius, as_reference
-from reps_opt.problems.reduction import Reduction, refill_underflow
+from reps_opt.processes.flow import Flow, refill_underflow
 from reps_opt.processes.mdp import MDP
 from reps_opt.validation import FloatArray, as_scalar
 from reps_opt.values import value
@@ -138,23 +138,23 @@ class REPS(OccupancyProblem):
     def _allowed(self) -> np.ndarray:
         return self._weights > 0
 
-    def _divergence(self, reduction: Reduction) -> Divergence:
+    def _divergence(self, flow: Flow) -> Divergence:
         if self.epsilon == math.inf:
-            return KL(self._weights[reduction.pairs])  # no ball: it only picks the nearest of equally good answers
-        return divergence_factory(self.divergence)(self._weights[reduction.pairs])
+            return KL(self._weights[flow.pairs])  # no ball: it only picks the nearest of equally good answers
+        return divergence_factory(self.divergence)(self._weights[flow.pairs])
 
-    def _balls(self, reduction: Reduction) -> list[Ball]:
-        balls = super()._balls(reduction)
+    def _balls(self, flow: Flow) -> list[Ball]:
+        balls = super()._balls(flow)
         if self.entropy is not None:
-            n = reduction.pairs.size
+            n = flow.pairs.size
             # H(p) >= entropy is a ball around the uniform distribution; below zero it would hold nothing
             room = max(math.log(n) - self.entropy, 0.0)
             balls.append(Ball(KL(np.full(n, 1.0 / n)), radius=room, name="entropy"))
         return balls
 
     def infeasible(self) -> str:
-        if self.entropy is not None and self.reduction is not None:
-            most = math.log(self.reduction.pairs.size)
+        if self.entropy is not None and self.flow is not None:
+            most = math.log(self.flow.pairs.size)
             if self.entropy > most + CONSISTENT:
                 return f"no distribution over the pairs has entropy >= {self.entropy:g}: the largest is {most:.9g}"
         return super().infeasible()

@@ -14,6 +14,7 @@ from reps_opt.features import fitted
 from reps_opt.problems.sample_flow import sample_flow
 from reps_opt.problems.sample_problem import TransitionProblem, as_samples
 from reps_opt.problems.value_features import value_features
+from reps_opt.threads import limited
 
 
 class SampleREPS(TransitionProblem):
@@ -139,10 +140,11 @@ class SampleREPS(TransitionProblem):
         epsilon, temperature
             As for :class:`SampleREPS`.
         """
-        if features is None:
-            base = None if base_weights is None else as_samples(base_weights, "base_weights")
-            features = value_features(batch, gamma, on_done, starts, epsilon, temperature, base, ridge)
-            ridge = features.ridge
-        transformer = fitted(features, batch.states)
-        flow = sample_flow(batch, transformer, gamma, on_done, starts, embedding, base_weights)
+        with limited():
+            if features is None:
+                base = None if base_weights is None else as_samples(base_weights, "base_weights")
+                features = value_features(batch, gamma, on_done, starts, epsilon, temperature, base, ridge)
+                ridge = features.ridge
+            transformer = fitted(features, batch.states)
+            flow = sample_flow(batch, transformer, gamma, on_done, starts, embedding, base_weights)
         return cls(flow.rewards, flow.differences, epsilon, flow.base, ridge or 0.0, temperature, transformer, flow)

@@ -22,7 +22,7 @@ class Answer:
     multipliers : (m,) array or None
         Multipliers of the rows, None when the solver has none to offer.
     point : (n,) array or None
-        Primal candidate; None when the solver failed.
+        Primal candidate; None where it is no other than the dual's maximiser, or the solver failed.
     message : str
         What the solver says, in its own words. It decides nothing.
     stats : mapping

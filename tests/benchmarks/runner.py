@@ -20,6 +20,7 @@ PARTS = {
     "swing-up": "swing_up",
     "envs": "env_steps",
     "import": "imports",
+    "threads": "threads",
 }
 """Parts of the table by name, and the module of each."""
 

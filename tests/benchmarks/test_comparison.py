@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import comparison, runner
+from tests.benchmarks import comparison, runner, threads
 from tests.benchmarks.comparison import Goal, Row, Verdict
 
 
@@ -88,7 +88,7 @@ def test_a_part_that_breaks_down_is_behind_and_the_rest_go_on(monkeypatch: pytes
     assert "no such routine" in found[1].accuracy
 
 
-@pytest.mark.parametrize("part", [part for part in runner.PARTS if part not in ("gp", "disk", "swing-up")])
+@pytest.mark.parametrize("part", [part for part in runner.PARTS if part not in ("gp", "disk", "swing-up", "threads")])
 def test_quick_part(part: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = runner.main(
         ["--quick", "--only", part, "--table", str(tmp_path / "t.md"), "--figure", str(tmp_path / "t.png")]
@@ -99,6 +99,12 @@ def test_quick_part(part: str, tmp_path: Path, capsys: pytest.CaptureFixture[str
         assert each.accurate, each
     assert (tmp_path / "t.md").read_text().count("\n| ") == len(found) + 2
     assert "without a goal" in capsys.readouterr().out
+
+
+def test_threads_that_nobody_chose_change_no_answer() -> None:
+    row = next(iter(threads.rows(quick=True)))
+    assert row.accuracy == "the same bit for bit"
+    assert row.cost > 0
 
 
 def test_the_command_explains_itself() -> None:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import threading
 
 import numpy as np
+import pytest
 import scipy.linalg  # noqa: F401  brings a BLAS of its own
 from threadpoolctl import threadpool_info, threadpool_limits
 
+import envs
+from reps_opt import REPS, Program, solve
+from reps_opt.solvers import Newton
+from reps_opt.solvers.answer import Answer
 from reps_opt.threads import limited
 
 
@@ -63,3 +68,32 @@ def test_products_are_the_same_bit_for_bit() -> None:
         with threadpool_limits(threads, user_api="blas"), limited():
             answers.append(A @ A.T)
     assert np.array_equal(*answers)
+
+
+def test_a_route_and_its_judge_work_on_one_thread() -> None:
+    seen = []
+
+    class Watched:
+        def solve(self, program: Program) -> Answer:
+            seen.append(counts())
+            return Newton().solve(program)
+
+    mdp = envs.single_chain()
+    problem = REPS(mdp, mdp.occupancy(mdp.uniform_policy()), epsilon=0.5)
+    with threadpool_limits(2, user_api="blas"):
+        before = counts()
+        assert solve(problem, Watched()).status == "certified"
+        assert counts() == before
+    assert [set(found) for found in seen] == [{1}]
+
+
+def test_torch_is_limited_where_it_is_loaded() -> None:
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with limited():
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -1,4 +1,4 @@
-"""O-REPS: each projection against two independent answers, its dual, the sampler, hindsight and the bounds."""
+"""O-REPS: each step against two independent answers, its dual, the sampler, hindsight and the bounds."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ import pytest
 
 import envs
 from reps_opt import MDP, REPS, ORePS, solve
-from reps_opt.problems.adversarial import _Sampler
+from reps_opt.processes.sampler import TrajectorySampler
+from reps_opt.processes.time_indexed import bellman_error as time_indexed_bellman_error
 from reps_opt.processes.time_indexed import flow_residual, occupancy_of
 from reps_opt.solution import Status
+from reps_opt.solvers import CvxpyDual, CvxpyPrimal, Newton, ScipyDual
+from reps_opt.solvers.answer import Solver
 
 
 def learner(seed: int, layers: tuple[int, ...] = (1, 3, 3, 3), n_actions: int = 2, **options: object) -> ORePS:
@@ -22,85 +25,128 @@ def learner(seed: int, layers: tuple[int, ...] = (1, 3, 3, 3), n_actions: int = 
 
 
 def random_occupancy(problem: ORePS, rng: np.random.Generator) -> np.ndarray:
-    """Occupancy (n,) of a random policy."""
-    shape = problem.flow.kept.shape
-    return problem.flow.pick(occupancy_of(problem.mdp, rng.dirichlet(np.ones(shape[2]), size=shape[:2])))
+    """Occupancy (L, S, A) of a random policy, over the pairs that can be visited."""
+    L, S, A = problem.flow.shape
+    return problem.flow.kept * occupancy_of(problem.mdp, rng.dirichlet(np.ones(A), size=(L, S)))
 
 
 @pytest.mark.parametrize("first", range(0, 100, 25))
-def test_projections_agree_with_cvxpy(first: int) -> None:
+def test_steps_agree_with_cvxpy(first: int) -> None:
     for seed in range(first, first + 25):
         rng = np.random.default_rng(seed)
-        problem = learner(seed, (1, *rng.integers(1, 4, size=rng.integers(1, 4))), int(rng.integers(2, 4)))
-        q, tilt = random_occupancy(problem, rng), -3.0 * rng.random(problem.n_pairs)
-        step = problem.projection.project(np.log(q), tilt)
-        x = np.exp(step.log_occupancy)
-        p = cp.Variable(q.size, nonneg=True)
-        rows = problem.flow
-        objective = cp.Maximize(p @ tilt - cp.sum(cp.rel_entr(p, q)))
-        posed = cp.Problem(objective, [rows.matrix @ p == rows.rhs])
+        layers = (1, *rng.integers(1, 4, size=rng.integers(1, 4)))
+        problem = learner(seed, layers, int(rng.integers(2, 4)), learning_rate=1.0)
+        q, losses = random_occupancy(problem, rng), 3.0 * rng.random(problem.flow.shape)
+        step = solve(problem.step(losses, q))
+        flow, w, loss = problem.flow, problem.flow.pick(q), problem.flow.pick(losses)
+        x = flow.pick(step.occupancy)
+        p = cp.Variable(w.size, nonneg=True)
+        posed = cp.Problem(cp.Maximize(-p @ loss - cp.sum(cp.rel_entr(p, w))), [flow.matrix @ p == flow.rhs])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             posed.solve(solver="CLARABEL", tol_gap_abs=1e-11, tol_gap_rel=1e-11, tol_feas=1e-11)
-        assert x @ tilt - x @ (step.log_occupancy - np.log(q)) == pytest.approx(posed.value, abs=1e-8)
+        assert -x @ loss - x @ np.log(x / w) == pytest.approx(posed.value, abs=1e-8)
         np.testing.assert_allclose(x, p.value, atol=1e-4)
-        assert abs(step.gap) <= 1e-12
-        assert np.abs(flow_residual(problem.mdp, problem.flow.spread(x))).sum() <= 1e-13
+        np.testing.assert_allclose(step.log_occupancy, np.log(x), atol=1e-13)
+        assert step.status is Status.CERTIFIED
+        assert step.dual_objective - step.objective <= 1e-12
+        assert np.abs(flow_residual(problem.mdp, step.occupancy)).sum() <= 1e-13
 
 
 def test_a_step_is_reps_in_penalty_form() -> None:
     for seed in range(10):
         rng = np.random.default_rng(seed)
-        problem = learner(seed)
-        loss, rate = rng.random((10, 2)), float(rng.uniform(0.1, 2.0))
-        q = random_occupancy(problem, rng)
-        step = problem.projection.project(np.log(q), -rate * problem.flow.pick(np.broadcast_to(loss, (4, 10, 2))))
+        rate = float(rng.uniform(0.1, 2.0))
+        problem = learner(seed, learning_rate=rate)
+        loss, q = rng.random((10, 2)), random_occupancy(problem, rng)
+        step = solve(problem.step(loss, q))
         mdp = MDP(problem.mdp.transitions, -loss, 1.0, problem.mdp.mu0)
-        table = problem.flow.spread(q).sum(axis=0)
-        reps = solve(REPS(mdp, table, temperature=1 / rate))
-        np.testing.assert_allclose(
-            problem.flow.spread(np.exp(step.log_occupancy)).sum(axis=0), 4 * reps.occupancy, atol=1e-9
-        )
+        reps = solve(REPS(mdp, q.sum(axis=0), temperature=1 / rate))
+        np.testing.assert_allclose(step.occupancy.sum(axis=0), 4 * reps.occupancy, atol=1e-9)
+
+
+@pytest.mark.parametrize("solver", [Newton(), ScipyDual(), CvxpyPrimal(), CvxpyDual()], ids=lambda s: type(s).__name__)
+def test_every_route_takes_a_step(solver: Solver) -> None:
+    rng = np.random.default_rng(3)
+    problem = learner(3)
+    step = problem.step(rng.random((10, 2)), random_occupancy(problem, rng))
+    fast, other = solve(step), solve(step, solver)
+    assert fast.stats["route"] == "DensePenalty"
+    assert other.status is Status.CERTIFIED
+    assert other.objective == pytest.approx(fast.objective, abs=1e-7)
+    np.testing.assert_allclose(other.occupancy, fast.occupancy, atol=1e-3)
+    np.testing.assert_allclose(fast.policy.sum(axis=2), 1.0)
+
+
+def test_a_large_step_goes_to_the_sparse_route() -> None:
+    mdp = envs.garnet(150, 2, 3, seed=0)
+    solution = solve(ORePS(mdp, 4, 10).step(np.random.default_rng(0).random((150, 2))))
+    assert solution.stats["route"] == "Newton"
+    assert solution.status is Status.CERTIFIED
+
+
+def test_the_new_occupancy_is_the_exponential_of_the_bellman_error() -> None:
+    rng = np.random.default_rng(1)
+    problem = learner(0)
+    losses, q = rng.random((10, 2)), random_occupancy(problem, rng)
+    step = solve(problem.step(losses, q))
+    value = np.where(np.isnan(step.value), 0.0, step.value)
+    error = time_indexed_bellman_error(problem.mdp, np.broadcast_to(-losses, problem.flow.shape), value)
+    weight = q * np.exp(problem.learning_rate * error)
+    np.testing.assert_allclose(step.occupancy, weight / weight.sum(axis=(1, 2), keepdims=True), atol=1e-9)
 
 
 def test_dual_gradient_by_finite_differences() -> None:
     rng = np.random.default_rng(1)
-    projection = learner(0).projection
-    base, v = rng.standard_normal(20), rng.standard_normal(10)
-    gradient = projection._rhs - projection._rows @ projection._dual(base, v).point
+    problem = learner(0)
+    program = problem.step(rng.random((10, 2)), random_occupancy(problem, rng)).program
+    eta, v = program.temperature, rng.standard_normal(10)
+    gradient = program.dual(eta, v).residual
     for k, e in enumerate(1e-6 * np.eye(10)):
-        slope = (projection._dual(base, v + e).value - projection._dual(base, v - e).value) / 2e-6
-        assert slope == pytest.approx(gradient[k], abs=1e-8)
+        slope = (program.bound(eta, v + e) - program.bound(eta, v - e)) / 2e-6
+        assert slope == pytest.approx(gradient[k], abs=1e-7)
 
 
-def test_the_value_of_the_start_state_is_a_gauge_because_its_term_is_kept() -> None:
+def test_a_constant_a_layer_ahead_is_a_gauge_because_the_start_term_is_kept() -> None:
     rng = np.random.default_rng(1)
-    projection = learner(0).projection
-    base, v = rng.standard_normal(20), rng.standard_normal(10)
-    shift = 3.0 * (np.arange(10) == 0)
-    assert projection._dual(base, v + shift).value == pytest.approx(projection._dual(base, v).value, abs=1e-12)
+    problem = learner(0)
+    program = problem.step(rng.random((10, 2)), random_occupancy(problem, rng)).program
+    v, to_come = rng.standard_normal(10), 4 - problem.flow.nodes // 10
+    shifted = program.bound(program.temperature, v + 3.0 * to_come)
+    assert shifted == pytest.approx(program.bound(program.temperature, v), abs=1e-12)
 
 
 @pytest.mark.parametrize("size", [1.0, 1e2, 1e4, 1e6])
-def test_hard_projections_are_certified(size: float) -> None:
+def test_hard_steps_are_certified(size: float) -> None:
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        problem = learner(seed)
-        q = random_occupancy(problem, rng)
-        tilt = np.zeros(q.size)
-        tilt[rng.integers(0, q.size, size=4)] = -size  # one visited pair a layer, as under bandit feedback
-        step = problem.projection.project(np.log(q), tilt)
-        assert abs(step.gap) <= 1e-14 * max(size, 10.0)  # rounding of an objective of that size
-        assert step.iterations <= 30
-        again = problem.projection.project(step.log_occupancy, rng.random(q.size))
-        assert abs(again.gap) <= 1e-12
+        problem = learner(seed, learning_rate=1.0)
+        losses = np.zeros(problem.n_pairs)
+        losses[rng.integers(0, losses.size, size=4)] = size  # one visited pair a layer, as under bandit feedback
+        step = solve(problem.step(problem.flow.spread(losses), random_occupancy(problem, rng)))
+        assert step.status is Status.CERTIFIED
+        assert abs(step.dual_objective - step.objective) <= 1e-14 * max(size, 10.0)  # rounding of such an objective
+        assert step.stats["iterations"] <= 30
+        again = solve(problem.step(rng.random(problem.flow.shape), step.occupancy))
+        assert again.status is Status.CERTIFIED
+        assert abs(again.dual_objective - again.objective) <= 1e-12
+
+
+def test_pairs_whose_mass_has_underflowed_come_back() -> None:
+    """Losses of 1e3 for an arm and then for the other: in the end the first is the better one again."""
+    mdp = MDP(np.ones((1, 2, 1)), np.zeros((1, 2)), gamma=1.0)
+    losses = np.repeat(np.array([[[1.0, 0.0]], [[0.0, 1.0]]]), [20, 40], axis=0)
+    run = ORePS(mdp, 1, learning_rate=100.0).run(losses)
+    assert run.pair_occupancies[19, 0] == 0.0
+    assert run.pair_occupancies[-1, 0] == pytest.approx(1.0)
+    assert run.status is Status.CERTIFIED
 
 
 def test_the_first_occupancy_has_the_largest_entropy() -> None:
     for seed in range(20):
         problem = learner(seed)
         first = problem.flow.pick(problem.first_occupancy())
-        q = random_occupancy(problem, np.random.default_rng(seed))
+        q = problem.flow.pick(random_occupancy(problem, np.random.default_rng(seed)))
         assert -first @ np.log(first) >= -q @ np.log(q)
         assert q @ np.log(q / first) <= problem.horizon * problem.complexity
 
@@ -171,8 +217,8 @@ def test_the_best_policy_in_hindsight_by_brute_force() -> None:
 
 def test_bandit_trajectories_follow_the_occupancy() -> None:
     problem = learner(2, feedback="bandit")
-    q = random_occupancy(problem, np.random.default_rng(3))
-    sampler, rng = _Sampler(problem.flow), np.random.default_rng(4)
+    q = problem.flow.pick(random_occupancy(problem, np.random.default_rng(3)))
+    sampler, rng = TrajectorySampler(problem.flow), np.random.default_rng(4)
     counts = np.zeros(q.size)
     n = 20_000
     for _ in range(n):

@@ -1,0 +1,133 @@
+"""What problems over occupancies share: their rows are a flow, and a policy says which point of it is meant.
+
+Shapes: n pairs and m nodes of the :class:`~reps_opt.processes.flow.Flow`; a table is (S, A), or (T, S, A) in time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from reps_opt.certify import Bound, Residuals
+from reps_opt.problem import Problem
+from reps_opt.problems.flow_solution import FlowSolution
+from reps_opt.processes.flow import Flow
+from reps_opt.processes.mdp import MDP
+from reps_opt.program import LinearLimit, Program
+from reps_opt.solvers.answer import Answer
+from reps_opt.validation import FloatArray
+
+TIGHT = 1e-9
+"""Bellman error, in units of the largest value, up to which an action counts as optimal in the linear program."""
+
+SAME_POLICY = 1e-12
+"""Largest difference of two policies that counts as rounding."""
+
+
+class FlowProblem(Problem):
+    """A problem whose x is an occupancy of a flow times a share, one unless said otherwise."""
+
+    view: type[FlowSolution] = FlowSolution
+
+    axes: tuple[str, ...] = ("state", "action")
+    """What the axes of a table are called."""
+
+    share: float = 1.0
+    """What an occupancy is multiplied by to be the program's x."""
+
+    mdp: MDP
+
+    if TYPE_CHECKING:  # fields of some, computed in others
+
+        @property
+        def flow(self) -> Flow | None:
+            """Pairs that can carry mass; None where no occupancy lives on the reference's support."""
+
+        @property
+        def reference(self) -> FloatArray | None:
+            """The reference occupancy, a table; None without one."""
+
+    @property
+    def rewards(self) -> FloatArray:
+        """Reward of every pair, a table."""
+        return self.mdp.rewards
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of a table."""
+        return self.rewards.shape
+
+    @property
+    def reference_policy(self) -> FloatArray | None:
+        """Conditionals of the reference, rows of zeros where it has no mass; None without a reference."""
+        if self.reference is None:
+            return None
+        mass = self.reference.sum(axis=-1, keepdims=True)
+        return self.reference / np.where(mass > 0, mass, 1.0)
+
+    @property
+    def reference_return(self) -> float:
+        """Reward under the reference, ``<q, r>``; NaN without one."""
+        return math.nan if self.reference is None else float(np.sum(self.reference * self.rewards))
+
+    @property
+    def _known_flow(self) -> Flow:
+        assert self.flow is not None
+        return self.flow
+
+    # The linear program that is left where the ball is slack
+
+    def _linear_limit(self) -> LinearLimit:
+        """Dynamic programming for the linear program, then the point of its optimal face closest to the reference."""
+        program, flow = self.program, self._known_flow
+        scaled, scale = program.normalised()
+        optimum = flow.optimum(scaled.objective)
+        slack = scaled.objective - program.pulled(optimum.value)
+        size = float(np.median(np.abs(optimum.value)))
+        point = self._on_face(slack >= slack.max() - TIGHT * max(1.0, 1e-3 * size))
+        if point is None:  # rounding left no closed face: the optimal policy itself is one
+            near = (optimum.gain >= optimum.gain.max() - TIGHT).astype(np.float64)
+            point = self.share * flow.occupancy(optimum.greedy, near)
+        return LinearLimit(point, scale.factor * optimum.value, program.balls[0].value(point))
+
+    def _on_face(self, tight: np.ndarray) -> FloatArray | None:
+        """Point (n,) closest to the reference among those with mass on the tight pairs (n,) only; None if none has."""
+        flow = self._known_flow
+        face = flow.within(tight)
+        if face is None:
+            return None
+        point = np.zeros(flow.pairs.size)
+        point[np.searchsorted(flow.pairs, face.pairs)] = self._nearest(face)
+        return point
+
+    def _nearest(self, face: Flow) -> FloatArray:
+        """Point over the pairs of a part of the flow that is closest to the reference."""
+        raise NotImplementedError
+
+    # What the judge asks
+
+    def candidates(self, program: Program, answer: Answer) -> Iterator[FloatArray]:
+        """Exact occupancies of two policies: the dual maximiser's, and that of the solver's own point."""
+        flow = self._known_flow
+        own = None if answer.point is None else np.maximum(answer.point, 0.0)
+        near = None if own is None else flow.node_sums(own)
+        conditional = None if own is None else flow.conditional(own)
+        if answer.multipliers is not None and len(program.balls) == 1 and 0 < answer.eta < math.inf:
+            policy = program.within(answer.eta, answer.multipliers, flow.pair_node, flow.nodes.size)
+            yield self.share * flow.occupancy(policy, near)
+            if conditional is None or np.abs(policy - conditional).max() <= SAME_POLICY:
+                return
+        if conditional is not None:
+            yield self.share * flow.occupancy(conditional, near)
+
+    def residuals(self, program: Program, point: FloatArray) -> Residuals:
+        """Residuals on the whole MDP, not only on the pairs kept."""
+        occupancy = point / self.share
+        return Residuals(self._known_flow.missed(occupancy), self._known_flow.off_mass(occupancy))
+
+    def price(self, program: Program, point: FloatArray, bound: Bound, divergences: list[float]) -> float:
+        """Nothing: an exact occupancy misses no row beyond rounding."""
+        return 0.0

@@ -1,0 +1,96 @@
+"""What the answers to problems over occupancies share: the occupancy, and the policy that it is the occupancy of."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from reps_opt.divergences.base import group_max
+from reps_opt.result import Arrays
+from reps_opt.solution import Solution
+from reps_opt.validation import FloatArray, read_only
+from reps_opt.values import value
+
+LEAST_VISIBLE = 1e-290
+"""Mass of a node below which dividing by it would lose digits: its policy is read off the multipliers."""
+
+TIGHT = 1e-9
+"""Bellman error, in units of the largest value, up to which an action counts as optimal where eta is zero."""
+
+
+@value
+class FlowSolution(Solution):
+    """Answer to a problem over occupancies; a table is (S, A), or (T, S, A) in time."""
+
+    @property
+    def value(self) -> FloatArray:
+        """Multiplier of the flow, a table over the nodes."""
+        raise NotImplementedError
+
+    def _unknown(self) -> FloatArray:
+        return read_only(np.full(self.problem.shape, math.nan))
+
+    @cached_property
+    def occupancy(self) -> FloatArray:
+        """The new occupancy, a table."""
+        if self.point is None:
+            return self._unknown()
+        return read_only(self.problem.flow.spread(self.point / self.problem.share))
+
+    @cached_property
+    def policy(self) -> FloatArray:
+        """The conditional of the occupancy; without mass the dual maximiser's, the reference's, else uniform."""
+        if self.point is None:
+            return self._unknown()
+        problem, flow, occupancy = self.problem, self.problem.flow, self.occupancy
+        policy = np.array(np.broadcast_to(problem.mdp.uniform_policy(), problem.shape))
+        if (reference := problem.reference_policy) is not None:
+            known = reference.sum(axis=-1) > 0
+            policy[known] = reference[known]
+        if (elsewhere := self._elsewhere()) is not None:
+            rows = policy.reshape(-1, problem.shape[-1])
+            rows[flow.nodes] = flow.spread(elsewhere).reshape(rows.shape)[flow.nodes]
+        mass = occupancy.sum(axis=-1, keepdims=True)
+        return read_only(np.where(mass > LEAST_VISIBLE, occupancy / np.where(mass > 0, mass, 1.0), policy))
+
+    def _elsewhere(self) -> FloatArray | None:
+        """Policy (n,) for nodes that the occupancy does not visit: the dual maximiser's or its limit.
+
+        None where several balls do not say: where all those of a step are slack, or none has room.
+        """
+        program, flow = self.problem.program, self.problem.flow
+        if self.multipliers is None:
+            return None
+        if np.ndim(self.eta):
+            if not np.all(np.isfinite(self.eta)) or not np.all(self.eta @ program.joint.covers > 0):
+                return None
+            return program.within(np.maximum(self.eta, 1e-300), self.multipliers, flow.pair_node, flow.nodes.size)
+        if self.eta > 0:
+            return program.within(self.eta, self.multipliers, flow.pair_node, flow.nodes.size)
+        slack = program.slack(self.multipliers)
+        top = group_max(slack, flow.pair_node, flow.nodes.size)
+        leeway = TIGHT * max(float(np.ptp(slack)), float(np.abs(self.multipliers).max()))
+        tight = slack >= top[flow.pair_node] - leeway
+        return flow.conditional(np.where(tight, program.divergence.reference, 0.0))
+
+    def rows(self) -> list[tuple[str, str]]:
+        lines = super().rows()
+        if not self.has_point:
+            lines.insert(1, ("epsilon_min", f"{self.epsilon_min:.9g}"))
+        elif np.isfinite(self.problem.reference_return):
+            lines.insert(1, ("reference", f"{self.problem.reference_return:.10g}"))
+        return lines
+
+    def arrays(self) -> Arrays:
+        """Over the axes of a table; ``reference`` is left out where the problem has none."""
+        problem, axes = self.problem, self.problem.axes
+        arrays: dict[str, Any] = {
+            "occupancy": (axes, self.occupancy),
+            "policy": (axes, self.policy),
+            "value": (axes[:-1], self.value),
+            "reward": (axes, problem.rewards),
+        }
+        return arrays if problem.reference is None else {**arrays, "reference": (axes, problem.reference)}

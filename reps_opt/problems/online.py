@@ -1,0 +1,236 @@
+r"""O-REPS: online learning against adversarial losses in loop-free MDPs.
+
+Shapes: L layers, S states, A actions, T episodes; occupancies (L, S, A), losses (S, A) an episode; n pairs (l, s, a)
+that can be visited.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from reps_opt.problems.online_run import OnlineRun
+from reps_opt.problems.online_step import ORePSStep
+from reps_opt.processes.flow import Flow
+from reps_opt.processes.mdp import MDP
+from reps_opt.processes.sampler import TrajectorySampler
+from reps_opt.progress import progress as with_bar
+from reps_opt.solution import Status
+from reps_opt.solving import solve
+from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar, first_index
+from reps_opt.values import Value, value
+
+FEEDBACKS = ("full", "bandit")
+
+
+class Episode(NamedTuple):
+    """One episode of :meth:`ORePS.play`.
+
+    Attributes
+    ----------
+    occupancy : (n,) array
+        q_t over the pairs that can be visited: exact for the policy played.
+    expected_loss : float
+        ``<q_t, loss_t>``, in [0, L].
+    sampled_loss : float
+        Loss along the trajectory played; NaN with full information, where none is drawn.
+    gap : float
+        Duality gap of the step that gave q_{t+1}, in nats.
+    certified : bool
+        Whether the certificate of that step is within tolerance.
+    """
+
+    occupancy: FloatArray
+    expected_loss: float
+    sampled_loss: float
+    gap: float
+    certified: bool
+
+
+@value
+class ORePS(Value):
+    r"""Online relative entropy policy search (O-REPS) in an episodic MDP with adversarial losses.
+
+    .. math::
+        q_{t+1} = \arg\min_q\; \eta\langle q, \hat\ell_t\rangle + KL(q\|q_t) \quad\text{s.t.}\quad
+        \textstyle\sum_a q_0(s,a) = \mu_0(s), \quad \sum_a q_{l+1}(s',a) = \sum_{s,a} q_l(s,a) P(s'|s,a) \;[v]
+
+    .. math::
+        \max_v\; -\mu_0'v_0 - L \log \tfrac1L \textstyle\sum_l \sum_{s,a} q_{t,l}\, e^{\delta_l}, \qquad
+        \delta_l = -\eta\hat\ell_t + P v_{l+1} - v_l, \qquad q_{t+1} \propto q_t\, e^{\delta}
+
+    The full loss is :math:`\hat\ell_t = \ell_t`; under bandit feedback it is
+    :math:`\ell_t \mathbf 1\{(s,a)\text{ visited}\} / q_t`. The first :math:`q_1` has the largest entropy among all
+    occupancies, as the bounds ask.
+
+    Parameters
+    ----------
+    mdp
+        Transitions and start distribution; its rewards and gamma play no part. Time makes the episode loop-free,
+        whatever the MDP: ``envs.layered(...).mdp`` with ``horizon`` its number of layers is the case of the paper.
+    horizon
+        L, the number of actions an episode.
+    n_episodes
+        T, which sets the learning rate; None when ``learning_rate`` is given.
+    feedback
+        ``"full"`` or ``"bandit"``.
+    learning_rate
+        The eta above, inverse losses; by default the one of the bound.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For counts that are not positive integers, an unknown feedback, a learning rate that is not positive, or
+        neither a learning rate nor ``n_episodes``.
+
+    Notes
+    -----
+    With D = log(N A / L) for the N nodes and A actions (N = ``|X|`` in a loop-free MDP), the rates sqrt(D / T) and
+    sqrt(L D / (N A T)) give regret at most ``2 L sqrt(T D)``, and in expectation ``2 sqrt(L N A T D)`` under bandit
+    feedback, for losses in [0, 1]. A step is REPS in penalty form with temperature ``1 / learning_rate`` on the
+    layered MDP. A multiple of the number of layers to come may be added to v: the term ``mu0'v_0`` must stay for that.
+
+    References
+    ----------
+    Zimin, Neu (2013), *Online learning in episodic Markovian decision processes by relative entropy policy search*,
+    algorithm 1, theorems 1 and 2.
+
+    Examples
+    --------
+    >>> import envs
+    >>> from reps_opt import ORePS
+    >>> problem = envs.layered((1, 3, 3, 3), n_actions=2, seed=0)
+    >>> run = ORePS(problem.mdp, problem.n_layers, n_episodes=200).run(problem.losses(200, seed=1))
+    >>> print(run.status, 0 < run.regret < run.bound, round(run.bound, 1))
+    certified True 143.5
+    """
+
+    mdp: MDP
+    horizon: int
+    n_episodes: int | None
+    feedback: str
+    learning_rate: float
+
+    def __init__(
+        self,
+        mdp: MDP,
+        horizon: int,
+        n_episodes: int | None = None,
+        feedback: str = "full",
+        learning_rate: float | None = None,
+    ) -> None:
+        if feedback not in FEEDBACKS:
+            raise ValueError(f"feedback must be one of {FEEDBACKS}, got {feedback!r}")
+        episodes = None if n_episodes is None else as_count(n_episodes, "n_episodes")
+        self._assign(mdp=mdp, horizon=as_count(horizon, "horizon"), n_episodes=episodes, feedback=feedback)
+        if learning_rate is not None:
+            rate = as_scalar(learning_rate, "learning_rate", low=0.0, low_open=True)
+        elif episodes is None:
+            raise ValueError("n_episodes must be given, to set the learning rate, or else learning_rate itself")
+        else:
+            rate = self._rate(episodes)
+        self._assign(learning_rate=rate)
+
+    @cached_property
+    def flow(self) -> Flow:
+        """Pairs (l, s, a) that some policy visits."""
+        return Flow.unrolled(self.mdp, np.ones((self.horizon, *self.mdp.rewards.shape), dtype=bool))
+
+    @cached_property
+    def _idle(self) -> ORePSStep:
+        """A step without losses from even weights: its answer has the largest entropy. All steps share its rows."""
+        n = self.flow.pairs.size
+        weights = np.full(n, math.log(self.horizon / n))
+        return ORePSStep(self.flow, np.zeros(n), weights, 1.0 / self.learning_rate)
+
+    @property
+    def n_pairs(self) -> int:
+        """``|X| |A|``: pairs (l, s, a) that can be visited."""
+        return self.flow.pairs.size
+
+    @property
+    def complexity(self) -> float:
+        """``log(|X| |A| / L)``: the largest divergence from the first occupancy is at most L times this."""
+        return math.log(self.n_pairs / self.horizon)
+
+    def _rate(self, n_episodes: int) -> float:
+        each = 1.0 if self.feedback == "full" else self.horizon / self.n_pairs
+        return math.sqrt(each * max(self.complexity, 1e-12) / n_episodes)
+
+    def bound(self, n_episodes: int) -> float:
+        """Regret bound after T episodes with the learning rate for T (Zimin and Neu 2013, theorems 1 and 2)."""
+        if self.feedback == "full":
+            return 2 * self.horizon * math.sqrt(n_episodes * self.complexity)
+        return 2 * math.sqrt(self.horizon * self.n_pairs * n_episodes * self.complexity)
+
+    def step(self, losses: ArrayLike, occupancy: ArrayLike | None = None) -> ORePSStep:
+        """One step as a problem: from an occupancy q_t (L, S, A), by default the first, and losses (S, A) or (L, S, A).
+
+        It is the problem that :meth:`play` solves in every episode.
+        """
+        table = np.broadcast_to(as_float_array(losses, "losses"), self.flow.shape)
+        q = self.first_occupancy() if occupancy is None else as_float_array(occupancy, "occupancy", table.shape)
+        with np.errstate(divide="ignore"):
+            return self._idle.after(self.flow.pick(table), np.log(self.flow.pick(q)))
+
+    def first_occupancy(self) -> FloatArray:
+        """The occupancy (L, S, A) of largest entropy: where O-REPS starts."""
+        return solve(self._idle).occupancy
+
+    def play(self, losses: ArrayLike, seed: int | np.random.Generator | None = None) -> Iterator[Episode]:
+        """Play against losses (T, S, A) in [0, 1], one episode at a time; ``seed`` draws the bandit's trajectories."""
+        table = self._as_losses(losses)
+        rng = np.random.default_rng(seed)
+        pairs = self.flow.pairs % self.mdp.rewards.size
+        log_q = solve(self._idle).log_occupancy
+        sampler = TrajectorySampler(self.flow)
+        for loss in table.reshape(table.shape[0], -1)[:, pairs]:
+            q = np.exp(log_q)
+            sampled, estimate = math.nan, loss
+            if self.feedback == "bandit":
+                visited = sampler.trajectory(q, rng)
+                sampled = float(loss[visited].sum())
+                estimate = np.zeros_like(loss)
+                estimate[visited] = loss[visited] / q[visited]
+            step = solve(self._idle.after(estimate, log_q))
+            gap = (step.dual_objective - step.objective) * self.learning_rate
+            yield Episode(q, float(q @ loss), sampled, gap, step.status is Status.CERTIFIED)
+            log_q = step.log_occupancy
+
+    def run(
+        self, losses: ArrayLike, seed: int | np.random.Generator | None = None, progress: bool | None = None
+    ) -> OnlineRun:
+        """Play all episodes against losses (T, S, A) in [0, 1], and settle the regret.
+
+        ``progress`` shows a bar or none; by default one where standard error is a terminal and it takes a while.
+        """
+        table = self._as_losses(losses)
+        episodes = list(with_bar(self.play(table, seed), table.shape[0], "episodes", progress))
+        return OnlineRun(
+            self,
+            table,
+            np.array([e.occupancy for e in episodes]),
+            np.array([e.expected_loss for e in episodes]),
+            np.array([e.sampled_loss for e in episodes]),
+            np.array([e.gap for e in episodes]),
+            np.array([e.certified for e in episodes]),
+        )
+
+    def _as_losses(self, losses: ArrayLike) -> FloatArray:
+        table = as_float_array(losses, "losses", ("T", *self.mdp.rewards.shape))
+        outside = (table < 0) | (table > 1)
+        if outside.any():
+            index = first_index(outside)
+            raise ValueError(f"losses{list(index)} is {table[index]}: every loss must be in [0, 1]")
+        if self.n_episodes is not None and table.shape[0] != self.n_episodes:
+            raise ValueError(f"losses must hold n_episodes = {self.n_episodes} tables, got {table.shape[0]}")
+        return table
+
+    def __repr__(self) -> str:
+        size = f"{self.flow.nodes.size} nodes, {self.n_pairs} pairs"
+        return f"ORePS({size}, horizon={self.horizon}, {self.feedback} feedback, rate {self.learning_rate:.4g})"

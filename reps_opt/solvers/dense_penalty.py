@@ -1,0 +1,132 @@
+r"""Newton's method on the dual of a relative entropy at a price, on dense arrays: for thousands of small steps.
+
+.. math::
+    \min_u\; g(u) = b'u + \log \sum_i q_i\, e^{y_i - (A'u)_i}, \qquad y = c / t, \qquad
+    \nabla g = b - A x, \qquad \nabla^2 g = A\,\mathrm{diag}(x)\,A' \text{ up to the gauge}
+
+is the dual of ``max <x, c> - t KL(x || q)`` over the simplex and rows ``A x = b`` that imply its mass; ``v = t u``.
+
+Shapes: n coordinates, m rows.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import scipy.linalg
+from scipy.linalg.lapack import dposv
+
+from reps_opt.divergences.base import KL
+from reps_opt.program import Program
+from reps_opt.solvers.answer import Answer
+from reps_opt.solvers.descent import LARGEST_TRAVEL, SHORTEST_STEP, SUFFICIENT_DECREASE
+from reps_opt.systems.base import scaled_cholesky
+from reps_opt.validation import FloatArray, UnsuitableError
+
+CONVERGED = 1e-26
+"""Squared Newton decrement at the end; the gap that is left is half of it, or rounding."""
+
+LAST = 1e-10
+"""Squared decrement of a step that is the last: the next would be its square, and so is the gap that is left."""
+
+QUADRATIC = 1e-8
+"""Squared decrement below which it falls at every step, or else is rounding."""
+
+NOISE = 16 * float(np.finfo(np.float64).eps)
+"""Relative difference of two dual values that may be rounding."""
+
+
+class _Point(NamedTuple):
+    u: FloatArray
+    value: float
+    log_partition: float
+    x: FloatArray
+
+
+@dataclass(frozen=True)
+class DensePenalty:
+    """The route of a small step in penalty form, as :meth:`reps_opt.ORePS.step` makes thousands of them.
+
+    Parameters
+    ----------
+    max_iterations
+        Newton steps before the last point is returned.
+    """
+
+    max_iterations: int = 200
+
+    def solve(self, program: Program) -> Answer:
+        """Minimise the dual of a program, whatever the unit of its objective."""
+        price = program.temperature
+        if price is None or not isinstance(program.divergence, KL) or not program.simplex:
+            raise UnsuitableError("DensePenalty solves KL in penalty form on the simplex: use Newton")
+        if not program.hints.mass_implied or program.signed.any() or program.ridge is not None:
+            raise UnsuitableError("DensePenalty needs equality rows that imply the mass: use Newton")
+        start = program.hints.start
+        search = _Search(program, price)
+        point, iterations = search.run(None if start is None else start / price, self.max_iterations)
+        return Answer(price, price * point.u, None, "", {"iterations": iterations})
+
+
+class _Search:
+    def __init__(self, program: Program, price: float) -> None:
+        divergence = program.divergence
+        assert isinstance(divergence, KL)
+        self.rows = program.matrix.toarray() if program.table is None else program.table
+        self.rhs = program.rhs
+        self.base = divergence.log_reference + program.objective / price
+
+    def run(self, start: FloatArray | None, max_iterations: int) -> tuple[_Point, int]:
+        """Newton steps until none is left worth taking."""
+        point = self._at(np.zeros(self.rhs.size), self.base) if start is None else self._moved(start)
+        last = math.inf
+        for iterations in range(max_iterations):
+            residual = self.rhs - self.rows @ point.x
+            step = -self._solve(point.x, residual)
+            decrement = -float(residual @ step)
+            if decrement <= CONVERGED or last / 4 < decrement <= QUADRATIC:  # converged, or rounding
+                break
+            last = decrement
+            moved = self._line_search(point, step, decrement)
+            if moved is None:
+                break
+            point = moved
+            if decrement <= LAST:
+                break
+        return point, iterations
+
+    def _at(self, u: FloatArray, exponent: FloatArray) -> _Point:
+        top = float(np.maximum.reduce(exponent))
+        x = np.exp(exponent - top)
+        total = float(np.add.reduce(x))
+        log_partition = top + math.log(total)
+        return _Point(u, float(self.rhs @ u) + log_partition, log_partition, x / total)
+
+    def _moved(self, u: FloatArray) -> _Point:
+        return self._at(u, self.base - u @ self.rows)
+
+    def _solve(self, x: FloatArray, residual: FloatArray) -> FloatArray:
+        """Solution of ``A diag(x) A' d = residual``: scaled, and with the least ridge, where it does not factor."""
+        hessian = (self.rows * x) @ self.rows.T
+        solution, failed = dposv(hessian.T, residual)[1:]  # symmetric: the transpose is in LAPACK's order
+        if failed:
+            factor, scale = scaled_cholesky(hessian)
+            return np.asarray(scale * scipy.linalg.cho_solve(factor, scale * residual, check_finite=False))
+        return np.asarray(solution)
+
+    def _line_search(self, point: _Point, step: FloatArray, decrement: float) -> _Point | None:
+        """Halve the step until the dual falls enough and x does not travel too far."""
+        noise = NOISE * (1.0 + abs(point.value))
+        moving = step @ self.rows
+        alpha = 1.0
+        while alpha > SHORTEST_STEP:
+            trial = self._moved(point.u + alpha * step)
+            falls = trial.value <= point.value - SUFFICIENT_DECREASE * alpha * decrement + noise
+            shift = point.log_partition - trial.log_partition
+            if falls and shift - alpha * float(trial.x @ moving) <= LARGEST_TRAVEL:  # KL(x_trial || x_point)
+                return trial
+            alpha *= 0.5
+        return None
