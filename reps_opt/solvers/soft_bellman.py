@@ -107,6 +107,10 @@ class _Chain:
         self.component = np.zeros(self.m, dtype=np.int64)
         self.start = program.rhs
         self.solves = 0
+        leads_to = program.transpose.indices
+        leaves = np.repeat(self.group, np.diff(program.transpose.indptr))
+        # nothing leads back, as in time: the systems are triangular, and factorising them in this order costs nothing
+        self.forward = not self.average and bool((leads_to >= leaves).all())
         if self.average:
             self.component = csgraph.connected_components(program.matrix @ program.transpose, directed=False)[1]
             order = np.argsort(self.component[program.hints.grounds])
@@ -135,7 +139,7 @@ class _Chain:
         """Solve with the system to an absolute 2-norm of the residual, zero meaning rounding level."""
         matrix = self.transposed if transposed else self.system
         self.solves += 1
-        if self.m > DIRECT_LIMIT and self._factor is None:
+        if self.m > DIRECT_LIMIT and self._factor is None and not self.forward:
             x = np.zeros_like(rhs) if guess is None else guess
             target = max(tolerance, 1e-14 * float(np.linalg.norm(rhs)))
             for _ in range(8):
@@ -144,7 +148,8 @@ class _Chain:
                     return x
                 x = x + spla.bicgstab(matrix, residual, rtol=1e-8, atol=0.5 * target, maxiter=500)[0]
         if self._factor is None:
-            self._factor = spla.splu(self.system.tocsc())
+            order = {"permc_spec": "NATURAL", "diag_pivot_thresh": 0.0} if self.forward else {}
+            self._factor = spla.splu(self.system.tocsc(), **order)
         return self._factor.solve(rhs, trans="T" if transposed else "N")
 
     def split(self, solved: FloatArray) -> tuple[FloatArray, FloatArray]:
