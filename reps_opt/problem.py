@@ -201,8 +201,11 @@ class Problem(Value):
         Parameters
         ----------
         side
-            ``"primal"``: one variable, constraints labelled by the names of the rows and balls, and ``normalisation``.
-            ``"dual"``: a variable for each of these, and in place of a row the constraint that it comes from.
+            ``"primal"``: one variable, constraints labelled by the names of the rows and balls, and ``normalisation``:
+            of REPS ``occupancy`` (n,), over the pairs that can carry mass, ``flow``, ``budgets`` and ``kl``.
+            ``"dual"``: a variable for each of these (the values, eta), and constraints with the label of what they come
+            from: ``flow`` defines the Bellman error, and its multiplier is the occupancy; ``kl`` and ``normalisation``
+            bound the partition function.
 
         Returns
         -------
@@ -211,7 +214,7 @@ class Problem(Value):
         """
         from reps_opt.solvers.cvxpy_conic import pose
 
-        return pose(self.program, side).problem
+        return pose(self._shown, side).problem
 
     def to_scipy(self, side: str = "primal") -> Any:
         """The program as the arguments of ``scipy.optimize.minimize``, in the problem's own units.

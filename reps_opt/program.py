@@ -569,7 +569,7 @@ class Program:
     def missed(self, x: FloatArray) -> FloatArray:
         """What x misses in each row (m,): the residual of equalities; of inequalities the excess, as a negative."""
         residual = self.residual(x)
-        return np.where(self.signed, np.minimum(residual, 0.0), residual)
+        return np.where(self.signed, np.minimum(residual, 0.0), residual) if self.inequalities else residual
 
     def violation(self, x: FloatArray) -> float:
         """1-norm of what x misses in the rows."""

@@ -85,6 +85,7 @@ class ConditionalREPS(OccupancyProblem):
     epsilon: float | None
     temperature: float | None
 
+    costs = budgets = None
     _renamed: ClassVar = {"reference": "policy"}
 
     def __init__(

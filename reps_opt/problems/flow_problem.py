@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +17,7 @@ from reps_opt.problem import Problem
 from reps_opt.problems.flow_solution import FlowSolution
 from reps_opt.processes.flow import Flow
 from reps_opt.processes.mdp import MDP
-from reps_opt.program import LinearLimit, Program
+from reps_opt.program import Centre, LinearLimit, Program
 from reps_opt.solvers.answer import Answer
 from reps_opt.validation import FloatArray
 
@@ -131,3 +132,37 @@ class FlowProblem(Problem):
     def price(self, program: Program, point: FloatArray, bound: Bound, divergences: list[float]) -> float:
         """Nothing: an exact occupancy misses no row beyond rounding."""
         return 0.0
+
+
+class UnrolledProblem(FlowProblem):
+    """A problem over a flow that is unrolled in time, whose reference is an occupancy, and inside every ball."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def flow(self) -> Flow:
+            """Pairs (t, s, a) that can carry mass."""
+
+        @property
+        def reference(self) -> FloatArray:
+            """The reference occupancy (T, S, A)."""
+
+    @cached_property
+    def centre(self) -> Centre:
+        """The reference."""
+        return Centre(self.share * self.flow.pick(self.reference), np.zeros(self.flow.nodes.size), 0.0)
+
+    @cached_property
+    def anchor(self) -> FloatArray | None:
+        return self.centre.point
+
+    @property
+    def epsilon_min(self) -> float:
+        return 0.0
+
+    def infeasible(self) -> str:
+        """Nothing: the reference is feasible."""
+        return ""
+
+    def refute(self, program: Program, answer: Answer) -> str:
+        return ""

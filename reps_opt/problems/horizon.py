@@ -18,7 +18,7 @@ from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL
 from reps_opt.divergences.conditional_kl import ConditionalKL
 from reps_opt.problem import SINGLE_POINT
-from reps_opt.problems.flow_problem import FlowProblem
+from reps_opt.problems.flow_problem import UnrolledProblem
 from reps_opt.problems.horizon_solution import FiniteHorizonSolution
 from reps_opt.processes.flow import Flow
 from reps_opt.processes.mdp import MDP
@@ -29,7 +29,7 @@ from reps_opt.processes.time_indexed import (
     occupancy_of,
     soft_values,
 )
-from reps_opt.program import Block, Centre, Equal, Hints, Program, Scale, Simplex, ordinary_scale
+from reps_opt.program import Block, Equal, Hints, Program, Scale, Simplex, ordinary_scale
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.newton import Newton
 from reps_opt.solvers.soft_bellman import SoftBellman
@@ -43,7 +43,7 @@ SOFT_START = 1.0
 
 
 @value
-class FiniteHorizonREPS(FlowProblem):
+class FiniteHorizonREPS(UnrolledProblem):
     r"""Relative entropy policy search over T steps, with time-indexed policies.
 
     .. math::
@@ -206,27 +206,6 @@ class FiniteHorizonREPS(FlowProblem):
         rewards = self.flow.spread(program.objective) * self.share
         values = soft_values(self.mdp, rewards, self.policy, SOFT_START)
         return program.warmed((SOFT_START, self.flow.pick_nodes(values) / self.share)), scale
-
-    @cached_property
-    def centre(self) -> Centre:
-        """The reference, which is an occupancy."""
-        point = self.share * self.flow.pick(self.reference)
-        return Centre(point, np.zeros(self.flow.nodes.size), 0.0)
-
-    @cached_property
-    def anchor(self) -> FloatArray | None:
-        return self.centre.point
-
-    @property
-    def epsilon_min(self) -> float:
-        return 0.0
-
-    def infeasible(self) -> str:
-        """Nothing: the reference is inside every ball."""
-        return ""
-
-    def refute(self, program: Program, answer: Answer) -> str:
-        return ""
 
     def default_solver(self) -> Solver:
         return SoftBellman() if self.ball == "trajectory" else Newton()

@@ -6,13 +6,12 @@ Shapes: S states, A actions; n pairs that can carry mass (:mod:`reps_opt.process
 from __future__ import annotations
 
 import math
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from reps_opt.divergences.base import Divergence, NoBall
-from reps_opt.problems.budgets import Budgets, as_budgets
+from reps_opt.problems.budgets import as_budgets
 from reps_opt.problems.occupancy import OccupancyProblem
 from reps_opt.processes.flow import Flow
 from reps_opt.processes.mdp import MDP
@@ -63,10 +62,6 @@ class LinearProgram(OccupancyProblem):
         rows = as_budgets(costs, budgets, mdp.rewards.shape)
         table, limits = (None, None) if rows is None else (rows.table(mdp.rewards.shape), rows.limits)
         self._assign(mdp=mdp, costs=table, budgets=limits)
-
-    @cached_property
-    def budget_rows(self) -> Budgets | None:
-        return as_budgets(self.costs, self.budgets, self.mdp.rewards.shape)
 
     def _allowed(self) -> np.ndarray:
         return np.ones(self.mdp.rewards.size, dtype=bool)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,7 +15,7 @@ from numpy.typing import ArrayLike
 from reps_opt.certify import Residuals, excess
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL, Divergence, NoBall
-from reps_opt.problems.budgets import Budgets, Cheapest
+from reps_opt.problems.budgets import Budgets, Cheapest, as_budgets
 from reps_opt.problems.flow_problem import FlowProblem
 from reps_opt.problems.occupancy_solution import OccupancySolution
 from reps_opt.processes.construction import check_within
@@ -67,14 +66,16 @@ class OccupancyProblem(FlowProblem):
 
     epsilon: float | None
     temperature: float | None
+    costs: FloatArray | None
+    budgets: FloatArray | None
 
     entropy: float | None = None
     """Least entropy of the new distribution, None without such a bound."""
 
-    @property
+    @cached_property
     def budget_rows(self) -> Budgets | None:
         """Expected costs and what they may come to, None without any."""
-        return None
+        return as_budgets(self.costs, self.budgets, self.mdp.rewards.shape)
 
     def _allowed(self) -> np.ndarray:
         """Mask (S*A,) of the pairs that may carry mass."""
@@ -322,27 +323,3 @@ class OccupancyProblem(FlowProblem):
             "occupancy": [f"{states[s]}, {actions[a]}" for s, a in places],
             "flow": [f"{states[s]}" for s in self._known_flow.nodes],
         }
-
-    def to_cvxpy(self, side: str = "primal") -> Any:
-        """The problem as a ``cvxpy.Problem`` to inspect, in reward units, over the pairs that can carry mass.
-
-        Parameters
-        ----------
-        side
-            ``"primal"``: variable ``occupancy`` (n,), constraints labelled ``flow``, ``budgets``, ``normalisation``
-            and ``kl``.
-            ``"dual"``: variables ``flow`` (the values, (m,)), ``normalisation`` and ``kl`` (eta); each constraint has
-            the label of what it comes from: ``flow`` defines the Bellman error, and its multiplier is the occupancy;
-            ``kl`` and ``normalisation`` bound the partition function.
-
-        Returns
-        -------
-        cvxpy.Problem
-            Made anew at every call: one problem shared by threads gives silently wrong answers.
-        """
-        from reps_opt.solvers.cvxpy_conic import pose
-
-        if self.budget_rows is None:
-            return pose(self.program, side).problem
-        rows = {**self.program.rows, "budgets": self.budget_rows.original(self._known_flow.pairs)}
-        return pose(replace(self.program, rows=rows), side).problem

@@ -13,12 +13,13 @@ import numpy as np
 from reps_opt.certify import Residuals
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL, softmax_within
-from reps_opt.problems.flow_problem import FlowProblem
+from reps_opt.problem import Problem
+from reps_opt.problems.flow_problem import UnrolledProblem
 from reps_opt.problems.flow_solution import LEAST_VISIBLE, FlowSolution
 from reps_opt.processes.flow import LEAST_MASS, Flow
 from reps_opt.processes.mdp import MDP
 from reps_opt.processes.time_indexed import soft_values
-from reps_opt.program import Centre, Equal, Hints, Program, Scale
+from reps_opt.program import Equal, Hints, Program, Scale
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.dense_penalty import DensePenalty
 from reps_opt.solvers.newton import Newton
@@ -58,7 +59,7 @@ class ORePSStepSolution(FlowSolution):
 
 
 @value
-class ORePSStep(FlowProblem):
+class ORePSStep(UnrolledProblem):
     r"""One step of O-REPS: REPS in penalty form on the layered flow, over x = q / L.
 
     .. math:: \max_q\; -\langle q, \hat\ell\rangle - \tau\, KL(q \| q_t) \quad\text{s.t.}\quad \text{flow}\;[v]
@@ -142,18 +143,6 @@ class ORePSStep(FlowProblem):
         ball = Ball(KL(np.exp(log_q), log_q), price=self.temperature / (self.share * unit))
         return self._rows.with_ball(ball, objective=self.losses * (-1.0 / (self.share * unit)))
 
-    @cached_property
-    def centre(self) -> Centre:
-        """The reference, which is an occupancy."""
-        return Centre(self.program.divergence.reference, np.zeros(self.flow.nodes.size), 0.0)
-
-    def infeasible(self) -> str:
-        """Nothing: a price leaves every occupancy feasible."""
-        return ""
-
-    def refute(self, program: Program, answer: Answer) -> str:
-        return ""
-
     def default_solver(self) -> Solver:
         return DensePenalty() if self.flow.nodes.size <= DENSE_LIMIT else Newton()
 
@@ -162,8 +151,7 @@ class ORePSStep(FlowProblem):
 
     def residuals(self, program: Program, point: FloatArray) -> Residuals:
         """Residuals of the rows, which are the whole flow: whatever a pair leads to is among the nodes."""
-        mass = abs(float(point.sum()) - 1.0) if point.min() >= 0 else math.inf
-        return Residuals(float(np.abs(program.residual(point)).sum()), mass)
+        return Problem.residuals(self, program, point)
 
     def __repr__(self) -> str:
         size = f"{self.flow.nodes.size} nodes, {self.flow.pairs.size} pairs, {self.flow.horizon} layers"

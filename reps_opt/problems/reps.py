@@ -15,7 +15,7 @@ from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL, Divergence
 from reps_opt.divergences.f_divergences import Factory, divergence_factory
 from reps_opt.problem import CONSISTENT
-from reps_opt.problems.budgets import Budgets, as_budgets
+from reps_opt.problems.budgets import as_budgets
 from reps_opt.problems.occupancy import OccupancyProblem, as_radius, as_reference
 from reps_opt.processes.flow import Flow, refill_underflow
 from reps_opt.processes.mdp import MDP
@@ -124,10 +124,6 @@ class REPS(OccupancyProblem):
             divergence=divergence,
             entropy=None if entropy is None else as_scalar(entropy, "entropy"),
         )
-
-    @cached_property
-    def budget_rows(self) -> Budgets | None:
-        return as_budgets(self.costs, self.budgets, self.mdp.rewards.shape)
 
     @cached_property
     def _weights(self) -> FloatArray:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from reps_opt.batch import Batch
+from reps_opt.features import IDENTITY, as_columns
 from reps_opt.validation import FloatArray, as_float_array, as_scalar, check_nonnegative, read_only
 from reps_opt.values import Value, value
 
@@ -185,16 +186,16 @@ def row_weights(
             raise ValueError("base_weights sum to zero: some sample must count")
     if starts == "visited" or not are_chained(batch):
         return given
-    time = times(batch)
+    time = batch.time
     return given * (gamma / recording_rate(batch, gamma)) ** time
 
 
 def recording_rate(batch: Batch, gamma: float) -> float:
     """Chance that a step is not the last recorded: one for a time limit, ``gamma`` for random cuts about so often."""
     if batch.restarted.any():
-        lengths = times(batch)[batch.restarted] + 1
+        lengths = batch.time[batch.restarted] + 1
     else:
-        lengths = times(batch)[batch.truncated] + 1
+        lengths = batch.time[batch.truncated] + 1
         if lengths.size < 3 or np.median(lengths) == lengths.max():  # a limit: most cuts come at the same time
             return 1.0
     rate = 1.0 - lengths.size / len(batch)
@@ -209,8 +210,6 @@ def flow_objective(
 
     Where mass is absorbed it is ``1 - gamma`` times the discounted return from where episodes are.
     """
-    from reps_opt.features import IDENTITY
-
     flow = sample_flow(batch, IDENTITY, gamma, on_done, starts)
     mean = float(flow.base @ flow.rewards)
     return mean, float(np.linalg.norm(flow.by_episode(flow.base * (flow.rewards - mean))))
@@ -229,17 +228,10 @@ def are_chained(batch: Batch) -> bool:
     return bool(np.array_equal(batch.states[inside + 1], batch.next_states[inside]))
 
 
-def times(batch: Batch) -> np.ndarray:
-    """Place (N,) of every transition in its episode, from zero."""
-    return batch.time
-
-
 def _differences(
     batch: Batch, features: Any, gamma: float, absorbs: bool, embedding: Any
 ) -> tuple[FloatArray, FloatArray]:
     """``gamma phi(s') - phi(s)`` (N, d), the absorbing state's column among them, and the size (d,) of the features."""
-    from reps_opt.features import as_columns
-
     phi = as_columns(features.transform(batch.states), "features")
     following = as_columns(features.transform(batch.next_states), "features")
     over = batch.terminated[:, None]
@@ -256,6 +248,4 @@ def _differences(
 
 def _start_features(batch: Batch, features: Any) -> FloatArray:
     """Mean of phi over the start states (d,)."""
-    from reps_opt.features import as_columns
-
     return np.asarray(as_columns(features.transform(batch.start_states), "features").mean(axis=0))

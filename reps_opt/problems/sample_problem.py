@@ -267,12 +267,10 @@ class SampleProblem(Problem):
 
     def residuals(self, program: Program, point: FloatArray) -> Residuals:
         """What the weights miss in all the columns given, even where the program has a basis of them."""
-        mass = abs(float(point.sum()) - 1.0) if point.min() >= 0 else math.inf
-        if program.ridge is not None or not program.rhs.size:
-            return Residuals(0.0, mass)
-        if self.basis is None:
-            return Residuals(float(np.abs(program.residual(point)).sum()), mass)
-        return Residuals(float(np.abs(self.feature_rows.T @ self.spread(point)).sum()), mass)
+        found = super().residuals(program, point)
+        if program.ridge is not None or self.basis is None:
+            return found
+        return found._replace(flow=float(np.abs(self.feature_rows.T @ self.spread(point)).sum()))
 
     def spread(self, point: FloatArray) -> FloatArray:
         """Weights (N,) of all samples from those (n,) of positive base weight."""

@@ -165,6 +165,25 @@ def test_regret_is_under_its_bound_and_every_step_certified(feedback: str, adver
             assert np.abs(flow_residual(problem.mdp, run.occupancy(t))).sum() <= 1e-12
 
 
+@pytest.mark.parametrize("feedback", ["full", "bandit"])
+def test_a_run_takes_the_steps_that_solve_takes(feedback: str) -> None:
+    problem = envs.layered(seed=3)
+    losses = problem.losses(6, seed=1)
+    oreps = ORePS(problem.mdp, problem.n_layers, 6, feedback)
+    episodes = list(oreps.play(losses, seed=2))
+    flow, rng, sampler = oreps.flow, np.random.default_rng(2), TrajectorySampler(oreps.flow)
+    for now, after, loss in zip(episodes, episodes[1:], losses, strict=False):
+        estimate = flow.pick(np.broadcast_to(loss, flow.shape)).copy()
+        if feedback == "bandit":
+            visited = sampler.trajectory(now.occupancy, rng)
+            estimate, seen = np.zeros_like(estimate), estimate
+            estimate[visited] = seen[visited] / now.occupancy[visited]
+        step = solve(oreps.step(flow.spread(estimate), flow.spread(now.occupancy)))
+        np.testing.assert_allclose(flow.pick(step.occupancy), after.occupancy, atol=1e-14)
+        assert now.certified
+        assert now.gap == pytest.approx(oreps.learning_rate * (step.dual_objective - step.objective), abs=1e-14)
+
+
 def test_bounds_are_the_papers() -> None:
     d = np.log(10 * 2 / 4)
     assert learner(0).bound(50) == pytest.approx(2 * 4 * np.sqrt(50 * d))

@@ -7,7 +7,7 @@ import pytest
 from sklearn.preprocessing import FunctionTransformer
 
 from reps_opt import MDP, Batch, SampleREPS, Status, solve
-from reps_opt.problems.sample_flow import batch_gamma, flow_objective, recording_rate, sample_flow, times
+from reps_opt.problems.sample_flow import batch_gamma, flow_objective, recording_rate, sample_flow
 
 GAMMA = 0.9
 
@@ -72,7 +72,7 @@ def test_absorbed_mass_makes_the_objective_the_discounted_return():
 def test_the_absorbing_row_is_what_the_formula_says():
     batch = corridor(20, 10_000)
     flow = sample_flow(batch, OneHot(4), GAMMA, "absorb", "episodes")
-    weight = GAMMA ** times(batch)
+    weight = GAMMA**batch.time
     absorbed = (weight * batch.terminated).sum() * GAMMA / (1 - GAMMA)  # gamma^T_e: one more than the last row's time
     total = weight.sum() + absorbed
     assert flow.base == pytest.approx(np.append(weight, absorbed) / total)
@@ -86,7 +86,7 @@ def test_a_time_limit_leaves_gamma_to_the_t_and_an_error_that_vanishes_with_it(o
     for horizon in (10, 20, 40):
         batch = corridor(400, horizon, exits=False)
         flow = sample_flow(batch, OneHot(4), GAMMA, on_done, "episodes")
-        assert flow.base * (1 / flow.base[0]) == pytest.approx(GAMMA ** times(batch))
+        assert flow.base * (1 / flow.base[0]) == pytest.approx(GAMMA**batch.time)
         errors.append(np.abs(flow.base @ flow.differences).max())
     assert errors[1] < 2 * GAMMA**10 * errors[0]
     assert errors[2] < 2 * GAMMA**20 * errors[1]
@@ -106,7 +106,7 @@ def test_random_restarts_leave_even_weights():
 def test_visited_starts_are_the_starts_where_the_base_is_their_flow_already():
     """For a batch made of a discounted visit distribution, the two say the same up to sampling."""
     batch = corridor(3_000, 10_000)
-    weight = GAMMA ** times(batch)
+    weight = GAMMA**batch.time
     one = sample_flow(batch, OneHot(4), GAMMA, "absorb", "episodes")
     other = sample_flow(batch, OneHot(4), GAMMA, "absorb", "visited", base_weights=weight)
     assert other.base == pytest.approx(one.base)
@@ -144,7 +144,7 @@ def test_a_task_that_pays_one_a_step_has_something_to_gain_by_absorption_only():
 
 def test_the_offset_tells_of_a_reference_that_is_no_flow():
     batch = corridor(50, 30, exits=False)
-    even = {"gamma": 0.5, "starts": "episodes", "base_weights": 0.5 ** -times(batch).astype(float)}
+    even = {"gamma": 0.5, "starts": "episodes", "base_weights": 0.5 ** -batch.time.astype(float)}
     wrong = solve(SampleREPS.from_batch(batch, OneHot(4), 0.3, **even))
     problem = wrong.problem
     psi = sample_flow(batch, OneHot(4), **even).differences
