@@ -57,5 +57,6 @@ from .program import Program as Program
 from .solution import Solution as Solution
 from .solution import Status as Status
 from .solving import solve as solve
+from .solving import solve_path as solve_path
 
 __version__: str

@@ -16,6 +16,7 @@ from reps_opt.plotting import Panel
 from reps_opt.policy_comparison import PolicyComparison, compare_policies
 from reps_opt.problem import Problem
 from reps_opt.processes.mdp import MDP
+from reps_opt.progress import progress as show_progress
 from reps_opt.result import Arrays, Result
 from reps_opt.solution import Solution
 from reps_opt.solving import solve
@@ -114,7 +115,9 @@ class Iteration(Result):
         return {"policy": (("state", "action"), self.policy)}
 
 
-def iterate(mdp: MDP, policy: ArrayLike, update: Update, n_iterations: int) -> Iterator[Iteration]:
+def iterate(
+    mdp: MDP, policy: ArrayLike, update: Update, n_iterations: int, progress: bool | None = None
+) -> Iterator[Iteration]:
     """Update a policy again and again, exactly; a generator that a loop may leave whenever it has seen enough.
 
     Parameters
@@ -128,6 +131,8 @@ def iterate(mdp: MDP, policy: ArrayLike, update: Update, n_iterations: int) -> I
         choose the route themselves. All it takes of a solution is ``policy``, ``status`` and what a row shows.
     n_iterations
         Updates to make at most. An update without a point (infeasible, failed) is the last, its policy unchanged.
+    progress
+        Whether to show a bar; None for one where standard error is a terminal and more than a second goes by.
 
     Yields
     ------
@@ -153,7 +158,7 @@ def iterate(mdp: MDP, policy: ArrayLike, update: Update, n_iterations: int) -> I
     """
     count = as_count(n_iterations, "n_iterations")
     current = mdp.as_policy(policy)
-    for index in range(1, count + 1):
+    for index in show_progress(range(1, count + 1), label="updates", show=progress):
         made = update(read_only(current))
         solution = solve(made) if isinstance(made, Problem) else made
         if not hasattr(solution, "policy"):

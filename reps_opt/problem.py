@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -129,6 +129,15 @@ class Problem(Value):
     def warm_start(self, program: Program, solution: Solution) -> Program:
         """The normalised program, told to start from the solution of a nearby problem."""
         raise TypeError(f"start is not taken by {type(self).__name__}: its solvers have no use for one")
+
+    @property
+    def takes_start(self) -> bool:
+        """Whether :meth:`warm_start` has a use for a nearby solution."""
+        return type(self).warm_start is not Problem.warm_start
+
+    def at_radius(self, epsilon: float) -> Self:
+        """The same problem with another radius, and what does not depend on the radius computed no second time."""
+        return self.replace(epsilon=epsilon)
 
     # What the judge asks: see reps_opt.certify
 

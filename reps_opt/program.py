@@ -45,6 +45,11 @@ class Block:
     matrix: Any
     rhs: FloatArray
 
+    @cached_property
+    def alone(self) -> dict[tuple[str, bool], Any]:
+        """The :class:`Stack` of this block alone, by its name and whether the domain is the simplex."""
+        return {}
+
     @property
     def in_memory(self) -> Any:
         """The matrix as it is if sparse, else as an array."""
@@ -261,11 +266,124 @@ class Hints:
         )
 
 
-STACKED = ("equalities", "inequalities", "blocks", "matrix", "transpose", "table", "rhs", "signed")
-"""What a program computes of its rows alone, and shares with copies that have the same."""
-
 FEW_ENTRIES = 20_000
 """Entries of the rows up to which dense products take less time than a sparse one's bookkeeping (some 20 us)."""
+
+
+class Stack:
+    """The rows of a program on top of each other, computed when asked for and shared by programs that have the same.
+
+    Parameters
+    ----------
+    rows
+        Blocks by name.
+    n
+        Columns of each.
+    simplex
+        Whether arrays are made sparse for ``matrix``: solvers on the simplex take sparse rows.
+    """
+
+    def __init__(self, rows: Mapping[str, Block], n: int, simplex: bool) -> None:
+        self.rows, self.n, self.simplex = rows, n, simplex
+
+    @classmethod
+    def of(cls, rows: Mapping[str, Block], n: int, simplex: bool) -> Stack:
+        """The stack of some rows: of a single block the one that it remembers, whatever programs it is part of."""
+        if len(rows) != 1:
+            return cls(rows, n, simplex)
+        ((name, block),) = rows.items()
+        stack: Stack = block.alone.setdefault((name, simplex), cls(rows, n, simplex))
+        return stack
+
+    @cached_property
+    def equalities(self) -> dict[str, Block]:
+        return {name: block for name, block in self.rows.items() if not isinstance(block, AtMost)}
+
+    @cached_property
+    def inequalities(self) -> dict[str, Block]:
+        return {name: block for name, block in self.rows.items() if isinstance(block, AtMost)}
+
+    @cached_property
+    def blocks(self) -> dict[str, Block]:
+        return {**self.equalities, **self.inequalities}
+
+    @cached_property
+    def matrix(self) -> Any:
+        """All rows (m, n): equalities, then inequalities; a single block that is no array stays what it is."""
+        blocks = [*self.blocks.values()]
+        if not blocks:
+            return _no_rows(self.n)[0]
+        if len(blocks) == 1:
+            matrix = blocks[0].matrix
+            return sp.csr_array(matrix) if self.simplex and isinstance(matrix, np.ndarray) else matrix
+        return sp.vstack([sp.csr_array(block.in_memory) for block in blocks], format="csr")
+
+    @cached_property
+    def transpose(self) -> Any:
+        """``matrix.T`` (n, m), in row order."""
+        if not self.rhs.size:
+            return _no_rows(self.n)[1]
+        return self.matrix.T.tocsr() if sp.issparse(self.matrix) else self.matrix.T
+
+    @cached_property
+    def table(self) -> FloatArray | None:
+        """The rows as a dense array (m, n), where they are so few that a sparse one only costs more; else None."""
+        if not 0 < self.rhs.size * self.n <= FEW_ENTRIES:
+            return None
+        matrices = [block.matrix for block in self.blocks.values()]
+        if not all(sp.issparse(matrix) or (self.simplex and isinstance(matrix, np.ndarray)) for matrix in matrices):
+            return None
+        tables = [matrix.toarray() if sp.issparse(matrix) else np.ascontiguousarray(matrix) for matrix in matrices]
+        return tables[0] if len(tables) == 1 else np.concatenate(tables)
+
+    @cached_property
+    def squares(self) -> sp.csc_array | None:
+        """Matrix (m * m, n) whose product with weights is ``A diag(w) A'``, where that has few terms; else None."""
+        columns, m = self.transpose, self.rhs.size
+        width = np.diff(columns.indptr).astype(np.int64)
+        terms = width**2
+        if terms.sum() > MOST_TERMS:
+            return None
+        ends = np.append(0, np.cumsum(terms))
+        column = np.repeat(np.arange(self.n), terms)
+        place = np.arange(column.size) - ends[column]
+        left, right = (columns.indptr[column] + side for side in np.divmod(place, width[column]))
+        row = columns.indices[left].astype(np.int64) * m + columns.indices[right]
+        return sp.csc_array((columns.data[left] * columns.data[right], row, ends), shape=(m * m, self.n))
+
+    def gram(self, weights: FloatArray) -> FloatArray:
+        """``A diag(w) A'`` (m, m) over all rows, an array of its own."""
+        table, m = self.table, self.rhs.size
+        if table is not None and m <= FEW_ROWS:
+            return (table * weights) @ table.T
+        if self.squares is not None:
+            return (self.squares @ weights).reshape(m, m)
+        product: FloatArray = (self.matrix @ (sp.diags_array(weights) @ self.transpose)).toarray()
+        return product
+
+    @cached_property
+    def rhs(self) -> FloatArray:
+        blocks = [*self.blocks.values()]
+        if len(blocks) == 1:
+            return blocks[0].rhs
+        return np.concatenate([block.rhs for block in blocks]) if blocks else np.zeros(0)
+
+    @cached_property
+    def every_row(self) -> BoolArray:
+        """A mask (m,) of all rows."""
+        return np.ones(self.rhs.size, dtype=bool)
+
+    @cached_property
+    def signed(self) -> BoolArray:
+        n_equal = sum(block.rhs.size for block in self.equalities.values())
+        return np.arange(self.rhs.size) >= n_equal
+
+
+MOST_TERMS = 500_000
+"""Products of two entries of a column up to which ``A diag(w) A'`` is one product with all of them, made once."""
+
+FEW_ROWS = 32
+"""Rows of a dense table up to which two dense products take less time than that."""
 
 NO_HINTS = Hints()
 SIMPLEX = Simplex()
@@ -353,9 +471,6 @@ class Program:
                 )
         m = sum(block.rhs.size for block in rows.values())
         ridge = None if program.ridge is None else as_float_array(program.ridge, "ridge", (m,))
-        if program.simplex:  # solvers take sparse rows there
-            dense = {name: block for name, block in rows.items() if isinstance(block.matrix, np.ndarray)}
-            rows |= {name: type(block)(sp.csr_array(block.matrix), block.rhs) for name, block in dense.items()}
         return replace(program, objective=c, rows=rows, ridge=ridge)
 
     @property
@@ -376,19 +491,27 @@ class Program:
         return isinstance(self.domain, Simplex)
 
     @cached_property
+    def _stack(self) -> Stack:
+        return Stack.of(self.rows, self.objective.size, self.simplex)
+
+    @property
     def equalities(self) -> dict[str, Block]:
         """The blocks ``A x = b`` by name."""
-        return {name: block for name, block in self.rows.items() if not isinstance(block, AtMost)}
+        return self._stack.equalities
 
-    @cached_property
+    @property
     def inequalities(self) -> dict[str, Block]:
         """The blocks ``C x <= d`` by name."""
-        return {name: block for name, block in self.rows.items() if isinstance(block, AtMost)}
+        return self._stack.inequalities
 
-    @cached_property
+    @property
     def blocks(self) -> dict[str, Block]:
         """All blocks by name, in the order of the multipliers: equalities, then inequalities."""
-        return {**self.equalities, **self.inequalities}
+        return self._stack.blocks
+
+    def gram(self, weights: FloatArray) -> FloatArray:
+        """``A diag(w) A'`` (m, m) over all rows, for weights (n,)."""
+        return self._stack.gram(weights)
 
     @cached_property
     def ball(self) -> Ball:
@@ -438,51 +561,40 @@ class Program:
         """The same program, some of its hints replaced."""
         return self._changed(hints=replace(self.hints, **hints))
 
-    @cached_property
+    @property
     def matrix(self) -> Any:
-        """All rows (m, n): equalities, then inequalities; a single block stays what it is, dense rows included."""
-        blocks = [*self.blocks.values()]
-        if not blocks:
-            return _no_rows(self.n)[0]
-        if len(blocks) == 1:
-            return blocks[0].matrix
-        matrices = [block.in_memory for block in blocks]
-        sparse = [matrix if sp.issparse(matrix) else sp.csr_array(matrix) for matrix in matrices]
-        return sp.vstack(sparse, format="csr")
+        """All rows (m, n): equalities, then inequalities; sparse on the simplex unless they are dense by nature."""
+        return self._stack.matrix
 
-    @cached_property
+    @property
     def transpose(self) -> Any:
         """``matrix.T`` (n, m), in row order."""
-        if not self.rhs.size:
-            return _no_rows(self.n)[1]
-        return self.matrix.T.tocsr() if sp.issparse(self.matrix) else self.matrix.T
+        return self._stack.transpose
 
-    @cached_property
+    @property
     def table(self) -> FloatArray | None:
         """The rows as a dense array (m, n), where they are so few that a sparse one only costs more; else None."""
-        matrix = self.matrix
-        small = sp.issparse(matrix) and 0 < matrix.shape[0] * matrix.shape[1] <= FEW_ENTRIES
-        return matrix.toarray() if small else None
+        return self._stack.table
 
     def times(self, x: FloatArray) -> FloatArray:
         """``(A, C) x`` (m,) for x (n,)."""
-        return self.matrix @ x if self.table is None else self.table @ x
+        table = self._stack.table
+        return self.matrix @ x if table is None else table @ x
 
     def pulled(self, multipliers: FloatArray) -> FloatArray:
         """``A'v + C'nu`` (n,) for multipliers (m,)."""
-        return self.transpose @ multipliers if self.table is None else multipliers @ self.table
+        table = self._stack.table
+        return self.transpose @ multipliers if table is None else multipliers @ table
 
-    @cached_property
+    @property
     def rhs(self) -> FloatArray:
         """Right-hand sides (m,)."""
-        blocks = [*self.blocks.values()]
-        return np.concatenate([block.rhs for block in blocks]) if blocks else np.zeros(0)
+        return self._stack.rhs
 
-    @cached_property
+    @property
     def signed(self) -> BoolArray:
         """Rows (m,) whose multiplier must be >= 0: the inequalities."""
-        n_equal = sum(block.rhs.size for block in self.equalities.values())
-        return np.arange(self.rhs.size) >= n_equal
+        return self._stack.signed
 
     @property
     def unbounded(self) -> bool:
@@ -536,7 +648,6 @@ class Program:
     def _changed(self, **changes: Any) -> Program:
         """A copy with other fields and the same rows; what was stacked of these is kept."""
         twin = object.__new__(Program)
-        kept = {name: getattr(self, name) for name in STACKED}
         twin.__dict__.update(
             objective=self.objective,
             rows=self.rows,
@@ -544,7 +655,7 @@ class Program:
             domain=self.domain,
             ridge=self.ridge,
             hints=self.hints,
-            **kept,
+            _stack=self._stack,
         )
         twin.__dict__.update(changes)
         if twin.balls is self.balls and "joint" in self.__dict__:
@@ -577,6 +688,8 @@ class Program:
 
     def free(self, multipliers: FloatArray, residual: FloatArray) -> BoolArray:
         """Rows (m,) whose multiplier may move: all but inequalities held at zero by a positive residual."""
+        if not self.inequalities:
+            return self._stack.every_row
         return ~(self.signed & (multipliers <= 0) & (residual >= 0))
 
     def slack(self, multipliers: FloatArray) -> FloatArray:

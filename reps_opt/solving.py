@@ -9,14 +9,16 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any, overload
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from reps_opt.certify import Verdict, certify, rank, without_point
 from reps_opt.problem import Posed, Problem
 from reps_opt.program import Program
+from reps_opt.progress import progress as show_progress
 from reps_opt.solution import S_co, Solution, Status, Viewed
 from reps_opt.solvers.answer import Solver
 from reps_opt.threads import limited
-from reps_opt.validation import InputError, UnsuitableError
+from reps_opt.validation import InputError, UnsuitableError, as_float_array
 
 BREAKDOWNS = (ArithmeticError, RuntimeError, LookupError, AssertionError, ValueError, np.linalg.LinAlgError)
 """How numerical libraries, and the assumptions made of them, give way on inputs beyond double precision."""
@@ -73,6 +75,14 @@ def solve(problem: Any, solver: Solver | None = None, start: Solution | None = N
     >>> print(solution.status, solution.policy.round(4))
     certified [[0.2802 0.7198]]
     """
+    solution, text = _solved(problem, solver, start, verbose)
+    if text:
+        warnings.warn(text, UserWarning, stacklevel=2)
+    return solution
+
+
+def _solved(problem: Any, solver: Solver | None, start: Solution | None, verbose: bool) -> tuple[Any, str]:
+    """The solution, and what to warn of."""
     if isinstance(problem, Program):
         problem = Posed(problem)
     if not isinstance(problem, Problem):
@@ -87,10 +97,7 @@ def solve(problem: Any, solver: Solver | None = None, start: Solution | None = N
         verdict, stats = _answer(problem, route, start, named=solver is not None)
         stats = {"route": type(route).__name__, **stats, **problem.spent(), "seconds": time.perf_counter() - began}
         solution = problem.view.made(problem=problem, stats=stats, **verdict._asdict())
-        text = problem.warn(solution) if solution.has_point else ""
-    if text:
-        warnings.warn(text, UserWarning, stacklevel=2)
-    return solution
+        return solution, problem.warn(solution) if solution.has_point else ""
 
 
 Found = tuple[Verdict, Mapping[str, Any]]
@@ -137,3 +144,60 @@ def _second_opinion(problem: Problem, found: Found) -> Found:
             return other[0], stats
         found = min(found, (other[0], stats), key=lambda candidate: rank(candidate[0].certificate))
     return found
+
+
+def solve_path(
+    problem: Viewed[S_co],
+    epsilons: ArrayLike,
+    solver: Solver | None = None,
+    start: Solution | None = None,
+    progress: bool | None = None,
+) -> list[S_co]:
+    """Solve a problem at several radii, each from the solution of the last.
+
+    Parameters
+    ----------
+    problem
+        One with a radius ``epsilon``; its own radius is not solved for.
+    epsilons
+        Radii (k,), in any order. They are solved from the smallest to the largest, where what was found at one is near
+        what is wanted at the next.
+    solver
+        As for :func:`solve`.
+    start
+        A solution to start the first one from.
+    progress
+        Whether to show a bar; None for one where standard error is a terminal and more than a second goes by.
+
+    Returns
+    -------
+    list of Solution
+        In the order of ``epsilons``; each is certified by itself, and equals what :func:`solve` finds.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a problem without a radius, and for radii that are not numbers (k,).
+
+    Examples
+    --------
+    >>> from reps_opt import MDP, REPS, solve_path
+    >>> mdp = MDP(np.ones((1, 2, 1)), [[0.0, 1.0]], gamma=0.9)
+    >>> path = solve_path(REPS(mdp, [[0.5, 0.5]], epsilon=0.1), [0.2, 0.1, 0.05])
+    >>> [round(solution.objective, 4) for solution in path]
+    [0.8052, 0.7198, 0.6568]
+    """
+    if not isinstance(problem, Problem) or not hasattr(problem, "epsilon"):
+        raise TypeError(f"problem must be a reps_opt problem with a radius epsilon, got {type(problem).__name__}")
+    if problem.epsilon is None:
+        raise ValueError("problem has a temperature and no radius: give it an epsilon")
+    radii = as_float_array(epsilons, "epsilons", ("k",))
+    found: dict[int, S_co] = {}
+    last = start
+    for i in show_progress(np.argsort(radii, kind="stable").tolist(), label="radii", show=progress):
+        there = problem.at_radius(float(radii[i]))
+        found[i], text = _solved(there, solver, last if problem.takes_start else None, verbose=False)
+        if text:
+            warnings.warn(text, UserWarning, stacklevel=2)
+        last = found[i] if found[i].has_point else last
+    return [found[i] for i in range(radii.size)]

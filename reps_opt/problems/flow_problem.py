@@ -81,6 +81,10 @@ class FlowProblem(Problem):
 
     # The linear program that is left where the ball is slack
 
+    @cached_property
+    def _limit(self) -> LinearLimit:
+        return self._linear_limit()
+
     def _linear_limit(self) -> LinearLimit:
         """Dynamic programming for the linear program, then the point of its optimal face closest to the reference."""
         program, flow = self.program, self._known_flow

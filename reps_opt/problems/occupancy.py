@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import cached_property
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -104,13 +105,13 @@ class OccupancyProblem(FlowProblem):
         return self._pose(self.flow, self.flow.pick(self.rewards))
 
     def _pose(self, flow: Flow, objective: FloatArray) -> Program:
-        rows: dict[str, Block] = {"flow": Equal(flow.matrix, flow.rhs)}
+        rows: dict[str, Block] = {"flow": flow.memo.setdefault("rows", Equal(flow.rows, flow.rhs))}
         if self.budget_rows is not None:
             rows["budgets"] = self.budget_rows.block(flow.pairs)
         hints = Hints(
             grounds=flow.grounds,
             mass_implied=not flow.averages,
-            linear_limit=self._linear_limit if flow is self.flow else None,
+            linear_limit=(lambda: self._limit) if flow is self.flow else None,
             variable="occupancy",
             inside=lambda: self._inside if flow is self.flow else flow.interior(),
         )
@@ -235,9 +236,33 @@ class OccupancyProblem(FlowProblem):
         if len(program.balls) > 1 or np.ndim(solution.eta) or not (solution.has_point and 0 < solution.eta < math.inf):
             return program  # a slack ball or a single point says nothing about another radius, nor do several balls
         factor = self.normalised[1].factor
+        v = solution.multipliers
+        if v is not None and v.size == program.rhs.size and getattr(solution.problem, "flow", None) is self.flow:
+            return program.warmed((solution.eta / factor, v / factor))
         value = np.nan_to_num(self._known_flow.pick_nodes(solution.value)) / factor
         warm = np.append(value - value.mean(), np.zeros(program.rhs.size - value.size))
         return program.warmed((solution.eta / factor, warm))
+
+    def at_radius(self, epsilon: float) -> Self:
+        twin = super().at_radius(epsilon)
+        if self.flow is None or self.epsilon is None or len(self.program.balls) > 1:
+            return twin
+        (program, scale), ball = self.normalised, replace(self.program.ball, radius=twin.epsilon)
+        known: dict[str, Any] = {
+            name: self.__dict__[name] for name in ("flow", "centre", "_limit") if name in self.__dict__
+        }
+        twin.__dict__.update(known, program=self.program.with_ball(ball), normalised=(program.with_ball(ball), scale))
+        return twin
+
+    def closed_form(self, program: Program) -> Answer | None:
+        """Also the linear program's answer, where it is known already and lies inside the ball."""
+        if (answer := super().closed_form(program)) is not None or "_limit" not in self.__dict__:
+            return answer
+        assert program.hints.linear_limit is not None
+        limit = program.hints.linear_limit()
+        if program.epsilon is None or not limit.divergence <= program.epsilon:
+            return None
+        return Answer(0.0, limit.multipliers, limit.point, "the ball is slack")
 
     @property
     def radius(self) -> float:

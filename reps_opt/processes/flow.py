@@ -10,7 +10,7 @@ table is (S, A) over pairs and (S,) over nodes, or (T, S, A) and (T, S).
 from __future__ import annotations
 
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -33,6 +33,12 @@ ROUNDING = 1e-15
 
 START_RTOL = 1e-6
 """Relative residual of the value that solvers start from."""
+
+KNOWN_FLOWS = 8
+"""Flows that a small MDP remembers, one for each set of pairs allowed."""
+
+FEW_IN_ROWS = 20_000
+"""Entries of the rows up to which they are made as an array."""
 
 LEAST_MASS = 1e-300
 """Mass of a pair that has underflowed."""
@@ -89,6 +95,17 @@ class Flow(Value):
         ``mu0``. Average reward: the maximal end components are kept, since every stationary distribution lives on them.
         """
         allowed = allowed & mdp.allowed.ravel()
+        if mdp._dense is None:
+            return cls._of(mdp, allowed)
+        key, known = allowed.tobytes(), mdp._flows
+        if key not in known:
+            if len(known) >= KNOWN_FLOWS:
+                known.clear()
+            known[key] = cls._of(mdp, allowed)
+        return known[key]
+
+    @classmethod
+    def _of(cls, mdp: MDP, allowed: BoolArray) -> Flow | None:
         if mdp.gamma == 1:
             kept, component = end_components(mdp.transitions, allowed)
             pairs = np.flatnonzero(kept)
@@ -222,13 +239,24 @@ class Flow(Value):
 
     @cached_property
     def _arriving_table(self) -> FloatArray | None:
-        """``arriving`` as an array, unrolled in time and so small that a sparse one only costs more; else None."""
-        small = self.horizon is not None and self.pairs.size * self.nodes.size <= FEW_ENTRIES
-        return self.arriving.toarray() if small else None
+        """``arriving`` as an array, where that is so small that a sparse one only costs more; else None."""
+        if self.horizon is not None:
+            return self.arriving.toarray() if self.pairs.size * self.nodes.size <= FEW_ENTRIES else None
+        dense = self.mdp._dense
+        return None if dense is None else dense.reshape(-1, self.mdp.n_states)[np.ix_(self.pairs, self.nodes)]
+
+    @cached_property
+    def rows(self) -> sp.csr_array | FloatArray:
+        """Rows (m, n): what leaves a node less (discounted) what arrives there; an array where small."""
+        if self._arriving_table is None or self._arriving_table.size > FEW_IN_ROWS:
+            return self.matrix
+        rows = -self.gamma * self._arriving_table.T
+        rows[self.pair_node, np.arange(self.pairs.size)] += 1.0
+        return np.ascontiguousarray(rows)
 
     @cached_property
     def matrix(self) -> sp.csr_array:
-        """Rows (m, n): what leaves a node less (discounted) what arrives there."""
+        """The same, sparse."""
         arriving = self.arriving if self.gamma == 1 else self.gamma * self.arriving
         return (self.leaving - arriving).T.tocsr()
 
@@ -242,7 +270,12 @@ class Flow(Value):
         start[: first.size] = self.mdp.mu0[first]
         return start
 
-    @property
+    @cached_property
+    def memo(self) -> dict[str, Any]:
+        """What problems compute of the flow alone, kept beside it for the next problem."""
+        return {}
+
+    @cached_property
     def grounds(self) -> IntArray:
         """One node a component whose value can be fixed at zero (average reward); none otherwise."""
         if not self.averages:
@@ -269,8 +302,13 @@ class Flow(Value):
 
     # Occupancies and values
 
-    def chain(self, policy: FloatArray) -> sp.csr_array:
+    def chain(self, policy: FloatArray) -> markov.Chain:
         """Transition matrix (m, m) of a policy (n,)."""
+        if self._arriving_table is not None:
+            if self.pairs.size == self.nodes.size * self.mdp.n_actions:  # every action of every node
+                actions = self._arriving_table.reshape(self.nodes.size, self.mdp.n_actions, -1)
+                return (policy.reshape(self.nodes.size, 1, -1) @ actions)[:, 0]
+            return np.add.reduceat(policy[:, None] * self._arriving_table, self.first_pairs, axis=0)
         n, m = self.pairs.size, self.nodes.size
         choose = sp.csr_array((policy, (self.pair_node, np.arange(n))), shape=(m, n))
         return (choose @ self.arriving).tocsr()
@@ -281,9 +319,10 @@ class Flow(Value):
         ``near`` (m,) is a distribution over nodes: where an iteration starts, and with average reward what says how
         much mass each recurrent class has.
         """
-        if self._arriving_table is not None:
-            step = np.add.reduceat(policy[:, None] * self._arriving_table, self.first_pairs, axis=0)
-            mu = dtrtrs(-step.T, self.rhs, lower=1, unitdiag=1)[0]  # (I - step)' mu = mu0, in order of time
+        if self.horizon is not None and self._arriving_table is not None:
+            mu = dtrtrs(-self.chain(policy).T, self.rhs, lower=1, unitdiag=1)[
+                0
+            ]  # (I - step)' mu = mu0, in order of time
             return np.asarray(mu[self.pair_node] * policy)
         if self.horizon is not None:
             return self.pick(time_indexed.occupancy_of(self.mdp, self.spread(policy)))
@@ -320,7 +359,14 @@ class Flow(Value):
         return np.maximum(mu[self.pair_node] * policy, LEAST_MASS)
 
     def optimum(self, rewards: FloatArray) -> Optimum:
-        """The best policy for rewards (n,)."""
+        """The best policy for rewards (n,), remembered until it is asked for with others."""
+        known = self.memo.get("optimum")
+        if known is None or not np.array_equal(known[0], rewards):
+            known = self.memo["optimum"] = rewards, self._optimum(rewards)
+        best: Optimum = known[1]
+        return best
+
+    def _optimum(self, rewards: FloatArray) -> Optimum:
         if self.horizon is not None:
             values = time_indexed.optimal_values(self.mdp, self.spread(rewards), self.kept)
             error = time_indexed.bellman_error(self.mdp, self.spread(rewards, -np.inf), values)
@@ -342,6 +388,13 @@ class Flow(Value):
         It is where solvers start, and no more accurate than that needs. The shift is free: a constant added to the
         value changes nothing in the dual.
         """
+        known = self.memo.get("rough value")
+        if known is None or not np.array_equal(known[0], weights):
+            known = self.memo["rough value"] = weights, self._rough_value(weights)
+        value: FloatArray = known[1]
+        return value
+
+    def _rough_value(self, weights: FloatArray) -> FloatArray:
         policy = weights / self.node_sums(weights)[self.pair_node]
         rewards = self.mdp.rewards.ravel()[self.pairs]
         reward = self.node_sums(policy * (rewards - rewards.min()))

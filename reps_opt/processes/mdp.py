@@ -185,6 +185,11 @@ class MDP(Sources, Tables):
         return sp.csr_array(self._chain(self.as_policy(policy)))
 
     @cached_property
+    def _flows(self) -> dict[bytes, Any]:
+        """What :class:`~reps_opt.processes.flow.Flow` remembers of a small MDP."""
+        return {}
+
+    @cached_property
     def _dense(self) -> FloatArray | None:
         """Transitions (S, A, S) of a small MDP, on which dense algebra is faster than sparse bookkeeping."""
         if self.n_states > markov.DENSE_LIMIT or self.transitions.shape[0] * self.n_states > DENSE_ENTRIES:
@@ -281,7 +286,9 @@ class MDP(Sources, Tables):
 
     def flow_residual(self, occupancy: FloatArray) -> FloatArray:
         """What a distribution (S, A) misses of the flow, (S,): ``sum_a p - (1 - gamma) mu0 - gamma P'p``."""
-        inflow = self.transitions.T @ occupancy.ravel()
+        occupancy = np.asarray(occupancy)
+        pairs = occupancy.ravel()
+        inflow = self.transitions.T @ pairs if self._dense is None else pairs @ self._dense.reshape(pairs.size, -1)
         return occupancy.sum(axis=1) - (1 - self.gamma) * self.mu0 - self.gamma * inflow
 
     def expected_return(self, policy: ArrayLike) -> float:

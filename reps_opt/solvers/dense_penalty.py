@@ -16,14 +16,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import scipy.linalg
 from scipy.linalg.lapack import dposv
 
 from reps_opt.divergences.base import KL
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.descent import LARGEST_TRAVEL, SHORTEST_STEP, SUFFICIENT_DECREASE
-from reps_opt.systems.base import scaled_cholesky
+from reps_opt.systems.base import Cholesky
 from reps_opt.validation import FloatArray, UnsuitableError
 
 CONVERGED = 1e-26
@@ -113,8 +112,7 @@ class _Search:
         hessian = (self.rows * x) @ self.rows.T
         solution, failed = dposv(hessian.T, residual)[1:]  # symmetric: the transpose is in LAPACK's order
         if failed:
-            factor, scale = scaled_cholesky(hessian)
-            return np.asarray(scale * scipy.linalg.cho_solve(factor, scale * residual, check_finite=False))
+            return Cholesky(hessian).solve(residual)
         return np.asarray(solution)
 
     def _line_search(self, point: _Point, step: FloatArray, decrement: float) -> _Point | None:

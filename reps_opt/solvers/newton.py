@@ -100,9 +100,11 @@ def quadratic_start(program: Program, equations: NormalEquations) -> DualPoint:
 
 
 def _warm_point(program: Program) -> DualPoint | None:
-    """The nearby solution the program was given, unless it is far outside this program's ball."""
+    """The nearby solution the program was given, unless it is far outside this program's ball, or its own was slack."""
     assert program.hints.warm is not None
     eta, multipliers = program.hints.warm
+    if eta <= NEGLIGIBLE_ETA:
+        return None
     if program.epsilon is None:
         assert program.temperature is not None
         eta = max(eta, program.temperature)
@@ -343,7 +345,7 @@ class _Search:
         if not epsilon:
             return ALONG_RTOL
         expected = off_ball(self.program, point) / (2 * epsilon) * float(np.abs(coupling).sum())
-        return float(np.clip(left / max(expected, 1e-300), self.equations.least_along_rtol, ALONG_RTOL))
+        return min(max(left / max(expected, 1e-300), self.equations.least_along_rtol), ALONG_RTOL)
 
     def _may_cool(self, point: DualPoint) -> bool:
         """In penalty form: whether eta is above the temperature and the point near enough to the curve to go on."""
@@ -361,13 +363,13 @@ class _Search:
             step = divergence / curvature * math.log(divergence / epsilon)
         else:
             step = (divergence - epsilon) / curvature
-        return float(np.clip(step, -LARGEST_LOG_STEP, LARGEST_LOG_STEP))
+        return min(max(step, -LARGEST_LOG_STEP), LARGEST_LOG_STEP)
 
     def _line_search(self, point: DualPoint, direction: Direction) -> DualPoint | None:
         """Halve the step until the dual falls; at rounding level, until the residual does."""
         terms = np.abs(self.program.rhs) @ np.abs(point.multipliers) + point.eta * abs(point.conjugate.value)
         noise = 8 * np.finfo(float).eps * float(terms + point.eta)
-        error = dual_error(self.program, point)
+        error = None
         alpha = 1.0
         while alpha > SHORTEST_STEP:
             trial = self._move(point, direction, alpha)
@@ -379,12 +381,10 @@ class _Search:
             wanted = SUFFICIENT_DECREASE * alpha * min(direction.decrease, 0.0)
             if trial.value <= point.value + wanted and -wanted > noise:
                 return trial
-            if (
-                -wanted <= noise
-                and trial.value <= point.value + 10 * noise
-                and dual_error(self.program, trial) < IMPROVED * error
-            ):
-                return trial
+            if -wanted <= noise and trial.value <= point.value + 10 * noise:
+                error = dual_error(self.program, point) if error is None else error
+                if dual_error(self.program, trial) < IMPROVED * error:
+                    return trial
             alpha *= 0.5
         return None
 
@@ -395,8 +395,9 @@ class _Search:
             eta = temperature
         self.alpha = alpha
         v = point.multipliers + alpha * direction.newton + (eta - point.eta) * direction.along
-        signed = self.program.signed
-        v[signed] = np.maximum(v[signed], 0.0)
+        if self.program.inequalities:
+            signed = self.program.signed
+            v[signed] = np.maximum(v[signed], 0.0)
         return self.program.dual(eta, v)
 
     def _travelled(self, point: DualPoint, trial: DualPoint) -> float:

@@ -15,14 +15,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import scipy.linalg
 
 from reps_opt.processes.graph import IntArray
 from reps_opt.program import JointDualPoint, Program
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.descent import LARGEST_LOG_STEP, LARGEST_TRAVEL, PROVEN, SHORTEST_STEP, SUFFICIENT_DECREASE
 from reps_opt.solvers.trace import Trace
-from reps_opt.systems.base import DENSE_LIMIT, NormalEquations, scaled_cholesky
+from reps_opt.systems.base import DENSE_LIMIT, Cholesky, NormalEquations
 from reps_opt.systems.blocks import BlockEquations
 from reps_opt.systems.choice import normal_equations
 from reps_opt.validation import FloatArray
@@ -176,8 +175,7 @@ class _Path:
         gradient = eta * (self.radii - dual.divergences) - mu
         # as a Gram matrix the Schur complement stays positive semidefinite where balls are slack and eta is tiny
         curvature = moved.T @ ((t * x)[:, None] * moved) + np.diag(np.maximum(gradient + mu, mu))
-        factor, scale = scaled_cholesky(curvature)
-        log_eta = scale * scipy.linalg.cho_solve(factor, scale * (-gradient - coupling.T @ newton), check_finite=False)
+        log_eta = Cholesky(curvature).solve(-gradient - coupling.T @ newton)
         log_eta *= min(1.0, LARGEST_LOG_STEP / max(float(np.abs(log_eta).max()), 1e-300))
         slope = float(dual.residual @ (newton + along @ log_eta) + gradient @ log_eta)
         return _Step(log_eta, newton, along, slope)

@@ -20,7 +20,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import scipy.linalg
 
 from reps_opt.divergences.base import KL
 from reps_opt.program import DualPoint, Equal, Program
@@ -28,7 +27,7 @@ from reps_opt.rows import ArrayRows, Rows, spending
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.descent import SUFFICIENT_DECREASE
 from reps_opt.solvers.newton import IMPROVED, Newton, dual_error
-from reps_opt.systems.base import scaled_cholesky
+from reps_opt.systems.base import Cholesky
 from reps_opt.validation import FloatArray, as_count, as_scalar
 
 SHARE_OF_ROWS = 0.1
@@ -149,8 +148,8 @@ def _inverse_hessian(program: Program, point: DualPoint) -> Callable[[FloatArray
     hessian[:d, :d] = program.transpose.gram(weights) - np.outer(mean, mean)
     hessian[:d, d] = hessian[d, :d] = point.coupling
     hessian[d, d] = weights @ (scaled - weights @ scaled) ** 2
-    factor, scale = scaled_cholesky(hessian)
-    return lambda g: point.eta * scale * scipy.linalg.cho_solve(factor, scale * g, check_finite=False)
+    factor = Cholesky(hessian)
+    return lambda g: point.eta * factor.solve(g)
 
 
 class _Search:

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.linalg as spla
+from numpy.typing import NDArray
 from scipy.sparse import csgraph
 
 from reps_opt.divergences.base import softmax_within
@@ -34,6 +35,7 @@ from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.descent import LARGEST_LOG_STEP
 from reps_opt.solvers.newton import SLACK_SUSPECTED, limit_if_slack, linear_answer
 from reps_opt.solvers.trace import Trace
+from reps_opt.systems.base import DenseFactor
 from reps_opt.validation import FloatArray, UnsuitableError, as_count, as_scalar
 
 NEAR_CURVE = 0.3
@@ -91,8 +93,13 @@ def policy_value(program: Program, conditional: FloatArray) -> FloatArray:
     """Multipliers (m,) of the flow under which a policy (n,) has mean Bellman error zero (or its gain) everywhere."""
     chain = _Chain(program)
     chain.update(conditional)
-    solved = chain.solve(chain.choose @ program.objective, 0.0)
+    solved = chain.solve(chain.mean(program.objective), 0.0)
     return chain.split(solved)[0]
+
+
+def _leads_on(columns: sp.csr_array, group: NDArray[np.int64]) -> bool:
+    """Whether every coordinate (row of the columns) touches its own group and later ones only."""
+    return bool((columns.indices >= np.repeat(group, np.diff(columns.indptr))).all())
 
 
 class _Chain:
@@ -107,10 +114,9 @@ class _Chain:
         self.component = np.zeros(self.m, dtype=np.int64)
         self.start = program.rhs
         self.solves = 0
-        leads_to = program.transpose.indices
-        leaves = np.repeat(self.group, np.diff(program.transpose.indptr))
+        self._factor: DenseFactor | spla.SuperLU | None = None
         # nothing leads back, as in time: the systems are triangular, and factorising them in this order costs nothing
-        self.forward = not self.average and bool((leads_to >= leaves).all())
+        self.forward = program.table is None and not self.average and _leads_on(program.transpose, self.group)
         if self.average:
             self.component = csgraph.connected_components(program.matrix @ program.transpose, directed=False)[1]
             order = np.argsort(self.component[program.hints.grounds])
@@ -119,9 +125,16 @@ class _Chain:
 
     def update(self, conditional: FloatArray) -> None:
         """Take in a policy (n,)."""
+        self.conditional = conditional
+        self._factor = None
+        if self.program.table is not None and not self.average:
+            choose = np.zeros((self.m, conditional.size))
+            choose[self.group, np.arange(conditional.size)] = conditional
+            self._factor = DenseFactor(choose @ self.program.table.T)
+            return
         n = conditional.size
-        self.choose = sp.csr_array((conditional, (self.group, np.arange(n))), shape=(self.m, n))
-        system = (self.choose @ self.program.transpose).tocsr()
+        choose = sp.csr_array((conditional, (self.group, np.arange(n))), shape=(self.m, n))
+        system = (choose @ self.program.transpose).tocsr()
         if self.average:
             keep = np.ones(self.m)
             keep[self.grounds] = 0.0
@@ -131,15 +144,18 @@ class _Chain:
             system = (system @ sp.diags_array(keep) + border).tocsr()
         self.system = system
         self.transposed = system.T.tocsr()
-        self._factor: spla.SuperLU | None = None
+
+    def mean(self, values: FloatArray) -> FloatArray:
+        """Mean (m,) of values (n,) under the policy in each state."""
+        return np.bincount(self.group, weights=self.conditional * values, minlength=self.m).astype(np.float64)
 
     def solve(
         self, rhs: FloatArray, tolerance: float, guess: FloatArray | None = None, transposed: bool = False
     ) -> Any:
         """Solve with the system to an absolute 2-norm of the residual, zero meaning rounding level."""
-        matrix = self.transposed if transposed else self.system
         self.solves += 1
         if self.m > DIRECT_LIMIT and self._factor is None and not self.forward:
+            matrix = self.transposed if transposed else self.system
             x = np.zeros_like(rhs) if guess is None else guess
             target = max(tolerance, 1e-14 * float(np.linalg.norm(rhs)))
             for _ in range(8):
@@ -205,18 +221,23 @@ class _SoftSearch:
     def _start(self) -> None:
         """The reference policy's value, and eta from the variance of its advantage."""
         program, chain = self.program, self.chain
+        if program.hints.warm is not None and not chain.average:
+            self.eta, self.v = program.hints.warm
+            self.eta = program.temperature or self.eta
+            self.rho = np.zeros(1)
+            return
         total = np.bincount(self.divergence.group, weights=self.divergence.reference)
         conditional = self.divergence.reference / total[self.divergence.group]
         chain.update(conditional)
-        self.v, self.rho = chain.split(chain.solve(chain.choose @ program.objective, 1e-3))
+        self.v, self.rho = chain.split(chain.solve(chain.mean(program.objective), 1e-3))
         if program.epsilon is None:
             assert program.temperature is not None
             self.eta = program.temperature
             return
         slack = program.slack(self.v)
-        centred = slack - (chain.choose @ slack)[self.divergence.group]
+        centred = slack - (chain.mean(slack))[self.divergence.group]
         self.mu = chain.solve(chain.start, 1e-3, transposed=True)
-        variance = float(np.maximum(self.mu, 0.0) @ (chain.choose @ centred**2))
+        variance = float(np.maximum(self.mu, 0.0) @ (chain.mean(centred**2)))
         room = program.epsilon - (0.0 if program.hints.centre is None else program.hints.centre.divergence)
         self.eta = max(math.sqrt(variance / (2 * room)), SMALLEST_START)
 
@@ -230,7 +251,7 @@ class _SoftSearch:
         self.error = self.eta * partition - self.rho[chain.component]
         self.size = float(np.abs(self.error).max())
         chain.update(self.conditional)
-        self.kl = chain.choose @ self.scaled - partition
+        self.kl = chain.mean(self.scaled) - partition
         precision = max(1e-14, 1e-3 * min(previous, 1.0) ** 2) / math.sqrt(chain.m)
         self.mu = chain.solve(chain.start, precision, self.mu, transposed=True)
         self.each = chain.by_component(self.mu * self.kl)
@@ -262,8 +283,8 @@ class _SoftSearch:
         assert epsilon is not None
         assert self.mu is not None
         tilt = -(self.program.transpose @ along + self.scaled) / self.eta
-        centred = tilt - (self.chain.choose @ tilt)[self.divergence.group]
-        spread = self.chain.by_component(self.mu * (self.chain.choose @ centred**2))[self.best]
+        centred = tilt - (self.chain.mean(tilt))[self.divergence.group]
+        spread = self.chain.by_component(self.mu * (self.chain.mean(centred**2)))[self.best]
         curvature = max(self.eta**2 * float(spread), 1e-300)  # -dD / d log eta
         reached = max(self.reached, 1e-300)
         log_step = np.clip(reached / curvature * math.log(reached / epsilon), -LARGEST_LOG_STEP, LARGEST_LOG_STEP)

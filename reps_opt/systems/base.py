@@ -5,12 +5,13 @@ Shapes: n coordinates, m rows of A; weights w are (n,), right-hand sides (m,) or
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 import numpy as np
-import scipy.linalg
 import scipy.sparse as sp
 import scipy.sparse.linalg as spla
+from scipy.linalg.lapack import dgetrf, dgetrs, dpotrf, dpotrs
 
 from reps_opt.program import Program
 from reps_opt.validation import FloatArray
@@ -19,27 +20,63 @@ DENSE_LIMIT = 400
 """Rows up to which a dense Cholesky factorisation is the fastest."""
 
 
-def scaled_cholesky(
-    matrix: FloatArray, grounds: np.ndarray | None = None
-) -> tuple[tuple[FloatArray, bool], FloatArray]:
-    """Cholesky factor of a matrix scaled to a unit diagonal, with the least ridge that makes it factor; and the scale.
+class Cholesky:
+    """Factor of a matrix scaled to a unit diagonal, with the least ridge that makes it factor.
 
-    A row whose diagonal is zero or lost to rounding is left at its own scale. The matrix is overwritten.
+    LAPACK's routines are called as they are: SciPy's checks around them take longer than a small system.
+
+    Parameters
+    ----------
+    matrix
+        Symmetric (m, m); it is overwritten. A row whose diagonal is zero or lost to rounding is left at its own scale.
+    grounds
+        Positions to which one is added, once scaled.
     """
-    diagonal = np.diag(matrix).copy()
-    scale = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
-    matrix *= scale[:, None]  # one after the other: the product of two scales may overflow where no entry does
-    matrix *= scale
-    np.fill_diagonal(matrix, 1.0)
-    if grounds is not None:
-        matrix[grounds, grounds] += 1.0
-    ridge = 1e-15
-    while True:
-        try:
-            return scipy.linalg.cho_factor(matrix, lower=True, check_finite=False), scale
-        except np.linalg.LinAlgError:
+
+    def __init__(self, matrix: FloatArray, grounds: np.ndarray | None = None) -> None:
+        diagonal = np.einsum("ii->i", matrix)  # a view
+        self.scale = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+        matrix *= self.scale[:, None]  # one after the other: the product of two scales may overflow where no entry does
+        matrix *= self.scale
+        diagonal[:] = 1.0
+        if grounds is not None and grounds.size:
+            diagonal[grounds] += 1.0
+        self.lower, failed = dpotrf(matrix.T, lower=1, clean=0)
+        ridge = 1e-15
+        while failed:
+            if not math.isfinite(float(matrix.sum())):
+                raise np.linalg.LinAlgError("the matrix to be factored is not finite")
             ridge *= 10
-            np.fill_diagonal(matrix, np.diag(matrix) + ridge)
+            diagonal += ridge
+            self.lower, failed = dpotrf(matrix.T, lower=1, clean=0)
+
+    def solve(self, rhs: FloatArray) -> FloatArray:
+        """Solution (m,) or (m, k)."""
+        if not rhs.size:
+            return rhs
+        scale = self.scale if rhs.ndim == 1 else self.scale[:, None]
+        solution: FloatArray = scale * dpotrs(self.lower, scale * rhs, lower=1)[0]
+        return solution
+
+
+class DenseFactor:
+    """LU factors of a small square matrix (m, m), by LAPACK's routines as they are.
+
+    Raises
+    ------
+    RuntimeError
+        Where a pivot is zero, as :func:`scipy.sparse.linalg.splu` does.
+    """
+
+    def __init__(self, matrix: FloatArray) -> None:
+        self._lu, self._pivots, failed = dgetrf(matrix)
+        if failed:
+            raise RuntimeError("the matrix is exactly singular")
+
+    def solve(self, rhs: FloatArray, trans: str = "N") -> FloatArray:
+        """Solution (m,) or (m, k), with the transposed matrix for ``trans="T"``."""
+        solution: FloatArray = dgetrs(self._lu, self._pivots, rhs, trans=int(trans == "T"))[0]
+        return solution
 
 
 def product_diagonal(rows: sp.csr_array, weights: FloatArray) -> FloatArray:
@@ -55,23 +92,22 @@ class NormalEquations(ABC):
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.rows = program.matrix
-        self.columns = program.transpose
-        self.free = np.ones(program.rhs.size, dtype=bool)
+        self.free = program.free(np.ones(program.rhs.size), np.ones(program.rhs.size))
+        self._all_free = True
         self.weights = np.zeros(program.n)
         self.stats = {"factorisations": 0, "linear_iterations": 0}
 
     def update(self, weights: FloatArray, free: np.ndarray, shift: FloatArray | None = None) -> None:
         """Set the weights, the rows whose multipliers may move, and what a ridge adds to the diagonal (m,)."""
         self.weights = weights
-        if not np.array_equal(free, self.free):
+        if free is not self.free and not np.array_equal(free, self.free):
             self.free = free
-            self.rows = self.program.matrix[np.flatnonzero(free)]
-            self.columns = self.rows.T.tocsr()
+            self._all_free = bool(free.all())
+            self._choose()
         self._prepare()
         self._spread = None
         if not self.program.hints.mass_implied:
-            u = self.rows @ weights
+            u = self.program.times(weights)[self.free]
             z = self._apply(u)
             self._spread = (u, z, float(weights.sum() - u @ z))
 
@@ -80,18 +116,25 @@ class NormalEquations(ABC):
 
         Where the rows imply the mass, the rank-one term moves the solution along the gauge only, and is left out.
         """
-        d = self._apply(rhs[self.free], rtol if self._spread is None else 0.0)
+        d = self._apply(rhs if self._all_free else rhs[self.free], rtol if self._spread is None else 0.0)
         if self._spread is not None:
             u, z, left = self._spread
             if left > 1e-13 * self.weights.sum():
                 d = d + z * ((u @ d) / left)
+        if self._all_free:
+            return d
         full = np.zeros(self.free.size)
         full[self.free] = d
         return full
 
+    def _choose(self) -> None:  # noqa: B027  nothing to do where all rows are seen at once
+        """Take in which rows are free."""
+
     @property
     def _grounds(self) -> np.ndarray:
         """Positions of the grounded rows among the free ones."""
+        if self._all_free:
+            return self.program.hints.grounds
         return np.searchsorted(np.flatnonzero(self.free), self.program.hints.grounds)
 
     def _scaling(self, diagonal: FloatArray) -> FloatArray:
@@ -108,23 +151,32 @@ class NormalEquations(ABC):
 
 
 class DenseEquations(NormalEquations):
-    """Cholesky of the system scaled to a unit diagonal, with the least ridge that makes it factor."""
+    """Cholesky factorisation of the system as an array."""
 
     def _prepare(self) -> None:
-        table = self.program.table
-        if table is None:
-            matrix = (self.rows @ (sp.diags_array(self.weights) @ self.columns)).toarray()
-        else:
-            table = table if self.free.all() else table[self.free]
-            matrix = (table * self.weights) @ table.T
+        matrix = self.program.gram(self.weights)
+        if not self._all_free:
+            matrix = matrix[np.ix_(self.free, self.free)]
         self.stats["factorisations"] += 1
-        self._factor, self._scale = scaled_cholesky(matrix, self._grounds)
+        self._factor = Cholesky(matrix, self._grounds)
 
     def _apply(self, rhs: FloatArray, rtol: float = 0.0) -> FloatArray:
-        return self._scale * scipy.linalg.cho_solve(self._factor, self._scale * rhs, check_finite=False)
+        return self._factor.solve(rhs)
 
 
-class SparseEquations(NormalEquations):
+class SparseRows(NormalEquations):
+    """Systems that work on the sparse rows, those of free multipliers only."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__(program)
+        self.rows, self.columns = program.matrix, program.transpose
+
+    def _choose(self) -> None:
+        self.rows = self.program.matrix[np.flatnonzero(self.free)]
+        self.columns = self.rows.T.tocsr()
+
+
+class SparseEquations(SparseRows):
     """Sparse symmetric-mode LU of the scaled system; the fill-reducing ordering is found once and kept."""
 
     _ordering: np.ndarray | None = None

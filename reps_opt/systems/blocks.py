@@ -13,11 +13,11 @@ import scipy.sparse as sp
 
 from reps_opt.processes.graph import BoolArray, IntArray
 from reps_opt.program import Program
-from reps_opt.systems.base import NormalEquations
+from reps_opt.systems.base import SparseRows
 from reps_opt.validation import FloatArray, UnsuitableError
 
 
-class BlockEquations(NormalEquations):
+class BlockEquations(SparseRows):
     """Block Cholesky for rows of which each pair touches one layer and the next.
 
     With many states a step, sparse elimination fills the blocks anyway; dense blocks do the same work in BLAS 3.

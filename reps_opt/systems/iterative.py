@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from reps_opt.program import Program
-from reps_opt.systems.base import NormalEquations, product_diagonal
+from reps_opt.systems.base import SparseRows, product_diagonal
 from reps_opt.systems.multilevel import Multilevel
 from reps_opt.validation import FloatArray
 
@@ -17,7 +17,7 @@ LARGEST_PRODUCT = 4.5
 """Products that ``A diag(w) A'`` may take to multiply out, in units of A's non-zeros, to be applied faster so."""
 
 
-class ConjugateGradientEquations(NormalEquations):
+class ConjugateGradientEquations(SparseRows):
     """Preconditioned conjugate gradient: no ordering, no fill, memory linear in the rows' non-zeros.
 
     Where ``A diag(w) A'`` is sparse enough to be multiplied out, as on a grid, the preconditioner has coarse levels

@@ -21,11 +21,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import scipy.linalg
 import scipy.sparse as sp
 
 from reps_opt.processes.graph import BoolArray, IntArray
-from reps_opt.systems.base import scaled_cholesky
+from reps_opt.systems.base import Cholesky
 from reps_opt.validation import FloatArray
 
 COARSEST = 400
@@ -123,8 +122,7 @@ class Aggregation:
 
 
 def _inverse(matrix: FloatArray) -> FloatArray:
-    factor, scale = scaled_cholesky(matrix)
-    return scipy.linalg.cho_solve(factor, np.diag(scale), check_finite=False) * scale[:, None]
+    return Cholesky(matrix).solve(np.eye(matrix.shape[0]))
 
 
 class Multilevel:

@@ -20,7 +20,7 @@ import numpy as np
 import scipy.linalg
 
 from reps_opt.rows import ArrayRows, Rows, spending
-from reps_opt.systems.base import NormalEquations, scaled_cholesky
+from reps_opt.systems.base import Cholesky, NormalEquations
 from reps_opt.validation import FloatArray, UnsuitableError
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class SampledEquations(NormalEquations):
         if self.shift is not None:
             covariance[np.diag_indices_from(covariance)] += self.shift
         self._counts["factorisations"] += 1
-        self._factor, self._scale = scaled_cholesky(covariance)
+        self._factor = Cholesky(covariance)
 
     def _draw(self, wanted: int) -> tuple[np.ndarray, FloatArray]:
         """Positions of about ``wanted`` rows, drawn half by weight and half by weight times squared length."""
@@ -121,9 +121,11 @@ class SampledEquations(NormalEquations):
         n, d = self.columns.shape
         some = np.sort(self._rng.choice(n, min(n, ROWS_PER_FEATURE * d), replace=False))
         sample = ArrayRows(self.columns.take(some))
-        (triangle, _), scale = scaled_cholesky(sample.gram(np.ones(some.size)))
+        whitening = Cholesky(sample.gram(np.ones(some.size)))
         directions = self._rng.standard_normal((d, PROJECTIONS))
-        whitened = scale[:, None] * scipy.linalg.solve_triangular(triangle, directions, lower=True, trans="T")
+        whitened = whitening.scale[:, None] * scipy.linalg.solve_triangular(
+            whitening.lower, directions, lower=True, trans="T"
+        )
         self.columns.passes += PROJECTIONS / 2
         self.columns.grams += some.size / n
         return self.columns.squared_lengths(whitened)
@@ -141,7 +143,7 @@ class SampledEquations(NormalEquations):
         return product if self.shift is None else product + self.shift * direction
 
     def _precondition(self, residual: FloatArray) -> FloatArray:
-        return self._scale * scipy.linalg.cho_solve(self._factor, self._scale * residual, check_finite=False)
+        return self._factor.solve(residual)
 
     def _apply(self, rhs: FloatArray, rtol: float = 0.0) -> FloatArray:
         """Preconditioned conjugate gradient from zero (Nocedal and Wright 2006, algorithm 5.3)."""

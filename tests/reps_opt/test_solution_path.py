@@ -1,0 +1,67 @@
+"""A path of radii: each solution is the one that a solve of its own finds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import envs
+from reps_opt import REPS, ConditionalREPS, EpisodicREPS, FiniteHorizonREPS, TrustRegionStep, solve, solve_path
+from reps_opt.solvers import ScipyDual
+
+MDP = envs.single_chain()
+POLICY = MDP.uniform_policy()
+Q = MDP.occupancy(POLICY)
+RADII = [0.3, 0.01, 5.0, 0.1, 20.0, 0.0]
+
+PROBLEMS = [
+    REPS(MDP, Q, epsilon=1.0),
+    REPS(MDP, Q, epsilon=1.0, costs=MDP.rewards[None], budgets=[float(np.sum(Q * MDP.rewards)) + 0.5]),
+    ConditionalREPS(MDP, POLICY, epsilon=1.0),
+    FiniteHorizonREPS(MDP, POLICY, 5, epsilon=0.1),
+    EpisodicREPS(np.arange(8.0), epsilon=0.1),
+    TrustRegionStep([1.0, 2.0], np.eye(2), epsilon=0.1),
+]
+
+
+@pytest.mark.filterwarnings("ignore:the effective sample size")
+@pytest.mark.parametrize("problem", PROBLEMS, ids=lambda problem: type(problem).__name__)
+def test_every_radius_has_its_own_solution_in_the_order_asked(problem: object) -> None:
+    path = solve_path(problem, RADII)
+    for epsilon, solution in zip(RADII, path, strict=True):
+        alone = solve(problem.replace(epsilon=epsilon))
+        assert solution.status == alone.status == "certified"
+        assert solution.problem == alone.problem
+        np.testing.assert_allclose(solution.objective, alone.objective, rtol=1e-8, atol=1e-9)
+        np.testing.assert_allclose(solution.eta, alone.eta, rtol=1e-5, atol=1e-7)
+
+
+def test_radii_too_small_for_any_point_are_told_apart() -> None:
+    off = np.full_like(Q, 1 / Q.size)
+    least = solve(REPS(MDP, off, epsilon=10.0)).epsilon_min
+    path = solve_path(REPS(MDP, off, epsilon=10.0), [2 * least, least / 2])
+    assert [solution.status for solution in path] == ["certified", "infeasible"]
+
+
+def test_a_path_by_another_route_from_a_start() -> None:
+    problem = REPS(MDP, Q, epsilon=0.2)
+    path = solve_path(problem, [0.1, 0.2], ScipyDual(), start=solve(problem))
+    assert [solution.stats["route"] for solution in path] == ["ScipyDual"] * 2
+    assert all(solution.status == "certified" for solution in path)
+
+
+def test_an_empty_path_and_what_has_no_radius() -> None:
+    assert solve_path(REPS(MDP, Q, epsilon=0.2), []) == []
+    with pytest.raises(ValueError, match="temperature"):
+        solve_path(REPS(MDP, Q, temperature=0.2), [0.1])
+    with pytest.raises(TypeError, match="problem must be"):
+        solve_path(3, [0.1])
+    with pytest.raises(ValueError, match="epsilon"):
+        solve_path(REPS(MDP, Q, epsilon=0.2), [0.1, -1.0])
+    with pytest.raises(ValueError, match="epsilons"):
+        solve_path(REPS(MDP, Q, epsilon=0.2), 0.1)
+
+
+def test_progress_is_shown_where_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    solve_path(REPS(MDP, Q, epsilon=0.2), [0.1, 0.2], progress=True)
+    assert "radii" in capsys.readouterr().err
