@@ -248,15 +248,15 @@ class OccupancyProblem(FlowProblem):
         if self.flow is None or self.epsilon is None or len(self.program.balls) > 1:
             return twin
         (program, scale), ball = self.normalised, replace(self.program.ball, radius=twin.epsilon)
-        known: dict[str, Any] = {
-            name: self.__dict__[name] for name in ("flow", "centre", "_limit") if name in self.__dict__
-        }
+        known: dict[str, Any] = {"flow": self.flow, "centre": self.centre}
+        if "_limit" in self.__dict__ and self.budget_rows is None:
+            known["_known_limit"] = self._limit
         twin.__dict__.update(known, program=self.program.with_ball(ball), normalised=(program.with_ball(ball), scale))
         return twin
 
     def closed_form(self, program: Program) -> Answer | None:
-        """Also the linear program's answer, where it is known already and lies inside the ball."""
-        if (answer := super().closed_form(program)) is not None or "_limit" not in self.__dict__:
+        """Also the linear program's answer, where it is known from another radius and lies inside the ball."""
+        if (answer := super().closed_form(program)) is not None or "_known_limit" not in self.__dict__:
             return answer
         assert program.hints.linear_limit is not None
         limit = program.hints.linear_limit()
