@@ -18,7 +18,7 @@ from reps_opt.problems.occupancy import OccupancyProblem, as_radius, as_referenc
 from reps_opt.processes.flow import Flow
 from reps_opt.processes.markov import gain_and_bias
 from reps_opt.processes.mdp import MDP
-from reps_opt.program import Centre, Program
+from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.soft_bellman import SoftBellman, policy_value
 from reps_opt.validation import FloatArray, read_only
@@ -114,18 +114,12 @@ class ConditionalREPS(OccupancyProblem):
     def _divergence(self, flow: Flow) -> Divergence:
         return ConditionalKL(flow.pick(self.policy), flow.pair_node)
 
-    @cached_property
-    def centre(self) -> Centre:
-        """The occupancy of the reference policy; where that leaves what can carry mass, the closest there is."""
-        program, flow = self.program, self._known_flow
-        policy = program.divergence.reference
-        if np.abs(flow.node_sums(policy) - 1).max() <= CONSISTENT:
-            point = flow.occupancy(policy, flow.pick_nodes(self.reference.sum(axis=1)) + 1e-300)
-            return Centre(point, np.zeros(program.rhs.size), 0.0)
-        answer = self._project(flow)
-        assert answer.point is not None
-        assert answer.multipliers is not None
-        return Centre(answer.point, answer.multipliers, program.divergence.value(answer.point))
+    def _own_occupancy(self) -> FloatArray | None:
+        """The occupancy of the reference policy; None where that leaves what can carry mass."""
+        flow, policy = self._known_flow, self.program.divergence.reference
+        if np.abs(flow.node_sums(policy) - 1).max() > CONSISTENT:
+            return None
+        return flow.occupancy(policy, flow.pick_nodes(self.reference.sum(axis=1)) + 1e-300)
 
     def closed_form(self, program: Program) -> Answer | None:
         """Answer that needs no solver: a ball that holds one policy, or rewards that are all the same."""

@@ -227,8 +227,7 @@ class FiniteHorizonREPS(UnrolledProblem):
 
     def _values_of(self, program: Program, policy: FloatArray) -> FloatArray:
         """Multipliers (m,) of a program's flow that are a policy's exact values."""
-        rewards = self.flow.spread(program.objective) * self.share
-        return self.flow.pick_nodes(evaluate(self.mdp, rewards, policy)) / self.share
+        return self.flow.pick_nodes(evaluate(self.mdp, self.flow.spread(program.objective), policy))
 
     def _nearest(self, face: Flow) -> FloatArray:
         if self.ball == "trajectory":

@@ -120,19 +120,24 @@ class OccupancyProblem(FlowProblem):
     @cached_property
     def centre(self) -> Centre:
         """The occupancy closest to the reference that keeps the budgets: the reference itself where it does."""
-        program = self.program
-        divergence = program.balls[0].divergence
-        reference = divergence.reference
+        divergence, none = self.program.balls[0].divergence, np.zeros(self.program.rhs.size)
         if not divergence.bounded:
-            return Centre(reference, np.zeros(program.rhs.size), math.inf)
-        missed = program.violation(reference) + abs(reference.sum() - 1.0)
-        flow = self._known_flow
-        if isinstance(divergence, NoBall) or (missed <= CONSISTENT and flow.is_occupancy(reference, missed)):
-            return Centre(reference, np.zeros(program.rhs.size), 0.0)
-        answer = self._project(flow)
+            return Centre(divergence.reference, none, math.inf)
+        if (own := self._own_occupancy()) is not None:
+            return Centre(own, none, 0.0)
+        answer = self._project(self._known_flow)
         assert answer.point is not None
         assert answer.multipliers is not None
         return Centre(answer.point, answer.multipliers, divergence.value(answer.point))
+
+    def _own_occupancy(self) -> FloatArray | None:
+        """The occupancy (n,) that the reference is itself, None where it is none, or misses a budget."""
+        program = self.program
+        divergence = program.balls[0].divergence
+        reference = divergence.reference
+        missed = program.violation(reference) + abs(reference.sum() - 1.0)
+        known = isinstance(divergence, NoBall) or self._known_flow.is_occupancy(reference, missed)
+        return reference if known else None
 
     @cached_property
     def anchor(self) -> FloatArray:

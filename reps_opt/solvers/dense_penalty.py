@@ -40,6 +40,7 @@ NOISE = 16 * float(np.finfo(np.float64).eps)
 
 class _Point(NamedTuple):
     u: FloatArray
+    exponent: FloatArray
     value: float
     log_partition: float
     x: FloatArray
@@ -80,7 +81,8 @@ class _Search:
 
     def run(self, start: FloatArray | None, max_iterations: int) -> tuple[_Point, int]:
         """Newton steps until none is left worth taking."""
-        point = self._at(np.zeros(self.rhs.size), self.base) if start is None else self._moved(start)
+        u = np.zeros(self.rhs.size) if start is None else start
+        point = self._at(u, self.base if start is None else self.base - u @ self.rows)
         last = math.inf
         for iterations in range(max_iterations):
             residual = self.rhs - self.rows @ point.x
@@ -102,10 +104,7 @@ class _Search:
         x = np.exp(exponent - top)
         total = float(np.add.reduce(x))
         log_partition = top + math.log(total)
-        return _Point(u, float(self.rhs @ u) + log_partition, log_partition, x / total)
-
-    def _moved(self, u: FloatArray) -> _Point:
-        return self._at(u, self.base - u @ self.rows)
+        return _Point(u, exponent, float(self.rhs @ u) + log_partition, log_partition, x / total)
 
     def _solve(self, x: FloatArray, residual: FloatArray) -> FloatArray:
         """Solution of ``A diag(x) A' d = residual``: scaled, and with the least ridge, where it does not factor."""
@@ -121,7 +120,7 @@ class _Search:
         moving = step @ self.rows
         alpha = 1.0
         while alpha > SHORTEST_STEP:
-            trial = self._moved(point.u + alpha * step)
+            trial = self._at(point.u + alpha * step, point.exponent - alpha * moving)
             falls = trial.value <= point.value - SUFFICIENT_DECREASE * alpha * decrement + noise
             shift = point.log_partition - trial.log_partition
             if falls and shift - alpha * float(trial.x @ moving) <= LARGEST_TRAVEL:  # KL(x_trial || x_point)
