@@ -17,6 +17,7 @@ import numpy as np
 from reps_opt.certify import Bound, Residuals, certify, excess, offered_bounds, unit_of
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL, NoBall
+from reps_opt.processes.flow import CONSISTENT
 from reps_opt.program import Centre, Program, Scale
 from reps_opt.solution import S_co, Solution, Viewed
 from reps_opt.solvers.answer import Answer, Solver
@@ -24,9 +25,6 @@ from reps_opt.solvers.choice import default_solver, linear_limit, onto_rows, pro
 from reps_opt.solvers.newton import proves_infeasible
 from reps_opt.validation import FloatArray, InputError
 from reps_opt.values import Value, value
-
-CONSISTENT = 1e-11
-"""Largest 1-norm of the residual for which a reference counts as feasible itself: a thousandth of what is certified."""
 
 SINGLE_POINT = 1e-15
 """Radius, beyond the smallest feasible one, up to which the ball counts as a single point: rounding of a divergence."""

@@ -141,12 +141,14 @@ class ORePS(Value):
         """Pairs (l, s, a) that some policy visits."""
         return Flow.unrolled(self.mdp, np.ones((self.horizon, *self.mdp.rewards.shape), dtype=bool))
 
+    def _step(self, losses: FloatArray, log_occupancy: FloatArray) -> ORePSStep:
+        return ORePSStep(self.flow, losses, log_occupancy, 1.0 / self.learning_rate)
+
     @cached_property
     def _idle(self) -> ORePSStep:
-        """A step without losses from even weights: its answer has the largest entropy. All steps share its rows."""
+        """A step without losses from even weights: its answer has the largest entropy."""
         n = self.flow.pairs.size
-        weights = np.full(n, math.log(self.horizon / n))
-        return ORePSStep(self.flow, np.zeros(n), weights, 1.0 / self.learning_rate)
+        return self._step(np.zeros(n), np.full(n, math.log(self.horizon / n)))
 
     @property
     def n_pairs(self) -> int:
@@ -176,7 +178,7 @@ class ORePS(Value):
         table = np.broadcast_to(as_float_array(losses, "losses"), self.flow.shape)
         q = self.first_occupancy() if occupancy is None else as_float_array(occupancy, "occupancy", table.shape)
         with np.errstate(divide="ignore"):
-            return self._idle.after(self.flow.pick(table), np.log(self.flow.pick(q)))
+            return self._step(self.flow.pick(table), np.log(self.flow.pick(q)))
 
     def first_occupancy(self) -> FloatArray:
         """The occupancy (L, S, A) of largest entropy: where O-REPS starts."""
@@ -197,7 +199,7 @@ class ORePS(Value):
                 sampled = float(loss[visited].sum())
                 estimate = np.zeros_like(loss)
                 estimate[visited] = loss[visited] / q[visited]
-            step = solve(self._idle.after(estimate, log_q))
+            step = solve(self._step(estimate, log_q))
             gap = (step.dual_objective - step.objective) * self.learning_rate
             yield Episode(q, float(q @ loss), sampled, gap, step.status is Status.CERTIFIED)
             log_q = step.log_occupancy

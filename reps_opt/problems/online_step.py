@@ -84,12 +84,6 @@ class ORePSStep(UnrolledProblem):
     view = ORePSStepSolution
     axes = ("layer", "state", "action")
 
-    def after(self, losses: FloatArray, log_reference: FloatArray) -> ORePSStep:
-        """Another step of the same learner; its rows are the same ones."""
-        step = ORePSStep(self.flow, losses, log_reference, self.temperature)
-        step.__dict__["_rows"] = self._rows
-        return step
-
     @property
     def mdp(self) -> MDP:  # type: ignore[override]
         """The MDP whose flow it is."""
@@ -109,12 +103,16 @@ class ORePSStep(UnrolledProblem):
     def reference(self) -> FloatArray:
         return read_only(self.flow.spread(np.exp(self.log_reference)))
 
-    @cached_property
+    @property
     def _rows(self) -> Program:
-        """The program without its data, for steps to share what is computed of the rows."""
-        rows = {"flow": Equal(self.flow.matrix, self.flow.rhs * self.share)}
-        zeros = np.zeros(self.flow.pairs.size)
-        return Program(zeros, rows, (), hints=Hints(mass_implied=True, variable="occupancy"))
+        """The program without its data: what is computed of the rows serves every step."""
+        memo = self.flow.memo
+        if "layered" not in memo:
+            rows = {"flow": Equal(self.flow.matrix, self.flow.rhs * self.share)}
+            zeros = np.zeros(self.flow.pairs.size)
+            memo["layered"] = Program(zeros, rows, hints=Hints(mass_implied=True, variable="occupancy"))
+        rows_alone: Program = memo["layered"]
+        return rows_alone
 
     @cached_property
     def program(self) -> Program:

@@ -14,10 +14,10 @@ from numpy.typing import ArrayLike
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL, Divergence
 from reps_opt.divergences.f_divergences import Factory, divergence_factory
-from reps_opt.problem import CONSISTENT
 from reps_opt.problems.budgets import as_budgets
 from reps_opt.problems.occupancy import OccupancyProblem, as_radius, as_reference
-from reps_opt.processes.flow import Flow, refill_underflow
+from reps_opt.processes.flow import CONSISTENT, LEAST_MASS, Flow
+from reps_opt.processes.graph import BoolArray, reachable_states, state_graph
 from reps_opt.processes.mdp import MDP
 from reps_opt.validation import FloatArray, as_scalar
 from reps_opt.values import value
@@ -129,7 +129,7 @@ class REPS(OccupancyProblem):
     def _weights(self) -> FloatArray:
         """The reference (S*A,) with the states that it lost to underflow given the least mass there is."""
         assert self.reference is not None
-        return refill_underflow(self.mdp, self.reference).ravel()
+        return _refill_underflow(self.mdp, self.reference).ravel()
 
     def _allowed(self) -> np.ndarray:
         return self._weights > 0
@@ -154,3 +154,19 @@ class REPS(OccupancyProblem):
             if self.entropy > most + CONSISTENT:
                 return f"no distribution over the pairs has entropy >= {self.entropy:g}: the largest is {most:.9g}"
         return super().infeasible()
+
+
+def _refill_underflow(mdp: MDP, reference: FloatArray) -> FloatArray:
+    """Give the least mass there is to states that a flow-consistent reference leads to but has no mass in.
+
+    In exact arithmetic such a state would have mass: in a large MDP it is a product of too many probabilities to be
+    represented. Without it every pair on the way there would have to be ruled out.
+    """
+    silent: BoolArray = np.all(reference == 0, axis=1)
+    if not silent.any() or np.abs(mdp.flow_residual(reference)).sum() > CONSISTENT:
+        return reference
+    pairs = ((reference > 0) | silent[:, None]) & mdp.allowed
+    led_to = reachable_states(state_graph(mdp.transitions, pairs.ravel()), ~silent)
+    filled = reference.copy()
+    filled[(silent & led_to)[:, None] & mdp.allowed] = LEAST_MASS
+    return filled

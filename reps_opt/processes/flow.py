@@ -9,6 +9,7 @@ table is (S, A) over pairs and (S,) over nodes, or (T, S, A) and (T, S).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from reps_opt.validation import FloatArray
 from reps_opt.values import Value, value
 
 CONSISTENT = 1e-11
-"""Largest 1-norm of the flow residual for which a reference counts as feasible itself."""
+"""Largest 1-norm of the residual for which a reference counts as feasible itself: a thousandth of what is certified."""
 
 OWN = 1e-9
 """Largest distance of a feasible reference from the occupancy of its own policy, in the 1-norm."""
@@ -275,6 +276,12 @@ class Flow(Value):
         """What problems compute of the flow alone, kept beside it for the next problem."""
         return {}
 
+    def _remembered(self, name: str, given: FloatArray, compute: Callable[[FloatArray], Any]) -> Any:
+        known = self.memo.get(name)
+        if known is None or not np.array_equal(known[0], given):
+            known = self.memo[name] = given, compute(given)
+        return known[1]
+
     @cached_property
     def grounds(self) -> IntArray:
         """One node a component whose value can be fixed at zero (average reward); none otherwise."""
@@ -320,15 +327,14 @@ class Flow(Value):
         much mass each recurrent class has.
         """
         if self.horizon is not None and self._arriving_table is not None:
-            mu = dtrtrs(-self.chain(policy).T, self.rhs, lower=1, unitdiag=1)[
-                0
-            ]  # (I - step)' mu = mu0, in order of time
+            # in order of time (I - P)' mu = mu0 is triangular
+            mu = dtrtrs(-self.chain(policy).T, self.rhs, lower=1, unitdiag=1)[0]
             return np.asarray(mu[self.pair_node] * policy)
         if self.horizon is not None:
             return self.pick(time_indexed.occupancy_of(self.mdp, self.spread(policy)))
         chain = self.chain(policy)
         if self.averages:
-            mu = _stationary(chain, near)
+            mu = markov.stationary(chain, near)
         else:
             mu = markov.discounted_occupancy(chain, self.gamma, self.mdp.mu0[self.nodes], near)
         return mu[self.pair_node] * policy
@@ -360,10 +366,7 @@ class Flow(Value):
 
     def optimum(self, rewards: FloatArray) -> Optimum:
         """The best policy for rewards (n,), remembered until it is asked for with others."""
-        known = self.memo.get("optimum")
-        if known is None or not np.array_equal(known[0], rewards):
-            known = self.memo["optimum"] = rewards, self._optimum(rewards)
-        best: Optimum = known[1]
+        best: Optimum = self._remembered("optimum", rewards, self._optimum)
         return best
 
     def _optimum(self, rewards: FloatArray) -> Optimum:
@@ -388,10 +391,7 @@ class Flow(Value):
         It is where solvers start, and no more accurate than that needs. The shift is free: a constant added to the
         value changes nothing in the dual.
         """
-        known = self.memo.get("rough value")
-        if known is None or not np.array_equal(known[0], weights):
-            known = self.memo["rough value"] = weights, self._rough_value(weights)
-        value: FloatArray = known[1]
+        value: FloatArray = self._remembered("rough value", weights, self._rough_value)
         return value
 
     def _rough_value(self, weights: FloatArray) -> FloatArray:
@@ -406,33 +406,3 @@ def _spread(values: FloatArray, where: IntArray, shape: tuple[int, ...], fill: f
     full = np.full(shape, fill)
     full.ravel()[where] = values
     return full
-
-
-def _stationary(chain: sp.csr_array, near: FloatArray | None) -> FloatArray:
-    """Stationary distribution of a chain, its recurrent classes weighted by the mass of ``near``."""
-    chain = sp.csr_array(chain)
-    chain.eliminate_zeros()
-    structure = markov.chain_structure(chain)
-    inside = structure.component >= 0
-    label = structure.component[inside]
-    weight = np.ones(label.size) if near is None else near[inside]
-    mass = np.bincount(label, weights=weight)
-    mu = np.zeros(chain.shape[0])
-    mu[inside] = (mass / mass.sum())[label] * structure.stationary[inside]
-    return mu
-
-
-def refill_underflow(mdp: MDP, reference: FloatArray) -> FloatArray:
-    """Give the least mass there is to states that a flow-consistent reference leads to but has no mass in.
-
-    In exact arithmetic such a state would have mass: in a large MDP it is a product of too many probabilities to be
-    represented. Without it every pair on the way there would have to be ruled out.
-    """
-    silent: BoolArray = np.all(reference == 0, axis=1)
-    if not silent.any() or np.abs(mdp.flow_residual(reference)).sum() > CONSISTENT:
-        return reference
-    pairs = ((reference > 0) | silent[:, None]) & mdp.allowed
-    led_to = reachable_states(state_graph(mdp.transitions, pairs.ravel()), ~silent)
-    filled = reference.copy()
-    filled[(silent & led_to)[:, None] & mdp.allowed] = LEAST_MASS
-    return filled

@@ -268,6 +268,20 @@ def chain_structure(chain: Chain) -> ChainStructure:
     return ChainStructure(component, stationary)
 
 
+def stationary(chain: Chain, near: FloatArray | None) -> FloatArray:
+    """Stationary distribution of a chain, its recurrent classes weighted by the mass of ``near``."""
+    chain = sp.csr_array(chain)
+    chain.eliminate_zeros()
+    structure = chain_structure(chain)
+    inside = structure.component >= 0
+    label = structure.component[inside]
+    weight = np.ones(label.size) if near is None else near[inside]
+    mass = np.bincount(label, weights=weight)
+    mu = np.zeros(chain.shape[0])
+    mu[inside] = (mass / mass.sum())[label] * structure.stationary[inside]
+    return mu
+
+
 def absorption(chain: Chain, structure: ChainStructure, mu0: FloatArray) -> FloatArray:
     """Probability (classes,) that the chain started from ``mu0`` ends in each recurrent class."""
     chain = _small_dense(chain)
