@@ -33,3 +33,8 @@ def test_an_old_reading_is_the_new_one_with_a_warning(family, old, new):
     with pytest.warns(DeprecationWarning, match=f"{old} is called {new} now") as caught:
         assert getattr(solution, old) == getattr(solution, new)
     assert caught[0].filename == __file__
+
+
+def test_the_reduction_of_a_problem_is_its_flow():
+    with pytest.warns(DeprecationWarning, match="reduction is called flow now"):
+        assert PROBLEMS["REPS"].reduction is PROBLEMS["REPS"].flow
