@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
-from reps_opt.processes.graph import BoolArray
+from reps_opt.processes.graph import BoolArray, slim
 from reps_opt.validation import (
     SUM_TOLERANCE,
     FloatArray,
@@ -50,7 +50,7 @@ def as_transitions(P: Any, order: str | None, allowed: Any) -> tuple[sp.csr_arra
         matrix.eliminate_zeros()
     _check_entries(matrix, n_actions, order)
     _normalise(matrix, mask)
-    return matrix, mask
+    return slim(matrix), mask
 
 
 def _stored(P: Any, order: str | None) -> tuple[sp.csr_array, int]:

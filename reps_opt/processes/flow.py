@@ -18,7 +18,15 @@ import scipy.sparse as sp
 from scipy.linalg.lapack import dtrtrs
 
 from reps_opt.processes import markov, time_indexed
-from reps_opt.processes.graph import BoolArray, IntArray, closed_pairs, end_components, reachable_states, state_graph
+from reps_opt.processes.graph import (
+    BoolArray,
+    IntArray,
+    closed_pairs,
+    end_components,
+    reachable_states,
+    slim,
+    state_graph,
+)
 from reps_opt.processes.mdp import MDP
 from reps_opt.validation import FloatArray
 from reps_opt.values import Value, value
@@ -220,7 +228,7 @@ class Flow(Value):
     def leaving(self) -> sp.csr_array:
         """Indicator (n, m) of the node that a pair belongs to."""
         n = self.pairs.size
-        return sp.csr_array((np.ones(n), (np.arange(n), self.pair_node)), shape=(n, self.nodes.size))
+        return slim(sp.csr_array((np.ones(n), self.pair_node, np.arange(n + 1)), shape=(n, self.nodes.size)))
 
     @cached_property
     def arriving(self) -> sp.csr_array:
@@ -317,7 +325,8 @@ class Flow(Value):
                 return (policy.reshape(self.nodes.size, 1, -1) @ actions)[:, 0]
             return np.add.reduceat(policy[:, None] * self._arriving_table, self.first_pairs, axis=0)
         n, m = self.pairs.size, self.nodes.size
-        choose = sp.csr_array((policy, (self.pair_node, np.arange(n))), shape=(m, n))
+        starts = np.append(self.first_pairs, n)
+        choose = slim(sp.csr_array((policy, np.arange(n), starts), shape=(m, n)))
         return (choose @ self.arriving).tocsr()
 
     def occupancy(self, policy: FloatArray, near: FloatArray | None = None) -> FloatArray:

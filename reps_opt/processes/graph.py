@@ -32,6 +32,14 @@ def state_graph(transitions: sp.csr_array, allowed: BoolArray) -> sp.csr_array:
     return graph
 
 
+def slim(matrix: sp.csr_array) -> sp.csr_array:
+    """The matrix with indices of four bytes, where they fit: a product then reads a quarter less."""
+    if max(*matrix.shape, matrix.nnz) > np.iinfo(np.int32).max or matrix.indices.dtype == np.int32:
+        return matrix
+    parts = matrix.data, matrix.indices.astype(np.int32), matrix.indptr.astype(np.int32)
+    return sp.csr_array(parts, shape=matrix.shape)
+
+
 def reachable_states(graph: Any, start: BoolArray) -> BoolArray:
     """States that a walk from ``start`` can visit, ``start`` included; the graph is a CSR matrix or an array."""
     if start.all():

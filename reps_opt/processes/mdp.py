@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from reps_opt.processes import construction, markov
 from reps_opt.processes.dynamic_programming import OptimalPolicy, optimal_policy
-from reps_opt.processes.graph import BoolArray, reachable_states, state_graph
+from reps_opt.processes.graph import BoolArray, reachable_states, slim, state_graph
 from reps_opt.processes.sources import Sources
 from reps_opt.processes.tables import Tables
 from reps_opt.threads import limited
@@ -200,10 +200,8 @@ class MDP(Sources, Tables):
         if self._dense is not None:
             return (policy[:, None, :] @ self._dense)[:, 0]
         n_pairs = self.n_states * self.n_actions
-        choose = sp.csr_array(
-            (policy.ravel(), np.arange(n_pairs), np.arange(0, n_pairs + 1, self.n_actions)),
-            shape=(self.n_states, n_pairs),
-        )
+        starts = np.arange(0, n_pairs + 1, self.n_actions)
+        choose = slim(sp.csr_array((policy.ravel(), np.arange(n_pairs), starts), shape=(self.n_states, n_pairs)))
         if (policy == 0).any():
             choose = choose.copy()
             choose.eliminate_zeros()

@@ -223,6 +223,7 @@ class _Search:
         self.equations = normal_equations(program, settings.linear_solver)
         self.trace = Trace(settings.verbose)
         self.alpha = math.nan
+        self._turned: FloatArray | None = None
 
     def run(self) -> Answer:
         """Iterate to the tolerance, or to where no step improves the dual any more."""
@@ -325,7 +326,8 @@ class _Search:
         scaled = point.slack / eta
         spread = conjugate.hessian(scaled)
         coupling = program.times(spread) if point.coupling is None else point.coupling
-        along = -equations.solve(coupling, self._along_rtol(point, coupling, rtol * size))
+        along = -equations.solve(coupling, self._along_rtol(point, coupling, rtol * size), self._turned)
+        self._turned = -along  # it changes less and less on the way: where the next solve for it starts
         if program.epsilon is None:
             assert program.temperature is not None
             log_step = max(math.log(program.temperature / eta), -LARGEST_COOLING)

@@ -87,6 +87,9 @@ def product_diagonal(rows: sp.csr_array, weights: FloatArray) -> FloatArray:
 class NormalEquations(ABC):
     """``solve(rhs)`` for the current weights; counts what it spends in ``stats``."""
 
+    iterative = False
+    """Whether a guess saves work."""
+
     least_along_rtol = 1e-5
     """Least relative residual worth its price in solving for dv/d eta."""
 
@@ -111,11 +114,14 @@ class NormalEquations(ABC):
             z = self._apply(u)
             self._spread = (u, z, float(weights.sum() - u @ z))
 
-    def solve(self, rhs: FloatArray, rtol: float = 0.0) -> FloatArray:
-        """Solution (m,), zero in the rows that may not move; an iterative method may stop at the relative residual.
+    def solve(self, rhs: FloatArray, rtol: float = 0.0, guess: FloatArray | None = None) -> FloatArray:
+        """Solution (m,), zero in the rows that may not move; an iterative method may stop at the relative residual,
+        and start from a guess (m,).
 
         Where the rows imply the mass, the rank-one term moves the solution along the gauge only, and is left out.
         """
+        if guess is not None and self.iterative and self._all_free and self._spread is None:
+            return self._apply(rhs, rtol, guess)
         d = self._apply(rhs if self._all_free else rhs[self.free], rtol if self._spread is None else 0.0)
         if self._spread is not None:
             u, z, left = self._spread
@@ -146,7 +152,7 @@ class NormalEquations(ABC):
         """Take in new weights."""
 
     @abstractmethod
-    def _apply(self, rhs: FloatArray, rtol: float = 0.0) -> FloatArray:
+    def _apply(self, rhs: FloatArray, rtol: float = 0.0, guess: FloatArray | None = None) -> FloatArray:
         """Solve ``A diag(w) A' d = rhs`` over the free rows, the grounds at zero."""
 
 
@@ -160,7 +166,7 @@ class DenseEquations(NormalEquations):
         self.stats["factorisations"] += 1
         self._factor = Cholesky(matrix, self._grounds)
 
-    def _apply(self, rhs: FloatArray, rtol: float = 0.0) -> FloatArray:
+    def _apply(self, rhs: FloatArray, rtol: float = 0.0, guess: FloatArray | None = None) -> FloatArray:
         return self._factor.solve(rhs)
 
 
@@ -204,7 +210,7 @@ class SparseEquations(SparseRows):
         options = {"SymmetricMode": True}
         return spla.splu(matrix, permc_spec=ordering, diag_pivot_thresh=0.0, options=options)
 
-    def _apply(self, rhs: FloatArray, rtol: float = 0.0) -> FloatArray:
+    def _apply(self, rhs: FloatArray, rtol: float = 0.0, guess: FloatArray | None = None) -> FloatArray:
         solution = np.empty_like(rhs)
         solution[self._kept] = self._factor.solve((self._scale * rhs)[self._kept])
         return self._scale * solution

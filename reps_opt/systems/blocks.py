@@ -72,7 +72,7 @@ class BlockEquations(SparseRows):
                 self._below.append(below)
                 carried = below @ below.T
 
-    def _apply(self, rhs: FloatArray, rtol: float = 0.0) -> FloatArray:
+    def _apply(self, rhs: FloatArray, rtol: float = 0.0, guess: FloatArray | None = None) -> FloatArray:
         scale = self._scale if rhs.ndim == 1 else self._scale[:, None]
         x = scale * rhs
         for t, rows in enumerate(self._layers):

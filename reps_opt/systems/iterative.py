@@ -24,6 +24,8 @@ class ConjugateGradientEquations(SparseRows):
     (:mod:`reps_opt.systems.multilevel`); on a random graph, where news travels fast, its diagonal is enough.
     """
 
+    iterative = True
+
     LEAST_RTOL = 1e-10
     MAX_ITERATIONS = 5000
     RIDGE = 1e-30
@@ -68,13 +70,18 @@ class ConjugateGradientEquations(SparseRows):
             z += self._levels.correction(residual)
         return z
 
-    def _apply(self, rhs: FloatArray, rtol: float = 0.0) -> FloatArray:
-        """Preconditioned conjugate gradient from zero (Nocedal and Wright 2006, algorithm 5.3)."""
+    def _apply(self, rhs: FloatArray, rtol: float = 0.0, guess: FloatArray | None = None) -> FloatArray:
+        """Preconditioned conjugate gradient from zero or a guess (Nocedal and Wright 2006, algorithm 5.3)."""
         x = np.zeros_like(rhs)
         residual = rhs.copy()
         direction = self._preconditioned(residual)
         rho = residual @ direction
         target = rho * max(rtol, self.LEAST_RTOL) ** 2
+        if guess is not None:
+            left = rhs - self._curved(guess)
+            towards = self._preconditioned(left)
+            if left @ towards < rho:
+                x, residual, direction, rho = guess.copy(), left, towards, left @ towards
         for _ in range(self.MAX_ITERATIONS):
             if rho <= target:
                 break

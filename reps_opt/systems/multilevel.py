@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from reps_opt.processes.graph import BoolArray, IntArray
+from reps_opt.processes.graph import BoolArray, IntArray, slim
 from reps_opt.systems.base import Cholesky
 from reps_opt.validation import FloatArray
 
@@ -103,12 +103,13 @@ class Aggregation:
         count = np.bincount(label)
         self.size = count.size
         ends = np.append(0, np.cumsum(count))
-        self._sums = sp.csr_array((np.ones(label.size), np.argsort(label, kind="stable"), ends))
+        self._sums = slim(sp.csr_array((np.ones(label.size), np.argsort(label, kind="stable"), ends)))
+        self._column = label.astype(self._sums.indices.dtype)
 
     def coarse(self, matrix: sp.csr_array) -> sp.csr_array:
         """``R H R'``."""
         shape = (matrix.shape[0], self.size)
-        return self._sums @ sp.csr_array((matrix.data, self.label[matrix.indices], matrix.indptr), shape=shape)
+        return self._sums @ sp.csr_array((matrix.data, self._column[matrix.indices], matrix.indptr), shape=shape)
 
     def holds(self, rows: BoolArray) -> BoolArray:
         """Aggregates (k,) with one of the rows (m,) in them."""

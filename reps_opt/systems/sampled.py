@@ -130,7 +130,7 @@ class SampledEquations(NormalEquations):
         self.columns.grams += some.size / n
         return self.columns.squared_lengths(whitened)
 
-    def solve(self, rhs: FloatArray, rtol: float = 0.0) -> FloatArray:
+    def solve(self, rhs: FloatArray, rtol: float = 0.0, guess: FloatArray | None = None) -> FloatArray:
         """Solution (m,) to a relative residual, in the norm of the preconditioner."""
         before = self._counts["linear_iterations"]
         solution = self._apply(rhs, rtol)
@@ -145,7 +145,7 @@ class SampledEquations(NormalEquations):
     def _precondition(self, residual: FloatArray) -> FloatArray:
         return self._factor.solve(residual)
 
-    def _apply(self, rhs: FloatArray, rtol: float = 0.0) -> FloatArray:
+    def _apply(self, rhs: FloatArray, rtol: float = 0.0, guess: FloatArray | None = None) -> FloatArray:
         """Preconditioned conjugate gradient from zero (Nocedal and Wright 2006, algorithm 5.3)."""
         x = np.zeros_like(rhs)
         residual = rhs.copy()
