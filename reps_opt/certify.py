@@ -253,6 +253,7 @@ def unit_of(program: Program, point: FloatArray, bound: Bound, divergences: list
     sizes = [float(sum(eta * math.sqrt(2 * max(d, 0.0)) for eta, d in binding)), float(point @ np.abs(c - mean))]
     if abs(gap) < SMALL * max(sizes):
         return max(sizes)
+    sizes.append(program.mismatch)
     return max([*sizes, _unit_without_ball(program, point)]) or float(point @ np.abs(c)) or 1.0
 
 

@@ -122,7 +122,7 @@ class Problem(Value):
 
     def second_solvers(self) -> Iterable[Solver]:
         """Routes that are tried, the default having been taken, where its answer is not certified."""
-        return second_solvers(self.program)
+        return second_solvers(self.program, self.default_solver())
 
     def warm_start(self, program: Program, solution: Solution) -> Program:
         """The normalised program, told to start from the solution of a nearby problem."""

@@ -623,11 +623,18 @@ class Program:
             low, high = 0.0, max(-low, high)
         elif high > low and (ordinary := ordinary_scale(c)) is not None:
             low, high = ordinary.shift, ordinary.shift + ordinary.factor
-        # constant rewards are a unit where a mismatch has a price
         if high - low == math.inf:
             check_spread(c, "objective")
-        factor = high - low or (abs(low) if self.ridge is not None else 0.0) or 1.0
+        # constant rewards: what the reference pays for its mismatch is the unit where that has a price
+        factor = high - low or self.mismatch or (abs(low) if self.ridge is not None else 0.0) or 1.0
         return self._rescaled(c - low if low else c, factor), Scale(low * self.mass, factor)
+
+    @property
+    def mismatch(self) -> float:
+        """What the reference of the only ball pays for missing softened rows; zero where none are softened."""
+        if self.ridge is None:
+            return 0.0
+        return float(np.sum(self.residual(self.divergence.reference) ** 2 / self.ridge)) / 2
 
     def in_units_of(self, unit: float) -> Program:
         """The same program with its objective, and with it eta, v and nu, divided by ``unit``."""

@@ -47,7 +47,7 @@ STEPS = {
     "width": st.integers(0, 3),
     "structure": st.sampled_from(recipes.METRICS),
     "rewards": st.just("normal"),
-    "reference": st.just("uniform"),
+    "reference": st.sampled_from(recipes.COST_ROWS),
     "epsilon": st.one_of(st.floats(-8.0, 2.0).map(lambda power: 10**power), st.just(0.0)),
 }
 
@@ -60,7 +60,11 @@ PROBLEMS: dict[str, st.SearchStrategy[Recipe]] = {
     "reps": _family("reps", TABLES),
     "temperature": _family("temperature", TABLES),
     "f-divergence": _family("f-divergence", TABLES, st.sampled_from(recipes.DIVERGENCES)),
-    "budgets": _family("budgets", TABLES, st.sampled_from(["ball", "linear"])),
+    "budgets": _family(
+        "budgets",
+        TABLES,
+        st.builds("{} {}".format, st.sampled_from(["ball", "linear"]), st.sampled_from(recipes.BUDGETS)),
+    ),
     "conditional": _family("conditional", TABLES),
     "linear": _family("linear", TABLES),
     "horizon": _family(

@@ -19,6 +19,10 @@ from reps_opt.program import AtMost
 from reps_opt.validation import FloatArray, as_float_array, read_only
 
 
+ROUNDING = 1e-11
+"""Excess over a budget, in units of its cost's range, that is rounding."""
+
+
 class Cheapest(NamedTuple):
     """The occupancy (n,) that keeps the budgets best, and a proven lower bound on the largest excess of any."""
 
@@ -63,35 +67,46 @@ class Budgets:
         return (self.costs @ occupancy.ravel() - self.limits) / self.span
 
     def cheapest(self, flow: Flow) -> Cheapest:
-        """Minimise the largest ``<p, c_k> - d_k``: policy iteration for one cost, a linear program for several.
+        """Minimise the largest ``(<p, c_k> - d_k) / span_k``: policy iteration for one cost, a program for several.
 
-        The bound is that of the costs mixed by the multipliers: no policy has a smaller mixed cost than the optimal
-        one, and no maximum is smaller than a mean.
+        The excess is the least by which every budget would have to be raised, in the units of the costs, where not even
+        a raise by rounding of each cost's range would do; zero otherwise.
         """
-        prices, policy = np.ones(1), None
-        if self.limits.size > 1:
-            prices, policy = self._phase_one(flow)
-        optimum = flow.optimum(-(prices @ self.costs[:, flow.pairs]))
-        near = None
-        if not flow.averages:
-            least = -float(flow.mdp.mu0[flow.nodes] @ optimum.gain)
-        else:
-            least = -float(optimum.gain.max())
-            near = (optimum.gain >= optimum.gain.max() - 1e-9 * self.span.max()).astype(float)
-        point = flow.occupancy(optimum.greedy, near) if policy is None else policy
-        return Cheapest(point, least - float(prices @ self.limits))
+        if self.limits.size == 1:
+            least, occupancy = self._least(flow, np.ones(1))
+            return Cheapest(occupancy, least if least > ROUNDING * float(self.span[0]) else 0.0)
+        prices, point = self._phase_one(flow, self.span)
+        mixed = prices / self.span
+        least = self._least(flow, mixed)[0]
+        if least <= ROUNDING:
+            return Cheapest(point, 0.0)
+        alike, _ = self._phase_one(flow, np.full(self.limits.size, float(self.span.max())))
+        return Cheapest(point, max(least / float(mixed.sum()), self._least(flow, alike)[0]))
 
-    def _phase_one(self, flow: Flow) -> tuple[FloatArray, FloatArray]:
-        """Prices (K,), summing to one, and point (n,) of ``min t : <p, c_k> - t <= d_k`` over the occupancies."""
-        unit = float(self.span.max())
-        rows, n = self.original(flow.pairs), flow.pairs.size
-        upper = sp.hstack([rows.matrix / unit, np.full((self.limits.size, 1), -1.0)], format="csr")
+    def _least(self, flow: Flow, prices: FloatArray) -> tuple[float, FloatArray]:
+        """The least ``sum prices_k (<p, c_k> - d_k)`` of any occupancy p, and such a p (n,).
+
+        For prices that sum to one no largest excess is smaller, since no maximum is smaller than a mean.
+        """
+        optimum = flow.optimum(-(prices @ self.costs[:, flow.pairs]))
+        due = float(prices @ self.limits)
+        if not flow.averages:
+            return -float(flow.mdp.mu0[flow.nodes] @ optimum.gain) - due, flow.occupancy(optimum.greedy)
+        best = float(optimum.gain.max())
+        near = (optimum.gain >= best - 1e-9 * float(prices @ self.span)).astype(float)
+        return -best - due, flow.occupancy(optimum.greedy, near)
+
+    def _phase_one(self, flow: Flow, unit: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Prices (K,), summing to one, and point (n,) of ``min t : <p, c_k> - unit_k t <= d_k`` over occupancies."""
+        n = flow.pairs.size
+        rows = (self.costs[:, flow.pairs] - self.shift[:, None]) / unit[:, None]
+        upper = sp.hstack([sp.csr_array(rows), np.full((self.limits.size, 1), -1.0)], format="csr")
         equal = sp.vstack([sp.hstack([flow.matrix, sp.csr_array((flow.rhs.size, 1))]), np.ones((1, n + 1))]).tolil()
         equal[-1, n] = 0.0
         result = linprog(
             np.append(np.zeros(n), 1.0),
             A_ub=upper,
-            b_ub=rows.rhs / unit,
+            b_ub=(self.limits - self.shift) / unit,
             A_eq=equal.tocsr(),
             b_eq=np.append(flow.rhs, 1.0),
             bounds=[(0, None)] * n + [(None, None)],
@@ -117,5 +132,6 @@ def as_budgets(costs: ArrayLike | None, budgets: ArrayLike | None, shape: tuple[
         raise ValueError(f"costs and budgets must be as many and at least one, got {table.shape[0]} and {limits.size}")
     flat = table.reshape(limits.size, -1).copy()
     span = np.ptp(flat, axis=1)
+    size = np.maximum(np.abs(flat).max(axis=1), np.abs(limits))  # of a cost that is the same everywhere
     shift = np.clip(limits, flat.min(axis=1), flat.max(axis=1))
-    return Budgets(read_only(flat), read_only(limits), shift, np.where(span > 0, span, 1.0))
+    return Budgets(read_only(flat), read_only(limits), shift, np.where(span > 0, span, np.where(size > 0, size, 1.0)))

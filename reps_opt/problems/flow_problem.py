@@ -24,6 +24,9 @@ from reps_opt.validation import FloatArray
 TIGHT = 1e-9
 """Bellman error, in units of the largest value, up to which an action counts as optimal in the linear program."""
 
+ON_THE_ROWS = 1e-8
+"""1-norm of what a projection may miss in the rows."""
+
 SAME_POLICY = 1e-12
 """Largest difference of two policies that counts as rounding."""
 
@@ -93,7 +96,8 @@ class FlowProblem(Problem):
         slack = scaled.objective - program.pulled(optimum.value)
         size = float(np.median(np.abs(optimum.value)))
         point = self._on_face(slack >= slack.max() - TIGHT * max(1.0, 1e-3 * size))
-        if point is None:  # rounding left no closed face: the optimal policy itself is one
+        if point is None or program.violation(point) > ON_THE_ROWS:
+            # rounding left no closed face, or its points are too far for a projection: the optimal policy is on it
             near = (optimum.gain >= optimum.gain.max() - TIGHT).astype(np.float64)
             point = self.share * flow.occupancy(optimum.greedy, near)
         return LinearLimit(point, scale.factor * optimum.value, program.balls[0].value(point))

@@ -22,13 +22,16 @@ from reps_opt.problems.occupancy_solution import OccupancySolution
 from reps_opt.processes.construction import check_within
 from reps_opt.processes.flow import CONSISTENT, Flow
 from reps_opt.processes.mdp import MDP
-from reps_opt.program import Block, Centre, Equal, Hints, LinearLimit, Program, Scale
+from reps_opt.program import Block, Centre, Equal, Hints, LinearLimit, Program, Scale, ordinary_scale
 from reps_opt.solution import Solution
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.linear import highs_limit
 from reps_opt.solvers.newton import Newton
 from reps_opt.validation import FloatArray, UnsuitableError, as_float_array, as_scalar, check_nonnegative, read_only
 from reps_opt.values import OldName
+
+STARTING = 1e2
+"""Distance from the median, in usual ones, at which a reward counts where solvers start."""
 
 ROOM = 1e-6
 """Room to its budgets, in units of each cost's range, that a centre needs to serve as the anchor."""
@@ -189,8 +192,7 @@ class OccupancyProblem(FlowProblem):
         if self.program.violation(reference) + abs(reference.sum() - 1.0) <= CONSISTENT:
             return 0.0
         assert self._cheapest is not None
-        unit = float(self.budget_rows.span.max())
-        return self._cheapest.excess if self._cheapest.excess > CONSISTENT * unit else 0.0
+        return self._cheapest.excess
 
     @property
     def epsilon_min(self) -> float:
@@ -231,7 +233,11 @@ class OccupancyProblem(FlowProblem):
         moved = self.centre if self.centre.multipliers.any() else None
         start = None
         if self.mdp.gamma < 1:
-            value = self._known_flow.rough_value(program.balls[0].divergence.reference)
+            rewards = program.objective
+            if (usual := ordinary_scale(rewards)) is not None:  # a penalty is no place to start
+                reach = STARTING * usual.factor
+                rewards = np.clip(rewards, usual.shift - reach, usual.shift + reach)
+            value = self._known_flow.rough_value(program.balls[0].divergence.reference, rewards)
             start = np.append(value, np.zeros(program.rhs.size - value.size))
         return program.hinted(centre=moved, start=start).normalised()
 

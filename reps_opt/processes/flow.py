@@ -394,8 +394,8 @@ class Flow(Value):
         greedy[pair[np.arange(self.nodes.size), best_policy.policy.argmax(axis=1)]] = 1.0
         return Optimum(best_policy.value, best_policy.gain, greedy)
 
-    def rough_value(self, weights: FloatArray) -> FloatArray:
-        """Discounted value (m,) of the policy in proportion to the weights (n,), shifted to mean zero.
+    def rough_value(self, weights: FloatArray, rewards: FloatArray) -> FloatArray:
+        """Discounted value (m,), for rewards (n,), of the policy in proportion to the weights (n,), of mean zero.
 
         It is where solvers start, and no more accurate than that needs. The shift is free: a constant added to the
         value changes nothing in the dual.
@@ -405,7 +405,6 @@ class Flow(Value):
 
     def _rough_value(self, weights: FloatArray) -> FloatArray:
         policy = weights / self.node_sums(weights)[self.pair_node]
-        rewards = self.mdp.rewards.ravel()[self.pairs]
         reward = self.node_sums(policy * (rewards - rewards.min()))
         value = markov.discounted_solve(self.chain(policy), self.gamma, reward, rtol=START_RTOL)
         return value - value.mean()

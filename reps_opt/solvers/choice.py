@@ -12,12 +12,13 @@ import numpy as np
 import scipy.sparse as sp
 
 from reps_opt.divergences.base import KL, Quadratic
-from reps_opt.program import Centre, LinearLimit, Program
+from reps_opt.program import Centre, LinearLimit, Program, ordinary_scale
 from reps_opt.solvers.answer import Solver
 from reps_opt.solvers.linear import highs_limit
 from reps_opt.solvers.newton import Newton
 from reps_opt.solvers.quadratic import Quadratic as QuadraticRoute
 from reps_opt.solvers.scalar_dual import ScalarDual
+from reps_opt.solvers.units import Clipped, InRange
 from reps_opt.systems.base import DENSE_LIMIT
 from reps_opt.systems.choice import normal_equations
 from reps_opt.validation import FloatArray
@@ -45,8 +46,11 @@ def default_solver(program: Program) -> Solver:
     return Newton()
 
 
-def second_solvers(program: Program) -> Iterator[Solver]:
-    """Both sides by a conic solver, where the program is small enough for that to be quick."""
+def second_solvers(program: Program, first: Solver) -> Iterator[Solver]:
+    """The default route in other units, where coefficients are out of proportion; then both sides by a conic solver,
+    where the program is small enough for that to be quick."""
+    if program.simplex and ordinary_scale(program.objective) is not None:
+        yield from (Clipped(first, 1e4), Clipped(first, 1e6), InRange(first))
     if not program.simplex or program.n > CONIC_LIMIT or program.n * program.rhs.size > CONIC_ENTRIES:
         return
     from reps_opt.solvers.cvxpy_conic import CvxpyDual, CvxpyPrimal

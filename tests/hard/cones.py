@@ -31,29 +31,43 @@ class Cone(NamedTuple):
     radius: float
     low: float
     unit: float
+    x: Any = None
 
-    def best(self, **settings: float) -> float:
+    def best(self, **settings: Any) -> float:
         """The optimum, in normalised units."""
         ball = [self.divergence <= self.radius] if self.divergence is not None and self.radius < math.inf else []
         return optimum(cp.Maximize(self.score), self.rows + ball, **settings)
 
-    def least_divergence(self, **settings: float) -> float:
+    def least_divergence(self, **settings: Any) -> float:
         """The smallest radius for which there is a point; zero where there is no divergence to speak of."""
         return optimum(cp.Minimize(0 if self.divergence is None else self.divergence), self.rows, **settings)
 
 
 def value_range(values: np.ndarray) -> float:
-    """Range of the values; their size where they are all the same."""
-    return float(np.ptp(values)) or max(float(np.abs(values).max()), 1e-300)
+    """Range of the ordinary values, one of 1e10 among them left out; their size where they are all the same."""
+    usual = ordinary(values)
+    return float(np.ptp(values[usual])) or max(float(np.abs(values[usual]).max()), 1e-300)
 
 
-def optimum(objective: Any, constraints: list[Any], **settings: float) -> float:
+def ordinary(values: np.ndarray) -> np.ndarray:
+    """Mask of the values that are not millions of usual distances from the median."""
+    apart = np.abs(values - np.median(values))
+    usual = float(np.quantile(apart[apart > 0], 0.25)) if (apart > 0).any() else 0.0
+    return apart <= 1e6 * usual
+
+
+def floor(values: np.ndarray) -> float:
+    """The least of the ordinary values: where scores count from."""
+    return float(values[ordinary(values)].min())
+
+
+def optimum(objective: Any, constraints: list[Any], solver: str = "CLARABEL", **settings: Any) -> float:
     """The conic solver's optimum, infinite where it finds no point; NaN where it claims neither."""
     problem = cp.Problem(objective, constraints)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            problem.solve(solver="CLARABEL", **settings)
+            problem.solve(solver=solver, **settings)
         except (cp.error.SolverError, ArithmeticError, ValueError):
             return math.nan
     return float(problem.value) if problem.status in ("optimal", "infeasible") else math.nan
@@ -84,7 +98,7 @@ def pairs(problem: Any) -> Pairs:
     S, A = mdp.rewards.shape
     flow = np.kron(np.eye(S), np.ones(A)) - mdp.gamma * P.T
     weight = np.abs(flow).max(axis=1)  # a slow state's row is small: its residual must be, too
-    weight = np.where(weight > 0, weight, 1.0)
+    weight = np.where(weight > 0, np.maximum(weight, 1e-8), 1.0)  # 1 - P(s|s) has no more digits than that
     q = np.ones(S * A) if problem.reference is None else np.asarray(problem.reference).ravel()
     if isinstance(problem, ConditionalREPS):
         q = np.asarray(problem.reference_policy).ravel()
@@ -93,7 +107,8 @@ def pairs(problem: Any) -> Pairs:
     rows = problem.budget_rows
     costs = np.zeros((0, S * A)) if rows is None else np.asarray(rows.costs)
     limits = np.zeros(0) if rows is None else np.asarray(rows.limits)
-    span = np.maximum(np.ptp(costs, axis=1), 1e-300) if limits.size else np.zeros(0)
+    span = np.ptp(costs, axis=1) if limits.size else np.zeros(0)
+    span = np.where(span > 0, span, np.maximum(np.abs(limits), 1.0))
     return Pairs(flow, (1 - mdp.gamma) * mdp.mu0, weight, q, mdp.rewards.ravel(), costs, limits, span)
 
 
@@ -104,8 +119,8 @@ def recovers(problem: REPS) -> bool:
 
 def power_of(problem: Any) -> float | None:
     """Alpha of the family of f-divergences; None for KL."""
-    kind = type(problem.program.divergence).__name__
-    return {"ChiSquare": 2.0, "ReverseKL": 0.0}.get(kind, getattr(problem.program.divergence, "alpha", None))
+    choice = getattr(problem, "divergence", "kl")
+    return {"kl": None, "chi2": 2.0, "reverse_kl": 0.0}[choice] if isinstance(choice, str) else float(choice[1])
 
 
 def posed(problem: Any, data: Pairs) -> tuple[Any, Any, list[Any]]:
@@ -153,18 +168,18 @@ def _occupancy(recipe: Recipe, problem: Any) -> Cone:
     data = pairs(problem)
     x, divergence, rows = posed(problem, data)
     kept = data.q > 0
-    low = float(data.r[kept].min())
+    low = floor(data.r[kept])
     score = ((data.r[kept] - low) / data.unit) @ x
     if problem.temperature is not None:
         score = score - problem.temperature / data.unit * divergence
     radius = math.inf if problem.epsilon is None else problem.epsilon
-    return Cone(score, divergence, rows, radius, low, data.unit)
+    return Cone(score, divergence, rows, radius, low, data.unit, x)
 
 
 def _samples(recipe: Recipe, problem: Any) -> Cone:
     r, psi, base, ridge = sample_rows(recipe)
     kept = base > 0
-    unit, low = value_range(r[kept]), float(r[kept].min())
+    unit, low = value_range(r[kept]), floor(r[kept])
     rms = np.sqrt(base @ psi**2)
     x = cp.Variable(int(kept.sum()), nonneg=True)
     rows = [cp.sum(x) == 1]
@@ -203,7 +218,7 @@ def _horizon(recipe: Recipe, problem: Any) -> Cone:
     rows += [cp.sum(b, axis=1) == P.T @ cp.reshape(a, (S * A,), order="C") for a, b in pairwise(x)]
     rows += [x[t][q[t] == 0] == 0 for t in range(T) if (q[t] == 0).any()]
     r = mdp.gamma ** np.arange(T)[:, None, None] * mdp.rewards
-    low, unit = float(r[q > 0].min()), value_range(r[q > 0])
+    low, unit = floor(r[q > 0]), value_range(r[q > 0])
     score = sum(cp.sum(cp.multiply((r[t] - low) / unit, x[t])) for t in range(T))
     ball = recipe.option.split()[0]
     if ball == "trajectory":

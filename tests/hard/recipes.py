@@ -31,16 +31,21 @@ from reps_opt import (
 from reps_opt.problem import Problem
 
 TRANSITIONS = ("sparse", "dense", "deterministic", "periodic", "absorbing", "unreachable", "multichain", "slow")
-REWARDS = ("normal", "one goal", "ties", "constant", "potential")
-REFERENCES = ("policy", "uniform", "graded", "zeros", "deterministic", "inconsistent", "tiny states")
-GAMMAS = (0.5, 0.9, 0.99, 0.9999, 1.0)
+TRANSITIONS += ("nearly decomposable",)
+REWARDS = ("normal", "one goal", "ties", "constant", "potential", "penalty", "jackpot")
+INCONSISTENT = ("inconsistent", "counts", "other gamma")
+REFERENCES = ("policy", "uniform", "graded", "zeros", "deterministic", "tiny states", *INCONSISTENT)
+GAMMAS = (0.5, 0.9, 0.99, 0.9999, 1.0, 1e-6, 1 - 1e-8, 1 - 1e-12)
 SCALES = (1e-9, 1e-3, 1.0, 1e3, 1e9)
 SHIFTS = (0.0, 1.0, 1e6)
 FEATURES = ("normal", "duplicated", "constant", "scaled", "indicators", "heavy")
 BASES = ("uniform", "random", "graded", "zeros")
 METRICS = ("identity", "random", "ill-conditioned", "factor", "wide factor")
 BALLS = ("shared", "per_step", "trajectory")
-DIVERGENCES = ("chi2", "reverse_kl", "alpha 0.5", "alpha -1", "alpha 1.5")
+DIVERGENCES = ("chi2", "reverse_kl", "alpha 0.5", "alpha -1", "alpha 1.5", "alpha -3")
+BUDGETS = ("random", "equality", "duplicate", "band", "never", "units", "zero and constant")
+COST_ROWS = ("random", "dependent", "opposite")
+OUTLIER = 1e10
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,9 @@ def transitions(recipe: Recipe, rng: Uniform) -> np.ndarray:
         P = P * (side[:, None, None] == side)
     elif kind == "slow":
         P = 1e-7 * P + np.eye(S)[:, None, :]
+    elif kind == "nearly decomposable":
+        side = np.arange(S) % 2
+        P = P * np.where(side[:, None, None] == side, 1.0, 1e-12)
     total = P.sum(axis=2, keepdims=True)
     return np.where(total > 0, P / np.where(total > 0, total, 1.0), np.eye(S)[:, None, :])
 
@@ -142,6 +150,8 @@ def table_of_rewards(recipe: Recipe, rng: Uniform, P: np.ndarray) -> np.ndarray:
     elif kind == "potential":
         potential = rng.normal(S)
         r = recipe.gamma * P @ potential - potential[:, None]
+    elif kind in ("penalty", "jackpot"):
+        r[-1, -1] += OUTLIER if kind == "jackpot" else -OUTLIER
     return recipe.scale * (r + recipe.shift)
 
 
@@ -177,6 +187,10 @@ def reference_of(recipe: Recipe, rng: Uniform, mdp: MDP) -> np.ndarray:
     """Reference occupancy (S, A): that of the policy, or one that no policy has."""
     if recipe.reference == "inconsistent":
         return rng.simplex(recipe.size * recipe.width).reshape(recipe.size, recipe.width)
+    if recipe.reference == "counts":
+        return np.floor(4 * rng.uniform(recipe.size, recipe.width)) + np.eye(recipe.size, recipe.width)
+    if recipe.reference == "other gamma":
+        return mdp.replace(gamma=0.7).occupancy(policy_of(recipe, rng))
     return mdp.occupancy(policy_of(recipe, rng))
 
 
@@ -213,9 +227,31 @@ def _budgets(recipe: Recipe) -> Problem:
     costs = rng.normal(2, recipe.size, recipe.width)[: 1 + recipe.seed % 2] * 10 ** (6 * rng.uniform() - 3)
     now = np.einsum("ksa,sa->k", costs, mdp.occupancy(mdp.uniform_policy()))
     limits = now + (rng.uniform(len(costs)) - 0.4) * np.ptp(costs, axis=(1, 2)) * 0.2
-    if recipe.option == "linear":
+    ball, _, kind = recipe.option.partition(" ")
+    costs, limits = _as_people_write_them(kind, costs, limits)
+    if ball == "linear":
         return LinearProgram(mdp, costs, limits)
     return REPS(mdp, reference, recipe.epsilon, costs, limits)
+
+
+def _as_people_write_them(kind: str, costs: np.ndarray, limits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Costs (K, S, A) and limits (K,) with the redundancy, the units or the lack of room that users write."""
+    c, d = costs[:1], limits[:1]
+    if kind == "equality":
+        return np.concatenate([c, -c]), np.concatenate([d, -d])
+    if kind == "band":
+        return np.concatenate([c, -c]), np.concatenate([d, -d + 1e-2 * np.ptp(c)])
+    if kind == "duplicate":
+        return np.concatenate([costs, c, 3 * c]), np.concatenate([limits, d + 0.1 * np.ptp(c), 3 * d])
+    if kind == "zero and constant":
+        return np.concatenate([costs, 0 * c, 0 * c + 2]), np.append(limits, [0.0, 2.0])
+    if kind == "never":
+        hazard = np.zeros_like(c)
+        hazard[0, -1, -1] = 1.0
+        return hazard, np.zeros(1)
+    if kind == "units":
+        return np.concatenate([1e5 * c, 1e-5 * costs[-1:]]), np.append(1e5 * d, 1e-5 * limits[-1:])
+    return costs, limits
 
 
 def _conditional(recipe: Recipe) -> ConditionalREPS:
@@ -277,6 +313,8 @@ def sampled_rewards(recipe: Recipe, rng: Uniform) -> np.ndarray:
         r = np.round(r)
     elif recipe.rewards == "constant":
         r = np.full(recipe.size, 0.7)
+    elif recipe.rewards in ("penalty", "jackpot"):
+        r[-1] += OUTLIER if recipe.rewards == "jackpot" else -OUTLIER
     return recipe.scale * (r + recipe.shift)
 
 
@@ -336,13 +374,17 @@ def step_data(recipe: Recipe) -> StepData:
     rng = recipe.rng
     rows = metric_of(recipe, rng)
     radius = math.sqrt(2 * recipe.epsilon) if recipe.epsilon > 0 else 1.0
-    return StepData(
-        rows,
-        recipe.scale * rng.normal(recipe.size),
-        rng.normal(recipe.width, recipe.size),
-        radius * (rng.uniform(recipe.width) - 0.7),
-        1e-3 if recipe.structure == "wide factor" or recipe.option == "damped" else 0.0,
+    gradient, slopes = recipe.scale * rng.normal(recipe.size), rng.normal(recipe.width, recipe.size)
+    if recipe.reference == "dependent" and recipe.width > 1:
+        slopes[-1] = 1e3 * (slopes[0] - 0.5 * slopes[1 % (recipe.width - 1)])
+    if recipe.reference == "opposite" and recipe.width > 1:
+        slopes[-1] = -2.0 * slopes[0]
+    levels = radius * (rng.uniform(recipe.width) - 0.7)
+    levels = (
+        levels * np.linalg.norm(slopes, axis=1) / math.sqrt(recipe.size) if recipe.reference == "dependent" else levels
     )
+    damping = 1e-3 if recipe.structure == "wide factor" or recipe.option == "damped" else 0.0
+    return StepData(rows, gradient, slopes, levels, damping)
 
 
 def _step(recipe: Recipe) -> TrustRegionStep:

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from scipy.optimize import linprog
+from scipy.optimize import linprog, minimize
 from scipy.special import logsumexp, rel_entr
 
 from reps_opt import REPS, ConditionalREPS, Solution, Status
-from tests.hard.cones import Pairs, cone, pairs, power_of, sample_rows, value_range
-from tests.hard.recipes import Recipe, step_data
+from tests.hard.cones import TIGHT, Cone, Pairs, cone, floor, pairs, power_of, sample_rows, value_range
+from tests.hard.recipes import INCONSISTENT, Recipe, step_data
+from tests.reps_opt.rational import solve, tables
 
 GAP, FLOW, MASS, BALL = 2e-6, 2e-8, 2e-9, 2e-7
 """Twice the tolerances that a certificate promises, for the rounding of a second computation."""
@@ -100,7 +102,7 @@ def _occupancy(recipe: Recipe, solution: Any) -> str:
     problem, data = solution.problem, pairs(solution.problem)
     p = solution.occupancy.ravel()
     epsilon = math.inf if problem.epsilon is None else problem.epsilon
-    size = float(np.abs(data.r).max())
+    size = float(p @ np.abs(data.r))
     demand(-p.min(), 0.0, "negative mass")
     demand(abs(p.sum() - 1), MASS, "mass")
     demand((np.abs(data.flow @ p - data.start) / data.weight).sum(), FLOW, "flow")
@@ -109,16 +111,41 @@ def _occupancy(recipe: Recipe, solution: Any) -> str:
     for cost, limit, span in zip(data.costs, data.limits, data.span, strict=True):
         demand((cost @ p - limit) / span, FLOW, "budget")
     price = problem.temperature or 0.0
-    objective = float(data.r @ p) - price * divergence
-    demand(abs(objective - solution.objective), 1e-8 * data.unit + 1e-13 * (size + price), "objective misreported by")
+    objective = float(data.r @ p) - (price * divergence if price else 0.0)
+    unit = _unit(data.r, p, data.unit, float(solution.eta), divergence)
+    unit = max(unit, price) if np.ptp(data.r[data.q > 0]) == 0 else unit
+    demand(abs(objective - solution.objective), 1e-8 * unit + 1e-13 * (size + price), "objective misreported by")
     _policy_agrees(solution)
-    if solution.eta == math.inf and type(problem) is REPS and recipe.reference != "inconsistent":
-        return _single_point(p, data.q, epsilon, solution.epsilon_min == 0)
+    if solution.eta == math.inf and isinstance(problem, ConditionalREPS) and divergence <= 1e-12:
+        return _single_policy(solution, data)
+    if solution.eta == math.inf and type(problem) is REPS and solution.epsilon_min == 0:
+        return _single_point(p, data.q, epsilon, True)
     upper, rounding = _upper_bound(solution, data)
-    demand(solution.objective - upper, GAP * data.unit + rounding, "objective above a dual bound by")
-    if upper - solution.objective <= GAP * data.unit + rounding and rounding <= 100 * GAP * data.unit:
+    demand(solution.objective - upper, GAP * unit + rounding, "objective above a dual bound by")
+    if upper - solution.objective <= GAP * unit + rounding and rounding <= 100 * GAP * unit:
         return "dual bound"
-    return _better_point(recipe, solution)
+    return _better_point(recipe, solution, unit)
+
+
+def _unit(r: np.ndarray, x: np.ndarray, usual: float, eta: float, divergence: float) -> float:
+    """What a gap is compared with: the ordinary rewards' range, what the point takes, what the ball can change."""
+    mean = float(r @ x) / float(x.sum())
+    spreads = float(x @ np.abs(r - mean)), eta * math.sqrt(2 * max(divergence, 0.0)) if eta < math.inf else 0.0
+    return max(usual, *spreads)
+
+
+def _single_policy(solution: Any, data: Pairs) -> str:
+    """Where there is one policy: a linear program over the states, since with average reward its mass may move."""
+    policy, (S, A) = data.q, solution.policy.shape
+    choose = np.kron(np.eye(S), np.ones((A, 1))) * policy[:, None]
+    rows = np.vstack([(data.flow @ choose) / data.weight[:, None], np.ones((1, S))])
+    low = floor(data.r)
+    best = linprog(-((data.r - low) @ choose) / data.unit, A_eq=rows, b_eq=np.append(data.start / data.weight, 1.0))
+    if best.status != 0:
+        return "nothing"
+    off = abs(-best.fun - (solution.objective - low) / data.unit)
+    demand(off, 1e-6 + 1e-12 * abs(low) / data.unit, "off the best of the one policy's occupancies by")
+    return "linear program"
 
 
 def _single_point(found: np.ndarray, reference: np.ndarray, epsilon: float, feasible: bool) -> str:
@@ -155,7 +182,8 @@ def _upper_bound(solution: Any, data: Pairs) -> tuple[float, float]:
         eta = problem.temperature
     if problem.epsilon is not None and math.isfinite(problem.epsilon):
         fixed += eta * problem.epsilon
-    largest = float(np.abs(v).max()) + float(np.abs(data.r).max()) + (problem.temperature or 0.0)
+    taken = solution.occupancy.ravel() > 1e-15
+    largest = float(np.abs(v).max()) + float(np.abs(data.r[taken]).max()) + (problem.temperature or 0.0)
     rounding = 64 * np.finfo(float).eps * largest
     if isinstance(problem, ConditionalREPS) and eta > 0:
         state = (np.arange(data.q.size) // problem.mdp.n_actions)[~dead]
@@ -195,14 +223,26 @@ def _carries_nothing(data: Pairs, dead: np.ndarray) -> bool:
 # Infeasibility
 
 
-def _better_point(recipe: Recipe, solution: Any) -> str:
+def _better_point(recipe: Recipe, solution: Any, unit: float) -> str:
     """Raise WrongError where a conic solver finds a better point."""
     posed = cone(recipe, solution.problem)
-    best = posed.best()
-    if math.isnan(best):
+    for settings in ({}, TIGHT, {"solver": "SCS", "eps_abs": 1e-9, "eps_rel": 1e-9, "max_iters": 50_000}):
+        best = posed.best(**settings)
+        if math.isfinite(best):
+            break
+    else:
         return "nothing"
     rounding = 64 * np.finfo(float).eps * abs(posed.low) / posed.unit
-    demand(best - (solution.objective - posed.low) / posed.unit, CONE + rounding, "a conic solver does better by")
+    allowed = CONE * unit / posed.unit + rounding
+    if _lost_in_tolerances(solution.problem) and best - (solution.objective - posed.low) / posed.unit > allowed:
+        p, data = _exact_occupancy(solution.problem, posed), pairs(solution.problem)
+        divergence = _divergence(solution, data, p)
+        over = (data.costs @ p - data.limits) / data.span
+        if divergence > posed.radius + BALL or over.max(initial=0.0) > FLOW:
+            return "nothing"
+        price = solution.problem.temperature or 0.0
+        best = float((data.r - posed.low) @ p - (price * divergence if price else 0.0)) / posed.unit
+    demand(best - (solution.objective - posed.low) / posed.unit, allowed, "a conic solver does better by")
     return "cone"
 
 
@@ -213,15 +253,75 @@ def _infeasible(recipe: Recipe, solution: Any) -> str:
         return "levels"
     consistent = {"horizon": True, "conditional": True, "linear": True, "budgets": False, "step": False}
     consistent |= {"samples": False, "episodic": recipe.option == ""}
-    if consistent.get(recipe.family, recipe.reference != "inconsistent"):
+    if consistent.get(recipe.family, recipe.reference not in INCONSISTENT):
         raise WrongError("the reference itself is feasible")
-    least = cone(recipe, solution.problem).least_divergence()
-    if math.isnan(least):
-        return "nothing"
     epsilon = solution.problem.epsilon
     radius = 1.0 if recipe.family == "step" else 1e300 if epsilon is None else min(epsilon, 1e300)
+    posed = cone(recipe, solution.problem)
+    for settings in ({}, TIGHT):
+        least = posed.least_divergence(**settings)
+        if not math.isnan(least):
+            break
+    else:
+        return "dual bound" if _least_divergence(recipe, solution.problem) > radius else "nothing"
+    if _lost_in_tolerances(solution.problem) and radius - least > 1e-5 * (1 + abs(least)):
+        p, data = _exact_occupancy(solution.problem, posed), pairs(solution.problem)
+        least = _divergence(solution, data, p)
+        if least > radius or ((data.costs @ p - data.limits) / data.span).max(initial=0.0) > FLOW:
+            return "dual bound" if _least_divergence(recipe, solution.problem) > radius else "nothing"
     demand(radius - least, 1e-5 * (1 + abs(least)), "a point lies inside the ball by")
     return "cone"
+
+
+def _lost_in_tolerances(problem: Any) -> bool:
+    """Whether a conic solver's residual of 1e-8 is as much as 1 - gamma, so that its point may be no occupancy."""
+    mdp = getattr(problem, "mdp", None)
+    return mdp is not None and 0 < 1 - mdp.gamma < 1e-6
+
+
+def _exact_occupancy(problem: Any, posed: Cone) -> np.ndarray:
+    """Occupancy (n,) of the policy of a conic solver's point, in rational numbers."""
+    mdp, data = problem.mdp, pairs(problem)
+    S, A = mdp.rewards.shape
+    x = np.zeros(S * A)
+    x[data.q > 0] = np.maximum(posed.x.value, 0.0)
+    x = np.where(x.reshape(S, A).sum(axis=1, keepdims=True) > 1e-14, x.reshape(S, A), data.q.reshape(S, A))
+    x = np.where(x.sum(axis=1, keepdims=True) > 0, x, 1.0)
+    P, _ = tables(mdp)
+    policy = [[Fraction(w) / sum(map(Fraction, row)) for w in row] for row in x.tolist()]
+    chain = [[sum(policy[s][a] * P[s][a][t] for a in range(A)) for t in range(S)] for s in range(S)]
+    gamma, start = Fraction(mdp.gamma), [Fraction(m) for m in mdp.mu0.tolist()]
+    leaving = [[Fraction(s == t) - gamma * chain[s][t] for s in range(S)] for t in range(S)]
+    mu = solve(leaving, [(1 - gamma) * m / sum(start) for m in start])
+    return np.array([[float(mu[s] * policy[s][a]) for a in range(A)] for s in range(S)]).ravel()
+
+
+def _least_divergence(recipe: Recipe, problem: Any) -> float:
+    """A lower bound on the KL of every point of the rows from the reference, by its dual at whatever BFGS finds."""
+    if recipe.family in ("samples", "episodic"):
+        _, psi, q, ridge = sample_rows(recipe)
+        if ridge:
+            return 0.0
+        rms = np.sqrt(q @ psi**2)
+        rows, rhs, signed = (psi / np.where(rms > 0, rms, 1.0)).T, np.zeros(psi.shape[1]), 0
+    elif type(problem) is REPS and power_of(problem) is None:
+        data = pairs(problem)
+        q = data.q
+        rows = np.vstack([data.flow / data.weight[:, None], data.costs / data.span[:, None]])
+        rhs, signed = np.append(data.start / data.weight, data.limits / data.span), data.limits.size
+    else:
+        return 0.0
+    kept = q > 0
+    rows, log_q = rows[:, kept], np.log(q[kept] / q.sum())
+
+    def dual(v: np.ndarray) -> tuple[float, np.ndarray]:
+        exponent = log_q - v @ rows
+        total = float(logsumexp(exponent))
+        return total + float(v @ rhs), rhs - rows @ np.exp(exponent - total)
+
+    bounds = [(None, None)] * (rhs.size - signed) + [(0, None)] * signed
+    found = minimize(dual, np.zeros(rhs.size), jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 2000})
+    return -float(found.fun)
 
 
 # Samples
@@ -231,7 +331,7 @@ def _samples(recipe: Recipe, solution: Any) -> str:
     r, psi, base, ridge = sample_rows(recipe)
     w, eta, theta = solution.weights("sum"), float(solution.eta), solution.theta
     kept = base > 0
-    unit, size = value_range(r[kept]), float(np.abs(r).max())
+    unit, size = value_range(r[kept]), float(w @ np.abs(r))
     rms = np.sqrt(base @ psi**2)
     demand(-w.min(), 0.0, "negative weight")
     demand(abs(w.sum() - 1), MASS, "mass")
@@ -244,17 +344,19 @@ def _samples(recipe: Recipe, solution: Any) -> str:
     price = float(missed @ missed) / (2 * ridge) if ridge else 0.0
     objective = float(r @ w) - price
     size += price
+    unit = _unit(r, w, unit, eta, divergence)
     tolerance = 1e-8 * unit + 1e-13 * size + 1e-9 * abs(objective)
     demand(abs(objective - solution.objective), tolerance, "objective misreported by")
     if eta == math.inf:
-        return _single_point(w, base, recipe.epsilon, bool(ridge) or np.abs(base @ psi).max(initial=0.0) == 0)
+        off = np.abs(base @ psi) / np.where(rms > 0, rms, 1.0)
+        return _single_point(w, base, recipe.epsilon, bool(ridge) or float(off.max(initial=0.0)) <= 1e-12)
     radius = eta * recipe.epsilon if recipe.epsilon < math.inf else 0.0
     upper = radius + soft_max((r + psi @ theta)[kept], base[kept], eta) + 0.5 * ridge * float(theta @ theta)
     rounding = 64 * np.finfo(float).eps * (size + float(np.abs(psi * theta).max(initial=0.0)))
     demand(objective - upper, GAP * unit + rounding, "objective above a dual bound by")
     if upper - objective <= GAP * unit + rounding:
         return "dual bound"
-    return _better_point(recipe, solution)
+    return _better_point(recipe, solution, unit)
 
 
 # Steps
@@ -304,8 +406,9 @@ def _horizon(recipe: Recipe, solution: Any) -> str:
     label = recipe.option.split()[0]
     reached = {"shared": joint.mean(), "per_step": joint.max(), "trajectory": conditional.sum()}[label]
     demand(reached - recipe.epsilon if recipe.epsilon < math.inf else 0.0, BALL, "divergence beyond the ball")
-    objective, unit = float((r * p).sum()), value_range(r[q > 0]) * T
-    size = float(np.abs(r).max()) * T
+    objective, size = float((r * p).sum()), float((np.abs(r) * p).sum())
+    steepest = float(np.max(np.where(np.isfinite(solution.eta), solution.eta, 0.0)))
+    unit = max(value_range(r[q > 0]) * T, _unit(r.ravel(), p.ravel(), 0.0, steepest, reached))
     demand(abs(objective - solution.objective), 1e-8 * unit + 1e-13 * size, "objective misreported by")
     eta = np.broadcast_to(np.asarray(solution.eta, dtype=float), (T,))
     if np.isinf(eta).any():
