@@ -18,7 +18,6 @@ from reps_opt.processes.graph import IntArray
 from reps_opt.program import AtMost
 from reps_opt.validation import FloatArray, as_float_array, read_only
 
-
 ROUNDING = 1e-11
 """Excess over a budget, in units of its cost's range, that is rounding."""
 
