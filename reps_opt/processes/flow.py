@@ -398,12 +398,12 @@ class Flow(Value):
         """Discounted value (m,), for rewards (n,), of the policy in proportion to the weights (n,), of mean zero.
 
         It is where solvers start, and no more accurate than that needs. The shift is free: a constant added to the
-        value changes nothing in the dual.
+        value changes nothing in the dual. It is remembered by the weights: the rewards are the MDP's, extremes clipped.
         """
-        value: FloatArray = self._remembered("rough value", weights, self._rough_value)
+        value: FloatArray = self._remembered("rough value", weights, lambda new: self._rough_value(new, rewards))
         return value
 
-    def _rough_value(self, weights: FloatArray) -> FloatArray:
+    def _rough_value(self, weights: FloatArray, rewards: FloatArray) -> FloatArray:
         policy = weights / self.node_sums(weights)[self.pair_node]
         reward = self.node_sums(policy * (rewards - rewards.min()))
         value = markov.discounted_solve(self.chain(policy), self.gamma, reward, rtol=START_RTOL)
