@@ -132,6 +132,18 @@ def test_hard_steps_are_certified(size: float) -> None:
         assert abs(again.dual_objective - again.objective) <= 1e-12
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_rates_far_beyond_any_bound_leave_every_step_certified(seed: int) -> None:
+    """Estimates of thousands of nats, references down to exp(-6000), policies that are zero in double precision."""
+    problem = envs.layered((1, 3, 4, 2), 3, seed=seed)
+    oreps = ORePS(problem.mdp, problem.n_layers, 150, "bandit", learning_rate=200.0)
+    run = oreps.run(problem.losses(150, "switching", seed=seed), seed=seed)
+    assert run.status is Status.CERTIFIED
+    assert run.pair_occupancies.min() == 0.0
+    for t in (0, 75, 149):
+        assert np.abs(flow_residual(problem.mdp, run.occupancy(t))).sum() <= 1e-12
+
+
 def test_pairs_whose_mass_has_underflowed_come_back() -> None:
     """Losses of 1e3 for an arm and then for the other: in the end the first is the better one again."""
     mdp = MDP(np.ones((1, 2, 1)), np.zeros((1, 2)), gamma=1.0)
