@@ -13,7 +13,7 @@ import copy
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ from reps_opt.problems.sample_solution import SCALES, SampleSolution
 from reps_opt.problems.samples import SampleREPS
 from reps_opt.problems.value_features import flow_residual
 from reps_opt.solution import Status
+from reps_opt.solvers.newton import Newton
 from reps_opt.solving import solve
 from reps_opt.validation import FloatArray, as_scalar
 
@@ -264,13 +265,19 @@ class REPSUpdate(WeightedFit):
     def _solve(self, problem: SampleProblem) -> SampleSolution:
         """The problem's solution; for a softened match in a ball that hardly binds, that at the smallest eta.
 
-        The limit of eta to zero is a quadratic program over the samples: dear, and sharper than samples deserve.
+        The limit of eta to zero is a quadratic program over the samples: dear, and sharper than samples deserve. Where
+        the ball binds at the smallest eta it is not slack, and the limit is not looked at on the way either.
         """
         if problem.ridge and problem.epsilon is not None:
             spread = float(np.sqrt(problem.base @ (problem.rewards - problem.base @ problem.rewards) ** 2))
             solution = super()._solve(problem.replace(temperature=SMALLEST_ETA * spread))
             if solution.has_point and solution.kl <= problem.epsilon:
                 return solution
+            route = problem.default_solver()
+            if solution.status is Status.CERTIFIED and isinstance(route, Newton):
+                bound = solve(problem, replace(route, slack_suspected=0.0))
+                if isinstance(bound, SampleSolution) and bound.status is Status.CERTIFIED:
+                    return bound
         return super()._solve(problem)
 
     def objective(self, batch: Batch, gamma: float | None = None) -> tuple[float, float]:

@@ -24,6 +24,8 @@ from reps_opt import (
     ParameterSearch,
     REPSUpdate,
     RewardWeightedRegression,
+    SampleREPS,
+    Status,
     VanillaGradient,
     importance_weights,
     improve,
@@ -279,6 +281,26 @@ def test_warm_start_takes_the_last_kernel() -> None:
     np.testing.assert_allclose(second.policy.kernel.theta, first.policy.kernel_.theta)
     assert second.policy.noise == first.policy.noise_
     assert second.policy.random_state == 0
+
+
+def test_a_ball_that_binds_costs_no_search_for_its_slack_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a ridge that limit is a quadratic program over all samples: a minute where the update takes a second."""
+    env = envs.LQR()
+    batch = rollout(env, n_episodes=40, seed=0)
+    update = REPSUpdate(fit=LinearGaussianPolicy(), features=PolynomialFeatures(2), gamma=env.gamma, ridge=1e-3)
+    at = {"gamma": env.gamma, "ridge": 1e-3}
+    cold = SampleREPS.from_batch(batch, PolynomialFeatures(2), **at, temperature=3e-3 * float(np.std(batch.rewards)))
+    edge = solve(cold).kl
+    expected = solve(SampleREPS.from_batch(batch, PolynomialFeatures(2), edge, **at))
+
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("the slack limit was looked for")
+
+    monkeypatch.setattr("reps_opt.problems.sample_problem.best_weights", refuse)
+    found = replace(update, epsilon=edge)(None, batch).solution
+    assert found.status is Status.CERTIFIED
+    assert found.eta == pytest.approx(expected.eta, rel=1e-5)
+    assert found.kl == pytest.approx(edge, rel=1e-6)
 
 
 def test_memory_is_flat_over_a_long_run() -> None:
