@@ -128,6 +128,12 @@ class FiniteHorizonREPS(UnrolledProblem):
             ball=ball,
         )
 
+    @cached_property
+    def log_policy(self) -> FloatArray:
+        """Log of the policy (T, S, A)."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.policy)
+
     @property
     def epsilon_array(self) -> FloatArray:
         """Radius of every ball (k,)."""
@@ -204,7 +210,7 @@ class FiniteHorizonREPS(UnrolledProblem):
         if self.ball == "trajectory" or ordinary_scale(program.objective) is None:
             return program, scale
         rewards = self.flow.spread(program.objective) * self.share
-        values = soft_values(self.mdp, rewards, self.policy, SOFT_START)
+        values = soft_values(self.mdp, rewards, self.log_policy, SOFT_START)
         return program.warmed((SOFT_START, self.flow.pick_nodes(values) / self.share)), scale
 
     def default_solver(self) -> Solver:

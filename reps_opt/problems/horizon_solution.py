@@ -55,7 +55,9 @@ class FiniteHorizonSolution(FlowSolution):
         if problem.ball == "trajectory" and self.eta < math.inf:  # states that nothing leads to have a value too
             data = problem.mdp, problem.rewards
             elsewhere = (
-                soft_values(*data, problem.policy, self.eta) if self.eta else optimal_values(*data, problem.policy > 0)
+                soft_values(*data, problem.log_policy, self.eta)
+                if self.eta
+                else optimal_values(*data, problem.policy > 0)
             )
             table = np.where(np.isnan(table), elsewhere, table)
         return read_only(table)

@@ -200,6 +200,8 @@ class ORePS(Value):
                 estimate = np.zeros_like(loss)
                 estimate[visited] = loss[visited] / q[visited]
             step = solve(self._step(estimate, log_q))
+            if not step.has_point:
+                raise RuntimeError(f"a step of O-REPS gave no occupancy: {step.message}")
             gap = (step.dual_objective - step.objective) * self.learning_rate
             yield Episode(q, float(q @ loss), sampled, gap, step.status is Status.CERTIFIED)
             log_q = step.log_occupancy

@@ -131,8 +131,9 @@ class ORePSStep(UnrolledProblem):
         if largest > GENTLE * self.temperature:
             assert program.temperature is not None
             flow, price = self.flow, program.temperature
-            policy = softmax_within(self.log_reference, flow.pair_node, flow.nodes.size)[0]
-            values = soft_values(self.mdp, flow.spread(program.objective), flow.spread(policy), price)
+            mass = softmax_within(self.log_reference, flow.pair_node, flow.nodes.size)[1]
+            log_policy = flow.spread(self.log_reference - mass[flow.pair_node], -math.inf)
+            values = soft_values(self.mdp, flow.spread(program.objective), log_policy, price)
             program = program.hinted(start=flow.pick_nodes(values))
         return program, Scale(0.0, unit)
 

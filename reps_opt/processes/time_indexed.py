@@ -86,10 +86,8 @@ def optimal_values(mdp: MDP, rewards: FloatArray, allowed: BoolArray) -> FloatAr
     return backward_induction(mdp, rewards, best)
 
 
-def soft_values(mdp: MDP, rewards: FloatArray, policy: FloatArray, eta: float) -> FloatArray:
+def soft_values(mdp: MDP, rewards: FloatArray, log_policy: FloatArray, eta: float) -> FloatArray:
     """Soft values (T, S): ``V_t = eta log sum_a pi exp((r_t + P V_{t+1}) / eta)``; zero where pi takes no action."""
-    with np.errstate(divide="ignore"):
-        log_policy = np.log(policy)
     return backward_induction(mdp, rewards, lambda t, ahead: eta * _softmax(log_policy[t] + ahead / eta)[1])
 
 

@@ -22,7 +22,6 @@ from reps_opt.divergences.base import KL
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.descent import LARGEST_TRAVEL, SHORTEST_STEP, SUFFICIENT_DECREASE
-from reps_opt.systems.base import Cholesky
 from reps_opt.validation import FloatArray, UnsuitableError
 
 CONVERGED = 1e-26
@@ -33,6 +32,15 @@ LAST = 1e-10
 
 QUADRATIC = 1e-8
 """Squared decrement below which it falls at every step, or else is rounding."""
+
+VANISHED = 1e-100
+"""Mass of a row below which the systems are no longer factorised as they are."""
+
+LEAST_DIAGONAL = 1e-290
+"""Mass of a row that is scaled: its root's inverse must be far from overflow."""
+
+RIDGE = 1e-15
+"""What is added to a diagonal of one: rounding."""
 
 NOISE = 16 * float(np.finfo(np.float64).eps)
 """Relative difference of two dual values that may be rounding."""
@@ -107,12 +115,16 @@ class _Search:
         return _Point(u, exponent, float(self.rhs @ u) + log_partition, log_partition, x / total)
 
     def _solve(self, x: FloatArray, residual: FloatArray) -> FloatArray:
-        """Solution of ``A diag(x) A' d = residual``: scaled, and with the least ridge, where it does not factor."""
+        """Solution of ``A diag(x) A' d = residual``; with a ridge at rounding level where masses have vanished."""
         hessian = (self.rows * x) @ self.rows.T
-        solution, failed = dposv(hessian.T, residual)[1:]  # symmetric: the transpose is in LAPACK's order
-        if failed:
-            return Cholesky(hessian).solve(residual)
-        return np.asarray(solution)
+        diagonal = hessian.diagonal()
+        if diagonal.min() > VANISHED:
+            solution, failed = dposv(hessian.T, residual)[1:]  # symmetric: the transpose is in LAPACK's order
+            if not failed:
+                return np.asarray(solution)
+        scale = 1.0 / np.sqrt(np.where(diagonal > LEAST_DIAGONAL, diagonal, 1.0))
+        scaled = hessian * scale * scale[:, None] + RIDGE * np.eye(scale.size)
+        return scale * np.linalg.solve(scaled, scale * residual)
 
     def _line_search(self, point: _Point, step: FloatArray, decrement: float) -> _Point | None:
         """Halve the step until the dual falls enough and x does not travel too far."""
