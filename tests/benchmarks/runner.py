@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import importlib
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tests.benchmarks.comparison import HEADS, Row, draw, line, markdown, summary, versions
 
 PARTS = {
+    "small": "small",
     "exact": "exact_reps",
     "mdp": "plain_mdp",
     "samples": "sample_dual",
@@ -21,18 +23,24 @@ PARTS = {
     "envs": "env_steps",
     "import": "imports",
     "threads": "threads",
+    "growth": "growth",
 }
 """Parts of the table by name, and the module of each."""
+
+NO_OPTIONS: Mapping[str, Mapping[str, Any]] = {}
+
+FEW_PEERS = 2_000
+"""Largest number of states that conic solvers are given where there should be few peers."""
 
 PACKAGES = ("numpy", "scipy", "cvxpy", "clarabel", "scs", "quantecon", "scikit-learn", "torch", "gpytorch")
 PEERS = ("sb3-contrib", "mushroom-rl", "gymnasium", "dask")
 
 
-def rows(parts: Sequence[str], quick: bool) -> Iterator[Row]:
+def rows(parts: Sequence[str], quick: bool, options: Mapping[str, Mapping[str, Any]] = NO_OPTIONS) -> Iterator[Row]:
     """The rows of some parts; one that breaks down is a row that is behind, and the rest go on."""
     for part in parts:
         try:
-            yield from importlib.import_module(f"tests.benchmarks.{PARTS[part]}").rows(quick)
+            yield from importlib.import_module(f"tests.benchmarks.{PARTS[part]}").rows(quick, **options.get(part, {}))
         except Exception as error:
             note = f"{type(error).__name__}: {error}"
             yield Row(part, "broke down", 1, float("nan"), note, accurate=False)
@@ -52,10 +60,15 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS), help="parts of the table")
     parser.add_argument("--table", type=Path, metavar="FILE", help="write the table as markdown")
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw cost against size, log-log")
+    parser.add_argument("--growth", type=Path, metavar="FILE", help="draw time and memory of the part of that name")
+    parser.add_argument("--few-peers", action="store_true", help="leave out conic solvers that take minutes")
     chosen = parser.parse_args(arguments)
     print(line(HEADS), line("---" for _ in HEADS), sep="\n", flush=True)
     found = []
-    for row in rows(chosen.only, chosen.quick):
+    options: dict[str, dict[str, Any]] = {"growth": {"figure": chosen.growth}}
+    if chosen.few_peers:
+        options["exact"] = {"largest_conic": FEW_PEERS}
+    for row in rows(chosen.only, chosen.quick, options):
         print(line(row.cells()), flush=True)
         found.append(row)
         if chosen.table:  # anew after every row, so that a run which is stopped leaves what it has
