@@ -95,7 +95,9 @@ class FlowProblem(Problem):
         optimum = flow.optimum(scaled.objective)
         slack = scaled.objective - program.pulled(optimum.value)
         size = float(np.median(np.abs(optimum.value)))
-        point = self._on_face(slack >= slack.max() - TIGHT * max(1.0, 1e-3 * size))
+        tight = slack >= slack.max() - TIGHT * max(1.0, 1e-3 * size)
+        # what rounds is large beside what decides: the best policy is on the face all the same
+        point = self._on_face(tight if flow.averages else tight | (optimum.greedy > 0))
         if point is None or program.violation(point) > ON_THE_ROWS:
             # rounding left no closed face, or its points are too far for a projection: the optimal policy is on it
             near = (optimum.gain >= optimum.gain.max() - TIGHT).astype(np.float64)

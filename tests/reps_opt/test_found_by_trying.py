@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import pytest
 
 from reps_opt import solve
@@ -18,6 +20,9 @@ FIXED = {
     "the same, conditionally": Recipe("conditional", 37673765, 2, 2, "slow", "one goal", "graded", 1.0, 0.9, 1e3, 1.0),
     "the same in one step": Recipe(
         "horizon", 12441, 5, 4, "multichain", "one goal", "tiny states", 0.0318, 1.0, 1e-3, option="shared 1"
+    ),
+    "a best policy lost in rounding": Recipe(
+        "horizon", 3, 4, 3, "nearly decomposable", "jackpot", "tiny states", inf, 0.99, 1e9, 1.0, "per_step 4"
     ),
 }
 
