@@ -6,13 +6,15 @@ each other. So the library's small work is done within :func:`limited`.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 
 class _Shared:
@@ -74,8 +76,14 @@ def _set_blas(blas: Any, count: int) -> None:
         blas.clear_controlling_thread(force=True)
 
 
+_before = 1
+"""Threads that BLAS had when it was limited."""
+
+
 def _limit() -> Callable[[], None]:
+    global _before
     threaded = [(lib, used) for lib in _libraries("torch" in sys.modules) if (used := lib.used()) != 1]
+    _before = max((used for _, used in threaded), default=1)
     for library, _ in threaded:
         library.set_count(1)
 
@@ -129,3 +137,33 @@ def quietly() -> AbstractContextManager[None]:
     ...     warnings.warn("unheard", UserWarning, stacklevel=1)
     """
     return _QUIET.held()
+
+
+Part = TypeVar("Part")
+Result = TypeVar("Result")
+_WORKING = threading.local()
+
+
+def in_parallel(work: Callable[[Part], Result], parts: Sequence[Part]) -> Iterator[Result]:
+    """What work makes of each part, in their order, on as many threads as BLAS would have had; on one within another.
+
+    For work that NumPy does outside of Python's lock, on parts that do not depend on the number of threads: then
+    neither do the results, bit for bit. Each part is BLAS's on one thread.
+
+    Examples
+    --------
+    >>> list(in_parallel(lambda part: sum(part), [[1, 2], [3, 4]]))
+    [3, 7]
+    """
+    with limited():
+        count = min(_before, len(parts))
+        if count < 2 or getattr(_WORKING, "busy", False):
+            yield from map(work, parts)
+            return
+        yield from _pool(_before, os.getpid()).map(work, parts)
+
+
+@lru_cache(maxsize=1)
+def _pool(count: int, process: int) -> ThreadPoolExecutor:
+    """One pool a process: threads do not survive a fork."""
+    return ThreadPoolExecutor(count, "reps_opt", initializer=lambda: setattr(_WORKING, "busy", True))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -11,9 +13,10 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import envs
 from reps_opt import REPS, Program, solve
+from reps_opt.rows import ArrayRows
 from reps_opt.solvers import Newton
 from reps_opt.solvers.answer import Answer
-from reps_opt.threads import limited
+from reps_opt.threads import in_parallel, limited
 
 
 def counts() -> list[int]:
@@ -85,6 +88,54 @@ def test_a_route_and_its_judge_work_on_one_thread() -> None:
         assert solve(problem, Watched()).status == "certified"
         assert counts() == before
     assert [set(found) for found in seen] == [{1}]
+
+
+def test_passes_on_several_threads_are_those_of_one_bit_for_bit() -> None:
+    rng = np.random.default_rng(0)
+    X, weights, theta = rng.normal(size=(60_000, 40)), rng.random(60_000), rng.normal(size=40)
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(threads, user_api="blas"):
+            rows = ArrayRows(X)
+            tilted = rows.tilt(theta, weights, -weights, 0.7)
+            found.append([rows.gram(weights), rows.spread(theta, weights, 0.1), tilted.total, tilted.point])
+    for one, two in zip(*found, strict=True):
+        assert np.array_equal(one, two)
+    np.testing.assert_allclose(found[0][0], (X * weights[:, None]).T @ X, rtol=1e-9, atol=1e-8)
+
+
+def test_parts_are_worked_on_at_once_and_not_within_one_another() -> None:
+    together = threading.Barrier(2, timeout=10)
+
+    def work(part: int) -> tuple[int, list[int], set[str]]:
+        together.wait()  # nobody passes alone
+        inner = in_parallel(lambda x: threading.current_thread().name, range(3))
+        return part, counts(), set(inner) - {threading.current_thread().name}
+
+    with threadpool_limits(2, user_api="blas"):
+        assert list(in_parallel(work, [3, 4])) == [(3, [1] * len(counts()), set()), (4, [1] * len(counts()), set())]
+
+
+def test_a_fork_has_threads_of_its_own() -> None:
+    script = """
+import multiprocessing, threadpoolctl
+from reps_opt.threads import in_parallel
+
+def squares(queue=None):
+    found = list(in_parallel(lambda x: x * x, range(5)))
+    return found if queue is None else queue.put(found)
+
+with threadpoolctl.threadpool_limits(2, user_api="blas"):
+    squares()
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=squares, args=(queue,))
+    child.start()
+    print(queue.get(timeout=20))
+    child.join()
+"""
+    told = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=60)
+    assert told.stdout.strip() == "[0, 1, 4, 9, 16]"
 
 
 def test_torch_is_limited_where_it_is_loaded() -> None:
