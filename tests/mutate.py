@@ -21,9 +21,24 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-MODULES = ("reps_opt.validation", "reps_opt.certificate", "reps_opt.divergences.base", "reps_opt.program")
+MODULES = (
+    "reps_opt.certify",
+    "reps_opt.certificate",
+    "reps_opt.program",
+    "reps_opt.validation",
+    "reps_opt.divergences.base",
+)
 QUICK = ["tests/reps_opt/test_program.py"]
-THOROUGH = ["tests/reps_opt/test_solution.py", "tests/reps_opt/test_temperature.py", "tests/reps_opt/test_samples.py"]
+THOROUGH = [
+    "tests/reps_opt/test_own_programs.py",
+    "tests/reps_opt/test_distance.py",
+    "tests/reps_opt/test_conditional.py",
+    "tests/reps_opt/test_second_opinion.py",
+    "tests/reps_opt/test_sample_limits.py",
+    "tests/reps_opt/test_solution.py",
+    "tests/reps_opt/test_temperature.py",
+    "tests/reps_opt/test_samples.py",
+]
 TIMEOUT = 120
 HEAVY = ("numpy", "scipy.sparse.linalg", "scipy.optimize", "scipy.special", "cvxpy", "pytest", "gymnasium", "sklearn")
 

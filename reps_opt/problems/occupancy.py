@@ -6,6 +6,7 @@ Shapes: S states, A actions; n pairs and m states that can carry mass (:mod:`rep
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, Self
@@ -13,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from reps_opt.certify import Residuals, excess
+from reps_opt.certify import Bound, Residuals, excess
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL, Divergence, NoBall
 from reps_opt.problems.budgets import Budgets, Cheapest, as_budgets
@@ -32,6 +33,15 @@ from reps_opt.values import OldName
 
 STARTING = 1e2
 """Distance from the median, in usual ones, at which a reward counts where solvers start."""
+
+NEARLY_ONE = 1e-6
+"""``1 - gamma`` below which values cost the Bellman error its digits."""
+
+RARE = 1e-9
+"""Mass of a state up to which its value may be lifted."""
+
+LIFT, SWEEPS = 1e-14, 30
+"""By how much, in units of the largest value, at every step of the way out of rare states; and how many steps."""
 
 ROOM = 1e-6
 """Room to its budgets, in units of each cost's range, that a centre needs to serve as the anchor."""
@@ -287,6 +297,32 @@ class OccupancyProblem(FlowProblem):
         if self.entropy is None or not super().refute(program, answer):
             return ""
         return f"no occupancy has both KL <= {self.epsilon:g} and entropy >= {self.entropy:g}"
+
+    def bounds(self, program: Program, answer: Answer, point: FloatArray, divergences: list[float]) -> Iterator[Bound]:
+        """The bounds that the answer offers; close to gamma = 1 also with the values of rare states lifted.
+
+        Values of size 1 / (1 - gamma) leave a Bellman error with few digits, and a bound takes the largest. In states
+        that hardly have mass a value more than that rounding too high costs next to nothing, and lowers their errors.
+        """
+        offered = list(super().bounds(program, answer, point, divergences))
+        yield from offered
+        if not 0 < 1 - self.mdp.gamma < NEARLY_ONE:
+            return
+        flow = self._known_flow
+        rare = flow.node_sums(point) < RARE
+        for bound in offered:
+            size = float(np.abs(bound.multipliers[: rare.size]).max())
+            if not math.isfinite(bound.value) or not np.all(np.isfinite(bound.eta)) or size == 0:
+                continue
+            lift = np.where(rare, LIFT * size, 0.0)
+            for _ in range(SWEEPS):  # more than what the rare states ahead are lifted by
+                ahead = self.mdp.gamma * (flow.arriving @ lift)
+                longest = np.zeros(rare.size)
+                np.maximum.at(longest, flow.pair_node, ahead)
+                lift = np.where(rare, LIFT * size + longest, 0.0)
+            lifted = bound.multipliers.copy()
+            lifted[: rare.size] += lift
+            yield Bound(program.bound(bound.eta, lifted), bound.eta, lifted)
 
     def residuals(self, program: Program, point: FloatArray) -> Residuals:
         missed, mass = super().residuals(program, point)

@@ -18,7 +18,7 @@ from scipy.optimize import linprog, minimize
 from scipy.special import logsumexp, rel_entr
 
 from reps_opt import REPS, ConditionalREPS, Solution, Status
-from tests.hard.cones import TIGHT, Cone, Pairs, cone, floor, pairs, power_of, sample_rows, value_range
+from tests.hard.cones import TIGHT, Pairs, cone, floor, pairs, power_of, sample_rows, value_range
 from tests.hard.recipes import INCONSISTENT, Recipe, step_data
 from tests.reps_opt.rational import solve, tables
 
@@ -137,6 +137,10 @@ def _unit(r: np.ndarray, x: np.ndarray, usual: float, eta: float, divergence: fl
 def _single_policy(solution: Any, data: Pairs) -> str:
     """Where there is one policy: a linear program over the states, since with average reward its mass may move."""
     policy, (S, A) = data.q, solution.policy.shape
+    if _lost_in_tolerances(solution.problem) and solution.problem.mdp.gamma < 1:
+        exact = _exact_occupancy(solution.problem, policy[policy > 0])
+        demand(np.abs(exact - solution.occupancy.ravel()).sum(), 1e-8, "off the policy's occupancy by")
+        return "rational numbers"
     choose = np.kron(np.eye(S), np.ones((A, 1))) * policy[:, None]
     rows = np.vstack([(data.flow @ choose) / data.weight[:, None], np.ones((1, S))])
     low = floor(data.r)
@@ -233,12 +237,12 @@ def _better_point(recipe: Recipe, solution: Any, unit: float) -> str:
     else:
         return "nothing"
     rounding = 64 * np.finfo(float).eps * abs(posed.low) / posed.unit
-    allowed = CONE * unit / posed.unit + rounding
+    allowed = CONE * unit / posed.unit + rounding + 1e-9 * abs(best)  # of which the solver's tolerances are a share
     if _lost_in_tolerances(solution.problem) and best - (solution.objective - posed.low) / posed.unit > allowed:
-        p, data = _exact_occupancy(solution.problem, posed), pairs(solution.problem)
+        p, data = _exact_occupancy(solution.problem, posed.x.value), pairs(solution.problem)
         divergence = _divergence(solution, data, p)
         over = (data.costs @ p - data.limits) / data.span
-        if divergence > posed.radius + BALL or over.max(initial=0.0) > FLOW:
+        if np.isnan(p).any() or divergence > posed.radius + BALL or over.max(initial=0.0) > FLOW:
             return "nothing"
         price = solution.problem.temperature or 0.0
         best = float((data.r - posed.low) @ p - (price * divergence if price else 0.0)) / posed.unit
@@ -265,26 +269,28 @@ def _infeasible(recipe: Recipe, solution: Any) -> str:
     else:
         return "dual bound" if _least_divergence(recipe, solution.problem) > radius else "nothing"
     if _lost_in_tolerances(solution.problem) and radius - least > 1e-5 * (1 + abs(least)):
-        p, data = _exact_occupancy(solution.problem, posed), pairs(solution.problem)
+        p, data = _exact_occupancy(solution.problem, posed.x.value), pairs(solution.problem)
         least = _divergence(solution, data, p)
-        if least > radius or ((data.costs @ p - data.limits) / data.span).max(initial=0.0) > FLOW:
+        if np.isnan(p).any() or least > radius or ((data.costs @ p - data.limits) / data.span).max(initial=0.0) > FLOW:
             return "dual bound" if _least_divergence(recipe, solution.problem) > radius else "nothing"
     demand(radius - least, 1e-5 * (1 + abs(least)), "a point lies inside the ball by")
     return "cone"
 
 
 def _lost_in_tolerances(problem: Any) -> bool:
-    """Whether a conic solver's residual of 1e-8 is as much as 1 - gamma, so that its point may be no occupancy."""
+    """Whether a conic solver's residual of 1e-8 is as much as 1 - gamma or as the chance of ever leaving a part."""
     mdp = getattr(problem, "mdp", None)
-    return mdp is not None and 0 < 1 - mdp.gamma < 1e-6
+    if mdp is None:
+        return False
+    return 0 < 1 - mdp.gamma < 1e-6 or (mdp.gamma == 1 and bool((mdp.transitions.data < 1e-6).any()))
 
 
-def _exact_occupancy(problem: Any, posed: Cone) -> np.ndarray:
-    """Occupancy (n,) of the policy of a conic solver's point, in rational numbers."""
+def _exact_occupancy(problem: Any, found: np.ndarray) -> np.ndarray:
+    """Occupancy (n,), in rational numbers, of the policy of a point over the reference's support."""
     mdp, data = problem.mdp, pairs(problem)
     S, A = mdp.rewards.shape
     x = np.zeros(S * A)
-    x[data.q > 0] = np.maximum(posed.x.value, 0.0)
+    x[data.q > 0] = np.maximum(found, 0.0)
     x = np.where(x.reshape(S, A).sum(axis=1, keepdims=True) > 1e-14, x.reshape(S, A), data.q.reshape(S, A))
     x = np.where(x.sum(axis=1, keepdims=True) > 0, x, 1.0)
     P, _ = tables(mdp)
@@ -292,7 +298,13 @@ def _exact_occupancy(problem: Any, posed: Cone) -> np.ndarray:
     chain = [[sum(policy[s][a] * P[s][a][t] for a in range(A)) for t in range(S)] for s in range(S)]
     gamma, start = Fraction(mdp.gamma), [Fraction(m) for m in mdp.mu0.tolist()]
     leaving = [[Fraction(s == t) - gamma * chain[s][t] for s in range(S)] for t in range(S)]
-    mu = solve(leaving, [(1 - gamma) * m / sum(start) for m in start])
+    begins = [(1 - gamma) * m / sum(start) for m in start]
+    if gamma == 1:  # one row follows from the others
+        leaving[-1], begins[-1] = [Fraction(1)] * S, Fraction(1)
+    try:
+        mu = solve(leaving, begins)
+    except StopIteration:  # several recurrent classes: which of them has the mass is not the policy's to say
+        return np.full(S * A, np.nan)
     return np.array([[float(mu[s] * policy[s][a]) for a in range(A)] for s in range(S)]).ravel()
 
 
