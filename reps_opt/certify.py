@@ -16,7 +16,6 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from reps_opt.certificate import Certificate
-from reps_opt.divergences.base import KL
 from reps_opt.program import Centre, Program, Scale, usual_distance
 from reps_opt.segment import first_inside
 from reps_opt.solution import Status
@@ -308,7 +307,7 @@ def _single_point_bound(problem: Judged, program: Program, multipliers: FloatArr
     softened = 0.0 if program.ridge is None else float(program.ridge @ multipliers**2) / 2
     objective = float(slack @ centre.point) + float(program.rhs @ multipliers) + softened
     reach = math.inf
-    if centre.divergence == 0 or isinstance(divergence, KL):
+    if centre.divergence == 0 or divergence.pinsker:
         reach = divergence.reach(slack, max(program.epsilon - centre.divergence, 0.0), centre.point)
     if reach < math.inf:
         return objective + reach

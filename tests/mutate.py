@@ -28,9 +28,8 @@ MODULES = (
     "reps_opt.validation",
     "reps_opt.divergences.base",
 )
-QUICK = ["tests/reps_opt/test_program.py"]
+QUICK = ["tests/reps_opt/test_own_programs.py", "tests/reps_opt/test_program.py"]
 THOROUGH = [
-    "tests/reps_opt/test_own_programs.py",
     "tests/reps_opt/test_distance.py",
     "tests/reps_opt/test_conditional.py",
     "tests/reps_opt/test_second_opinion.py",

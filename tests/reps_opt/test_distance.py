@@ -3,9 +3,15 @@
 import numpy as np
 import pytest
 
-from reps_opt import REPS, ConditionalREPS, FiniteHorizonREPS, TrustRegionStep, solve
+from reps_opt import REPS, Certificate, ConditionalREPS, FiniteHorizonREPS, TrustRegionStep, solve
 from reps_opt.solvers import Newton
 from tests.reps_opt.small_mdps import random_case
+
+
+def test_a_certificate_knows_nothing_of_distances_unless_told():
+    plain = Certificate(0.0, 0.0, 0.0, 0.0, 1.0, 2.0, 2.0)
+    assert (plain.unit, plain.distance) == (1.0, 1.0)
+
 
 RADII = np.array([0.001, 0.3, 0.01, 0.5, 0.1])
 

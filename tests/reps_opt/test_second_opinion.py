@@ -71,6 +71,23 @@ def test_one_policy_puts_its_mass_where_it_gains_most() -> None:
     assert solution.objective == pytest.approx(0.7)
 
 
+@pytest.mark.parametrize("seed", [2, 4, 2363702267])
+def test_values_of_1e12_do_not_cost_the_bound_its_digits(seed: int) -> None:
+    """Half of the states absorb, at gamma = 1 - 1e-12: a chance of 1e-12 of being elsewhere must not decide a bound."""
+    recipe = Recipe("linear", seed, 4, 2, "absorbing", "one goal", "uniform", 0.0, 1 - 1e-12, 1e-9, 1e6)
+    solution = solve(recipe.build())
+    assert solution.status is Status.CERTIFIED
+    assert judge(recipe, solution).kind == "certified"
+
+
+@pytest.mark.parametrize("seed", [3, 6019])
+def test_a_penalty_on_a_pair_of_the_reference_is_no_place_to_start(seed: int) -> None:
+    recipe = Recipe("reps", seed, 5, 3, "dense", "penalty", "policy", 0.7130287745038576, 0.5, 1e3)
+    solution = solve(recipe.build())
+    assert solution.status is Status.CERTIFIED
+    assert judge(recipe, solution).confirmed == "dual bound"
+
+
 def test_a_route_that_is_named_is_the_only_one_asked() -> None:
     named = solve(cycle(), cycle().default_solver())
     assert named.status is Status.UNCERTIFIED
