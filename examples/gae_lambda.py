@@ -1,7 +1,7 @@
 """The lambda of generalised advantages against the return: TRPO on Hopper, as in Schulman et al. (2016).
 
 Between lambda = 0, which trusts the value function, and 1, which trusts the returns alone, lie bias and variance. Needs
-the extras ``gp``, ``mujoco`` and ``cma``.
+the extras ``gp``, ``mujoco`` and ``cma``. Runs are kept in the folder ``--keep``: what was stopped goes on from there.
 
 python examples/gae_lambda.py --plot lambda.png
 """
@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import typer
+from joblib import Memory
 from learning_curves import by_batches, curve, draw, report
 from trpo_evaluation import EPSILON, GAMMA, start_policy
 
@@ -29,16 +30,17 @@ def learn(task, gae_lambda, seed, n_steps):
 def main(
     task: str = "Hopper-v5",
     lambdas: list[float] = LAMBDAS,
-    n_seeds: int = 5,
-    n_steps: int = 50_000,
+    n_seeds: int = 3,
+    n_steps: int = 30_000,
+    keep: str | None = None,
     plot: str | None = None,
 ):
     """Learn with each lambda, print returns and CPU seconds, and draw the learning curves."""
-    curves = {}
+    curves, run = {}, Memory(keep, verbose=0).cache(learn)
     print(f"TRPO on {task}, {n_steps} steps, {n_seeds} seeds: mean return of the last 20 episodes")
     for gae_lambda in lambdas:
-        runs = [learn(task, gae_lambda, seed, n_steps) for seed in range(n_seeds)]
-        found = curves[task, f"lambda {gae_lambda:g}"] = np.array([run for run, _ in runs])
+        runs = [run(task, gae_lambda, seed, n_steps) for seed in range(n_seeds)]
+        found = curves[task, f"lambda {gae_lambda:g}"] = np.array([returns for returns, _ in runs])
         report(f"lambda {gae_lambda:g}", found, [seconds for _, seconds in runs])
     if plot:
         draw(curves, n_steps, plot)

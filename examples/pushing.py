@@ -33,7 +33,9 @@ def make_update(env):
     seen = FunctionTransformer(relative)
     pusher = GaussianProcessPolicy(method="sparse", n_inducing=64, features=seen)
     features = waves(WIDTH, N_FEATURES, seen)
-    return REPSUpdate(fit=pusher, features=features, gamma=env.gamma, epsilon=EPSILON, warm_start=True)
+    return REPSUpdate(
+        fit=pusher, features=features, gamma=env.gamma, starts="episodes", epsilon=EPSILON, warm_start=True
+    )
 
 
 def by_hand(state, rng):

@@ -35,7 +35,7 @@ def make_update(env):
     """REPS with a sparse Gaussian process, whose kernel starts from the one fitted last."""
     arm = GaussianProcessPolicy(method="sparse", n_inducing=64, periods=PERIODS)
     features = waves(WIDTH, N_FEATURES, FunctionTransformer(on_circles))
-    return REPSUpdate(fit=arm, features=features, gamma=env.gamma, epsilon=EPSILON, warm_start=True)
+    return REPSUpdate(fit=arm, features=features, gamma=env.gamma, starts="episodes", epsilon=EPSILON, warm_start=True)
 
 
 def draw(env, trials, path):

@@ -12,7 +12,7 @@ from harness import study, waves
 from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
-from swing_up_gp import EPSILON, ROLLOUTS, draw
+from swing_up_gp import EPSILON, HOLD, ROLLOUTS, START_STD, draw
 
 import envs
 from policies import GaussianProcessPolicy, SquaredExponential
@@ -21,8 +21,6 @@ from reps_opt import REPSUpdate
 CHANGE = 5.0  # a change of a pixel counts five times its brightness: 1/dt of 20 Hz over the state version's SPEED
 WIDTH, N_FEATURES, RIDGE = 0.6, 600, 1e-7  # of the value function, its width in brightness over all pixels
 LENGTH_SCALE, BOUNDS = 1.5, (0.6, 3.0)  # of the policy; rods that do not overlap all look equally far apart
-START_STD, HOLD = 30.0, 5  # N m of the first torques, and the steps for which each is held: shorter pushes explore too
-# little, and one trial in six then only learns to lean on full torque
 N_COMPONENTS = 20  # keep 99.9 % of the variance
 KNOWN = {"published": -28.0, "planned": -19.9}  # NP-REPS from pixels at iteration 20; best_possible.py
 
@@ -39,7 +37,7 @@ def make_update(env):
     components = make_pipeline(enlarged, PCA(N_COMPONENTS, random_state=0))
     controller = GaussianProcessPolicy(SquaredExponential(LENGTH_SCALE, BOUNDS), features=components)
     values = {"features": waves(WIDTH, N_FEATURES, enlarged), "ridge": RIDGE}
-    return REPSUpdate(fit=controller, gamma=env.gamma, epsilon=EPSILON, scale="mean", **values)
+    return REPSUpdate(fit=controller, gamma=env.gamma, starts="episodes", epsilon=EPSILON, scale="mean", **values)
 
 
 def main(

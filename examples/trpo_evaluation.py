@@ -3,6 +3,7 @@
 CartPole, Swimmer, Hopper and Walker2d (Gymnasium's MuJoCo tasks, v5); a tanh network of one hidden layer. Gradient
 updates and reward-weighted regression see batches of 2,000 steps; CEM and CMA-ES try a network for one episode. The
 steps that are fixed were chosen on one seed of CartPole and Hopper. Needs the extras ``gp``, ``mujoco`` and ``cma``.
+Runs are kept in the folder ``--keep``: what was stopped goes on from there.
 
 python examples/trpo_evaluation.py --plot evaluation.png
 """
@@ -11,7 +12,7 @@ import time
 
 import numpy as np
 import typer
-from joblib import Parallel, delayed
+from joblib import Memory, Parallel, delayed
 from learning_curves import by_batches, by_episodes, curve, draw, report
 
 from policies import NeuralCategoricalPolicy, NeuralPolicy
@@ -71,14 +72,15 @@ def main(
     n_seeds: int = 3,
     n_steps: int = 30_000,
     jobs: int = 1,
+    keep: str | None = None,
     plot: str | None = None,
 ):
     """Learn each task by each method, print returns and CPU seconds, and draw the learning curves."""
-    curves = {}
+    curves, run = {}, Memory(keep, verbose=0).cache(learn)
     for task in tasks:
         print(f"\n{task}, {n_steps} steps, {n_seeds} seeds: mean return of the last 20 episodes")
         for method in methods:
-            runs = Parallel(jobs)(delayed(learn)(task, method, seed, n_steps) for seed in range(n_seeds))
+            runs = Parallel(jobs)(delayed(run)(task, method, seed, n_steps) for seed in range(n_seeds))
             curves[task, method] = np.array([found for found, _ in runs])
             report(method, curves[task, method], [seconds for _, seconds in runs])
     if plot:
