@@ -6,6 +6,7 @@ first and last record. Scores are expected rewards a step, exploration included 
 
 import copy
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -119,6 +120,7 @@ def study(
         return reward(env, policy, n_evaluated, **how)
 
     def trial(seed: int) -> Trial:
+        warnings.filterwarnings("ignore", "a good part of the predicted gain")  # kept roll-outs are no flow
         began, start, early = time.process_time(), random_actions(env, start_std), None
         begin = first if hold == 1 else held_actions(env, start_std, first, hold, seed)
         curve = [score(start)]
