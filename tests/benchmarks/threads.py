@@ -26,7 +26,7 @@ from tests.benchmarks.comparison import Goal, Row, show, timed
 VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """What tells numerical libraries how many threads to use."""
 
-ROUNDS, REPEATS = 3, 3
+ROUNDS, REPEATS = 3, 1
 LARGEST_RATIO = 1.2
 BUSY = "import numpy as np\nA = np.ones((200, 200))\nwhile True: A @ A"
 
