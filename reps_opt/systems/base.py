@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.linalg as spla
-from scipy.linalg.lapack import dgetrf, dgetrs, dpotrf, dpotrs
+from scipy.linalg.lapack import dgetrf, dgetrs, dpotrf, dpotri, dpotrs
 
 from reps_opt.program import Program
 from reps_opt.validation import FloatArray
@@ -57,6 +57,14 @@ class Cholesky:
         scale = self.scale if rhs.ndim == 1 else self.scale[:, None]
         solution: FloatArray = scale * dpotrs(self.lower, scale * rhs, lower=1)[0]
         return solution
+
+    def inverse(self) -> FloatArray:
+        """The inverse (m, m)."""
+        half = np.tril(dpotri(self.lower, lower=1)[0])
+        half *= self.scale[:, None]
+        half *= self.scale
+        whole: FloatArray = half + np.tril(half, -1).T
+        return whole
 
 
 class DenseFactor:

@@ -122,10 +122,6 @@ class Aggregation:
         return np.bincount(self.label, weights=residual, minlength=self.size).astype(np.float64, copy=False)
 
 
-def _inverse(matrix: FloatArray) -> FloatArray:
-    return Cholesky(matrix).solve(np.eye(matrix.shape[0]))
-
-
 class Multilevel:
     """The coarse levels' part of the preconditioner, for matrices on one graph.
 
@@ -165,7 +161,7 @@ class Multilevel:
             matrix = level.coarse(matrix)
             self._inverse.append(1.0 / (matrix.diagonal() + ridge))
         small = matrix.shape[0] <= COARSEST
-        self._coarsest = _inverse(matrix.toarray()) if small else sp.diags_array(self._inverse[-1])
+        self._coarsest = Cholesky(matrix.toarray()).inverse() if small else sp.diags_array(self._inverse[-1])
 
     def correction(self, residual: FloatArray) -> FloatArray | float:
         """What the coarse levels add to ``D^-1 r`` (m,)."""
