@@ -111,10 +111,13 @@ class CategoricalPolicy(ClassifierMixin, Policy):
         return states, labels, weights
 
     def _distinct(
-        self, states: FloatArray, labels: NDArray[Any], weights: FloatArray
+        self, states: FloatArray, labels: NDArray[Any], weights: FloatArray, classes: NDArray[Any] | None = None
     ) -> tuple[FloatArray, NDArray[np.intp], FloatArray]:
-        """Set the classes; states (M, d), action indices (M,) and weights (M,) > 0 of the distinct samples."""
-        self.classes_ = self._classes(labels)
+        """Set the classes, those given or those of the labels.
+
+        Returns states (M, d), action indices (M,) and weights (M,) > 0 of the distinct samples.
+        """
+        self.classes_ = self._classes(labels) if classes is None else classes
         indices = self._check_actions(labels, len(states))
         seen = weights > 0
         first, merged = merge_repeats(np.column_stack([states, indices])[seen], weights[seen])

@@ -53,9 +53,10 @@ class _Likelihood:
     labels: NDArray[np.intp]
     weights: FloatArray
     contrasts: FloatArray
+    offset: FloatArray | float = 0.0
 
     def log_p(self, B: FloatArray) -> FloatArray:
-        return log_softmax(self.Phi @ (B @ self.contrasts), axis=1)
+        return log_softmax(self.offset + self.Phi @ (B @ self.contrasts), axis=1)
 
     def value(self, log_p: FloatArray) -> float:
         return float(-self.weights @ log_p[np.arange(len(log_p)), self.labels])
@@ -88,9 +89,14 @@ class _Likelihood:
 
 
 def weighted_multinomial(
-    Phi: FloatArray, labels: NDArray[np.intp], weights: FloatArray, n_actions: int, ridge: float | None
+    Phi: FloatArray,
+    labels: NDArray[np.intp],
+    weights: FloatArray,
+    n_actions: int,
+    ridge: float | None,
+    centre: FloatArray | None = None,
 ) -> MultinomialFit:
-    """Minimise ``-sum_i w_i log softmax(Phi B H)_{i, a_i} + ridge |B|_F^2 / 2``, a convex problem.
+    """Minimise ``-sum_i w_i log softmax(Phi (C + B H))_{i, a_i} + ridge |B|_F^2 / 2``, a convex problem.
 
     Parameters
     ----------
@@ -100,6 +106,8 @@ def weighted_multinomial(
         Number A of actions, whether they occur or not.
     ridge
         The penalty > 0; None maximises the evidence (see Notes).
+    centre
+        Coefficients C (q, A) that the penalty draws to; None for zero.
 
     Notes
     -----
@@ -119,7 +127,8 @@ def weighted_multinomial(
     """
     if n_actions == 1:
         return MultinomialFit(np.zeros((Phi.shape[1], 1)), 1.0 if ridge is None else ridge, 0.0, 0)
-    problem = _Likelihood(Phi, labels, weights, helmert(n_actions))
+    fixed = np.zeros((Phi.shape[1], n_actions)) if centre is None else centre
+    problem = _Likelihood(Phi, labels, weights, helmert(n_actions), Phi @ fixed)
     B = np.zeros((Phi.shape[1], n_actions - 1))
     trial, n_iter = 1.0 if ridge is None else ridge, 0
     for _ in range(0 if ridge is not None else STEPS):
@@ -135,7 +144,7 @@ def weighted_multinomial(
     n_iter, used = n_iter + steps, trial
     value = problem.value(problem.log_p(B)) + 0.5 * used * np.sum(B**2)
     evidence = -value + 0.5 * B.size * np.log(used) - 0.5 * log_det
-    return MultinomialFit(B @ problem.contrasts, used, float(evidence), n_iter)
+    return MultinomialFit(fixed + B @ problem.contrasts, used, float(evidence), n_iter)
 
 
 def _minimise(problem: _Likelihood, B: FloatArray, ridge: float, accuracy: float) -> tuple[FloatArray, int]:

@@ -18,10 +18,13 @@ from policies.actors import Act, AffineMean, CategoricalActor, SoftmaxOf, compil
 from policies.categorical import Categorical
 from policies.categorical_policy import CategoricalPolicy
 from policies.features import WORDS, weighted_mean, weighted_spread
-from policies.linear_features import LinearMixin, fit_features, transform
+from policies.linear_features import LinearMixin, fit_features, same_parts, transform
 from policies.multinomial import weighted_multinomial
 from policies.spaces import Observations
 from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar
+
+PROJECTION_RIDGE = 1e-3
+"""Penalty where an old policy is projected onto new features: a thousandth of a sample's worth."""
 
 
 class SoftmaxPolicy(LinearMixin, CategoricalPolicy):
@@ -95,13 +98,60 @@ class SoftmaxPolicy(LinearMixin, CategoricalPolicy):
         self.n_states = n_states
         self.n_actions = n_actions
 
-    def _fit(self, states: FloatArray, labels: NDArray[Any], weights: FloatArray, kept: Any) -> None:
-        states, indices, weights = self._distinct(states, labels, weights)
+    def fit_around(self, old: Any, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Fit with a ridge that draws to an old policy, not to even odds: what samples do not say stays as it was.
+
+        :meth:`fit` estimates everything anew from the actions drawn, so that with few samples a feature the noise of
+        drawing takes the place of what the old policy knew. Here the centre of the ridge are the old logits, projected
+        onto the new features at all states, those of weight zero among them, where the features are not the old ones;
+        and the evidence says how far the samples lead away from it.
+
+        Parameters
+        ----------
+        old
+            A fitted softmax policy with all of these actions.
+        X, y, sample_weight
+            As in :meth:`fit`.
+
+        Examples
+        --------
+        >>> s = np.linspace(-2, 2, 200)[:, None]
+        >>> old = SoftmaxPolicy().fit(s, s[:, 0] > 0)
+        >>> drawn = old.sample(s, np.random.default_rng(0))
+        >>> around, anew = SoftmaxPolicy().fit_around(old, s, drawn), SoftmaxPolicy().fit(s, drawn)
+        >>> bool(around.kl_divergence(old, s).mean() < 0.5 * anew.kl_divergence(old, s).mean())
+        True
+        """
+        check_is_fitted(old)
+        if not isinstance(old, SoftmaxPolicy):
+            raise TypeError(f"old must be a SoftmaxPolicy, got {type(old).__name__}")
+        self._check_options()
+        self._fit(*self._check_fit(X, y, sample_weight), None, old)
+        return self
+
+    def _fit(
+        self,
+        states: FloatArray,
+        labels: NDArray[Any],
+        weights: FloatArray,
+        kept: Any,
+        old: SoftmaxPolicy | None = None,
+    ) -> None:
+        everywhere = states
+        states, indices, weights = self._distinct(states, labels, weights, None if old is None else old.classes_)
         self.features_ = fit_features(self._transformer(), states, weights) if kept is None else kept
         Phi = transform(self.features_, states)
         centre, unit = weighted_mean(Phi, weights), self._unit(Phi, weights)
-        regressors = np.column_stack([(Phi - centre) / unit, np.ones(len(Phi))])
-        found = weighted_multinomial(regressors, indices, weights, len(self.classes_), self._given_ridge)
+
+        def regressors(Phi: FloatArray) -> FloatArray:
+            return np.column_stack([(Phi - centre) / unit, np.ones(len(Phi))])
+
+        drawn_to = None
+        if old is not None and same_parts(self.features_, old.features_):
+            drawn_to = np.vstack([unit[:, None] * old.coef_, old.intercept_ + centre @ old.coef_])
+        elif old is not None:
+            drawn_to = _projected(regressors(transform(self.features_, everywhere)), old.predict_proba(everywhere))
+        found = weighted_multinomial(regressors(Phi), indices, weights, len(self.classes_), self._given_ridge, drawn_to)
         self.coef_ = found.coefficients[:-1] / unit[:, None]
         self.intercept_ = found.coefficients[-1] - centre @ self.coef_
         self.ridge_, self.log_evidence_, self.n_iter_ = found.ridge, found.log_evidence, found.n_iter
@@ -190,3 +240,12 @@ class SoftmaxPolicy(LinearMixin, CategoricalPolicy):
     def _actor(self) -> Act:
         logits = AffineMean(compiled_basis(self.features_), self.coef_, self.intercept_)
         return CategoricalActor(SoftmaxOf(logits), self.classes_)
+
+
+def _projected(regressors: FloatArray, probabilities: FloatArray) -> FloatArray:
+    """Coefficients (q, A) of the softmax in these regressors (N, q) nearest to given probabilities (N, A)."""
+    rows, actions = np.nonzero(probabilities)
+    weights = probabilities[rows, actions]
+    return weighted_multinomial(
+        regressors[rows], actions, weights, probabilities.shape[1], PROJECTION_RIDGE
+    ).coefficients

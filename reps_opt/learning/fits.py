@@ -46,7 +46,7 @@ def fit_within(prototype: Any, old: Any, batch: Batch, weights: FloatArray, epsi
         Radius in nats, None for no ball.
     """
     states, actions = batch.states, batch.actions
-    new = prototype.fit(states, actions, sample_weight=weights)
+    new = _fitted(prototype, old, states, actions, weights)
     kl = mean_kl(new, old, states, weights)
     if epsilon is None or not kl > epsilon * (1 + SPENT) + SPENT:
         return Fit(new, kl, 1.0, "")
@@ -60,6 +60,14 @@ def fit_within(prototype: Any, old: Any, batch: Batch, weights: FloatArray, epsi
         kl = mean_kl(mixed, old, states, weights)
         return Fit(mixed, kl, share, f"{outside}: mixed with it, share {share:.3g}")
     return Fit(new, kl, 1.0, f"{outside}, and {type(new).__name__} has no mixtures to bring it back")
+
+
+def _fitted(prototype: Any, old: Any, states: Any, actions: Any, weights: FloatArray) -> Any:
+    """The fit around the old policy where the family has it, and anew where it has not."""
+    known = type(prototype) is type(old) and hasattr(prototype, "fit_around")
+    if known and np.isin(actions, old.classes_).all():
+        return prototype.fit_around(old, states, actions, sample_weight=weights)
+    return prototype.fit(states, actions, sample_weight=weights)
 
 
 def _refitted(new: Any, old: Any, states: Any, actions: Any, weights: FloatArray) -> Any:

@@ -280,12 +280,12 @@ class REPSUpdate(WeightedFit):
                     return bound
         return super()._solve(problem)
 
-    def objective(self, batch: Batch, gamma: float | None = None) -> tuple[float, float]:
+    def objective(self, batch: Batch, gamma: float | None = None, starts: str | None = None) -> tuple[float, float]:
         """Mean reward of the base weights of a batch's flow, and its standard error by episodes: see ``on_done``.
 
-        ``gamma`` is that of the update where it was taken from another batch.
+        ``gamma`` and ``starts`` are those of the update where they were taken from another batch.
         """
-        return flow_objective(batch, self.gamma if gamma is None else gamma, self.on_done, self.starts)
+        return flow_objective(batch, gamma or self.gamma, self.on_done, starts or self.starts)
 
     def _nothing_to_learn(self, batch: Batch) -> str:
         if np.ptp(batch.rewards) > 0:
@@ -314,7 +314,9 @@ class REPSUpdate(WeightedFit):
 
     def _stats(self, solution: SampleSolution, batch: Batch) -> dict[str, Any]:
         chosen = {"features": str(solution.problem.features)} if self.features is None else {}
-        return {"flow_residual": flow_residual(solution, batch), "gamma": solution.problem.flow.gamma, **chosen}
+        flow = solution.problem.flow
+        known = {"gamma": flow.gamma, "starts": flow.starts}
+        return {"flow_residual": flow_residual(solution, batch), **known, **chosen}
 
 
 @dataclass(frozen=True, kw_only=True)

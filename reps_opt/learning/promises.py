@@ -23,7 +23,8 @@ def measure_of(update: Any, result: Any) -> Measure:
     if not hasattr(update, "objective") or not result.accepted:
         return lambda batch: (math.nan, math.nan)
     stats = getattr(result, "stats", {})
-    return lambda batch: update.objective(batch, **({"gamma": stats["gamma"]} if "gamma" in stats else {}))
+    known = {name: stats[name] for name in ("gamma", "starts") if name in stats}
+    return lambda batch: update.objective(batch, **known)
 
 
 def promise_columns(result: Any, measure: Measure, evaluated: Batch | None, fresh: Batch) -> dict[str, float]:

@@ -109,9 +109,7 @@ def sample_flow(
     """
     gamma = batch_gamma(batch) if gamma is None else as_scalar(gamma, "gamma", low=0.0, high=1.0, low_open=True)
     on_done = done_rule(on_done, gamma)
-    starts = "visited" if starts is None else starts
-    if starts not in STARTS:
-        raise ValueError(f"starts must be one of {STARTS}, got {starts!r}")
+    starts = start_rule(starts, batch, gamma)
     absorbs = on_done == "absorb" and bool(batch.terminated.any())
     base = row_weights(batch, gamma, starts, on_done, base_weights)
     psi, size = _differences(batch, features, gamma, absorbs, embedding)
@@ -151,6 +149,21 @@ def done_rule(on_done: str | None, gamma: float) -> str:
     if on_done == "absorb" and gamma == 1:
         raise ValueError('on_done="absorb" needs gamma < 1: all mass ends in the absorbing state, on average')
     return on_done
+
+
+def start_rule(starts: str | None, batch: Batch, gamma: float) -> str:
+    """Where the process begins anew, by default: where episodes do, unless all that ends them is a cut.
+
+    Terminations and random restarts make a batch the flow of its own start states. Where a limit alone ends episodes,
+    what follows it is missing from that flow, and the states visited are told to be where it begins; so they are for
+    average rewards, which know no start.
+    """
+    if starts is None:
+        ends = batch.terminated.any() or batch.restarted.any()
+        return "episodes" if ends and gamma < 1 else "visited"
+    if starts not in STARTS:
+        raise ValueError(f"starts must be one of {STARTS}, got {starts!r}")
+    return starts
 
 
 def batch_gamma(batch: Batch) -> float:

@@ -121,10 +121,12 @@ class SampleREPS(TransitionProblem):
             to gain; its mass is a row of its own, the last, that no policy is fitted to. ``"restart"``: a new start;
             the objective is a mean reward a step. By default absorption, and a new start where gamma is 1.
         starts
-            ``"visited"``, the default: nu is the mixture of start states and visited ones of which the base weights are
-            the flow, so that the base weights need not fall along the episodes. ``"episodes"``: nu is the mean of phi
-            over the batch's start states; the base weights then fall as gamma^t where episodes run to a time limit or a
-            termination, and stay even where they are cut at random with probability 1 - gamma, or have no end in sight.
+            ``"visited"``, the default where a limit alone ends episodes, and for average rewards: nu is the mixture of
+            start states and visited ones of which the base weights are the flow, so that the base weights need not fall
+            along the episodes. ``"episodes"``, the default where some end in a termination or a random restart: nu is
+            the mean of phi over the batch's start states; the base weights then fall as gamma^t where episodes run to a
+            time limit or a termination, and stay even where they are cut at random with probability 1 - gamma, or have
+            no end in sight.
         embedding
             A regressor with ``fit(X, Y)`` and ``predict(X)``, from states and actions side by side to the features of
             the next state: a :class:`~reps_opt.features.ConditionalMeanEmbedding`, an

@@ -22,7 +22,7 @@ from scipy.special import logsumexp
 
 from reps_opt.batch import Batch
 from reps_opt.features import IDENTITY, as_columns
-from reps_opt.problems.sample_flow import SampleFlow, sample_flow
+from reps_opt.problems.sample_flow import SampleFlow, batch_gamma, sample_flow, start_rule
 from reps_opt.problems.sample_problem import TransitionProblem
 from reps_opt.problems.sample_solution import SampleSolution
 from reps_opt.solvers.newton import Newton
@@ -174,6 +174,7 @@ def value_features(
     known = _few_rows(batch, seen)
     if known is not None:
         return ValueFeatures(_Rows(known), "indicators", math.nan, len(known), ridge or 0.0, {})
+    starts = start_rule(starts, batch, batch_gamma(batch) if gamma is None else gamma)
     trial = _Trial(batch, gamma, on_done, starts, epsilon, temperature, base_weights, ridge or 0.0)
     flow, make, trials = trial.flow(IDENTITY), _make(batch, seed), dict[float, float]()
     if ridge is None:

@@ -156,3 +156,47 @@ def test_linear_and_kernel_controllers_exist_for_discrete_actions(env, features)
     kept = start.refit(states, actions).within(start, states, 0.05)
     assert kept.kl_divergence(start, states).mean() == pytest.approx(0.05, rel=1e-6)
     assert np.mean(fitted.predict(states) == actions) > (0.9 if features != "fourier" else 0.8)
+
+
+@pytest.mark.parametrize("dense", [True, False])
+def test_a_fit_around_a_policy_is_the_ridge_regression_of_what_it_adds(dense, monkeypatch):
+    """Against L-BFGS on the logits added to the old ones, in standardised states."""
+    if not dense:
+        monkeypatch.setattr(multinomial, "MAX_DENSE", 0)
+    states, labels, weights = data()
+    old = SoftmaxPolicy(ridge=3.0).fit(*data(seed=1))
+    new = SoftmaxPolicy(ridge=2.0).fit_around(old, states, labels, weights)
+    columns = np.column_stack([StandardScaler().fit(states, sample_weight=weights).transform(states), np.ones(150)])
+    known = np.log(old.predict_proba(states))
+
+    def loss(flat):
+        added = flat.reshape(4, 3)
+        log_p = log_softmax(known + columns @ added, axis=1)
+        residual = weights[:, None] * (np.exp(log_p) - np.eye(3)[labels])
+        value = -weights @ log_p[np.arange(150), labels] + np.sum(added**2)
+        return value, (columns.T @ residual + 2.0 * added).reshape(-1)
+
+    best = minimize(loss, np.zeros(12), jac=True, tol=1e-12).x.reshape(4, 3)
+    expected = np.exp(log_softmax(known + columns @ best, axis=1))
+    np.testing.assert_allclose(new.predict_proba(states), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("features", [None, "rbf"])
+def test_what_the_samples_do_not_say_stays_as_it_was(features):
+    states, labels, weights = data()
+    old = SoftmaxPolicy(features=features, random_state=0).fit(states, labels, weights)
+    drawn = old.sample(states, np.random.default_rng(2))
+    around = SoftmaxPolicy(features=features, random_state=0).fit_around(old, states, drawn)
+    anew = SoftmaxPolicy(features=features, random_state=0).fit(states, drawn)
+    assert around.kl_divergence(old, states).mean() < 0.5 * anew.kl_divergence(old, states).mean()
+    again = SoftmaxPolicy(features=features, random_state=0, ridge=1e9).fit_around(old, states, drawn, weights)
+    assert again.kl_divergence(old, states).mean() < 1e-3  # other weights place other features
+
+
+def test_a_fit_around_needs_a_softmax_policy_with_the_actions():
+    states, labels, _ = data()
+    old = SoftmaxPolicy().fit(states, labels > 0)
+    with pytest.raises(TypeError, match="old must be a SoftmaxPolicy, got StandardScaler"):
+        SoftmaxPolicy().fit_around(StandardScaler().fit(states), states, labels)
+    with pytest.raises(ValueError, match="not among the policy's actions"):
+        SoftmaxPolicy().fit_around(old, states, labels)

@@ -113,6 +113,13 @@ def test_visited_starts_are_the_starts_where_the_base_is_their_flow_already():
     assert other.differences == pytest.approx(one.differences, abs=1e-12)
 
 
+def test_the_process_begins_where_episodes_do_unless_a_limit_alone_ends_them():
+    ended, limited = corridor(5, 10_000), corridor(5, 20, exits=False)
+    cut = Batch(np.zeros(4, int), np.zeros(4), np.ones(4), np.zeros(4, int), restarted=[False, True, False, True])
+    assert [sample_flow(b, OneHot(4), 0.9).starts for b in (ended, cut, limited)] == ["episodes", "episodes", "visited"]
+    assert sample_flow(ended, OneHot(4), 1.0).starts == "visited"  # an average reward knows no start
+
+
 def test_gamma_from_the_batch():
     assert batch_gamma(corridor(5, 20, exits=False)) == pytest.approx(1 - 1 / 20)
     assert batch_gamma(corridor(5, 1_000, exits=False)) == pytest.approx(0.99)
@@ -128,7 +135,7 @@ def test_a_task_that_pays_one_a_step_has_something_to_gain_by_absorption_only():
     paid = Batch(
         batch.states, batch.actions, np.ones(len(batch)), batch.next_states, None, batch.terminated, None, batch.episode
     )
-    absorbed = solve(SampleREPS.from_batch(paid, OneHot(4), 0.3, gamma=GAMMA))
+    absorbed = solve(SampleREPS.from_batch(paid, OneHot(4), 0.3, gamma=GAMMA, starts="visited"))
     restarted = solve(SampleREPS.from_batch(paid, OneHot(4), 0.3, gamma=GAMMA, on_done="restart"))
     assert absorbed.predicted_gain > 0.1
     assert abs(restarted.predicted_gain) < 1e-12
