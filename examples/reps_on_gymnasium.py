@@ -4,12 +4,13 @@ Value features, discount factor, what follows a termination and the ridge are ch
 reached, and how promises and gains compare: of what was promised over the run, how much came; and how often the run
 itself says that its promises were refuted.
 
-python examples/reps_on_gymnasium.py --tasks CartPole-v1 --seed 100 --n-trials 10
+python examples/reps_on_gymnasium.py --tasks CartPole-v1 --seed 100 --n-trials 10 --plot promises.png
 """
 
 import time
 import warnings
 
+import matplotlib.pyplot as plt
 import numpy as np
 import typer
 
@@ -17,6 +18,7 @@ from policies import GaussianProcessPolicy, SoftmaxPolicy
 from reps_opt import History, REPSUpdate, improve
 
 N_TRIALS, N_EVALUATED = 10, 30
+REFUTED = 3  # promises in a row, from which a run says so
 TASKS = {  # the policy to fit, the updates, and what each of them sees
     "Pendulum-v1": (GaussianProcessPolicy(), 20, {"n_episodes": 10, "keep": 30}),
     "InvertedPendulum-v5": (GaussianProcessPolicy(), 20, {"n_steps": 2_000}),
@@ -55,18 +57,41 @@ def main(
     seed: int = 100,
     share: float = 1.0,
     n_evaluated: int = N_EVALUATED,
+    plot: str | None = None,
 ):
     """Last returns (tasks, trials), with a line of mean, spread and worst for every task."""
-    last = []
+    last, histories = [], {}
     for task in tasks:
         runs = [learn(task, seed + i, share, n_evaluated) for i in range(n_trials)]
         ends = np.array([history.returns[-1] for history, _ in runs])
         last.append(ends)
+        histories[task] = [history for history, _ in runs]
         spent = np.mean([seconds for _, seconds in runs])
         print(
             f"{task:<26} mean {ends.mean():8.1f}  std {ends.std():6.1f}  worst {ends.min():8.1f}  {spent:4.0f} s of CPU"
         )
+    if plot:
+        draw(histories, plot)
     return np.array(last)
+
+
+def draw(histories, path):
+    """Promised and reached gain of every update, summed over the run, and refuted updates marked; a panel a task."""
+    figure, axes = plt.subplots(
+        1, len(histories), figsize=(4 * len(histories), 3.4), layout="constrained", squeeze=False
+    )
+    for axis, (task, runs) in zip(axes[0], histories.items(), strict=True):
+        for i, history in enumerate(runs):
+            table = history.to_frame()
+            at, said = table["steps"] / 1000, table["refuted"] >= REFUTED
+            sums = table[["predicted_gain", "gain"]].where(table["predicted_gain"].notna(), 0.0).cumsum()
+            for name, colour, label in (("predicted_gain", "C1", "promised"), ("gain", "C0", "reached")):
+                axis.plot(at, sums[name], colour, lw=0.9, alpha=0.7, label=label if i == 0 else None)
+            axis.plot(at[said], sums["gain"][said], "k.", ms=4, label="run says: refuted" if i == 0 else None)
+        axis.set(title=task, xlabel="thousand steps", ylabel="sum of gains, reward a step")
+    axes[0, 0].legend(fontsize="small")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
 
 
 if __name__ == "__main__":

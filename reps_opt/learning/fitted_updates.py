@@ -49,6 +49,9 @@ UNMATCHED = 1e-2
 OFFSET = 0.2
 """Share of the predicted gain that may come from what is no flow, before it is a warning."""
 
+CHANCE = 3.0
+"""Standard errors of the latter that are taken for chance: a run asks at each of its updates."""
+
 FAR = 3.0
 """Flow residual in finer features from which the weights count as far from any flow: sampling alone makes it one."""
 
@@ -298,7 +301,8 @@ class REPSUpdate(WeightedFit):
 
     def _doubts(self, solution: SampleSolution, stats: Mapping[str, Any]) -> list[str]:
         doubts = []
-        if abs(solution.flow_offset) > OFFSET * max(solution.predicted_gain, solution.predicted_gain_error):
+        promised = max(solution.predicted_gain, solution.predicted_gain_error)
+        if abs(solution.flow_offset) - CHANCE * solution.flow_offset_error > OFFSET * promised:
             doubts.append(
                 "a good part of the predicted gain comes from a reference or weights that are no flow: "
                 'take starts="visited", a smaller ridge, or the gamma of the restarts'

@@ -123,6 +123,14 @@ class SampleSolution(Solution):
         return float((self.problem.base - self.sample_weights) @ matched)
 
     @property
+    def flow_offset_error(self) -> float:
+        r"""Standard error by episodes of the reference's part of :attr:`flow_offset`, :math:`\theta' E_b \psi`."""
+        problem, flow = self.problem, self.problem.flow
+        matched = self.bellman_error - problem.rewards
+        influence = problem.base * (matched - problem.base @ matched)
+        return float(np.linalg.norm(influence if flow is None else flow.by_episode(influence)))
+
+    @property
     def bellman_error(self) -> FloatArray:
         """r + psi' theta (N,), up to the multiplier of the normalisation; the weights are its softmax at eta."""
         return self.problem.rewards - self.problem.feature_rows @ (self.theta * self.problem.column_scale)

@@ -59,10 +59,13 @@ def test_puddle_pixels(example: Any, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert (tmp_path / "puddle.png").stat().st_size > 10_000
 
 
-def test_reps_on_gymnasium(example, capsys):
-    last = example("reps_on_gymnasium").main(("CartPole-v1",), n_trials=1, seed=0, share=0.1, n_evaluated=10)
+def test_reps_on_gymnasium(example, capsys, tmp_path):
+    last = example("reps_on_gymnasium").main(
+        ("CartPole-v1",), n_trials=1, seed=0, share=0.1, n_evaluated=10, plot=str(tmp_path / "promises.png")
+    )
     assert last.shape == (1, 1)
     assert last[0, 0] > 40  # random actions last 22 steps
     printed = capsys.readouterr().out
     assert "promised" in printed
     assert "worst" in printed
+    assert (tmp_path / "promises.png").stat().st_size > 10_000

@@ -158,6 +158,9 @@ def test_the_offset_tells_of_a_reference_that_is_no_flow():
     assert np.ptp(problem.base) < 1e-12
     assert wrong.flow_offset == pytest.approx(wrong.theta @ (problem.base @ psi), rel=1e-6)
     assert abs(wrong.flow_offset) > 0.05 * wrong.predicted_gain
+    matched = psi @ wrong.theta - problem.base @ psi @ wrong.theta
+    by_episode = [(problem.base * matched)[batch.episode == e].sum() for e in np.unique(batch.episode)]
+    assert wrong.flow_offset_error == pytest.approx(np.linalg.norm(by_episode), rel=1e-6)
     right = solve(SampleREPS.from_batch(batch, OneHot(4), 0.3, gamma=0.5))
     assert abs(right.flow_offset) < 1e-9
 
