@@ -47,6 +47,10 @@ class GaussianProcessPolicy(GaussianPolicy):
     (``solution.weights(scale="ess")``): at a scale that sums to one the prior outweighs the data. Dividing the noise
     by w instead would let the exploration collapse.
 
+    Every fit chooses kernel and posterior anew, so that a new and an old process have no statistics in common, and
+    :meth:`mixture` and :meth:`within` raise NotImplementedError: a fit that leaves the ball around the old policy
+    cannot be drawn back into it, and the update says by how much it does.
+
     Parameters
     ----------
     kernel
