@@ -112,11 +112,12 @@ SAMPLED = 64
 """Coefficients looked at to see whether all of them must be."""
 
 
-def ordinary_scale(c: FloatArray) -> Scale | None:
+def ordinary_scale(c: FloatArray, extent: float | None = None) -> Scale | None:
     """Median of the coefficients and lower quartile of their distances from it; None where their range will do."""
+    extent = float(np.ptp(c)) if extent is None else extent
     some = _spread(c[:: max(1, c.size // SAMPLED)]) if c.size > SAMPLED else None
-    scale = some if some is not None and some.factor > PROPORTION * float(np.ptp(c)) else _spread(c)
-    return scale if scale is not None and scale.factor <= PROPORTION * float(np.ptp(c)) else None
+    scale = some if some is not None and some.factor > PROPORTION * extent else _spread(c)
+    return scale if scale is not None and scale.factor <= PROPORTION * extent else None
 
 
 def _spread(c: FloatArray) -> Scale | None:
@@ -621,7 +622,7 @@ class Program:
         low, high = float(c.min()), float(c.max())
         if not self.simplex:
             low, high = 0.0, max(-low, high)
-        elif high > low and (ordinary := ordinary_scale(c)) is not None:
+        elif high > low and (ordinary := ordinary_scale(c, high - low)) is not None:
             low, high = ordinary.shift, ordinary.shift + ordinary.factor
         if high - low == math.inf:
             check_spread(c, "objective")

@@ -198,7 +198,10 @@ class KL(Divergence):
         return -float(self.log_reference.min())
 
     def value(self, x: FloatArray) -> float:
-        value = float(kl_div(x, self.reference).sum() + (x.sum() - self.reference.sum()))
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            value = float(x @ np.log(x / self.reference))
+        if not value < math.inf:  # an entry that is not positive, or a reference that has underflowed
+            value = float(kl_div(x, self.reference).sum() + (x.sum() - self.reference.sum()))
         if value == math.inf and x.min() >= 0:  # by logarithms, where the reference has underflowed
             taken = x > 0
             value = float(x[taken] @ (np.log(x[taken]) - self.log_reference[taken]))

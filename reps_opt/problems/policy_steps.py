@@ -23,7 +23,7 @@ from reps_opt.processes.graph import IntArray
 from reps_opt.processes.mdp import MDP
 from reps_opt.program import Equal, Hints, LinearLimit, Program
 from reps_opt.solvers.answer import Answer, Solver
-from reps_opt.solvers.statewise import Statewise
+from reps_opt.solvers.eta_search import EtaSearch
 from reps_opt.validation import FloatArray, as_scalar, read_only
 from reps_opt.values import value
 
@@ -42,7 +42,7 @@ class StatewiseProblem(Problem):
     advice = "try the default solver"
 
     def default_solver(self) -> Solver:
-        return Statewise()
+        return EtaSearch()
 
     def candidates(self, program: Program, answer: Answer) -> Iterator[FloatArray]:
         """Points (n,) with the old state distribution: the closed form at the answer's eta, and the solver's own."""

@@ -25,9 +25,9 @@ from reps_opt.row_sources import as_rows
 from reps_opt.rows import ArrayRows, Rows, spectrum, spending
 from reps_opt.solution import Solution
 from reps_opt.solvers.answer import Answer, Solver
+from reps_opt.solvers.eta_search import EtaSearch, best_eta
 from reps_opt.solvers.newton import Newton
 from reps_opt.solvers.quasi_newton import QuasiNewton, rows_to_start
-from reps_opt.solvers.scalar_dual import ScalarDual
 from reps_opt.validation import (
     FloatArray,
     as_float_array,
@@ -165,7 +165,7 @@ class SampleProblem(Problem):
         """Smallest radius at which some weights match the features; infinite when none do."""
         return self.centre.divergence
 
-    @property
+    @cached_property
     def _needs_no_solver(self) -> bool:
         constant = np.ptp(self.program.objective) == 0 and self.program.ridge is None
         return constant or self.epsilon == 0 or self.program.n == 1
@@ -256,8 +256,8 @@ class SampleProblem(Problem):
         dual = program.dual(eta, v)
         if abs(dual.divergence - program.epsilon) <= OFF_SPHERE:
             return answer
-        best = ScalarDual().at_slack(program, dual.slack)
-        return replace(answer, eta=best.eta) if best.eta > 0 else answer
+        best = best_eta(program, dual.slack)
+        return replace(answer, eta=best) if best > 0 else answer
 
     def candidates(self, program: Program, answer: Answer) -> Iterator[FloatArray]:
         if answer.eta == math.inf and answer.multipliers is not None:
@@ -296,7 +296,7 @@ class SampleProblem(Problem):
 
     def default_solver(self) -> Solver:
         if self.column_scale.size == 0:
-            return ScalarDual()
+            return EtaSearch()
         few = None if self.ridge else rows_to_start(self.program.n, self.program.rhs.size, self.epsilon)
         return Newton(tolerance=5e-11, slack_suspected=1e-2) if few is None else QuasiNewton()
 

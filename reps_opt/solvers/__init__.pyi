@@ -1,11 +1,10 @@
 from .answer import Answer as Answer
 from .cvxpy_conic import CvxpyDual as CvxpyDual
 from .cvxpy_conic import CvxpyPrimal as CvxpyPrimal
+from .eta_search import EtaSearch as EtaSearch
 from .newton import Newton as Newton
 from .quadratic import Quadratic as Quadratic
 from .quasi_newton import QuasiNewton as QuasiNewton
-from .scalar_dual import ScalarDual as ScalarDual
 from .scipy_dual import ScipyDual as ScipyDual
 from .scipy_primal import ScipyPrimal as ScipyPrimal
 from .soft_bellman import SoftBellman as SoftBellman
-from .statewise import Statewise as Statewise

@@ -14,10 +14,10 @@ import scipy.sparse as sp
 from reps_opt.divergences.base import KL, Quadratic
 from reps_opt.program import Centre, LinearLimit, Program, ordinary_scale
 from reps_opt.solvers.answer import Solver
+from reps_opt.solvers.eta_search import EtaSearch
 from reps_opt.solvers.linear import highs_limit
 from reps_opt.solvers.newton import Newton
 from reps_opt.solvers.quadratic import Quadratic as QuadraticRoute
-from reps_opt.solvers.scalar_dual import ScalarDual
 from reps_opt.solvers.units import Clipped, InRange
 from reps_opt.systems.base import DENSE_LIMIT
 from reps_opt.systems.choice import normal_equations
@@ -42,7 +42,7 @@ def default_solver(program: Program) -> Solver:
 
         return CvxpyPrimal()
     if kl and not several and program.balls and not program.rhs.size:
-        return ScalarDual()
+        return EtaSearch()
     return Newton()
 
 

@@ -23,7 +23,7 @@ from scipy.optimize import minimize, minimize_scalar
 
 from reps_opt import EpisodicREPS, SampleREPS, solve
 from reps_opt.rows import ArrayRows
-from reps_opt.solvers import ScalarDual
+from reps_opt.solvers import EtaSearch
 from tests.benchmarks.comparison import Goal, Row, installed, missing, seconds, show, timed
 
 SIZES = [(10_000, 50), (100_000, 100)]
@@ -135,7 +135,7 @@ def episodic(n: int, scale: float, repeats: int = 300, goals: bool = True) -> It
     """A row a peer: a certified solve of one episodic dual, the median of many, and the relative error of eta."""
     returns = scale * np.random.default_rng(0).normal(size=n)
     problem = EpisodicREPS(returns, epsilon=RADIUS)
-    program, solver = problem.normalised[0], ScalarDual()
+    program, solver = problem.normalised[0], EtaSearch()
     ours = timed(lambda: solve(problem), repeats, warm=True)
     posed = timed(lambda: solve(EpisodicREPS(returns, epsilon=RADIUS)), repeats)
     dual = timed(lambda: solver.solve(program), repeats)

@@ -15,7 +15,7 @@ from scipy.special import softmax
 from reps_opt import MDP, REPS, ExactTRPO, Status, solve
 from reps_opt.divergences.policy_divergences import NewOldKL, OldNewKL
 from reps_opt.program import Equal
-from reps_opt.solvers import CvxpyDual, CvxpyPrimal, Newton, ScipyDual, Statewise
+from reps_opt.solvers import CvxpyDual, CvxpyPrimal, EtaSearch, Newton, ScipyDual
 from tests.reps_opt.policy_cases import DIRECTIONS, random_mdp
 
 BALLS = {"old||new": OldNewKL, "new||old": NewOldKL}
@@ -235,7 +235,7 @@ def test_temperature_is_the_ball_at_its_own_eta(seed: int, direction: str) -> No
     epsilon = 0.05
     ball = solve(ExactTRPO(mdp, policy, epsilon, direction))
     assert ball.eta > 0
-    for route in (Statewise(), Newton()):
+    for route in (EtaSearch(), Newton()):
         price = solve(ExactTRPO(mdp, policy, direction=direction, temperature=ball.eta), route)
         assert price.status is Status.CERTIFIED
         np.testing.assert_allclose(price.policy, ball.policy, atol=1e-8)

@@ -10,7 +10,7 @@ from scipy.special import softmax
 
 import envs
 from reps_opt import MDP, REPS, ExactTRPO, Status, solve
-from reps_opt.solvers import CvxpyPrimal, Statewise
+from reps_opt.solvers import CvxpyPrimal, EtaSearch
 from tests.reps_opt.policy_cases import DIRECTIONS, random_mdp
 
 
@@ -195,22 +195,22 @@ def test_bad_policies_are_named() -> None:
         ExactTRPO(mdp, [[0.5, math.nan], [0.5, 0.5]], 0.1)
 
 
-def test_statewise_says_what_it_cannot_solve() -> None:
+def test_eta_search_says_what_it_cannot_solve() -> None:
     mdp = envs.two_state()
-    with pytest.raises(ValueError, match="Statewise solves policy steps"):
-        solve(REPS(mdp, mdp.occupancy(mdp.uniform_policy()), 0.1), Statewise())
+    with pytest.raises(ValueError, match="EtaSearch takes a KL ball without rows, or a policy step"):
+        solve(REPS(mdp, mdp.occupancy(mdp.uniform_policy()), 0.1), EtaSearch())
 
 
 def test_bad_settings_are_named() -> None:
     with pytest.raises(ValueError, match="tolerance must be > 0"):
-        Statewise(tolerance=0.0)
+        EtaSearch(tolerance=0.0)
     with pytest.raises(ValueError, match="max_iterations must be >= 1"):
-        Statewise(max_iterations=0)
+        EtaSearch(max_iterations=0)
 
 
 def test_too_few_iterations_are_not_hidden() -> None:
     mdp = envs.single_chain()
-    solution = solve(ExactTRPO(mdp, mdp.uniform_policy(), 0.5), Statewise(max_iterations=1))
+    solution = solve(ExactTRPO(mdp, mdp.uniform_policy(), 0.5), EtaSearch(max_iterations=1))
     assert solution.status is Status.UNCERTIFIED
     assert "duality gap" in solution.message
     assert solution.certificate.gap >= 0

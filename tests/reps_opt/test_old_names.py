@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import envs
-from reps_opt import REPS, ConditionalREPS, ExactTRPO, FiniteHorizonREPS, TrustRegionStep, solve
+from reps_opt import REPS, ConditionalREPS, ExactTRPO, FiniteHorizonREPS, TrustRegionStep, solve, solvers
 
 MDP = envs.single_chain()
 POLICY = MDP.uniform_policy()
@@ -38,3 +38,9 @@ def test_an_old_reading_is_the_new_one_with_a_warning(family, old, new):
 def test_the_reduction_of_a_problem_is_its_flow():
     with pytest.warns(DeprecationWarning, match="reduction is called flow now"):
         assert PROBLEMS["REPS"].reduction is PROBLEMS["REPS"].flow
+
+
+@pytest.mark.parametrize("old", ["ScalarDual", "Statewise"])
+def test_an_old_solver_is_the_new_one_with_a_warning(old):
+    with pytest.warns(DeprecationWarning, match=f"{old} is called EtaSearch now"):
+        assert getattr(solvers, old) is solvers.EtaSearch

@@ -23,11 +23,10 @@ from reps_opt.problem import Problem
 from reps_opt.solvers import (
     CvxpyDual,
     CvxpyPrimal,
+    EtaSearch,
     Newton,
-    ScalarDual,
     ScipyDual,
     SoftBellman,
-    Statewise,
 )
 
 CHAIN = envs.single_chain()
@@ -55,8 +54,12 @@ CASES: dict[str, tuple[object, Callable[[], Problem], list[str]]] = {
         lambda: ConditionalREPS(CHAIN, UNIFORM, EPSILON),
         ["eta", "divergence", "bellman_error"],
     ),
-    "Statewise": (Statewise(), lambda: ExactTRPO(CHAIN, UNIFORM, EPSILON), ["eta", "divergence", "excess"]),
-    "ScalarDual": (ScalarDual(), lambda: EpisodicREPS(RNG.normal(size=50), None, EPSILON), ["eta", "divergence"]),
+    "EtaSearch by state": (EtaSearch(), lambda: ExactTRPO(CHAIN, UNIFORM, EPSILON), ["eta", "divergence", "excess"]),
+    "EtaSearch without rows": (
+        EtaSearch(),
+        lambda: EpisodicREPS(RNG.normal(size=50), None, EPSILON),
+        ["eta", "divergence"],
+    ),
     "a trajectory ball": (
         SoftBellman(),
         lambda: FiniteHorizonREPS(CHAIN, UNIFORM, 4, EPSILON, ball="trajectory"),

@@ -9,7 +9,7 @@ import pytest
 from scipy.optimize import brentq
 
 from reps_opt import EpisodicREPS, SampleREPS, Status, solve
-from reps_opt.solvers import ScalarDual
+from reps_opt.solvers import EtaSearch
 
 
 def eta_by_bisection(r, epsilon):
@@ -62,5 +62,5 @@ def test_few_evaluations():
 
 def test_takes_programs_without_rows_only():
     problem = SampleREPS([1.0, 2.0, 3.0], [[1.0], [-1.0], [0.5]], 0.1)
-    with pytest.raises(ValueError, match="ScalarDual takes programs without rows"):
-        ScalarDual().solve(problem.normalised[0])
+    with pytest.raises(ValueError, match="EtaSearch takes a KL ball without rows"):
+        EtaSearch().solve(problem.normalised[0])
