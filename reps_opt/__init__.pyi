@@ -2,6 +2,7 @@ from .batch import Batch as Batch
 from .certificate import Certificate as Certificate
 from .divergences.balls import Ball as Ball
 from .exact_iteration import iterate as iterate
+from .explorer.serving import explore as explore
 from .history import History as History
 from .learning.constrained import CPO as CPO
 from .learning.fitted_updates import (

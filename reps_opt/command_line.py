@@ -1,7 +1,8 @@
-"""The command line: ``python -m reps_opt solve`` and ``python -m reps_opt doctor``."""
+"""The command line: ``python -m reps_opt solve``, ``explore`` and ``doctor``."""
 
 from __future__ import annotations
 
+import inspect
 import json
 from enum import StrEnum
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from reps_opt.explorer.asking import Explorer, Question
     from reps_opt.problems.occupancy_solution import OccupancySolution
+    from reps_opt.processes.mdp import MDP
     from reps_opt.solvers.answer import Solver
 
 EXIT_CODES = {"certified": 0, "uncertified": 1, "infeasible": 3, "failed": 4}
@@ -81,6 +84,26 @@ def solve(
 
 
 @app.command()
+def explore(
+    env: Annotated[str, typer.Argument(help="id of a Gymnasium environment with a transition table")],
+    epsilon: Annotated[float, typer.Option(help="radius of the ball in nats that the page starts with")] = EPSILON,
+    gamma: Annotated[float, typer.Option(help="discount factor that the page starts with, below 1")] = 0.99,
+    option: Annotated[list[str] | None, typer.Option(help="NAME=VALUE for gymnasium.make; may be repeated")] = None,
+    port: Annotated[int, typer.Option(help="port on this machine's loopback address; 0 takes a free one")] = 0,
+    browser: Annotated[bool, typer.Option(help="open the page in the browser")] = True,
+) -> None:
+    """Ask what if, in the browser: sliders for epsilon, gamma, slip and budget, redrawn as they move."""
+    from reps_opt.explorer.serving import explore as serve
+
+    try:
+        explorer, question = _exploring(env, epsilon, gamma, _options(option or []))
+        serve(explorer, question, port=port, show=browser)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
+
+
+@app.command()
 def doctor() -> None:
     """Show versions, solvers and threads; test every route, policy and a roll-out; exit code 1 where one fails."""
     from reps_opt.doctor import examine
@@ -117,6 +140,26 @@ def _made(env: str, options: dict[str, Any]) -> Any:
         ) from error
 
 
+def _exploring(env: str, epsilon: float, gamma: float, options: dict[str, Any]) -> tuple[Explorer, Question]:
+    """An explorer of an environment, and what it is asked first.
+
+    Slip is the environment's own where it has a ``success_rate``; else actions drawn evenly happen in its place.
+    """
+    from reps_opt.explorer.asking import Explorer, Question
+    from reps_opt.processes.mdp import MDP
+
+    made = _made(env, options)
+    own = inspect.signature(type(made.unwrapped).__init__).parameters.get("success_rate")
+    if own is None:
+        return Explorer(MDP.from_gymnasium(made), name=env), Question(epsilon, gamma)
+
+    def slippery(slip: float) -> MDP:
+        return MDP.from_gymnasium(_made(env, {**options, "is_slippery": True, "success_rate": 1 - slip}))
+
+    slip = 1 - options.get("success_rate", own.default) if options.get("is_slippery", True) else 0.0
+    return Explorer(slippery, name=env), Question(epsilon, gamma, slip)
+
+
 def _route(route: Route, verbose: bool) -> Solver:
     from reps_opt.solvers.newton import Newton
     from reps_opt.solvers.scipy_dual import ScipyDual
@@ -150,15 +193,13 @@ def _solution(
 
 def _report(solution: OccupancySolution) -> str:
     """Summary, map, and what the start is worth."""
+    from reps_opt.explorer.asking import start_values
     from reps_opt.processes.maps import text_map
 
     parts, mdp = [str(solution)], solution.problem.mdp
     if solution.has_point and mdp.layout is not None:
         parts.append("value and most probable action:\n" + text_map(solution))
     if solution.has_point and mdp.gamma < 1:
-        policies = {"uniform policy": mdp.uniform_policy(), "new policy": solution.policy}
-        values = {name: mdp.mu0 @ mdp.value(policy) for name, policy in policies.items()}
-        values["optimal policy"] = mdp.mu0 @ mdp.solve_optimal().value
-        lines = [f"  {name:<14}  {value:.6g}" for name, value in values.items()]
+        lines = [f"  {name:<14}  {value}" for name, value in start_values(solution)]
         parts.append("\n".join(["expected sum of discounted rewards from the start:", *lines]))
     return "\n\n".join(parts)

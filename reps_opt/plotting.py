@@ -46,6 +46,9 @@ MOST_NUMBERS = 100
 MOST_ARROWS = 400
 """Cells up to which the arrows of a policy can be read."""
 
+LEAST_PROBABILITY = 0.02
+"""Probability of an action from which on it has an arrow."""
+
 
 class Panel(NamedTuple):
     """One axis of a figure: what draws it."""
@@ -107,7 +110,7 @@ def states(
         _points(axis, values, policy, labels)
         return
     grid = np.reshape(values, (len(layout), -1))
-    low, high = _range(values[decided] if decided.any() else values[np.isfinite(values)], robust)
+    low, high = colour_range(values[decided] if decided.any() else values[np.isfinite(values)], robust)
     shown = axis.imshow(np.ma.masked_invalid(grid), cmap="cividis", vmin=low, vmax=high)
     axis.figure.colorbar(shown, ax=axis, shrink=0.8, extend="max" if robust and np.nanmax(values) > high else "neither")
     axis.set(xticks=[], yticks=[])
@@ -119,7 +122,7 @@ def states(
         _arrows(axis, policy, moves, decided, grid.shape[1])
 
 
-def _range(values: FloatArray, robust: bool) -> tuple[float, float]:
+def colour_range(values: FloatArray, robust: bool) -> tuple[float, float]:
     """Ends of a colour scale; with ``robust`` the upper one is three times the third quartile of what is not zero."""
     if not values.size:
         return 0.0, 1.0
@@ -137,6 +140,14 @@ def _hatch(axis: matplotlib.axes.Axes, terminal: BoolArray | None, width: int) -
         axis.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fill=True, fc="0.85", ec="0.5", hatch="///", lw=0.0))
 
 
+def short_numbers(values: FloatArray) -> list[str]:
+    """Two digits of each number, for a map's cells: zero for the rounding of zero, nothing for what is not finite."""
+    known = np.isfinite(values)
+    zero = SMALLEST * float(np.abs(values[known]).max(initial=0.0))
+    shown = np.where(np.abs(values) > zero, values, 0.0)
+    return [f"{number:.2g}".replace("e-0", "e-") if finite else "" for number, finite in zip(shown, known, strict=True)]
+
+
 def _numbers(
     axis: matplotlib.axes.Axes,
     values: FloatArray,
@@ -147,21 +158,17 @@ def _numbers(
 ) -> None:
     """The map's letter and the value in every cell, dark on light and light on dark, smaller on wide maps."""
     size = 6.5 * max(0.6, min(1.0, 7 / width))
-    zero = SMALLEST * float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
-    for state, letter in enumerate(letters):
+    for state, (letter, shown) in enumerate(zip(letters, short_numbers(values), strict=True)):
         y, x = divmod(state, width)
-        known = bool(np.isfinite(values[state]))
-        bright = light[state] or (known and values[state] > 0.6 * ends[1] + 0.4 * ends[0])
+        bright = light[state] or values[state] > 0.6 * ends[1] + 0.4 * ends[0]
         colour = "black" if bright else "white"
         axis.text(x - 0.44, y - 0.26, letter, color=colour, fontsize=7)
-        if known:
-            shown = f"{values[state] if abs(values[state]) > zero else 0.0:.2g}".replace("e-0", "e-")
-            axis.text(x + 0.46, y + 0.42, shown, color=colour, fontsize=size, ha="right")
+        axis.text(x + 0.46, y + 0.42, shown, color=colour, fontsize=size, ha="right")
 
 
 def _arrows(axis: matplotlib.axes.Axes, policy: FloatArray, moves: FloatArray, shown: BoolArray, width: int) -> None:
     """An arrow for each probable action of each state shown, as long as the action is probable."""
-    state, action = np.nonzero(shown[:, None] & (policy > 0.02))
+    state, action = np.nonzero(shown[:, None] & (policy > LEAST_PROBABILITY))
     length = 0.42 * policy[state, action]
     style: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.008, "headwidth": 3.5}
     x, y = state % width, state // width
