@@ -1,4 +1,4 @@
-"""Sphinx's settings: ``sphinx-build -W .docs site``. Building needs no network; reading formulas does (MathJax)."""
+"""Sphinx's settings: ``sphinx-build -W .docs site``. Neither building nor reading needs the network."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.intersphinx",
-    "sphinx.ext.mathjax",
+    "sphinx-mathjax-offline",
     "sphinx_copybutton",
 ]
 myst_enable_extensions = ["dollarmath"]

@@ -62,17 +62,10 @@ class StateFigure:
         plot = figure(title=title, match_aspect=True, **ranges, **SIZE)
         plot.axis.visible = plot.grid.visible = False
         colour = {"field": "number", "transform": self.scale}
-        cells = plot.rect(
-            "x",
-            "y",
-            1,
-            1,
-            fill_color=colour,
-            line_color=None,
-            hatch_pattern="hatch",
-            hatch_alpha=0.6,
-            source=self.cells,
-        )
+        cells = plot.rect("x", "y", 1, 1, fill_color=colour, line_color=None, source=self.cells)
+        ended = ColumnDataSource({axis: place[self.ended] for axis, place in self.place.items()})
+        grey: dict[str, Any] = {"fill_color": "#dcdcdc", "line_color": None, "hatch_pattern": "/", "hatch_alpha": 0.25}
+        plot.rect("x", "y", 1, 1, source=ended, **grey)
         plot.patches("x", "y", fill_color="white", line_color="black", line_width=0.5, source=self.arrows)
         size = f"{max(6, min(10, 90 // width))}pt"
         style: dict[str, Any] = {"text_color": "ink", "text_font_size": size, "source": self.cells}
