@@ -4,7 +4,7 @@ REPS bounds the new state-action distribution against the old one (in the mean o
 al. 2014 do), or the policy under the new states (the trajectory's KL); its predicted gain is the gain. A TRPO-style
 step keeps the old states and old advantages and bounds the policy only: its gain is a surrogate's.
 
-python examples/bounds_exact.py --plot bounds.png
+python examples/bounds_exact.py --plot bounds_exact.png
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class StateFigure:
         grey: dict[str, Any] = {"fill_color": "#dcdcdc", "line_color": None, "hatch_pattern": "/", "hatch_alpha": 0.25}
         plot.rect("x", "y", 1, 1, source=ended, **grey)
         plot.patches("x", "y", fill_color="white", line_color="black", line_width=0.5, source=self.arrows)
-        size = f"{max(6, min(10, 90 // width))}pt"
+        size = f"{max(6, min(10, 56 // width))}pt"
         style: dict[str, Any] = {"text_color": "ink", "text_font_size": size, "source": self.cells}
         plot.text("x", "y", "letter", x_offset=-0.45 * 340 / width, text_baseline="bottom", **style)
         plot.text("x", "y", "shown", y_offset=0.47 * 340 / height, text_align="center", **style)
