@@ -35,7 +35,7 @@ def on_circle(states):
 def make_update(env):
     """REPS with a Gaussian process on the circle; weights of mean one, as the exploration is the fit's to shrink.
 
-    Every restart begins hanging: with ``starts="visited"`` some trials unlearn what they could do by iteration 10.
+    Every restart begins hanging: with ``starts="visited"`` more trials unlearn what they could do by iteration 10.
     """
     circle = FunctionTransformer(on_circle)
     controller = GaussianProcessPolicy(SquaredExponential(LENGTH_SCALE, BOUNDS), features=circle)
