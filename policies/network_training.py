@@ -22,8 +22,7 @@ from reps_opt.validation import FloatArray
 
 CHUNK = 1024
 """Samples whose activations are worked on at a time: a layer of them fits in cache. Where there are more, single
-precision
-does what it can first: its tanh takes a fifth of the time."""
+precision does what it can first: its tanh takes a fifth of the time."""
 
 SINGLE_TOLERANCE = 1e-6
 """Relative change of the objective at which single precision has no more to say."""

@@ -290,6 +290,8 @@ class Stack:
     @classmethod
     def of(cls, rows: Mapping[str, Block], n: int, simplex: bool) -> Stack:
         """The stack of some rows: of a single block the one that it remembers, whatever programs it is part of."""
+        if not rows:
+            return _no_rows(n, simplex)
         if len(rows) != 1:
             return cls(rows, n, simplex)
         ((name, block),) = rows.items()
@@ -313,7 +315,7 @@ class Stack:
         """All rows (m, n): equalities, then inequalities; a single block that is no array stays what it is."""
         blocks = [*self.blocks.values()]
         if not blocks:
-            return _no_rows(self.n)[0]
+            return sp.csr_array((0, self.n))
         if len(blocks) == 1:
             matrix = blocks[0].matrix
             return sp.csr_array(matrix) if self.simplex and isinstance(matrix, np.ndarray) else matrix
@@ -323,7 +325,7 @@ class Stack:
     def transpose(self) -> Any:
         """``matrix.T`` (n, m), in row order."""
         if not self.rhs.size:
-            return _no_rows(self.n)[1]
+            return sp.csr_array((self.n, 0))
         return self.matrix.T.tocsr() if sp.issparse(self.matrix) else self.matrix.T
 
     @cached_property
@@ -847,9 +849,9 @@ def _checked_block(block: Block, name: str, n: int) -> Block:
 
 
 @lru_cache(maxsize=8)
-def _no_rows(n: int) -> tuple[sp.csr_array, sp.csr_array]:
-    """Empty rows (0, n) and their transpose, kept: making them takes longer than a small dual without rows."""
-    return sp.csr_array((0, n)), sp.csr_array((n, 0))
+def _no_rows(n: int, simplex: bool) -> Stack:
+    """The stack of no rows, kept: looking through it takes as long as a small dual without rows."""
+    return Stack({}, n, simplex)
 
 
 def _scaled_limit(limit: LinearLimit, factor: float) -> LinearLimit:
