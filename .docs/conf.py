@@ -106,6 +106,9 @@ def write(name: str, text: str) -> None:
 
 
 write("api.rst", api_page())
+known = {f"{package}.{name}" for package in PACKAGES for name in public_names(package)}
+for stale in (page for page in (HERE / "generated").glob("*.rst") if page.stem not in known):
+    stale.unlink()  # of a name that is gone: Sphinx would warn of a page that nothing links
 write("examples.md", examples_page())
 
 
