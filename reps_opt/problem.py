@@ -18,7 +18,7 @@ from reps_opt.certify import Bound, Residuals, certify, excess, offered_bounds, 
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL, NoBall
 from reps_opt.processes.flow import CONSISTENT
-from reps_opt.program import Centre, Program, Scale
+from reps_opt.program import Centre, Program, Scale, Simplex
 from reps_opt.solution import S_co, Solution, Viewed
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.choice import default_solver, linear_limit, onto_rows, project, second_solvers
@@ -333,7 +333,14 @@ def _offered_points(program: Program, answer: Answer) -> Iterator[FloatArray]:
         if answer.point is None or np.abs(answer.point - point).sum() <= CONSISTENT:
             return
     if answer.point is not None:
-        yield onto_rows(program, np.maximum(answer.point, 0.0)) if program.simplex else answer.point
+        yield _on_the_simplex(program, answer.point) if program.simplex else answer.point
+
+
+def _on_the_simplex(program: Program, point: FloatArray) -> FloatArray:
+    """A solver's point with the mass that it should have: 1e-11 too much counts beside a reward of 1e10."""
+    x = onto_rows(program, np.maximum(point, 0.0))
+    several = isinstance(program.domain, Simplex) and program.domain.starts is not None
+    return x if several else x * (program.mass / x.sum())
 
 
 @value

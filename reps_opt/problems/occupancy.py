@@ -37,6 +37,9 @@ STARTING = 1e2
 NEARLY_ONE = 1e-6
 """``1 - gamma`` below which values cost the Bellman error its digits."""
 
+ROUNDING = 1e-15
+"""Residual of the flow that is all rounding."""
+
 RARE = 1e-9
 """Mass of a state up to which its value may be lifted."""
 
@@ -326,6 +329,10 @@ class OccupancyProblem(FlowProblem):
 
     def residuals(self, program: Program, point: FloatArray) -> Residuals:
         missed, mass = super().residuals(program, point)
+        flow = self._known_flow
+        if missed > ROUNDING and 1 - self.mdp.gamma < NEARLY_ONE:  # where 1e-12 may be that of a tenth of the mass
+            own = flow.occupancy(flow.conditional(point), flow.node_sums(point))
+            missed = max(missed, float(np.abs(own - point).sum()))
         if self.budget_rows is not None:
             missed += float(np.maximum(self.budget_rows.excess(self._known_flow.spread(point)), 0.0).sum())
         return Residuals(missed, mass)

@@ -246,6 +246,8 @@ def _better_point(recipe: Recipe, solution: Any, unit: float) -> str:
             return "nothing"
         price = solution.problem.temperature or 0.0
         best = float((data.r - posed.low) @ p - (price * divergence if price else 0.0)) / posed.unit
+    if solution.eta == math.inf:
+        allowed += math.sqrt(2 * 5e-8) * unit / posed.unit  # what its tolerance on the radius is worth around a point
     demand(best - (solution.objective - posed.low) / posed.unit, allowed, "a conic solver does better by")
     return "cone"
 
@@ -271,7 +273,7 @@ def _infeasible(recipe: Recipe, solution: Any) -> str:
     if _lost_in_tolerances(solution.problem) and radius - least > 1e-5 * (1 + abs(least)):
         p, data = _exact_occupancy(solution.problem, posed.x.value), pairs(solution.problem)
         least = _divergence(solution, data, p)
-        if np.isnan(p).any() or least > radius or ((data.costs @ p - data.limits) / data.span).max(initial=0.0) > FLOW:
+        if np.isnan(p).any() or least > radius or ((data.costs @ p - data.limits) / data.span).max(initial=0.0) > 1e-12:
             return "dual bound" if _least_divergence(recipe, solution.problem) > radius else "nothing"
     demand(radius - least, 1e-5 * (1 + abs(least)), "a point lies inside the ball by")
     return "cone"
@@ -356,7 +358,8 @@ def _samples(recipe: Recipe, solution: Any) -> str:
     price = float(missed @ missed) / (2 * ridge) if ridge else 0.0
     objective = float(r @ w) - price
     size += price
-    unit = _unit(r, w, unit, eta, divergence)
+    paid = float(np.sum((base @ psi) ** 2)) / (2 * ridge) if ridge else 0.0
+    unit = max(_unit(r, w, unit, eta, divergence), paid)
     tolerance = 1e-8 * unit + 1e-13 * size + 1e-9 * abs(objective)
     demand(abs(objective - solution.objective), tolerance, "objective misreported by")
     if eta == math.inf:
