@@ -35,3 +35,14 @@ def test_a_reference_far_from_the_only_occupancy_is_no_occupancy(leak: float) ->
     beyond = solve(problem.replace(epsilon=0.6))
     assert beyond.objective == pytest.approx(0.5, abs=1e-12)
     np.testing.assert_allclose(beyond.occupancy, 0.5, atol=1e-12)
+
+
+def test_no_distribution_is_certified_that_its_own_policy_does_not_have() -> None:
+    """A flow residual of 1e-12 is half of the mass where states are left with a chance of 1e-12."""
+    P = np.array([[[1.0, 1.2e-12], [1.0, 6e-14]], [[7e-13, 1.0], [3.7e-12, 1.0]]])
+    mdp = MDP(P / P.sum(axis=2, keepdims=True), np.full((2, 2), 7.0), 1 - 1e-12, [0.34, 0.66])
+    reference = np.array([[0.12, 0.22], [0.49, 0.17]])
+    for divergence in ("kl", ("alpha", 1.5)):
+        solution = solve(REPS(mdp, reference, 3e-7, divergence=divergence))
+        if solution.status == "certified":
+            np.testing.assert_allclose(mdp.occupancy(solution.policy), solution.occupancy, atol=1e-8)
