@@ -20,9 +20,6 @@ from reps_opt.validation import FloatArray
 CHUNK_BYTES = 1 << 20
 """Rows are taken in chunks of about this size, which stay in the cache between a pass's two products."""
 
-CHUNKS_A_TASK = 16
-"""Chunks that one thread takes at once."""
-
 PASSES_PER_GRAM = 20
 """Passes that cost as much as one Gram matrix (measured: 20 to 27 for 50 to 300 features)."""
 
@@ -277,10 +274,6 @@ class ArrayRows(Rows):
         step = max(1, n_bytes // (8 * max(d, 1)))
         return [slice(first, min(first + step, n)) for first in range(0, n, step)]
 
-    def _spans(self, chunks: list[slice]) -> list[list[slice]]:
-        """The same chunks, some in a row to each task: handing one over takes as long as a small chunk."""
-        return [chunks[i : i + CHUNKS_A_TASK] for i in range(0, len(chunks), CHUNKS_A_TASK)]
-
     def _multiplied(self, factors: FloatArray) -> ArrayRows:
         return ArrayRows(self.matrix * factors)
 
@@ -300,22 +293,13 @@ class ArrayRows(Rows):
         return weights @ self.matrix
 
     def _tilt(self, theta: FloatArray, offset: FloatArray, log_base: FloatArray, eta: float) -> list[TiltedBlock]:
-
-        def tilted(span: list[slice]) -> list[TiltedBlock]:
-            return [tilted_block(self.matrix[p], theta, offset[p], log_base[p], eta) for p in span]
-
-        return [block for blocks in in_parallel(tilted, self._spans(self.chunks())) for block in blocks]
+        return [tilted_block(self.matrix[p], theta, offset[p], log_base[p], eta) for p in self.chunks()]
 
     def _spread(self, theta: FloatArray, weights: FloatArray, mean: float) -> FloatArray:
-
-        def spread(span: list[slice]) -> list[FloatArray]:
-            blocks = [(place, self.matrix[place]) for place in span]
-            return [(weights[place] * (block @ theta - mean)) @ block for place, block in blocks]
-
         total = np.zeros(self.shape[1])
-        for parts in in_parallel(spread, self._spans(self.chunks())):
-            for part in parts:
-                total += part
+        for place in self.chunks():
+            block = self.matrix[place]
+            total += (weights[place] * (block @ theta - mean)) @ block
         return total
 
     def _gram(self, weights: FloatArray, kept: np.ndarray | None) -> FloatArray:
