@@ -63,15 +63,23 @@ def main(
     """Print the tables, draw the figure, return the slopes by feedback."""
     slopes, began = {}, time.process_time()
     figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
-    for feedback, colour in (("full", "C0"), ("bandit", "C1")):
+    for feedback, colour, marker in (("full", "C0", "o"), ("bandit", "C1", "s")):
         print(f"\n{feedback} feedback")
         rows = [regrets(feedback, n_episodes, n_seeds, adversary) for n_episodes in episodes]
         slopes[feedback] = report(episodes, rows)
         label = f"{feedback}: last slope {slopes[feedback][-1]:.2f}"
-        axis.loglog(episodes, [values.mean() for values, _, _ in rows], colour, marker="o", label=label)
+        axis.loglog(episodes, [values.mean() for values, _, _ in rows], colour, marker=marker, label=label)
         low, high = np.transpose([(values.min(), values.max()) for values, _, _ in rows])
         axis.fill_between(episodes, low, high, color=colour, alpha=0.2, lw=0)
-        axis.loglog(episodes, [bound for _, bound, _ in rows], colour, ls="--", label=f"{feedback}: bound, slope .5")
+        axis.loglog(
+            episodes,
+            [bound for _, bound, _ in rows],
+            colour,
+            ls="--",
+            marker=marker,
+            mfc="none",
+            label=f"{feedback}: bound, slope .5",
+        )
     print(f"\n{time.process_time() - began:.0f} s of CPU")
     axis.set(xlabel="episodes T", ylabel="regret", title=f"O-REPS, {adversary} losses: mean and range of the seeds")
     axis.legend(fontsize="small")

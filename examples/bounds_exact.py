@@ -16,6 +16,7 @@ from scipy.special import rel_entr
 
 import envs
 from reps_opt import MDP, FiniteHorizonREPS, solve, surrogate_step
+from reps_opt.plotting import COLOURS, LINES, whole_ticks
 
 CASES = {
     "single chain": (envs.single_chain(), 20),
@@ -62,20 +63,24 @@ def curve(mdp: MDP, horizon: int, epsilon: float, bound: str, n_updates: int) ->
 def main(epsilons: list[float] = EPSILONS, n_updates: int = N_UPDATES, plot: str | None = None) -> dict:
     """Print the table, draw the learning curves, return them by case, epsilon and bound."""
     curves = {}
-    figure, axes = plt.subplots(len(CASES), len(epsilons), figsize=(10, 7), sharex=True, sharey=True, squeeze=False)
+    figure, axes = plt.subplots(
+        len(CASES), len(epsilons), figsize=(10, 7), layout="constrained", sharex=True, sharey=True, squeeze=False
+    )
     for row, (name, (mdp, horizon)) in zip(axes, CASES.items(), strict=True):
         print(f"\n{name}, T = {horizon}: first update, then updates to 95 % of what can be gained")
         print("epsilon       bound predicted    actual joint KL policy KL   95 %    last      gap")
         for axis, epsilon in zip(row, epsilons, strict=True):
             for bound in BOUNDS:
                 curves[name, epsilon, bound] = curve(mdp, horizon, epsilon, bound, n_updates)
-                axis.plot(curves[name, epsilon, bound], label=bound, ls="--" if bound == "trpo" else "-")
+                style = {"color": COLOURS[BOUNDS.index(bound)], "ls": LINES[BOUNDS.index(bound)]}
+                axis.plot(curves[name, epsilon, bound], label=bound, **style)
             axis.set_title(f"{name}, epsilon {epsilon:g}", fontsize="small")
+            whole_ticks(axis)
     axes[0, 0].legend(fontsize="small")
     figure.supxlabel("updates")
     figure.supylabel("share of the possible gain")
     if plot:
-        figure.savefig(plot, dpi=110, bbox_inches="tight")
+        figure.savefig(plot, dpi=110)
     plt.close(figure)
     return curves
 

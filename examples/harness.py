@@ -18,6 +18,7 @@ from sklearn.pipeline import make_pipeline
 
 from policies import LinearGaussianPolicy
 from reps_opt import Batch, Record, improve, rollout
+from reps_opt.plotting import COLOURS, LINES, whole_ticks
 
 
 class Trial(NamedTuple):
@@ -159,12 +160,17 @@ def draw_curves(axis: Any, trials: list[Trial], known: Mapping[str, float]) -> N
     """The learning curves of all trials, their mean, and what is known as lines."""
     curves = np.array([t.curve for t in trials])
     axis.plot(curves.T, color="C0", alpha=0.3)
-    axis.plot(curves.mean(axis=0), color="C0", lw=2, label=f"mean of {len(trials)} trials")
+    axis.plot(curves.mean(axis=0), color="C0", lw=2, label=_mean_of(len(trials)))
     for (name, figure), style in zip(known.items(), ("--", ":", "-.", (0, (1, 4))), strict=False):
         axis.axhline(figure, color="0.4", ls=style, label=name)
     axis.set(xlabel="iteration", ylabel="reward a step", title="evaluation on fixed seeds")
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    whole_ticks(axis)
     axis.legend()
+
+
+def _mean_of(n_trials: int) -> str:
+    """What the thick curve of a figure is."""
+    return "the only trial" if n_trials == 1 else f"mean of {n_trials} trials"
 
 
 def draw_shares(shares: Mapping[tuple[str, str], np.ndarray], path: str) -> None:
@@ -177,9 +183,12 @@ def draw_shares(shares: Mapping[tuple[str, str], np.ndarray], path: str) -> None
     )
     for (title, label), share in shares.items():
         axis = axes.flat[titles.index(title)]
-        axis.plot(np.median(share, axis=0), label=label)
-        axis.fill_between(range(share.shape[1]), *np.quantile(share, (0.1, 0.9), axis=0), alpha=0.2)
+        k = len(axis.lines)
+        colour = COLOURS[k % len(COLOURS)]
+        axis.plot(np.median(share, axis=0), label=label, color=colour, ls=LINES[k % len(LINES)])
+        axis.fill_between(range(share.shape[1]), *np.quantile(share, (0.1, 0.9), axis=0), alpha=0.2, color=colour)
         axis.set_title(title, fontsize="medium")
+        whole_ticks(axis)
     axes[0, 0].legend(fontsize="small")
     figure.supxlabel("updates", fontsize="medium")
     figure.supylabel("share of the gain (median, 10-90 %)", fontsize="medium")

@@ -18,6 +18,7 @@ from sklearn.preprocessing import PolynomialFeatures
 import envs
 from envs.cart_pole import Q, R
 from reps_opt import ENAC, Factor, Identity, TrustRegionStep, gpomdp, natural_actor_critic, reinforce, rollout, solve
+from reps_opt.plotting import COLOURS, LINES, whole_ticks
 
 EPISODES, HORIZON = 30, 200  # an update, and steps of an episode: 3.3 s
 STD = 3.0  # of the force, in N
@@ -119,11 +120,12 @@ def main(n_seeds: int = 30, n_updates: int = 20, jobs: int = 1, plot: str | None
         runs[method] = curves
     if plot:
         figure, axis = plt.subplots(figsize=(7, 4.5), layout="constrained")
-        for method, curves in runs.items():
+        for (method, curves), colour, line in zip(runs.items(), COLOURS, LINES, strict=False):
             short = np.maximum(score(env, best) - curves, 1e-4)
-            axis.semilogy(np.median(short, axis=0), label=method)
-            axis.fill_between(range(n_updates + 1), *np.quantile(short, (0.1, 0.9), axis=0), alpha=0.2)
+            axis.semilogy(np.median(short, axis=0), label=method, color=colour, ls=line)
+            axis.fill_between(range(n_updates + 1), *np.quantile(short, (0.1, 0.9), axis=0), alpha=0.2, color=colour)
         axis.set(xlabel=f"updates of {EPISODES} episodes", ylabel="return short of K*'s (median, 10-90 %)")
+        whole_ticks(axis)
         axis.legend()
         figure.savefig(plot, dpi=120)
         plt.close(figure)

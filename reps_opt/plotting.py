@@ -117,7 +117,7 @@ def states(
     _hatch(axis, terminal, grid.shape[1])
     if values.size <= MOST_NUMBERS:
         light = np.zeros(values.size, dtype=bool) if terminal is None else terminal
-        _numbers(axis, values, "".join(layout), (low, high), grid.shape[1], light)
+        _numbers(axis, np.where(light, np.nan, values), "".join(layout), (low, high), grid.shape[1])
     if policy is not None and moves is not None and values.size <= MOST_ARROWS:
         _arrows(axis, policy, moves, decided, grid.shape[1])
 
@@ -141,11 +141,20 @@ def _hatch(axis: matplotlib.axes.Axes, terminal: BoolArray | None, width: int) -
 
 
 def short_numbers(values: FloatArray) -> list[str]:
-    """Two digits of each number, for a map's cells: zero for the rounding of zero, nothing for what is not finite."""
+    """Two digits of each number, for a map's cells: zero for the rounding of zero, nothing for what is not finite.
+
+    Numbers that are close beside their size have up to two digits more, so that they differ where the colours do.
+    """
     known = np.isfinite(values)
-    zero = SMALLEST * float(np.abs(values[known]).max(initial=0.0))
+    largest = float(np.abs(values[known]).max(initial=0.0))
+    span = float(np.ptp(values[known])) if known.any() else 0.0
+    digits = 2 + (min(2, max(0, int(np.log10(largest / span)))) if span > SMALLEST * largest else 0)
+    zero = SMALLEST * largest
     shown = np.where(np.abs(values) > zero, values, 0.0)
-    return [f"{number:.2g}".replace("e-0", "e-") if finite else "" for number, finite in zip(shown, known, strict=True)]
+    return [
+        f"{number:.{digits}g}".replace("e-0", "e-") if finite else ""
+        for number, finite in zip(shown, known, strict=True)
+    ]
 
 
 def _numbers(
@@ -154,13 +163,13 @@ def _numbers(
     letters: str,
     ends: tuple[float, float],
     width: int,
-    light: BoolArray,
 ) -> None:
-    """The map's letter and the value in every cell, dark on light and light on dark, smaller on wide maps."""
-    size = 6.5 * max(0.6, min(1.0, 7 / width))
-    for state, (letter, shown) in enumerate(zip(letters, short_numbers(values), strict=True)):
+    """The map's letter and the finite value in every cell, dark on light and light on dark, as large as fits."""
+    texts = short_numbers(values)
+    size = min(6.5, 370 / (width * max(1, *map(len, texts))))  # points: digits are .6 as wide as high, panels 260 wide
+    for state, (letter, shown) in enumerate(zip(letters, texts, strict=True)):
         y, x = divmod(state, width)
-        bright = light[state] or values[state] > 0.6 * ends[1] + 0.4 * ends[0]
+        bright = not np.isfinite(values[state]) or values[state] > 0.6 * ends[1] + 0.4 * ends[0]
         colour = "black" if bright else "white"
         axis.text(x - 0.44, y - 0.26, letter, color=colour, fontsize=7)
         axis.text(x + 0.46, y + 0.42, shown, color=colour, fontsize=size, ha="right")
@@ -212,6 +221,13 @@ def _from_zero(axis: matplotlib.axes.Axes, values: FloatArray) -> None:
     axis.set_ylim(bottom=0.0)
 
 
+def whole_ticks(axis: matplotlib.axes.Axes) -> None:
+    """Ticks at integers only along x, as for what is counted."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
 def curves(
     axis: matplotlib.axes.Axes,
     x: Any,
@@ -239,6 +255,8 @@ def curves(
         least = max(min((float(v.min()) for v in positive), default=1.0), SMALLEST * largest)
         axis.set_yscale("symlog", linthresh=least)
         axis.set_ylim(0.0, 3 * min(largest, 1e300))  # with room for the legend
+    if np.issubdtype(np.asarray(x).dtype, np.integer):
+        whole_ticks(axis)
     axis.set(title=title, xlabel=xlabel)
     axis.legend(fontsize="small")
 
