@@ -1,5 +1,7 @@
 from .batch import Batch as Batch
 from .certificate import Certificate as Certificate
+from .constraints import AtMost as AtMost
+from .constraints import Equal as Equal
 from .divergences.balls import Ball as Ball
 from .exact_iteration import iterate as iterate
 from .explorer.serving import explore as explore
@@ -52,8 +54,6 @@ from .problems.samples import SampleREPS as SampleREPS
 from .problems.steps import TrustRegionStep as TrustRegionStep
 from .processes.maps import text_map as text_map
 from .processes.mdp import MDP as MDP
-from .program import AtMost as AtMost
-from .program import Equal as Equal
 from .program import Program as Program
 from .solution import Solution as Solution
 from .solution import Status as Status

@@ -16,7 +16,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from reps_opt.certificate import Certificate
-from reps_opt.program import Centre, Program, Scale, usual_distance
+from reps_opt.hints import Centre
+from reps_opt.program import Program
+from reps_opt.scale import Scale, usual_distance
 from reps_opt.segment import first_inside
 from reps_opt.solution import Status
 from reps_opt.solvers.answer import Answer

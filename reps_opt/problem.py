@@ -15,10 +15,13 @@ from typing import Any, Self
 import numpy as np
 
 from reps_opt.certify import Bound, Residuals, certify, excess, offered_bounds, unit_of
+from reps_opt.constraints import Simplex
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL, NoBall
+from reps_opt.hints import Centre
 from reps_opt.processes.flow import CONSISTENT
-from reps_opt.program import Centre, Program, Scale, Simplex
+from reps_opt.program import Program
+from reps_opt.scale import Scale
 from reps_opt.solution import S_co, Solution, Viewed
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.choice import default_solver, linear_limit, onto_rows, project, second_solvers

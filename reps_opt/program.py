@@ -20,377 +20,22 @@ Shapes: n coordinates of x; m rows in all, equalities first; k balls; ``multipli
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 
-from reps_opt.divergences.balls import Ball, JointConjugate, JointKL
+from reps_opt.constraints import SIMPLEX, SPACE, Block, Equal, Simplex, Space, Stack, checked_block
+from reps_opt.divergences.balls import Ball, JointKL
 from reps_opt.divergences.base import KL, Conjugate, Divergence, NoBall, softmax_within
+from reps_opt.dual_point import DualPoint, JointDualPoint
+from reps_opt.hints import NO_HINTS, Hints
 from reps_opt.processes.graph import BoolArray, IntArray
 from reps_opt.rows import Transposed
+from reps_opt.scale import Scale, ordinary_scale
 from reps_opt.validation import FloatArray, UnsuitableError, as_float_array, check_spread
-
-
-@dataclass(frozen=True, eq=False)
-class Block:
-    """Linear constraints of one name: ``matrix`` (k, n) and ``rhs`` (k,).
-
-    The matrix is sparse, an array, or the transpose of :class:`~reps_opt.rows.Rows`: dense, maybe larger than memory.
-    """
-
-    matrix: Any
-    rhs: FloatArray
-
-    @cached_property
-    def alone(self) -> dict[tuple[str, bool], Any]:
-        """The :class:`Stack` of this block alone, by its name and whether the domain is the simplex."""
-        return {}
-
-    @property
-    def in_memory(self) -> Any:
-        """The matrix as it is if sparse, else as an array."""
-        return self.matrix if sp.issparse(self.matrix) or isinstance(self.matrix, np.ndarray) else self.matrix.T.array.T
-
-    @property
-    def dense(self) -> FloatArray:
-        """The matrix as an array (k, n)."""
-        matrix = self.in_memory
-        return matrix.toarray() if sp.issparse(matrix) else matrix
-
-
-class Equal(Block):
-    """Rows ``matrix @ x == rhs``; their multipliers v have any sign."""
-
-
-class AtMost(Block):
-    """Rows ``matrix @ x <= rhs``; their multipliers nu are non-negative."""
-
-
-@dataclass(frozen=True, eq=False)
-class Simplex:
-    """``x >= 0`` with mass one: altogether, or in each of several stretches of coordinates.
-
-    Parameters
-    ----------
-    starts
-        First coordinate (G,) of each stretch, increasing from zero; None for a single simplex. That each stretch has
-        mass one must follow from the rows where there are several.
-    mass
-        What x sums to on a single simplex, where that is not one: then the divergence must grow in proportion to x, as
-        a conditional KL does.
-    """
-
-    starts: IntArray | None = None
-    mass: float = 1.0
-
-
-class Space:
-    """All of R^n."""
-
-
-@dataclass(frozen=True)
-class Scale:
-    """The objective in other units: ``original = shift + factor * normalised``."""
-
-    shift: float
-    factor: float
-
-    def original(self, normalised: float) -> float:
-        """A value in the original units."""
-        return self.shift + self.factor * normalised
-
-
-PROPORTION = 1e-5
-"""Typical deviation, as a share of the range, below which the range says nothing of the ordinary coefficients: a range
-of one would leave them with less than ten digits."""
-
-SAMPLED = 64
-"""Coefficients looked at to see whether all of them must be."""
-
-
-def ordinary_scale(c: FloatArray, extent: float | None = None) -> Scale | None:
-    """Median of the coefficients and lower quartile of their distances from it; None where their range will do."""
-    extent = float(np.ptp(c)) if extent is None else extent
-    some = _spread(c[:: max(1, c.size // SAMPLED)]) if c.size > SAMPLED else None
-    scale = some if some is not None and some.factor > PROPORTION * extent else _spread(c)
-    return scale if scale is not None and scale.factor <= PROPORTION * extent else None
-
-
-def _spread(c: FloatArray) -> Scale | None:
-    middle = float(np.partition(c, c.size // 2)[c.size // 2])
-    apart = usual_distance(c, middle)
-    return Scale(middle, apart) if apart > 0 else None
-
-
-def usual_distance(c: FloatArray, middle: float) -> float:
-    """Lower quartile of how far those coefficients are from the middle that differ from it; zero if none does.
-
-    Neither a single coefficient nor half of them can move it by what they cost.
-    """
-    apart = np.abs(c - middle)
-    apart = apart[apart > 0]
-    return float(np.partition(apart, apart.size // 4)[apart.size // 4]) if apart.size else 0.0
-
-
-@dataclass(frozen=True, eq=False)
-class Centre:
-    """The point of the constraints that is closest to the reference, in divergence.
-
-    Attributes
-    ----------
-    point : (n,) array
-        The reference itself where it satisfies the constraints.
-    multipliers : (m,) array
-        v0 with ``point = grad D*(-A'v0)``; zero for the reference itself.
-    divergence : float
-        D(point): the smallest radius for which the program is feasible.
-    """
-
-    point: FloatArray
-    multipliers: FloatArray
-    divergence: float
-
-
-@dataclass(frozen=True, eq=False)
-class LinearLimit:
-    """The eta -> 0 limit: the point of the linear program's optimal face that is closest to the reference.
-
-    Attributes
-    ----------
-    point : (n,) array
-        The point itself.
-    multipliers : (m,) array
-        Optimal multipliers of the linear program.
-    divergence : float
-        D(point): the smallest radius at which the ball is slack.
-    """
-
-    point: FloatArray
-    multipliers: FloatArray
-    divergence: float
-
-
-@dataclass(frozen=True, eq=False)
-class DualPoint:
-    """The dual function of one ball at one (eta, multipliers), with everything its derivatives need.
-
-    Attributes
-    ----------
-    value : float
-        g: an upper bound on the optimum, whatever the point.
-    slack : (n,) array
-        ``c - A'v - C'nu``: the Bellman error, where the rows are the flow.
-    conjugate : Conjugate
-        D* at ``slack / eta``; its ``point`` is the primal candidate x.
-    residual : (m,) array
-        ``(b, d) - (A, C) x``, plus ``ridge v`` where rows are softened: the gradient of g in the multipliers.
-    divergence : float
-        D(x); ``epsilon - divergence`` is dg/d eta.
-    coupling : (m,) array or None
-        ``(A, C) D*'' (slack / eta)``, where the evaluation gave it: how the residual moves with log eta.
-    """
-
-    eta: float
-    multipliers: FloatArray
-    value: float
-    slack: FloatArray
-    conjugate: Conjugate
-    residual: FloatArray
-    divergence: float
-    coupling: FloatArray | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class JointDualPoint:
-    """The dual function of several balls at one eta (k,) and multipliers; as :class:`DualPoint` is for one."""
-
-    eta: FloatArray
-    multipliers: FloatArray
-    value: float
-    slack: FloatArray
-    conjugate: JointConjugate
-    residual: FloatArray
-
-    @property
-    def divergences(self) -> FloatArray:
-        """D_k(x) (k,)."""
-        return self.conjugate.divergences
-
-
-@dataclass(frozen=True, eq=False)
-class Hints:
-    """What a problem knows of its program beyond the data: it may save work, and decides no answer.
-
-    Attributes
-    ----------
-    grounds
-        Rows whose multiplier can be fixed at zero, one for each combination of rows that vanishes identically.
-    mass_implied
-        Whether some combination of the rows already says ``sum x = 1``.
-    linear_limit
-        Computes the :class:`LinearLimit` of this program, in its own units.
-    centre
-        The :class:`Centre`; None when the reference satisfies the constraints.
-    variable
-        What x is called where a reader sees it.
-    start
-        Multipliers (m,) to start from, sensible in rows without mass too: for a flow, the reference policy's value.
-    warm
-        Eta and multipliers (m,) of a nearby program's solution, to start from instead.
-    inside
-        Computes a point (n,) on the rows and inside the balls, for methods that start there.
-    """
-
-    grounds: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    mass_implied: bool = False
-    linear_limit: Callable[[], LinearLimit] | None = None
-    centre: Centre | None = None
-    variable: str = "x"
-    start: FloatArray | None = None
-    warm: tuple[float, FloatArray] | None = None
-    inside: Callable[[], FloatArray | None] | None = None
-
-    def in_units_of(self, unit: float) -> Hints:
-        """The same for a program whose objective has been divided by ``unit``."""
-        if self is NO_HINTS:
-            return self
-        limit = self.linear_limit
-        return replace(
-            self,
-            linear_limit=None if limit is None else lambda: _scaled_limit(limit(), unit),
-            start=None if self.start is None else self.start / unit,
-            warm=None if self.warm is None else (self.warm[0] / unit, self.warm[1] / unit),
-        )
-
-
-FEW_ENTRIES = 20_000
-"""Entries of the rows up to which dense products take less time than a sparse one's bookkeeping (some 20 us)."""
-
-
-class Stack:
-    """The rows of a program on top of each other, computed when asked for and shared by programs that have the same.
-
-    Parameters
-    ----------
-    rows
-        Blocks by name.
-    n
-        Columns of each.
-    simplex
-        Whether arrays are made sparse for ``matrix``: solvers on the simplex take sparse rows.
-    """
-
-    def __init__(self, rows: Mapping[str, Block], n: int, simplex: bool) -> None:
-        self.rows, self.n, self.simplex = rows, n, simplex
-
-    @classmethod
-    def of(cls, rows: Mapping[str, Block], n: int, simplex: bool) -> Stack:
-        """The stack of some rows: of a single block the one that it remembers, whatever programs it is part of."""
-        if not rows:
-            return _no_rows(n, simplex)
-        if len(rows) != 1:
-            return cls(rows, n, simplex)
-        ((name, block),) = rows.items()
-        stack: Stack = block.alone.setdefault((name, simplex), cls(rows, n, simplex))
-        return stack
-
-    @cached_property
-    def equalities(self) -> dict[str, Block]:
-        return {name: block for name, block in self.rows.items() if not isinstance(block, AtMost)}
-
-    @cached_property
-    def inequalities(self) -> dict[str, Block]:
-        return {name: block for name, block in self.rows.items() if isinstance(block, AtMost)}
-
-    @cached_property
-    def blocks(self) -> dict[str, Block]:
-        return {**self.equalities, **self.inequalities}
-
-    @cached_property
-    def matrix(self) -> Any:
-        """All rows (m, n): equalities, then inequalities; a single block that is no array stays what it is."""
-        blocks = [*self.blocks.values()]
-        if not blocks:
-            return sp.csr_array((0, self.n))
-        if len(blocks) == 1:
-            matrix = blocks[0].matrix
-            return sp.csr_array(matrix) if self.simplex and isinstance(matrix, np.ndarray) else matrix
-        return sp.vstack([sp.csr_array(block.in_memory) for block in blocks], format="csr")
-
-    @cached_property
-    def transpose(self) -> Any:
-        """``matrix.T`` (n, m), in row order."""
-        if not self.rhs.size:
-            return sp.csr_array((self.n, 0))
-        return self.matrix.T.tocsr() if sp.issparse(self.matrix) else self.matrix.T
-
-    @cached_property
-    def table(self) -> FloatArray | None:
-        """The rows as a dense array (m, n), where they are so few that a sparse one only costs more; else None."""
-        if not 0 < self.rhs.size * self.n <= FEW_ENTRIES:
-            return None
-        matrices = [block.matrix for block in self.blocks.values()]
-        if not all(sp.issparse(matrix) or (self.simplex and isinstance(matrix, np.ndarray)) for matrix in matrices):
-            return None
-        tables = [matrix.toarray() if sp.issparse(matrix) else np.ascontiguousarray(matrix) for matrix in matrices]
-        return tables[0] if len(tables) == 1 else np.concatenate(tables)
-
-    @cached_property
-    def squares(self) -> sp.csc_array | None:
-        """Matrix (m * m, n) whose product with weights is ``A diag(w) A'``, where that has few terms; else None."""
-        columns, m = self.transpose, self.rhs.size
-        width = np.diff(columns.indptr).astype(np.int64)
-        terms = width**2
-        if terms.sum() > MOST_TERMS:
-            return None
-        ends = np.append(0, np.cumsum(terms))
-        column = np.repeat(np.arange(self.n), terms)
-        place = np.arange(column.size) - ends[column]
-        left, right = (columns.indptr[column] + side for side in np.divmod(place, width[column]))
-        row = columns.indices[left].astype(np.int64) * m + columns.indices[right]
-        return sp.csc_array((columns.data[left] * columns.data[right], row, ends), shape=(m * m, self.n))
-
-    def gram(self, weights: FloatArray) -> FloatArray:
-        """``A diag(w) A'`` (m, m) over all rows, an array of its own."""
-        table, m = self.table, self.rhs.size
-        if table is not None and m <= FEW_ROWS:
-            return (table * weights) @ table.T
-        if self.squares is not None:
-            return (self.squares @ weights).reshape(m, m)
-        product: FloatArray = (self.matrix @ (sp.diags_array(weights) @ self.transpose)).toarray()
-        return product
-
-    @cached_property
-    def rhs(self) -> FloatArray:
-        blocks = [*self.blocks.values()]
-        if len(blocks) == 1:
-            return blocks[0].rhs
-        return np.concatenate([block.rhs for block in blocks]) if blocks else np.zeros(0)
-
-    @cached_property
-    def every_row(self) -> BoolArray:
-        """A mask (m,) of all rows."""
-        return np.ones(self.rhs.size, dtype=bool)
-
-    @cached_property
-    def signed(self) -> BoolArray:
-        n_equal = sum(block.rhs.size for block in self.equalities.values())
-        return np.arange(self.rhs.size) >= n_equal
-
-
-MOST_TERMS = 500_000
-"""Products of two entries of a column up to which ``A diag(w) A'`` is one product with all of them, made once."""
-
-FEW_ROWS = 32
-"""Rows of a dense table up to which two dense products take less time than that."""
-
-NO_HINTS = Hints()
-SIMPLEX = Simplex()
-SPACE = Space()
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -428,9 +73,8 @@ class Program:
     The distribution on 0 ... 9 of mean 3 that is closest to the uniform one, by minimising a divergence at price one:
 
     >>> import numpy as np
-    >>> from reps_opt import Ball, Program, solve
+    >>> from reps_opt import Ball, Equal, Program, solve
     >>> from reps_opt.divergences import KL
-    >>> from reps_opt.program import Equal
     >>> x = np.arange(10.0)
     >>> rows = {"mean": Equal(x[None, :], np.array([3.0]))}
     >>> solution = solve(Program(np.zeros(10), rows, Ball(KL(np.full(10, 0.1)), price=1.0)))
@@ -465,7 +109,7 @@ class Program:
     def checked(cls, program: Program) -> Program:
         """The same program, its arrays validated: what :func:`reps_opt.solve` does with one that a user made."""
         c = as_float_array(program.objective, "objective", ("n",))
-        rows = {name: _checked_block(block, name, c.size) for name, block in program.rows.items()}
+        rows = {name: checked_block(block, name, c.size) for name, block in program.rows.items()}
         for i, ball in enumerate(program.balls):
             size = c.size if ball.where is None else np.size(ball.where)
             if ball.divergence.reference.size != size:
@@ -829,30 +473,3 @@ def _as_balls(balls: Ball | Sequence[Ball]) -> tuple[Ball, ...]:
         if not isinstance(ball, Ball):
             raise TypeError(f"balls must be a Ball or several, got {type(ball).__name__}")
     return several
-
-
-def _checked_block(block: Block, name: str, n: int) -> Block:
-    """A block whose matrix fits n coordinates and whose right-hand side fits the matrix."""
-    if not isinstance(block, Block):
-        raise TypeError(f"rows[{name!r}] must be Equal(A, b) or AtMost(C, d), got {type(block).__name__}")
-    rhs = as_float_array(block.rhs, f"rows[{name!r}].rhs", ("k",))
-    if sp.issparse(block.matrix):
-        matrix: Any = sp.csr_array(block.matrix)
-        as_float_array(matrix.data, f"rows[{name!r}].matrix")
-    elif hasattr(block.matrix, "T") and not isinstance(block.matrix, np.ndarray):
-        matrix = block.matrix
-    else:
-        matrix = as_float_array(block.matrix, f"rows[{name!r}].matrix", (rhs.size, n))
-    if tuple(matrix.shape) != (rhs.size, n):
-        raise ValueError(f"rows[{name!r}] must have a matrix of shape ({rhs.size}, {n}), got {tuple(matrix.shape)}")
-    return type(block)(matrix, rhs)
-
-
-@lru_cache(maxsize=8)
-def _no_rows(n: int, simplex: bool) -> Stack:
-    """The stack of no rows, kept: looking through it takes as long as a small dual without rows."""
-    return Stack({}, n, simplex)
-
-
-def _scaled_limit(limit: LinearLimit, factor: float) -> LinearLimit:
-    return replace(limit, multipliers=limit.multipliers / factor)

@@ -28,9 +28,10 @@ from reps_opt import (
     TrustRegionStep,
     solve,
 )
+from reps_opt.hints import Hints
 from reps_opt.problem import Problem
 from reps_opt.problems.horizon_surrogate import SurrogateProblem
-from reps_opt.program import Hints, Program
+from reps_opt.program import Program
 from reps_opt.solvers import CvxpyPrimal
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")

@@ -13,9 +13,9 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike
 from scipy.optimize import linprog
 
+from reps_opt.constraints import AtMost
 from reps_opt.processes.flow import Flow
 from reps_opt.processes.graph import IntArray
-from reps_opt.program import AtMost
 from reps_opt.validation import FloatArray, as_float_array, read_only
 
 ROUNDING = 1e-11

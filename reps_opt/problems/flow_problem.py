@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reps_opt.certify import Bound, Residuals
+from reps_opt.hints import Centre, LinearLimit
 from reps_opt.problem import Problem
 from reps_opt.problems.flow_solution import FlowSolution
 from reps_opt.processes.flow import Flow
 from reps_opt.processes.mdp import MDP
-from reps_opt.program import Centre, LinearLimit, Program
+from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
 from reps_opt.validation import FloatArray
 

@@ -15,12 +15,14 @@ from numpy.typing import ArrayLike
 
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import Quadratic
+from reps_opt.hints import Hints
 from reps_opt.metrics import Identity
 from reps_opt.problem import SINGLE_POINT
 from reps_opt.problems.policy_solution import GradientSolution
 from reps_opt.problems.policy_steps import FLAT, PolicyStep
 from reps_opt.processes.mdp import MDP
-from reps_opt.program import Hints, Program, Scale
+from reps_opt.program import Program
+from reps_opt.scale import Scale
 from reps_opt.solvers.answer import Answer
 from reps_opt.validation import FloatArray, as_float_array, as_scalar, read_only
 from reps_opt.values import value

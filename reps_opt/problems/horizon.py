@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from reps_opt.certify import Bound
+from reps_opt.constraints import Block, Equal, Simplex
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL
 from reps_opt.divergences.conditional_kl import ConditionalKL
+from reps_opt.hints import Hints
 from reps_opt.problem import SINGLE_POINT
 from reps_opt.problems.flow_problem import UnrolledProblem
 from reps_opt.problems.horizon_solution import FiniteHorizonSolution
@@ -29,7 +31,8 @@ from reps_opt.processes.time_indexed import (
     occupancy_of,
     soft_values,
 )
-from reps_opt.program import Block, Equal, Hints, Program, Scale, Simplex, ordinary_scale
+from reps_opt.program import Program
+from reps_opt.scale import Scale, ordinary_scale
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.newton import Newton
 from reps_opt.solvers.soft_bellman import SoftBellman

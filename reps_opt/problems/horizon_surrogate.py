@@ -10,12 +10,14 @@ from functools import cached_property
 
 import numpy as np
 
+from reps_opt.constraints import Equal
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.policy_divergences import NewOldKL
+from reps_opt.hints import Hints, LinearLimit
 from reps_opt.problems.horizon import FiniteHorizonREPS
 from reps_opt.problems.policy_steps import StatewiseProblem
 from reps_opt.processes.time_indexed import bellman_error, evaluate
-from reps_opt.program import Equal, Hints, LinearLimit, Program
+from reps_opt.program import Program
 from reps_opt.result import Arrays
 from reps_opt.solution import Solution
 from reps_opt.solving import solve

@@ -15,15 +15,18 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from reps_opt.certify import Bound, Residuals, excess
+from reps_opt.constraints import Block, Equal
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL, Divergence, NoBall
+from reps_opt.hints import Centre, Hints, LinearLimit
 from reps_opt.problems.budgets import Budgets, Cheapest, as_budgets
 from reps_opt.problems.flow_problem import FlowProblem
 from reps_opt.problems.occupancy_solution import OccupancySolution
 from reps_opt.processes.construction import check_within
 from reps_opt.processes.flow import CONSISTENT, Flow
 from reps_opt.processes.mdp import MDP
-from reps_opt.program import Block, Centre, Equal, Hints, LinearLimit, Program, Scale, ordinary_scale
+from reps_opt.program import Program
+from reps_opt.scale import Scale, ordinary_scale
 from reps_opt.solution import Solution
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.linear import highs_limit

@@ -11,15 +11,18 @@ from functools import cached_property
 import numpy as np
 
 from reps_opt.certify import Residuals
+from reps_opt.constraints import Equal
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL, softmax_within
+from reps_opt.hints import Hints
 from reps_opt.problem import Problem
 from reps_opt.problems.flow_problem import UnrolledProblem
 from reps_opt.problems.flow_solution import LEAST_VISIBLE, FlowSolution
 from reps_opt.processes.flow import LEAST_MASS, Flow
 from reps_opt.processes.mdp import MDP
 from reps_opt.processes.time_indexed import soft_values
-from reps_opt.program import Equal, Hints, Program, Scale
+from reps_opt.program import Program
+from reps_opt.scale import Scale
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.dense_penalty import DensePenalty
 from reps_opt.solvers.newton import Newton

@@ -15,13 +15,15 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
 from reps_opt.certify import SLACK_MARGIN, Bound
+from reps_opt.constraints import Equal
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.policy_divergences import NewOldKL, OldNewKL, PolicyDivergence
+from reps_opt.hints import Hints, LinearLimit
 from reps_opt.problem import SINGLE_POINT, Problem
 from reps_opt.problems.policy_solution import LEAST, PolicySolution
 from reps_opt.processes.graph import IntArray
 from reps_opt.processes.mdp import MDP
-from reps_opt.program import Equal, Hints, LinearLimit, Program
+from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.eta_search import EtaSearch
 from reps_opt.validation import FloatArray, as_scalar, read_only

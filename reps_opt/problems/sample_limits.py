@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 from scipy.optimize import linprog
 
+from reps_opt.constraints import Equal
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL
+from reps_opt.hints import LinearLimit
 from reps_opt.processes.graph import BoolArray, IntArray
-from reps_opt.program import Equal, LinearLimit, Program
+from reps_opt.program import Program
 from reps_opt.rows import ArrayRows, spectrum
 from reps_opt.solvers.newton import Newton
 from reps_opt.validation import FloatArray

@@ -15,14 +15,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from reps_opt.certify import Residuals
+from reps_opt.constraints import Equal
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL
+from reps_opt.hints import Centre, Hints, LinearLimit
 from reps_opt.problem import SINGLE_POINT, Problem
 from reps_opt.problems.sample_limits import best_weights
 from reps_opt.problems.sample_solution import SampleSolution
-from reps_opt.program import Centre, Equal, Hints, LinearLimit, Program, Scale
+from reps_opt.program import Program
 from reps_opt.row_sources import as_rows
 from reps_opt.rows import ArrayRows, Rows, spectrum, spending
+from reps_opt.scale import Scale
 from reps_opt.solution import Solution
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.eta_search import EtaSearch, best_eta

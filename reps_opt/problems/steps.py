@@ -13,12 +13,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from reps_opt.certify import Bound, Residuals
+from reps_opt.constraints import SPACE, AtMost
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import Quadratic as QuadraticBall
+from reps_opt.hints import Hints
 from reps_opt.metrics import Metric, as_metric
 from reps_opt.problem import Problem
 from reps_opt.problems.step_solution import StepSolution
-from reps_opt.program import SPACE, AtMost, Hints, Program, Scale
+from reps_opt.program import Program
+from reps_opt.scale import Scale
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.quadratic import Quadratic, Reduced, reduce_program
 from reps_opt.validation import FloatArray, as_float_array, as_scalar, read_only

@@ -12,7 +12,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from reps_opt.divergences.base import KL, Quadratic
-from reps_opt.program import Centre, LinearLimit, Program, ordinary_scale
+from reps_opt.hints import Centre, LinearLimit
+from reps_opt.program import Program
+from reps_opt.scale import ordinary_scale
 from reps_opt.solvers.answer import Solver
 from reps_opt.solvers.eta_search import EtaSearch
 from reps_opt.solvers.linear import highs_limit

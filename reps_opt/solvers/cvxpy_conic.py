@@ -16,10 +16,11 @@ import cvxpy as cp
 import numpy as np
 import scipy.linalg
 
+from reps_opt.constraints import AtMost, Simplex
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import Quadratic
 from reps_opt.metrics import Identity
-from reps_opt.program import AtMost, Program, Simplex
+from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.newton import quadratic_start
 from reps_opt.systems.choice import normal_equations

@@ -19,7 +19,8 @@ import numpy as np
 
 from reps_opt.divergences.base import KL
 from reps_opt.divergences.policy_divergences import PolicyDivergence
-from reps_opt.program import LinearLimit, Program
+from reps_opt.hints import LinearLimit
+from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.descent import LARGEST_LOG_STEP
 from reps_opt.solvers.trace import Trace

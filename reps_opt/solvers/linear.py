@@ -9,7 +9,8 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.optimize import linprog
 
-from reps_opt.program import LinearLimit, Program
+from reps_opt.hints import LinearLimit
+from reps_opt.program import Program
 
 TOLERANCE = 1e-10
 """HiGHS's primal and dual feasibility tolerance, the objective scaled to range one."""

@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from reps_opt.divergences.base import Conjugate
-from reps_opt.program import DualPoint, LinearLimit, Program
+from reps_opt.dual_point import DualPoint
+from reps_opt.hints import LinearLimit
+from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.descent import LARGEST_LOG_STEP, LARGEST_TRAVEL, PROVEN, SHORTEST_STEP, SUFFICIENT_DECREASE
 from reps_opt.solvers.path import follow_path

@@ -16,8 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from reps_opt.dual_point import JointDualPoint
 from reps_opt.processes.graph import IntArray
-from reps_opt.program import JointDualPoint, Program
+from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.descent import LARGEST_LOG_STEP, LARGEST_TRAVEL, PROVEN, SHORTEST_STEP, SUFFICIENT_DECREASE
 from reps_opt.solvers.trace import Trace

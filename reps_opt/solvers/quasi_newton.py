@@ -21,8 +21,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from reps_opt.constraints import Equal
 from reps_opt.divergences.base import KL
-from reps_opt.program import DualPoint, Equal, Program
+from reps_opt.dual_point import DualPoint
+from reps_opt.program import Program
 from reps_opt.rows import ArrayRows, Rows, spending
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.descent import SUFFICIENT_DECREASE

@@ -14,8 +14,10 @@ import scipy.linalg
 import scipy.sparse as sp
 from scipy.optimize import minimize
 
+from reps_opt.constraints import Equal
+from reps_opt.dual_point import DualPoint
 from reps_opt.processes.graph import BoolArray
-from reps_opt.program import DualPoint, Equal, Program
+from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.newton import (
     DAMPING,

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from reps_opt.constraints import Simplex
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import NoBall
 from reps_opt.processes.graph import IntArray
-from reps_opt.program import Program, Simplex
+from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
 from reps_opt.validation import FloatArray
 

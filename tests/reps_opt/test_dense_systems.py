@@ -8,7 +8,7 @@ import scipy.sparse as sp
 
 import envs
 from reps_opt import REPS, Program
-from reps_opt.program import AtMost, Equal
+from reps_opt.constraints import AtMost, Equal
 from reps_opt.systems.base import Cholesky, DenseFactor
 
 RNG = np.random.default_rng(0)

@@ -13,8 +13,8 @@ from scipy.optimize import brentq
 from scipy.special import softmax
 
 from reps_opt import MDP, REPS, ExactTRPO, Status, solve
+from reps_opt.constraints import Equal
 from reps_opt.divergences.policy_divergences import NewOldKL, OldNewKL
-from reps_opt.program import Equal
 from reps_opt.solvers import CvxpyDual, CvxpyPrimal, EtaSearch, Newton, ScipyDual
 from tests.reps_opt.policy_cases import DIRECTIONS, random_mdp
 

@@ -9,11 +9,14 @@ import pytest
 import scipy.sparse as sp
 
 from reps_opt.certificate import Certificate
+from reps_opt.constraints import AtMost, Equal
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL, Conjugate, NoBall, Quadratic, group_max, softmax_within
 from reps_opt.divergences.f_divergences import ChiSquare
+from reps_opt.hints import Centre, Hints, LinearLimit
 from reps_opt.metrics import Dense
-from reps_opt.program import AtMost, Centre, Equal, Hints, LinearLimit, Program, Scale
+from reps_opt.program import Program
+from reps_opt.scale import Scale
 from reps_opt.validation import (
     as_count,
     as_float_array,

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from reps_opt import SampleREPS, solve
+from reps_opt.constraints import Equal
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL
-from reps_opt.program import Equal, Program
+from reps_opt.program import Program
 from reps_opt.rows import ArrayRows, spectrum
 from reps_opt.solvers import Newton
 from reps_opt.systems.choice import normal_equations

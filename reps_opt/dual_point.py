@@ -1,0 +1,56 @@
+"""The dual function at one point, with everything its derivatives need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reps_opt.divergences.balls import JointConjugate
+from reps_opt.divergences.base import Conjugate
+from reps_opt.validation import FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class DualPoint:
+    """The dual function of one ball at one (eta, multipliers), with everything its derivatives need.
+
+    Attributes
+    ----------
+    value : float
+        g: an upper bound on the optimum, whatever the point.
+    slack : (n,) array
+        ``c - A'v - C'nu``: the Bellman error, where the rows are the flow.
+    conjugate : Conjugate
+        D* at ``slack / eta``; its ``point`` is the primal candidate x.
+    residual : (m,) array
+        ``(b, d) - (A, C) x``, plus ``ridge v`` where rows are softened: the gradient of g in the multipliers.
+    divergence : float
+        D(x); ``epsilon - divergence`` is dg/d eta.
+    coupling : (m,) array or None
+        ``(A, C) D*'' (slack / eta)``, where the evaluation gave it: how the residual moves with log eta.
+    """
+
+    eta: float
+    multipliers: FloatArray
+    value: float
+    slack: FloatArray
+    conjugate: Conjugate
+    residual: FloatArray
+    divergence: float
+    coupling: FloatArray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class JointDualPoint:
+    """The dual function of several balls at one eta (k,) and multipliers; as :class:`DualPoint` is for one."""
+
+    eta: FloatArray
+    multipliers: FloatArray
+    value: float
+    slack: FloatArray
+    conjugate: JointConjugate
+    residual: FloatArray
+
+    @property
+    def divergences(self) -> FloatArray:
+        """D_k(x) (k,)."""
+        return self.conjugate.divergences

@@ -1,0 +1,102 @@
+"""What a problem knows of its program beyond the data: it may save work, and decides no answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from reps_opt.processes.graph import IntArray
+from reps_opt.validation import FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Centre:
+    """The point of the constraints that is closest to the reference, in divergence.
+
+    Attributes
+    ----------
+    point : (n,) array
+        The reference itself where it satisfies the constraints.
+    multipliers : (m,) array
+        v0 with ``point = grad D*(-A'v0)``; zero for the reference itself.
+    divergence : float
+        D(point): the smallest radius for which the program is feasible.
+    """
+
+    point: FloatArray
+    multipliers: FloatArray
+    divergence: float
+
+
+@dataclass(frozen=True, eq=False)
+class LinearLimit:
+    """The eta -> 0 limit: the point of the linear program's optimal face that is closest to the reference.
+
+    Attributes
+    ----------
+    point : (n,) array
+        The point itself.
+    multipliers : (m,) array
+        Optimal multipliers of the linear program.
+    divergence : float
+        D(point): the smallest radius at which the ball is slack.
+    """
+
+    point: FloatArray
+    multipliers: FloatArray
+    divergence: float
+
+
+@dataclass(frozen=True, eq=False)
+class Hints:
+    """What a problem knows of its program beyond the data: it may save work, and decides no answer.
+
+    Attributes
+    ----------
+    grounds
+        Rows whose multiplier can be fixed at zero, one for each combination of rows that vanishes identically.
+    mass_implied
+        Whether some combination of the rows already says ``sum x = 1``.
+    linear_limit
+        Computes the :class:`LinearLimit` of this program, in its own units.
+    centre
+        The :class:`Centre`; None when the reference satisfies the constraints.
+    variable
+        What x is called where a reader sees it.
+    start
+        Multipliers (m,) to start from, sensible in rows without mass too: for a flow, the reference policy's value.
+    warm
+        Eta and multipliers (m,) of a nearby program's solution, to start from instead.
+    inside
+        Computes a point (n,) on the rows and inside the balls, for methods that start there.
+    """
+
+    grounds: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    mass_implied: bool = False
+    linear_limit: Callable[[], LinearLimit] | None = None
+    centre: Centre | None = None
+    variable: str = "x"
+    start: FloatArray | None = None
+    warm: tuple[float, FloatArray] | None = None
+    inside: Callable[[], FloatArray | None] | None = None
+
+    def in_units_of(self, unit: float) -> Hints:
+        """The same for a program whose objective has been divided by ``unit``."""
+        if self is NO_HINTS:
+            return self
+        limit = self.linear_limit
+        return replace(
+            self,
+            linear_limit=None if limit is None else lambda: _scaled_limit(limit(), unit),
+            start=None if self.start is None else self.start / unit,
+            warm=None if self.warm is None else (self.warm[0] / unit, self.warm[1] / unit),
+        )
+
+
+NO_HINTS = Hints()
+
+
+def _scaled_limit(limit: LinearLimit, factor: float) -> LinearLimit:
+    return replace(limit, multipliers=limit.multipliers / factor)

@@ -1,0 +1,54 @@
+"""Units in which the ordinary coefficients of an objective are of order one, whatever an outlier costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from reps_opt.validation import FloatArray
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The objective in other units: ``original = shift + factor * normalised``."""
+
+    shift: float
+    factor: float
+
+    def original(self, normalised: float) -> float:
+        """A value in the original units."""
+        return self.shift + self.factor * normalised
+
+
+PROPORTION = 1e-5
+"""Typical deviation, as a share of the range, below which the range says nothing of the ordinary coefficients: a range
+of one would leave them with less than ten digits."""
+
+
+SAMPLED = 64
+"""Coefficients looked at to see whether all of them must be."""
+
+
+def ordinary_scale(c: FloatArray, extent: float | None = None) -> Scale | None:
+    """Median of the coefficients and lower quartile of their distances from it; None where their range will do."""
+    extent = float(np.ptp(c)) if extent is None else extent
+    some = _spread(c[:: max(1, c.size // SAMPLED)]) if c.size > SAMPLED else None
+    scale = some if some is not None and some.factor > PROPORTION * extent else _spread(c)
+    return scale if scale is not None and scale.factor <= PROPORTION * extent else None
+
+
+def _spread(c: FloatArray) -> Scale | None:
+    middle = float(np.partition(c, c.size // 2)[c.size // 2])
+    apart = usual_distance(c, middle)
+    return Scale(middle, apart) if apart > 0 else None
+
+
+def usual_distance(c: FloatArray, middle: float) -> float:
+    """Lower quartile of how far those coefficients are from the middle that differ from it; zero if none does.
+
+    Neither a single coefficient nor half of them can move it by what they cost.
+    """
+    apart = np.abs(c - middle)
+    apart = apart[apart > 0]
+    return float(np.partition(apart, apart.size // 4)[apart.size // 4]) if apart.size else 0.0
