@@ -206,25 +206,64 @@ class Problem(Value):
         return ""
 
     def to_cvxpy(self, side: str = "primal") -> Any:
-        """The program as a ``cvxpy.Problem`` to inspect, in the problem's own units.
+        """The program as a ``cvxpy.Problem`` to inspect and to solve again, in the problem's own units.
 
         Parameters
         ----------
         side
-            ``"primal"``: one variable, constraints labelled by the names of the rows and balls, and ``normalisation``:
-            of REPS ``occupancy`` (n,), over the pairs that can carry mass, ``flow``, ``budgets`` and ``kl``.
-            ``"dual"``: a variable for each of these (the values, eta), and constraints with the label of what they come
-            from: ``flow`` defines the Bellman error, and its multiplier is the occupancy; ``kl`` and ``normalisation``
-            bound the partition function.
+            ``"primal"``: one variable, constraints labelled by the names of the rows and balls, and ``normalisation``.
+            ``"dual"``: a variable for each of these, and in place of a row the constraint that it comes from:
+            ``flow`` defines the slack ``c - A'v - C'nu`` (the Bellman error), and its multiplier is x.
 
         Returns
         -------
         cvxpy.Problem
             Made anew at every call: one problem shared by threads gives silently wrong answers.
+
+        Notes
+        -----
+        The objective, the radii and the references are parameters, by name in ``posed.param_dict``: ``rewards`` (of a
+        step ``gradient``, of a program of one's own ``objective``), ``epsilon``, and ``reference`` (of samples
+        ``base_weights``, of a conditional KL ``policy``). With several balls each has its own, ``epsilon[kl]``. CVXPY's
+        rules of parametrised programs (DPP) hold, so that a solve with other values skips the posing.
+
+        What is not affine in q needs more: powers of q, which the primal of an f-divergence has, are parameters that
+        follow it by themselves; the dual of several balls takes ``log_reference[kl]`` instead, and what depends on q
+        beyond the divergence stays as it was posed (a policy step's states, the pairs that can carry mass).
+
+        Values are over the coordinates of ``program``: ``program.objective`` and ``program.divergence.reference`` of a
+        changed problem are what goes in, and :meth:`spread` makes an occupancy (S, A) of what comes out. CVXPY's
+        multipliers are right up to the gauge (a constant in every flow) and, of an equality, the sign: :meth:`read`
+        makes the solution of a solved problem, in the gauge that the library reports.
+
+        Examples
+        --------
+        >>> import envs
+        >>> from reps_opt import REPS, solve
+        >>> mdp = envs.single_chain()
+        >>> problem = REPS(mdp, mdp.occupancy(mdp.uniform_policy()), 0.1)
+        >>> posed = problem.to_cvxpy("primal")
+        >>> sorted(posed.param_dict), posed.is_dcp(dpp=True)
+        (['epsilon', 'reference', 'rewards'], True)
+        >>> _ = posed.solve(solver="CLARABEL")
+        >>> posed.param_dict["epsilon"].value = 0.2
+        >>> again = posed.solve(solver="CLARABEL")
+        >>> abs(again - solve(problem.replace(epsilon=0.2)).objective) < 1e-6
+        True
+        >>> problem.spread(posed.var_dict["occupancy"].value).shape
+        (5, 2)
         """
         from reps_opt.solvers.cvxpy_conic import pose
 
         return pose(self._shown, side).problem
+
+    def spread(self, x: FloatArray) -> FloatArray:
+        """Values (n,) over the coordinates of ``program`` as the array they stand for: an occupancy (S, A), say."""
+        return x
+
+    def pick(self, table: FloatArray) -> FloatArray:
+        """Entries (n,) of such an array that are coordinates of ``program``: the inverse of :meth:`spread`."""
+        return table
 
     def to_scipy(self, side: str = "primal") -> Any:
         """The program as the arguments of ``scipy.optimize.minimize``, in the problem's own units.
@@ -290,6 +329,11 @@ class Problem(Value):
         -------
         Solution
             As :func:`reps_opt.solve` returns it: ``value``, ``occupancy`` (S, A), ``policy``, ``certificate``.
+
+        Raises
+        ------
+        ValueError
+            For what did not come from this problem, or has not been solved.
 
         Notes
         -----

@@ -96,6 +96,10 @@ class Divergence(ABC):
     truncates: bool = False
     """Whether the maximiser of the conjugate can be exactly zero where the reference is positive."""
 
+    parametric: bool = False
+    """Whether ``expression`` and ``dual_constraints`` take the reference as a last argument, for a ``cvxpy.Parameter``
+    in its place that keeps CVXPY's rules of parametrised programs (DPP)."""
+
     smooth: bool = True
     """Whether the conjugate is differentiable, as methods that descend the dual need."""
 
@@ -185,6 +189,7 @@ class KL(Divergence):
     """
 
     pinsker = True
+    parametric = True
 
     def __init__(self, reference: FloatArray, log_reference: FloatArray | None = None) -> None:
         self.reference = read_only(reference)
@@ -230,14 +235,14 @@ class KL(Divergence):
         """Softmax of ``log q + y`` within each group, by log-sum-exp: right where masses underflow."""
         return softmax_within(self.log_reference + y, group, n_groups)[0]
 
-    def expression(self, cp: Any, x: Any) -> Any:
-        return cp.sum(cp.rel_entr(x, self.reference))
+    def expression(self, cp: Any, x: Any, reference: Any = None) -> Any:
+        return cp.sum(cp.rel_entr(x, self.reference if reference is None else reference))
 
-    def dual_constraints(self, cp: Any, slack: Any, eta: Any) -> dict[str, Any]:
+    def dual_constraints(self, cp: Any, slack: Any, eta: Any, reference: Any = None) -> dict[str, Any]:
         scaled = cp.Variable(self.reference.size, name="partition")  # >= eta exp(slack / eta)
         return {
             "kl": cp.ExpCone(slack, eta * np.ones(self.reference.size), scaled),
-            "normalisation": self.reference @ scaled <= eta,
+            "normalisation": (self.reference if reference is None else reference) @ scaled <= eta,
         }
 
 

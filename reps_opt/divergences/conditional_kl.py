@@ -39,6 +39,7 @@ class ConditionalKL(Divergence):
     """
 
     smooth = False
+    parametric = True
 
     def __init__(self, reference: FloatArray, group: IntArray) -> None:
         self.reference = read_only(reference)
@@ -93,12 +94,12 @@ class ConditionalKL(Divergence):
         n = self.group.size
         return sp.csr_array((np.ones(n), (self.group, np.arange(n))), shape=(self.n_groups, n))
 
-    def expression(self, cp: Any, x: Any) -> Any:
+    def expression(self, cp: Any, x: Any, reference: Any = None) -> Any:
         mass = self._sums().T @ (self._sums() @ x)
-        return cp.sum(cp.rel_entr(x, cp.multiply(self.reference, mass)))
+        return cp.sum(cp.rel_entr(x, cp.multiply(self.reference if reference is None else reference, mass)))
 
-    def dual_constraints(self, cp: Any, slack: Any, eta: Any) -> dict[str, Any]:
+    def dual_constraints(self, cp: Any, slack: Any, eta: Any, reference: Any = None) -> dict[str, Any]:
         n = self.group.size
         scaled = cp.Variable(n, name="partition")  # >= eta exp(slack / eta)
-        total = self._sums() @ cp.multiply(self.reference, scaled)
+        total = self._sums() @ cp.multiply(self.reference if reference is None else reference, scaled)
         return {"kl": cp.ExpCone(slack, eta * np.ones(n), scaled), "normalisation": total <= eta}

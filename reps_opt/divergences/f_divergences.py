@@ -89,6 +89,8 @@ class Alpha(Divergence):
     0.0
     """
 
+    parametric = True
+
     def __init__(self, reference: FloatArray, alpha: float) -> None:
         self.reference = read_only(reference)
         self.alpha = as_alpha(alpha, "alpha")
@@ -180,18 +182,23 @@ class Alpha(Divergence):
             zeta = moved
         return np.maximum(zeta + shift, 0.0)
 
-    def expression(self, cp: Any, x: Any) -> Any:
-        q, alpha = self.reference, self.alpha
-        powers = cp.sum(cp.multiply(q ** (1 - alpha), cp.power(x, alpha)))
-        constant = float(q.sum()) * (alpha - 1) - alpha + self.lost * (alpha - 1)
+    def expression(self, cp: Any, x: Any, reference: Any = None) -> Any:
+        q, lost = self._given(cp, reference)
+        alpha = self.alpha
+        powers = cp.sum(cp.multiply(_powered(cp, q, 1 - alpha), cp.power(x, alpha)))
+        constant = (cp.sum(q) + lost) * (alpha - 1) - alpha
         return powers / (alpha * (alpha - 1)) + constant / (alpha * (alpha - 1))
 
-    def dual_constraints(self, cp: Any, slack: Any, eta: Any) -> dict[str, Any]:
+    def _given(self, cp: Any, reference: Any) -> tuple[Any, Any]:
+        """The reference and the mass out of reach: constants, or a parameter and what it misses."""
+        return (self.reference, self.lost) if reference is None else (reference, 1 - cp.sum(reference))
+
+    def dual_constraints(self, cp: Any, slack: Any, eta: Any, reference: Any = None) -> dict[str, Any]:
         r"""``alpha mu + sum q z <= eta`` with z beyond ``xi^beta eta^(1-beta)``, a power cone, ``beta = alpha p``.
 
         The inner normaliser mu stays a variable of its own: ``eta D*`` is the minimum over it.
         """
-        alpha, q = self.alpha, self.reference
+        alpha, q = self.alpha, self.reference if reference is None else reference
         xi = cp.Variable(q.size, name="xi", nonneg=True)
         z = cp.Variable(q.size, name="partition")
         mu = cp.Variable(name="inner_normalisation")
@@ -231,12 +238,13 @@ class ChiSquare(Alpha):
     def __init__(self, reference: FloatArray) -> None:
         super().__init__(reference, 2.0)
 
-    def expression(self, cp: Any, x: Any) -> Any:
-        deviation = cp.multiply(1 / np.sqrt(self.reference), x - self.reference)
-        return cp.sum_squares(deviation) / 2 + self.lost / 2
+    def expression(self, cp: Any, x: Any, reference: Any = None) -> Any:
+        q, lost = self._given(cp, reference)
+        ratio = cp.multiply(_powered(cp, q, -0.5), x)
+        return cp.sum_squares(ratio) / 2 - cp.sum(x) + cp.sum(q) / 2 + lost / 2
 
-    def dual_constraints(self, cp: Any, slack: Any, eta: Any) -> dict[str, Any]:
-        n = self.reference.size
+    def dual_constraints(self, cp: Any, slack: Any, eta: Any, reference: Any = None) -> dict[str, Any]:
+        n, q = self.reference.size, self.reference if reference is None else reference
         xi = cp.Variable(n, name="xi", nonneg=True)
         z = cp.Variable(n, name="partition")  # z eta >= xi^2
         mu = cp.Variable(name="inner_normalisation")
@@ -244,7 +252,7 @@ class ChiSquare(Alpha):
         return {
             "kl": cp.SOC(z + eta * ones, cp.vstack([2 * xi, z - eta * ones]), axis=0),
             "positive": xi >= eta + slack - mu,
-            "normalisation": 2 * mu + self.reference @ z <= eta,
+            "normalisation": 2 * mu + q @ z <= eta,
         }
 
 
@@ -277,14 +285,21 @@ class ReverseKL(Alpha):
     def _inner(self, point: FloatArray, xi: FloatArray) -> float:
         return -float(self.reference @ np.log(xi))
 
-    def expression(self, cp: Any, x: Any) -> Any:
-        return cp.sum(cp.rel_entr(self.reference, x))
+    def expression(self, cp: Any, x: Any, reference: Any = None) -> Any:
+        return cp.sum(cp.rel_entr(self.reference if reference is None else reference, x))
 
-    def dual_constraints(self, cp: Any, slack: Any, eta: Any) -> dict[str, Any]:
+    def dual_constraints(self, cp: Any, slack: Any, eta: Any, reference: Any = None) -> dict[str, Any]:
         ones = np.ones(self.reference.size)
         mu = cp.Variable(name="inner_normalisation")
         spent = cp.rel_entr(eta * ones, eta * ones - slack + mu)  # eta f*((slack - mu) / eta)
-        return {"normalisation": mu + self.reference @ spent <= 0}
+        return {"normalisation": mu + (self.reference if reference is None else reference) @ spent <= 0}
+
+
+def _powered(cp: Any, q: Any, exponent: float) -> Any:
+    """A reference to a power; of a parameter a second one that follows it, as CVXPY's parametrised rules ask."""
+    if isinstance(q, np.ndarray):
+        return q**exponent
+    return cp.CallbackParam(lambda: q.value**exponent, q.shape, nonneg=True, name=f"{q.name()}**{exponent:g}")
 
 
 Factory = Callable[[FloatArray], Divergence]

@@ -94,6 +94,7 @@ class NewOldKL(PolicyDivergence, KL):
     """
 
     direction = "new||old"
+    parametric = False  # the masses of the states, which the rows hold, are the reference's
 
     def __init__(self, reference: FloatArray, block: IntArray) -> None:
         KL.__init__(self, reference)

@@ -83,6 +83,27 @@ class FlowProblem(Problem):
         assert self.flow is not None
         return self.flow
 
+    def spread(self, x: FloatArray) -> FloatArray:
+        """Values (n,) over the pairs that can carry mass as the occupancy that they stand for, a table."""
+        return self._known_flow.spread(x) / self.share
+
+    def pick(self, table: FloatArray) -> FloatArray:
+        """An occupancy, a table, as the program's x (n,): its entries at the pairs that can carry mass."""
+        return self.share * self._known_flow.pick(np.asarray(table, dtype=np.float64))
+
+    @property
+    def _names(self) -> dict[str, list[str]]:
+        """Step, where there are steps, state and action of each pair; step and state of each node."""
+        flow, mdp = self._known_flow, self.mdp
+        states = mdp.state_labels or range(mdp.n_states)
+        actions = mdp.action_labels or range(mdp.n_actions)
+        pairs = zip(*np.unravel_index(flow.pairs, flow.shape), strict=True)
+        nodes = zip(*np.unravel_index(flow.nodes, flow.shape[:-1]), strict=True)
+        return {
+            "occupancy": [", ".join([*map(str, t), str(states[s]), str(actions[a])]) for *t, s, a in pairs],
+            "flow": [", ".join([*map(str, t), str(states[s])]) for *t, s in nodes],
+        }
+
     # The linear program that is left where the ball is slack
 
     @cached_property

@@ -15,7 +15,7 @@ from scipy.special import rel_entr
 from reps_opt import plotting
 from reps_opt.plotting import Panel
 from reps_opt.problems.flow_solution import FlowSolution
-from reps_opt.processes.time_indexed import bellman_error, optimal_values, soft_values
+from reps_opt.processes.time_indexed import bellman_error, evaluate, optimal_values, soft_values
 from reps_opt.result import Arrays
 from reps_opt.validation import FloatArray, read_only
 from reps_opt.values import value
@@ -61,6 +61,24 @@ class FiniteHorizonSolution(FlowSolution):
             )
             table = np.where(np.isnan(table), elsewhere, table)
         return read_only(table)
+
+    @cached_property
+    def policy_value(self) -> FloatArray:
+        """Value (T, S) of the new policy itself: the rewards still to come, ``gamma**t`` included.
+
+        ``value`` is what the ball has priced; this is the ordinary one.
+        """
+        return read_only(evaluate(self.problem.mdp, self.problem.rewards, self.policy))
+
+    @cached_property
+    def advantage(self) -> FloatArray:
+        """Advantage (T, S, A) of the new policy: ``q_values - policy_value``."""
+        return read_only(bellman_error(self.problem.mdp, self.problem.rewards, self.policy_value))
+
+    @property
+    def q_values(self) -> FloatArray:
+        """Action values (T, S, A) of the new policy, the rewards of its step included."""
+        return self.advantage + self.policy_value[:, :, None]
 
     @property
     def _shift(self) -> float:

@@ -93,6 +93,14 @@ class SurrogateProblem(StatewiseProblem):
         hints = Hints(mass_implied=True, linear_limit=self._linear_limit, variable="occupancy")
         return Program(horizon * self.advantage, rows, Ball(ball, radius=self.data.epsilon_array[0]), hints=hints)
 
+    def spread(self, x: FloatArray) -> FloatArray:
+        """Values (n,) over the pairs with mass as an array (T, S, A) of mass one a step."""
+        return self.data.spread(x)
+
+    def pick(self, table: FloatArray) -> FloatArray:
+        """An array (T, S, A) as the program's x (n,)."""
+        return self.data.pick(table)
+
     def _linear_limit(self) -> LinearLimit:
         return self.best_actions(TIED * max(float(np.ptp(self.program.objective)), 1e-300))
 

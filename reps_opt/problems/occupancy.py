@@ -395,13 +395,3 @@ class OccupancyProblem(FlowProblem):
             return self.anchor
         interior = self._known_flow.interior()
         return interior if self.budget_rows is None else (interior + self.anchor) / 2
-
-    @property
-    def _names(self) -> dict[str, list[str]]:
-        states = self.mdp.state_labels or range(self.mdp.n_states)
-        actions = self.mdp.action_labels or range(self.mdp.n_actions)
-        places = zip(*divmod(self._known_flow.pairs, self.mdp.n_actions), strict=True)
-        return {
-            "occupancy": [f"{states[s]}, {actions[a]}" for s, a in places],
-            "flow": [f"{states[s]}" for s in self._known_flow.nodes],
-        }

@@ -7,19 +7,23 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import entr
 
 from reps_opt import plotting
 from reps_opt.plotting import Panel
 from reps_opt.problems.flow_solution import FlowSolution
+from reps_opt.problems.occupancy_sensitivity import as_change, sensitivity
+from reps_opt.problems.readings import PolicyReadings
 from reps_opt.processes.maps import drawn_on
 from reps_opt.result import Arrays
+from reps_opt.sensitivity import Sensitivity
 from reps_opt.validation import FloatArray, read_only
 from reps_opt.values import OldName, value
 
 
 @value
-class OccupancySolution(FlowSolution):
+class OccupancySolution(PolicyReadings, FlowSolution):
     r"""Answer to an occupancy problem; see :class:`~reps_opt.Solution` for what every answer has.
 
     Attributes
@@ -117,6 +121,52 @@ class OccupancySolution(FlowSolution):
         ahead[(mdp.transitions @ (~known).astype(float)) > 0] = np.nan
         return mdp.rewards + ahead.reshape(mdp.rewards.shape) - self.value[:, None]
 
+    def sensitivity(
+        self,
+        rewards: ArrayLike | None = None,
+        epsilon: float | None = None,
+        mu0: ArrayLike | None = None,
+        temperature: float | None = None,
+    ) -> Sensitivity:
+        """How the optimum, eta, the policy, the occupancy and V move with the data: directional derivatives.
+
+        From one factorisation of Newton's last system. The reference stays as it is, as an array.
+
+        Parameters
+        ----------
+        rewards
+            Direction (S, A) in which the rewards move.
+        epsilon, temperature
+            Rate at which the radius, or in penalty form the temperature, moves.
+        mu0
+            Direction (S,) in which the start distribution moves: it sums to zero.
+
+        Returns
+        -------
+        Sensitivity
+            ``objective``, ``eta``, ``occupancy``, ``policy``, ``value`` and, with budgets, their prices ``nu``; of
+            several directions given together, the sum. ``objective`` is ``<occupancy, rewards>``, ``eta * epsilon`` or
+            ``(1 - gamma) * value @ mu0``: the mean reward is (1 - gamma) times what ``value`` is in.
+
+        Raises
+        ------
+        UnsuitableError
+            Where the answer has no derivative: a slack ball or one of a single point, a budget that holds with
+            equality at no price; and for several balls, or a conditional KL with gamma = 1.
+
+        Examples
+        --------
+        >>> import envs
+        >>> from reps_opt import REPS, solve
+        >>> mdp = envs.single_chain()
+        >>> problem = REPS(mdp, mdp.occupancy(mdp.uniform_policy()), 0.1)
+        >>> moved = solve(problem).sensitivity(epsilon=1.0)
+        >>> eta = solve(problem.replace(epsilon=0.1001)).eta, solve(problem.replace(epsilon=0.0999)).eta
+        >>> abs(moved.eta - (eta[0] - eta[1]) / 2e-4) < 1e-3
+        True
+        """
+        return sensitivity(self, as_change(self.problem, rewards, epsilon, temperature, mu0))
+
     def rows(self) -> list[tuple[str, str]]:
         lines = super().rows()
         if self.has_point and self.nu.size:
@@ -150,4 +200,6 @@ class OccupancySolution(FlowSolution):
 
     def arrays(self) -> Arrays:
         """Over states and actions; ``reference`` is left out where the problem has none."""
-        return {**super().arrays(), "bellman_error": (("state", "action"), self.bellman_error)}
+        worth = self.policy_value if self.has_point else np.full(self.value.shape, math.nan)
+        more = {"policy_value": (("state",), worth), "bellman_error": (("state", "action"), self.bellman_error)}
+        return {**super().arrays(), **more}

@@ -15,6 +15,7 @@ from scipy.special import softmax
 from reps_opt import plotting
 from reps_opt.plotting import Panel
 from reps_opt.policy_comparison import PolicyComparison, compare_policies
+from reps_opt.problems.readings import PolicyReadings
 from reps_opt.processes.maps import drawn_on
 from reps_opt.result import Arrays
 from reps_opt.solution import Solution
@@ -31,7 +32,7 @@ def kept_apart_from_zero(policy: FloatArray, old: FloatArray) -> FloatArray:
     return floored / floored.sum(axis=1, keepdims=True)
 
 
-class _StepInPolicySpace(Solution):
+class _StepInPolicySpace(PolicyReadings, Solution):
     """What answers to policy steps share: the old policy beside the new, exactly."""
 
     policy: FloatArray

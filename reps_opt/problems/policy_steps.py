@@ -254,6 +254,16 @@ class ExactTRPO(PolicyStep, StatewiseProblem):
             hints=Hints(mass_implied=True, linear_limit=self._linear_limit, variable="occupancy"),
         )
 
+    def spread(self, x: FloatArray) -> FloatArray:
+        """Values (n,) over the pairs with mass as an array (S, A), zero elsewhere."""
+        table = np.zeros(self.policy.size)
+        table[self.pairs] = x
+        return table.reshape(self.policy.shape)
+
+    def pick(self, table: FloatArray) -> FloatArray:
+        """Entries (n,) of an array (S, A) at the pairs with mass."""
+        return np.asarray(table, dtype=np.float64).ravel()[self.pairs]
+
     def _linear_limit(self) -> LinearLimit:
         return self.best_actions(max(TIGHT * float(np.abs(self.program.objective).max()), self.rounding))
 

@@ -283,6 +283,10 @@ class SampleProblem(Problem):
         weights[self.support] = point
         return weights
 
+    def pick(self, table: FloatArray) -> FloatArray:
+        """Weights (n,) of the samples with positive base weight."""
+        return np.asarray(table, dtype=np.float64)[self.support]
+
     def warn(self, solution: Solution) -> str:
         assert isinstance(solution, SampleSolution)
         n = self.rewards.size

@@ -13,8 +13,9 @@ from numpy.typing import ArrayLike
 from reps_opt import plotting
 from reps_opt.plotting import Panel
 from reps_opt.result import Arrays
+from reps_opt.sensitivity import Sensitivity, check_movable, moved
 from reps_opt.solution import Solution
-from reps_opt.validation import FloatArray, as_float_array, read_only
+from reps_opt.validation import FloatArray, InputError, UnsuitableError, as_float_array, as_scalar, read_only
 from reps_opt.values import value
 
 SCALES: dict[str, Callable[[FloatArray], float]] = {
@@ -134,6 +135,51 @@ class SampleSolution(Solution):
     def bellman_error(self) -> FloatArray:
         """r + psi' theta (N,), up to the multiplier of the normalisation; the weights are its softmax at eta."""
         return self.problem.rewards - self.problem.feature_rows @ (self.theta * self.problem.column_scale)
+
+    def sensitivity(
+        self, rewards: ArrayLike | None = None, epsilon: float | None = None, temperature: float | None = None
+    ) -> Sensitivity:
+        """How the predicted optimum, eta, theta and the weights (N,), of sum one, move: directional derivatives.
+
+        Parameters
+        ----------
+        rewards
+            Direction (N,) in which the rewards, or returns, move.
+        epsilon, temperature
+            Rate at which the radius, or in penalty form the temperature, moves.
+
+        Returns
+        -------
+        Sensitivity
+            ``objective``, ``eta``, ``weights`` and, with features, ``theta``.
+
+        Raises
+        ------
+        UnsuitableError
+            Where the answer has no derivative: a slack ball, or one of a single point.
+        """
+        problem = self.problem
+        if all(part is None for part in (rewards, epsilon, temperature)):
+            raise InputError("rewards, epsilon or temperature must be given: the direction in which the data move")
+        for name, part in (("epsilon", epsilon), ("temperature", temperature)):
+            if part is not None and getattr(problem, name) is None:
+                raise UnsuitableError(f"{name} does not move: the problem has none")
+        check_movable(self.eta, self.point, problem.program)
+        assert self.multipliers is not None
+        n = problem.rewards.size
+        direction = np.zeros(n) if rewards is None else as_float_array(rewards, "rewards", (n,))
+        found = moved(
+            problem.program,
+            self.eta,
+            self.multipliers,
+            problem.pick(direction),
+            epsilon=0.0 if epsilon is None else as_scalar(epsilon, "epsilon"),
+            temperature=0.0 if temperature is None else as_scalar(temperature, "temperature"),
+        )
+        readings = {"weights": (("sample",), problem.spread(found.point))}
+        if self.theta.size:
+            readings["theta"] = (("feature",), problem.theta(found.multipliers))
+        return Sensitivity(found.objective, found.eta, readings)
 
     def value(self, states: ArrayLike) -> FloatArray:
         """V (n,) at states, or at feature rows (n, d) where the problem has no feature map; its offset is free, and

@@ -15,10 +15,12 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 import scipy.linalg
+import scipy.sparse as sp
 
 from reps_opt.constraints import AtMost, Simplex
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import Quadratic
+from reps_opt.divergences.conditional_kl import ConditionalKL
 from reps_opt.metrics import Identity
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
@@ -52,17 +54,65 @@ class Posed:
     constraints: Mapping[str, Any]
 
 
+PARAMETERS = {"occupancy": ("rewards", "reference"), "weights": ("rewards", "base_weights"), "step": ("gradient", "")}
+"""What a problem over such a variable calls its objective and the reference of its ball."""
+
+
+class _Data:
+    """The numbers that a posed problem may be solved again with: constants, or parameters that hold them."""
+
+    def __init__(self, program: Program, parametric: bool) -> None:
+        self.program, self.parametric = program, parametric
+        objective, self.reference_name = PARAMETERS.get(program.hints.variable, ("objective", "reference"))
+        self.objective: Any = program.objective
+        if parametric:
+            self.objective = cp.Parameter(program.n, name=objective, value=program.objective)
+        self.radii = [self._radius(ball) for ball in program.balls]
+        self.references = [self._reference(ball) for ball in program.balls]
+
+    def _named(self, name: str, ball: Ball) -> str:
+        return name if len(self.program.balls) == 1 else f"{name}[{ball.name}]"
+
+    def _radius(self, ball: Ball) -> Any:
+        """The ball's radius, of a finite one as a parameter."""
+        if not self.parametric or not math.isfinite(ball.allowed):
+            return ball.allowed
+        return cp.Parameter(nonneg=True, name=self._named("epsilon", ball), value=ball.allowed)
+
+    def _reference(self, ball: Ball) -> Any:
+        """A parameter in place of the ball's reference; None where that is a constant."""
+        divergence = ball.divergence
+        if not self.parametric or not divergence.parametric:
+            return None
+        name = "policy" if isinstance(divergence, ConditionalKL) else self.reference_name
+        q = divergence.reference
+        return cp.Parameter(q.size, nonneg=True, name=self._named(name, ball), value=np.array(q))
+
+    def log_reference(self, k: int) -> Any:
+        """Logarithm of the k-th reference: what several balls take in the dual, and so the parameter there."""
+        ball = self.program.balls[k]
+        log_q = self.program.joint.log_references[k]
+        if not self.parametric:
+            return log_q
+        return cp.Parameter(log_q.size, name=self._named(f"log_{self.reference_name}", ball), value=np.array(log_q))
+
+    def arguments(self, k: int) -> tuple[Any, ...]:
+        """What the k-th divergence takes after its own arguments."""
+        return () if self.references[k] is None else (self.references[k],)
+
+
 def pose(program: Program, side: str) -> Posed:
-    """Pose one side of a program in CVXPY; see :meth:`reps_opt.REPS.to_cvxpy`."""
+    """Pose one side of a program in CVXPY, its numbers as parameters; see :meth:`reps_opt.REPS.to_cvxpy`."""
     if side not in SIDES:
-        raise ValueError(f"side must be one of {SIDES}, got {side!r}")
-    return pose_primal(program) if side == "primal" else pose_dual(program)
+        raise InputError(f"side must be one of {SIDES}, got {side!r}")
+    return pose_primal(program, parametric=True) if side == "primal" else pose_dual(program, parametric=True)
 
 
-def pose_primal(program: Program) -> Posed:
+def pose_primal(program: Program, parametric: bool = False) -> Posed:
     """Maximise ``<c, x>`` over the domain with the rows and the balls, each labelled by its name."""
+    data = _Data(program, parametric)
     x = cp.Variable(program.n, name=program.hints.variable, nonneg=program.simplex)
-    objective = program.objective @ x
+    objective = data.objective @ x
     missed: Any = 0.0
     if program.ridge is not None:
         missed = cp.Variable(program.rhs.size, name="missed")
@@ -71,14 +121,15 @@ def pose_primal(program: Program) -> Posed:
     constraints |= {name: b.in_memory @ x <= b.rhs for name, b in program.inequalities.items()}
     if program.simplex:
         constraints |= _masses(program, x)
-    for ball in program.balls:
-        divergence = ball.divergence.expression(cp, x if ball.where is None else x[ball.where])
+    for k, ball in enumerate(program.balls):
+        part = x if ball.where is None else x[ball.where]
+        divergence = ball.divergence.expression(cp, part, *data.arguments(k))
         if divergence is None:
             continue
         if ball.price is not None:
             objective -= ball.price * divergence
         elif math.isfinite(ball.allowed):
-            constraints[ball.name] = divergence <= ball.allowed
+            constraints[ball.name] = divergence <= data.radii[k]
     return Posed(cp.Problem(cp.Maximize(objective), _labelled(constraints)), {program.hints.variable: x}, constraints)
 
 
@@ -88,25 +139,26 @@ def _masses(program: Program, x: Any) -> dict[str, Any]:
     return {"normalisation": cp.sum(x) == program.mass} if starts is None else {}
 
 
-def pose_dual(program: Program) -> Posed:
+def pose_dual(program: Program, parametric: bool = False) -> Posed:
     """Minimise the dual over eta, the rows' multipliers and the normaliser; off the simplex that is ``eta D*``."""
+    data = _Data(program, parametric)
     duals = {
         name: cp.Variable(block.rhs.size, name=name, nonneg=name in program.inequalities)
         for name, block in program.blocks.items()
     }
     priced = sum(block.in_memory.T @ duals[name] for name, block in program.blocks.items())
-    slack = program.objective - priced
+    slack = data.objective - priced
     objective = sum(block.rhs @ duals[name] for name, block in program.blocks.items())
     if program.ridge is not None:
         rows = cp.hstack([duals[name] for name in program.blocks])
         objective = objective + cp.sum_squares(cp.multiply(np.sqrt(program.ridge), rows)) / 2
     pose_inner = _pose_one if len(program.balls) <= 1 else _pose_several
-    inner, constraints, variables = pose_inner(program, slack)
+    inner, constraints, variables = pose_inner(program, slack, data)
     problem = cp.Problem(cp.Minimize(objective + inner), _labelled(constraints))
     return Posed(problem, {**duals, **variables}, constraints)
 
 
-def _pose_one(program: Program, slack: Any) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+def _pose_one(program: Program, slack: Any, data: _Data) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     """``eta epsilon + eta D*(slack / eta)`` for one ball: an expression, its constraints and variables by name."""
     normaliser = cp.Variable(name="normalisation")
     bellman = cp.Variable(program.n, name="bellman_error")
@@ -117,14 +169,14 @@ def _pose_one(program: Program, slack: Any) -> tuple[Any, dict[str, Any], dict[s
     if isinstance(program.divergence, Quadratic):
         constraints |= program.divergence.dual_constraints(cp, bellman, eta, normaliser)
     elif ball or program.temperature is not None:
-        constraints |= program.divergence.dual_constraints(cp, bellman, eta)
+        constraints |= program.divergence.dual_constraints(cp, bellman, eta, *data.arguments(0))
     else:
         constraints["normalisation"] = bellman <= 0
-    inner = program.mass * normaliser + (program.epsilon * eta if ball else 0.0)
+    inner = program.mass * normaliser + (data.radii[0] * eta if ball else 0.0)
     return inner, constraints, {"normalisation": normaliser, **({name: eta} if ball else {})}
 
 
-def _pose_several(program: Program, slack: Any) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+def _pose_several(program: Program, slack: Any, data: _Data) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     """The joint conjugate of several KL balls, an exponential cone a coordinate."""
     joint = program.joint
     normaliser = cp.Variable(joint.starts.size, name="normalisation")
@@ -134,11 +186,10 @@ def _pose_several(program: Program, slack: Any) -> tuple[Any, dict[str, Any], di
     ]
     exponent, inner = bellman, cp.sum(normaliser)
     for k, where in enumerate(joint.where):
-        placed = np.zeros(program.n)
-        placed[where] = joint.log_references[k]
-        exponent = exponent + eta[k] * placed
+        place = sp.csr_array((np.ones(where.size), (where, np.arange(where.size))), shape=(program.n, where.size))
+        exponent = exponent + place @ (eta[k] * data.log_reference(k))
         if math.isfinite(program.balls[k].allowed):
-            inner = inner + program.radii[k] * eta[k]
+            inner = inner + data.radii[k] * eta[k]
     temperature = sum(eta[k] * joint.covers[k].astype(float) for k in range(len(eta)))
     each = sum(eta[k] * joint.covers[k][joint.layer].astype(float) for k in range(len(eta)))
     sums = np.zeros((joint.starts.size, program.n))
@@ -341,6 +392,10 @@ def read(program: Program, problem: Any) -> Answer:
     primal = program.hints.variable in variables
     if not (primal or all(name in variables for name in program.blocks)):
         raise InputError(f"posed must come from to_cvxpy of this problem, its variables are {(*variables,)}")
+    sizes = {program.hints.variable: program.n} if primal else {n: b.rhs.size for n, b in program.blocks.items()}
+    for name, size in sizes.items():
+        if variables[name].size != size:
+            raise InputError(f"posed has {variables[name].size} coordinates in {name!r} where this problem has {size}")
     reader = _primal_answer if primal else _dual_answer
     return reader(program, posed, f"posed by hand: {problem.status}", {"status": str(problem.status)})
 
