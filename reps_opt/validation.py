@@ -236,3 +236,16 @@ def read_only(array: NDArray[Any]) -> NDArray[Any]:
     view = array.view()
     view.flags.writeable = False
     return view
+
+
+def as_radius(
+    epsilon: float | None, temperature: float | None, default: float | None = None
+) -> tuple[float | None, float | None]:
+    """A radius (ball) or a temperature (penalty), never both; ``default`` is the radius where neither is given."""
+    if epsilon is None and temperature is None:
+        epsilon = default
+    if (epsilon is None) == (temperature is None):
+        raise ValueError("exactly one of epsilon (ball) and temperature (penalty) must be given")
+    if temperature is None:
+        return as_scalar(epsilon, "epsilon", low=0.0, infinite=True), None
+    return None, as_scalar(temperature, "temperature", low=0.0, low_open=True)

@@ -25,14 +25,14 @@ from reps_opt.learning.policy_update import PolicyUpdate
 from reps_opt.learning.returns import returns_to_go
 from reps_opt.problems.episodes import EpisodicREPS
 from reps_opt.problems.sample_flow import batch_gamma, done_rule, flow_objective, mean_with_error
-from reps_opt.problems.sample_problem import SampleProblem
+from reps_opt.problems.sample_problem import USUAL_RADIUS, SampleProblem
 from reps_opt.problems.sample_solution import SCALES, SampleSolution
 from reps_opt.problems.samples import SampleREPS
 from reps_opt.problems.value_features import flow_residual
 from reps_opt.solution import Status
 from reps_opt.solvers.newton import Newton
 from reps_opt.solving import solve
-from reps_opt.validation import FloatArray, as_scalar
+from reps_opt.validation import FloatArray, as_radius, as_scalar
 
 WARM = ("kernel", "noise")
 """Settings of a policy that its fitted namesakes (``kernel_``, ``noise_``) are good starting points for."""
@@ -87,7 +87,7 @@ class WeightedFit(ABC):
         The policy to fit, such as ``GaussianProcessPolicy()``: a scikit-learn estimator whose ``fit`` takes
         ``sample_weight``. It is a prototype: every update fits a copy.
     epsilon
-        Radius of the ball around the base weights, in nats.
+        Radius of the ball around the base weights, in nats: 0.5 unless a temperature is given instead.
     temperature
         Instead of the ball a fixed eta > 0, in reward units a nat.
     scale
@@ -100,18 +100,17 @@ class WeightedFit(ABC):
     """
 
     fit: Any
-    epsilon: float = 0.5
+    epsilon: float | None = None
     temperature: float | None = None
     scale: str = "ess"
     warm_start: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
-        as_scalar(self.epsilon, "epsilon", low=0.0, infinite=True)
+        radius, _ = as_radius(self.epsilon, self.temperature, default=USUAL_RADIUS)
+        object.__setattr__(self, "epsilon", radius)
         if isinstance(self.fit, type) or not hasattr(self.fit, "fit"):
             raise TypeError(f"fit must be a policy such as LinearGaussianPolicy(), got {self.fit!r}")
-        if self.temperature is not None:
-            as_scalar(self.temperature, "temperature", low=0.0, low_open=True)
         if self.scale not in SCALES:
             raise ValueError(f"scale must be one of {tuple(SCALES)}, got {self.scale!r}")
 
@@ -130,7 +129,7 @@ class WeightedFit(ABC):
             warnings.warn("an update was not taken, and none will be until this changes: " + why, stacklevel=2)
             return FittedUpdate(policy, False, solution, message=why)
         weights = solution.weights(self.scale)
-        fit = fit_within(self._copy(policy), policy, batch, weights, self.epsilon if self.temperature is None else None)
+        fit = fit_within(self._copy(policy), policy, batch, weights, self.epsilon)
         stats = {
             "ess": solution.ess,
             "predicted_gain_error": solution.predicted_gain_error,
@@ -273,7 +272,7 @@ class REPSUpdate(WeightedFit):
         """
         if problem.ridge and problem.epsilon is not None:
             spread = float(np.sqrt(problem.base @ (problem.rewards - problem.base @ problem.rewards) ** 2))
-            solution = super()._solve(problem.replace(temperature=SMALLEST_ETA * spread))
+            solution = super()._solve(problem.replace(epsilon=None, temperature=SMALLEST_ETA * spread))
             if solution.has_point and solution.kl <= problem.epsilon:
                 return solution
             route = problem.default_solver()
@@ -303,9 +302,11 @@ class REPSUpdate(WeightedFit):
         doubts = []
         promised = max(solution.predicted_gain, solution.predicted_gain_error)
         if abs(solution.flow_offset) - CHANCE * solution.flow_offset_error > OFFSET * promised:
+            visited = solution.problem.flow.starts == "visited"
+            remedy = "take a smaller ridge" if visited else 'take starts="visited", a smaller ridge'
             doubts.append(
                 "a good part of the predicted gain comes from a reference or weights that are no flow: "
-                'take starts="visited", a smaller ridge, or the gamma of the restarts'
+                f"{remedy}, or the gamma of the restarts"
             )
         if stats["flow_residual"] > FAR:
             doubts.append(

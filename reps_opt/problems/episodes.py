@@ -71,7 +71,7 @@ class EpisodicREPS(SampleProblem):
         self,
         returns: ArrayLike,
         contexts: ArrayLike | None = None,
-        epsilon: float | None = 0.5,
+        epsilon: float | None = None,
         base_weights: ArrayLike | None = None,
         ridge: float = 0.0,
         temperature: float | None = None,

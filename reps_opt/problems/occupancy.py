@@ -31,7 +31,7 @@ from reps_opt.solution import Solution
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.linear import highs_limit
 from reps_opt.solvers.newton import Newton
-from reps_opt.validation import FloatArray, UnsuitableError, as_float_array, as_scalar, check_nonnegative, read_only
+from reps_opt.validation import FloatArray, UnsuitableError, as_float_array, check_nonnegative, read_only
 from reps_opt.values import OldName
 
 STARTING = 1e2
@@ -65,15 +65,6 @@ def as_reference(reference: ArrayLike, mdp: MDP, name: str = "reference") -> Flo
     if total == 0:
         raise ValueError(f"{name} sums to zero: it must put mass somewhere")
     return read_only(q if total == 1.0 else q / total)
-
-
-def as_radius(epsilon: float | None, temperature: float | None) -> tuple[float | None, float | None]:
-    """Validate a radius (ball) or a temperature (penalty), of which exactly one must be given."""
-    if (epsilon is None) == (temperature is None):
-        raise ValueError("exactly one of epsilon (ball) and temperature (penalty) must be given")
-    if epsilon is not None:
-        return as_scalar(epsilon, "epsilon", low=0.0, infinite=True), None
-    return None, as_scalar(temperature, "temperature", low=0.0, low_open=True)
 
 
 class OccupancyProblem(FlowProblem):

@@ -15,11 +15,11 @@ from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL, Divergence
 from reps_opt.divergences.f_divergences import Factory, divergence_factory
 from reps_opt.problems.budgets import as_budgets
-from reps_opt.problems.occupancy import OccupancyProblem, as_radius, as_reference
+from reps_opt.problems.occupancy import OccupancyProblem, as_reference
 from reps_opt.processes.flow import CONSISTENT, LEAST_MASS, Flow
 from reps_opt.processes.graph import BoolArray, reachable_states, state_graph
 from reps_opt.processes.mdp import MDP
-from reps_opt.validation import FloatArray, as_scalar
+from reps_opt.validation import FloatArray, as_radius, as_scalar
 from reps_opt.values import value
 
 

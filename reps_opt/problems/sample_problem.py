@@ -34,6 +34,7 @@ from reps_opt.solvers.quasi_newton import QuasiNewton, rows_to_start
 from reps_opt.validation import (
     FloatArray,
     as_float_array,
+    as_radius,
     as_scalar,
     check_nonnegative,
     check_shape,
@@ -41,6 +42,9 @@ from reps_opt.validation import (
     read_only,
 )
 from reps_opt.values import value
+
+USUAL_RADIUS = 0.5
+"""Radius of a ball around samples where none is given, in nats: that of van Hoof, Peters and Neumann (2015)."""
 
 MATCHED = 1e-11
 """1-norm of the residual, in features of root mean square one, up to which weights match the features."""
@@ -91,12 +95,12 @@ class SampleProblem(Problem):
     def _checked(
         n: int, epsilon: float | None, base_weights: ArrayLike | None, ridge: float, temperature: float | None
     ) -> dict[str, Any]:
-        """The validated fields that all have; a radius beside a temperature is ignored."""
-        priced = temperature is not None
+        """The validated fields that all have."""
+        radius, price = as_radius(epsilon, temperature, default=USUAL_RADIUS)
         return {
             "base_weights": read_only(as_base(base_weights, n)),
-            "temperature": as_scalar(temperature, "temperature", low=0, low_open=True) if priced else None,
-            "epsilon": None if priced else as_scalar(epsilon, "epsilon", low=0.0, infinite=True),
+            "temperature": price,
+            "epsilon": radius,
             "ridge": as_scalar(ridge, "ridge", low=0.0),
         }
 
@@ -333,7 +337,7 @@ class TransitionProblem(SampleProblem):
         self,
         rewards: ArrayLike,
         feature_differences: Any,
-        epsilon: float | None = 0.5,
+        epsilon: float | None = None,
         base_weights: ArrayLike | None = None,
         ridge: float = 0.0,
         temperature: float | None = None,

@@ -12,9 +12,10 @@ from numpy.typing import ArrayLike
 from reps_opt.batch import Batch
 from reps_opt.features import fitted
 from reps_opt.problems.sample_flow import sample_flow
-from reps_opt.problems.sample_problem import TransitionProblem, as_samples
+from reps_opt.problems.sample_problem import USUAL_RADIUS, TransitionProblem, as_samples
 from reps_opt.problems.value_features import value_features
 from reps_opt.threads import limited
+from reps_opt.validation import as_radius
 
 
 class SampleREPS(TransitionProblem):
@@ -42,7 +43,7 @@ class SampleREPS(TransitionProblem):
         (discounted, or restarts with probability 1 - gamma). An array, or a dask array larger than memory; an array
         of C-contiguous float64 is not copied, so leave it as it is while the problem is in use.
     epsilon
-        Radius of the ball, in nats; ignored when a temperature is given.
+        Radius of the ball, in nats: 0.5 unless a temperature is given instead.
     base_weights
         b (N,), non-negative, of any positive sum: uniform by default. Samples of base weight zero stay at zero.
     ridge
@@ -57,7 +58,8 @@ class SampleREPS(TransitionProblem):
     Raises
     ------
     TypeError, ValueError
-        For NaN, wrong shapes or dtypes, negative or all-zero base weights, a negative or NaN epsilon.
+        For NaN, wrong shapes or dtypes, negative or all-zero base weights, a negative or NaN epsilon, one
+        beside a temperature.
 
     Warns
     -----
@@ -87,7 +89,7 @@ class SampleREPS(TransitionProblem):
         cls,
         batch: Batch,
         features: Any = None,
-        epsilon: float = 0.5,
+        epsilon: float | None = None,
         *,
         gamma: float | None = None,
         on_done: str | None = None,
@@ -142,11 +144,12 @@ class SampleREPS(TransitionProblem):
         epsilon, temperature
             As for :class:`SampleREPS`.
         """
+        radius, price = as_radius(epsilon, temperature, default=USUAL_RADIUS)
         with limited():
             if features is None:
                 base = None if base_weights is None else as_samples(base_weights, "base_weights")
-                features = value_features(batch, gamma, on_done, starts, epsilon, temperature, base, ridge)
+                features = value_features(batch, gamma, on_done, starts, radius, price, base, ridge)
                 ridge = features.ridge
             transformer = fitted(features, batch.states)
             flow = sample_flow(batch, transformer, gamma, on_done, starts, embedding, base_weights)
-        return cls(flow.rewards, flow.differences, epsilon, flow.base, ridge or 0.0, temperature, transformer, flow)
+        return cls(flow.rewards, flow.differences, radius, flow.base, ridge or 0.0, price, transformer, flow)

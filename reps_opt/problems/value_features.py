@@ -23,11 +23,11 @@ from scipy.special import logsumexp
 from reps_opt.batch import Batch
 from reps_opt.features import IDENTITY, as_columns
 from reps_opt.problems.sample_flow import SampleFlow, batch_gamma, sample_flow, start_rule
-from reps_opt.problems.sample_problem import TransitionProblem
+from reps_opt.problems.sample_problem import USUAL_RADIUS, TransitionProblem
 from reps_opt.problems.sample_solution import SampleSolution
 from reps_opt.solvers.newton import Newton
 from reps_opt.solving import solve
-from reps_opt.validation import FloatArray
+from reps_opt.validation import FloatArray, as_radius
 
 WIDTHS = (2.0, 1.4, 1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12)
 """Widths tried, in standard deviations of the states, for two dimensions: in proportion to the root of their number."""
@@ -108,7 +108,7 @@ class _Trial(NamedTuple):
     gamma: float | None
     on_done: str | None
     starts: str | None
-    epsilon: float
+    epsilon: float | None
     temperature: float | None
     base_weights: FloatArray | None
     ridge: float
@@ -136,7 +136,7 @@ def value_features(
     gamma: float | None = None,
     on_done: str | None = None,
     starts: str | None = None,
-    epsilon: float = 0.5,
+    epsilon: float | None = None,
     temperature: float | None = None,
     base_weights: FloatArray | None = None,
     ridge: float | None = None,
@@ -175,7 +175,8 @@ def value_features(
     if known is not None:
         return ValueFeatures(_Rows(known), "indicators", math.nan, len(known), ridge or 0.0, {})
     starts = start_rule(starts, batch, batch_gamma(batch) if gamma is None else gamma)
-    trial = _Trial(batch, gamma, on_done, starts, epsilon, temperature, base_weights, ridge or 0.0)
+    radius, price = as_radius(epsilon, temperature, default=USUAL_RADIUS)
+    trial = _Trial(batch, gamma, on_done, starts, radius, price, base_weights, ridge or 0.0)
     flow, make, trials = trial.flow(IDENTITY), _make(batch, seed), dict[float, float]()
     if ridge is None:
         trial = trial._replace(ridge=default_ridge(flow))
@@ -211,7 +212,7 @@ def held_out_dual(trial: _Trial, features: Any, seed: int) -> float:
             theta = theta[:-1] if solution.problem.flow.absorbs else np.append(theta, 0.0)
         delta = np.minimum(flow.rewards + flow.differences @ theta, solution.bellman_error.max())
         tilted = solution.eta * logsumexp(delta / solution.eta, b=flow.base)
-        room = 0.0 if trial.temperature is not None else solution.eta * trial.epsilon
+        room = 0.0 if trial.epsilon is None else solution.eta * trial.epsilon
         values.append(room + tilted - flow.base @ flow.rewards)
     return float(np.mean(values))
 

@@ -7,8 +7,10 @@ import warnings
 import cvxpy as cp
 import numpy as np
 import pytest
+from sklearn.preprocessing import PolynomialFeatures
 
-from reps_opt import EpisodicREPS, SampleREPS, Status, solve, top_half
+from policies import LinearGaussianPolicy
+from reps_opt import Batch, EpisodicREPS, REPSUpdate, SampleREPS, Status, solve, top_half
 from reps_opt.solvers import CvxpyDual, CvxpyPrimal, Newton, ScipyDual
 
 ROUTES = [Newton(), ScipyDual(), ScipyDual("L-BFGS-B"), CvxpyPrimal(), CvxpyDual()]
@@ -380,3 +382,17 @@ def test_summary_names_what_a_person_wants_to_know():
         assert word in text
     assert solution.to_xarray().weights.sum() == pytest.approx(1)
     assert "<table>" in solution._repr_html_()
+
+
+def test_a_radius_beside_a_temperature_is_refused():
+    batch = Batch([[0.0], [1.0]], [[0.0], [0.0]], [0.0, 1.0], [[1.0], [0.0]], truncated=[False, True])
+    for make in (
+        lambda: SampleREPS([0.0, 1.0], [[0.0], [0.0]], epsilon=0.5, temperature=1.0),
+        lambda: EpisodicREPS([0.0, 1.0], epsilon=0.5, temperature=1.0),
+        lambda: SampleREPS.from_batch(batch, PolynomialFeatures(1), 0.5, gamma=0.9, temperature=1.0),
+        lambda: REPSUpdate(fit=LinearGaussianPolicy(), epsilon=0.5, temperature=1.0),
+    ):
+        with pytest.raises(ValueError, match="exactly one of epsilon"):
+            make()
+    assert EpisodicREPS([0.0, 1.0]).epsilon == REPSUpdate(fit=LinearGaussianPolicy()).epsilon == 0.5
+    assert EpisodicREPS([0.0, 1.0], temperature=1.0).epsilon is None
