@@ -248,7 +248,7 @@ class Problem(Value):
         >>> _ = posed.solve(solver="CLARABEL")
         >>> posed.param_dict["epsilon"].value = 0.2
         >>> again = posed.solve(solver="CLARABEL")
-        >>> abs(again - solve(problem.replace(epsilon=0.2)).objective) < 1e-6
+        >>> bool(abs(again - solve(problem.replace(epsilon=0.2)).objective) < 1e-6)
         True
         >>> problem.spread(posed.var_dict["occupancy"].value).shape
         (5, 2)
