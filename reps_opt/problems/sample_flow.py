@@ -96,14 +96,14 @@ def sample_flow(
 
     Examples
     --------
-    Two episodes that fail after one step and after two: the absorbing state holds what would have followed.
+    Two episodes that fail after one step and after two: visits count gamma^t, and the absorbing state holds the rest.
 
     >>> from sklearn.preprocessing import FunctionTransformer
     >>> states = [[0.0], [0.0], [1.0]]
     >>> batch = Batch(states, [0, 1, 1], [1.0, 1.0, 1.0], [[1.0], [1.0], [2.0]], terminated=[True, False, True])
     >>> flow = sample_flow(batch, FunctionTransformer(), gamma=0.5)
     >>> flow.base.round(3), flow.rewards
-    (array([0.2, 0.2, 0.2, 0.4]), array([1., 1., 1., 0.]))
+    (array([0.25 , 0.25 , 0.125, 0.375]), array([1., 1., 1., 0.]))
     >>> bool(abs(flow.base @ flow.differences).max() < 1e-12)
     True
     """
