@@ -29,17 +29,19 @@ POSING = "posing the problem"
 
 @overload
 def solve(
-    problem: Program, solver: Solver | None = None, start: Solution | None = None, verbose: bool = False
+    problem: Program, solver: Solver | str | None = None, start: Solution | None = None, verbose: bool = False
 ) -> Solution: ...
 
 
 @overload
 def solve(
-    problem: Viewed[S_co], solver: Solver | None = None, start: Solution | None = None, verbose: bool = False
+    problem: Viewed[S_co], solver: Solver | str | None = None, start: Solution | None = None, verbose: bool = False
 ) -> S_co: ...
 
 
-def solve(problem: Any, solver: Solver | None = None, start: Solution | None = None, verbose: bool = False) -> Any:
+def solve(
+    problem: Any, solver: Solver | str | None = None, start: Solution | None = None, verbose: bool = False
+) -> Any:
     """Solve a problem by any route, and certify the answer from the problem's data.
 
     Parameters
@@ -49,7 +51,8 @@ def solve(problem: Any, solver: Solver | None = None, start: Solution | None = N
         your own.
     solver
         A route from :mod:`reps_opt.solvers`: ``Newton()`` on the dual (the default), ``ScipyDual()``,
-        ``CvxpyPrimal()`` or ``CvxpyDual()``. It sees rewards shifted and scaled to range one.
+        ``CvxpyPrimal()`` or ``CvxpyDual()``; ``"CLARABEL"``, the name of a conic solver that CVXPY finds, is short for
+        ``CvxpyPrimal("CLARABEL")``. It sees rewards shifted and scaled to range one.
     start
         Solution of a nearby problem on the same MDP, to start from: another radius on a path, the last of repeated
         updates. It changes the cost, not the answer; used by ``Newton`` and ``ScipyDual`` on occupancy problems.
@@ -63,8 +66,9 @@ def solve(problem: Any, solver: Solver | None = None, start: Solution | None = N
 
     Raises
     ------
-    TypeError
-        For a route that the problem's kind of dual does not fit, or a start where none is taken.
+    TypeError, ValueError
+        For a route that the problem's kind of dual does not fit, a name that no conic solver has, or a start where none
+        is taken.
 
     Examples
     --------
@@ -74,6 +78,8 @@ def solve(problem: Any, solver: Solver | None = None, start: Solution | None = N
     >>> solution = solve(REPS(mdp, [[0.5, 0.5]], epsilon=0.1))
     >>> print(solution.status, solution.policy.round(4))
     certified [[0.2802 0.7198]]
+    >>> print(solve(REPS(mdp, [[0.5, 0.5]], epsilon=0.1), "CLARABEL").policy.round(4))
+    [[0.2802 0.7198]]
     """
     solution, text = _solved(problem, solver, start, verbose)
     if text:
@@ -81,12 +87,14 @@ def solve(problem: Any, solver: Solver | None = None, start: Solution | None = N
     return solution
 
 
-def _solved(problem: Any, solver: Solver | None, start: Solution | None, verbose: bool) -> tuple[Any, str]:
+def _solved(problem: Any, solver: Solver | str | None, start: Solution | None, verbose: bool) -> tuple[Any, str]:
     """The solution, and what to warn of."""
     if isinstance(problem, Program):
         problem = Posed(problem)
     if not isinstance(problem, Problem):
         raise TypeError(f"problem must be a reps_opt problem such as REPS, or a Program, got {type(problem).__name__}")
+    if isinstance(solver, str):
+        solver = _by_name(solver)
     if solver is not None and (isinstance(solver, type) or not hasattr(solver, "solve")):
         raise TypeError(f"solver must be an instance such as Newton(), got {solver!r}")
     began = time.perf_counter()
@@ -98,6 +106,15 @@ def _solved(problem: Any, solver: Solver | None, start: Solution | None, verbose
         stats = {"route": type(route).__name__, **stats, **problem.spent(), "seconds": time.perf_counter() - began}
         solution = problem.view.made(problem=problem, stats=stats, **verdict._asdict())
         return solution, problem.warn(solution) if solution.has_point else ""
+
+
+def _by_name(name: str) -> Solver:
+    """The explicit primal through the conic solver of that name."""
+    from reps_opt.solvers.cvxpy_conic import CvxpyPrimal, installed_solvers
+
+    if name.upper() not in installed_solvers():
+        raise ValueError(f"solver must be a route such as Newton() or one of {installed_solvers()}, got {name!r}")
+    return CvxpyPrimal(name.upper())
 
 
 Found = tuple[Verdict, Mapping[str, Any]]
@@ -149,7 +166,7 @@ def _second_opinion(problem: Problem, found: Found) -> Found:
 def solve_path(
     problem: Viewed[S_co],
     epsilons: ArrayLike,
-    solver: Solver | None = None,
+    solver: Solver | str | None = None,
     start: Solution | None = None,
     progress: bool | None = None,
 ) -> list[S_co]:

@@ -394,8 +394,11 @@ class TestFoundByTrying:
         problem = REPS(envs.two_state(), np.ones((2, 2)), 0.1)
         with pytest.raises(TypeError, match="problem must be"):
             solve("REPS")  # type: ignore[arg-type]
-        for solver in (Newton, "newton"):
+        for solver in (Newton, 3):
             with pytest.raises(TypeError, match="solver must be an instance"):
                 solve(problem, solver)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=r"solver must be a route such as .*'CLARABEL'.*, got 'newton'"):
+            solve(problem, "newton")
+        assert solve(problem, "clarabel").stats["route"] == "CvxpyPrimal"
         with pytest.raises(TypeError, match="epsilon must be a real number"):
             REPS(envs.two_state(), np.ones((2, 2)), np.array(True))  # type: ignore[arg-type]
