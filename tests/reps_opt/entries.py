@@ -43,6 +43,7 @@ from reps_opt import (
     reinforce,
     rollout,
     solve,
+    solve_path,
     surrogate_step,
     top_half,
 )
@@ -230,6 +231,12 @@ ENTRIES = [
     entry("SampleREPS", partial(SampleREPS.from_batch, Batch(**BATCH), _Columns()), gamma=share(0.9)),
     entry("EpisodicREPS", EpisodicREPS, _weights, epsilon=radius(1.0), **EPISODES),
     entry("EpisodicREPS", partial(EpisodicREPS, RETURNS), temperature=positive(0.1)),
+    entry(
+        "solve_path",
+        partial(solve_path, REPS(TWO, OCCUPANCY, 0.1)),
+        lambda path: np.array([solution.objective for solution in path]),
+        epsilons=numbers(np.array([0.5, 0.125])),
+    ),
     entry("top_half", top_half, np.asarray, values=numbers(RETURNS), fraction=share(0.5)),
     entry("TrustRegionStep", TrustRegionStep, _taken, **STEP),
     entry("TrustRegionStep", lambda b, c: TrustRegionStep(MU, F, 0.1, [(b, c)]), _taken, **ROW),
@@ -262,6 +269,7 @@ NO_INPUT = {
     "Solution": "is made by solve",
     "Status": "is an enumeration",
     "text_map": "takes a solution, and digits to print",
+    "explore": "takes an MDP, and a question that its own tests spoil: test_asking",
     "solve": "takes a problem and a route: test_what_is_not_a_problem_or_a_solver_is_named",
 }
 """Public names without arguments to spoil, and why."""
