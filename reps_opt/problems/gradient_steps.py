@@ -8,21 +8,18 @@ Fisher matrix is :math:`F = J'J` and the gradient of the mean reward :math:`g = 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from reps_opt.divergences.balls import Ball
-from reps_opt.divergences.base import Quadratic
-from reps_opt.hints import Hints
 from reps_opt.metrics import Identity
-from reps_opt.problem import SINGLE_POINT
 from reps_opt.problems.policy_solution import GradientSolution
 from reps_opt.problems.policy_steps import FLAT, PolicyStep
+from reps_opt.problems.steps import CLOSED_FORM, step_program
 from reps_opt.processes.mdp import MDP
 from reps_opt.program import Program
-from reps_opt.scale import Scale
 from reps_opt.solvers.answer import Answer
 from reps_opt.validation import FloatArray, as_float_array, as_scalar, read_only
 from reps_opt.values import value
@@ -33,10 +30,11 @@ RANK_TOLERANCE = 1e-12
 
 @value
 class GradientStep(PolicyStep):
-    r"""What gradient steps share: a linear gain ``g's`` in a ball ``s'Fs / 2 <= epsilon``, whitened to ``|z|^2 / 2``.
+    r"""What exact gradient steps share: the program of a :class:`~reps_opt.TrustRegionStep`, g and F the exact ones.
 
-    Subclasses give the whitened gradient and the way from z back to the parameters. The answer is in closed form:
-    ``z = y / eta`` for the whitened gradient y, with ``eta = |y| / sqrt(2 epsilon)``, or eta given.
+    It is posed whitened, where the metric is the identity: the table's Fisher matrix (S A, S A), which is singular, is
+    never formed. Subclasses give the whitened gradient and the way from z back to the parameters. The answer is
+    ``z = y / eta`` for the whitened gradient y, with ``eta = |y| / sqrt(2 epsilon)``; a fixed step size is a fixed eta.
     """
 
     mdp: MDP
@@ -113,33 +111,15 @@ class GradientStep(PolicyStep):
         """Change of the parameters, (S, A) or (k,), from the whitened step z at a given eta."""
         raise NotImplementedError
 
-    def length(self, step: FloatArray) -> float:
-        """The divergence's model, ``s'Fs / 2``, of a parameter step."""
-        raise NotImplementedError
-
     @cached_property
     def program(self) -> Program:
-        """The :class:`~reps_opt.program.Program` over the whitened step, in mean reward a step."""
-        y = self.whitened_gradient()
-        ball = Ball(Quadratic(Identity(), y.size), radius=self.epsilon, price=self.temperature)
-        return Program(y, balls=ball, hints=Hints(variable="step"))
-
-    @cached_property
-    def normalised(self) -> tuple[Program, Scale]:
-        """The program in units of its longest gain; a linear gain on all of R^n is not shifted."""
-        factor = float(np.linalg.norm(self.program.objective)) or 1.0
-        return self.program.in_units_of(factor), Scale(0.0, factor)
+        """The :class:`~reps_opt.program.Program` of a step, over the whitened one, in mean reward a step."""
+        return step_program(self.whitened_gradient(), Identity(), self.epsilon, self.temperature)
 
     def closed_form(self, program: Program) -> Answer:
-        y = program.objective
-        if program.epsilon is None:
-            eta = program.temperature or math.nan
-        elif program.epsilon <= SINGLE_POINT:
-            eta = math.inf
-        else:
-            eta = float(np.linalg.norm(y)) / math.sqrt(2 * program.epsilon)
-        z = y / eta if eta > 0 else np.zeros_like(y)
-        return Answer(eta, np.zeros(0), z, "closed form", {"route": "closed form", "iterations": 0})
+        """The step's closed form, whatever route is named: there is nothing for a solver to find."""
+        answer = super().closed_form(program) or CLOSED_FORM.solve(program)
+        return replace(answer, stats={"route": "closed form", "iterations": 0})
 
 
 class ExactNaturalGradient(GradientStep):
@@ -211,12 +191,6 @@ class ExactNaturalGradient(GradientStep):
             return np.where(self.mdp.allowed, self.advantage, 0.0) / eta if eta > 0 else np.zeros_like(self.advantage)
         return self._fit / eta if eta > 0 else np.zeros_like(self._fit)
 
-    def length(self, step: FloatArray) -> float:
-        if self.features is not None:
-            return 0.5 * float(np.sum((self.scores @ step) ** 2))
-        centred = step - np.sum(self.policy * step, axis=1, keepdims=True)
-        return 0.5 * float(np.sum((self.root_mass * centred) ** 2))
-
 
 class ExactPolicyGradient(GradientStep):
     r"""Plain policy gradient of a softmax policy: the steepest ascent where length is that of the parameters.
@@ -263,6 +237,3 @@ class ExactPolicyGradient(GradientStep):
 
     def parameter_step(self, z: FloatArray, eta: float) -> FloatArray:
         return z.reshape(self.gradient.shape)
-
-    def length(self, step: FloatArray) -> float:
-        return 0.5 * float(np.sum(step**2))

@@ -6,7 +6,7 @@ Shapes: P parameters, k cost rows; gradient g and step s are (P,), the rows' slo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -35,6 +35,18 @@ STEP = Hints(variable="step")
 
 CLOSED_FORM = Quadratic()
 """The default route; settings only, so that one serves all."""
+
+
+def step_program(
+    objective: FloatArray,
+    metric: Metric,
+    radius: float | None = None,
+    price: float | None = None,
+    rows: Mapping[str, AtMost] | None = None,
+) -> Program:
+    """The program of every step: a linear gain (P,) over a quadratic ball with a radius, or at a price."""
+    ball = Ball(QuadraticBall(metric, objective.size), radius=radius, price=price)
+    return Program(objective, rows, ball, SPACE, hints=STEP)
 
 
 @value
@@ -156,9 +168,8 @@ class TrustRegionStep(Problem):
         return self._program(self.gradient / self.largest, *self._rows_by_reach), Scale(0.0, self.largest)
 
     def _program(self, objective: FloatArray, slopes: FloatArray, levels: FloatArray) -> Program:
-        ball = Ball(QuadraticBall(self.damped_metric, self.gradient.size), radius=self.epsilon)
         rows = {"costs": AtMost(slopes, -levels)} if levels.size else {}
-        return Program(objective, rows, ball, SPACE, hints=STEP)
+        return step_program(objective, self.damped_metric, radius=self.epsilon, rows=rows)
 
     def _unshown(self, multipliers: FloatArray) -> FloatArray:
         return multipliers * self.reach if self.levels.size else multipliers

@@ -5,6 +5,8 @@ what is left is a problem in 1 + k coordinates with a round ball,
 
 .. math:: \max_z\; h'z \quad\text{s.t.}\quad Nz \le d\;[\nu \ge 0], \quad \tfrac12|z|^2 \le \epsilon\;[\eta \ge 0].
 
+Where the ball has a price eta in place of a radius, z is the point of the rows that is nearest to ``h / eta``.
+
 Shapes: P parameters, k cost rows; r <= 1 + k reduced coordinates z; N is (k, r), d is (k,).
 """
 
@@ -154,6 +156,16 @@ class Reduced:
             if face is not None and unit._holds(face, epsilon):
                 return FacePoint(face.z, face.eta, np.maximum(face.nu, 0.0) / lengths)
         return self.from_nearest(epsilon)
+
+    def at_price(self, eta: float) -> FacePoint:
+        """Optimum of ``h'z - eta |z|^2 / 2`` under the rows: the target ``h / eta``, projected onto them.
+
+        Where the rows contradict each other it is the target itself, which whoever certifies it finds outside.
+        """
+        unit, lengths = self._of_unit_rows()
+        target = self.objective / eta
+        z, u = unit._project(target)
+        return FacePoint(target, eta, np.zeros_like(u)) if np.isnan(z).any() else FacePoint(z, eta, eta * u / lengths)
 
     def _with_one_row(self, epsilon: float) -> FacePoint | None:
         r"""Closed form with one row; None where it misses the ball.
@@ -326,14 +338,18 @@ class Quadratic:
         metric = _metric(program)
         if program.equalities:
             raise UnsuitableError("the Quadratic solver takes inequality rows only: use CvxpyPrimal")
-        if program.epsilon is None:
-            raise UnsuitableError("the Quadratic solver needs a finite ball of positive radius")
-        return self.maximise(metric, _columns(program), program.rhs, program.epsilon)
+        if program.temperature is None:
+            return self.maximise(metric, _columns(program), program.rhs, program.ball.allowed)
+        columns = _columns(program)
+        images, curved, stats = self._images(metric, columns)
+        reduced = _reduce(columns, program.rhs, images, metric.product(images) if curved is None else curved)
+        point = reduced.at_price(program.temperature)
+        return Answer(point.eta, point.nu, reduced.basis @ point.z, "closed form", stats)
 
     def maximise(self, metric: Metric, columns: FloatArray, rhs: FloatArray, epsilon: float) -> Answer:
-        """The same for the objective and the rows as columns (P, 1 + k), the rows' right-hand sides (k,)."""
+        """The same in a ball, the objective and the rows given as columns (P, 1 + k), right-hand sides (k,)."""
         if not 0 < epsilon < math.inf:
-            raise UnsuitableError("the Quadratic solver needs a finite ball of positive radius")
+            raise UnsuitableError("the Quadratic solver needs a finite ball of positive radius, or a price")
         images, curved, stats = self._images(metric, columns)
         curved = metric.product(images) if curved is None else curved
         if not rhs.size:

@@ -76,6 +76,26 @@ class TestPrograms:
         step = solve(Program(np.array([1.0, 2.0]), balls=Ball(Quadratic(metric, 2), radius=0.01)))
         np.testing.assert_allclose(step.point, [0.1, 0.05], rtol=1e-9)
 
+    @pytest.mark.parametrize("seed", range(6))
+    def test_a_quadratic_at_a_price_with_and_without_rows(self, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        root = rng.normal(size=(4, 4))
+        F, c, price = root @ root.T + np.eye(4), rng.normal(size=4), float(rng.uniform(0.1, 3.0))
+        free = solve(Program(c, balls=Ball(Quadratic(Dense(F), 4), price=price)))
+        np.testing.assert_allclose(free.point, np.linalg.solve(F, c) / price, rtol=1e-9)
+        C, d = rng.normal(size=(3, 4)), rng.uniform(-0.1, 0.1, 3)
+        solution = solve(Program(c, {"costs": AtMost(C, d)}, Ball(Quadratic(Dense(F), 4), price=price)))
+        x = cp.Variable(4)
+        rows = C @ x <= d
+        tight = dict.fromkeys(("tol_gap_abs", "tol_gap_rel", "tol_feas"), 1e-11)
+        best = cp.Problem(cp.Maximize(c @ x - price / 2 * cp.quad_form(x, F)), [rows])
+        best.solve(solver="CLARABEL", **tight)
+        assert (free.status, solution.status) == (Status.CERTIFIED, Status.CERTIFIED)
+        assert (solution.eta, free.eta) == (price, price)
+        assert solution.objective == pytest.approx(best.value, abs=1e-8)
+        np.testing.assert_allclose(solution.point, x.value, atol=1e-6)
+        np.testing.assert_allclose(solution.duals["costs"], rows.dual_value, atol=1e-6)
+
     def test_the_smallest_radius_is_found_and_no_less_will_do(self) -> None:
         rows = {"mean": Equal(X[None, :], np.array([7.0]))}
         small = solve(Program(X, rows, Ball(KL(UNIFORM), radius=0.01)))
