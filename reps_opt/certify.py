@@ -167,12 +167,18 @@ def rank(certificate: Certificate) -> tuple[int, float]:
     return len(certificate.reasons()), missed if missed == missed else math.inf
 
 
-def excess(program: Program, x: FloatArray, divergences: list[float] | None = None) -> float:
+def excess(program: Program, x: FloatArray) -> float:
     """How far a point is outside the balls and the inequalities, at worst; negative inside."""
-    reached = [ball.value(x) for ball in program.balls] if divergences is None else divergences
-    beyond = [d - ball.allowed for ball, d in zip(program.balls, reached, strict=True)]
-    beyond += [float((block.matrix @ x - block.rhs).max()) for block in program.inequalities.values()]
-    return max(beyond, default=-math.inf)
+    return max(_beyond_balls(program, [ball.value(x) for ball in program.balls]), _beyond_rows(program, x))
+
+
+def _beyond_balls(program: Program, divergences: list[float]) -> float:
+    return max([d - ball.allowed for ball, d in zip(program.balls, divergences, strict=True)], default=-math.inf)
+
+
+def _beyond_rows(program: Program, x: FloatArray) -> float:
+    blocks = program.inequalities
+    return max([float((block.matrix @ x - block.rhs).max()) for block in blocks.values()]) if blocks else -math.inf
 
 
 def into_balls(problem: Judged, program: Program, x: FloatArray) -> tuple[FloatArray, list[float]]:
@@ -183,10 +189,10 @@ def into_balls(problem: Judged, program: Program, x: FloatArray) -> tuple[FloatA
     has no room to spare: then there is no better point on the segment.
     """
     reached = [ball.value(x) for ball in program.balls]
-    outside = excess(program, x, reached)
+    beyond = _beyond_balls(program, reached)
+    outside = max(beyond, _beyond_rows(program, x))
     if outside <= 0:
         return x, reached
-    beyond = max((d - ball.allowed for ball, d in zip(program.balls, reached, strict=True)), default=-math.inf)
     if (beyond <= problem.leeway and outside <= ROW_LEEWAY) or problem.anchor is None:
         return x, reached
     room = -excess(program, problem.anchor)
@@ -233,10 +239,12 @@ def _distance(program: Program, eta: Eta, gap: float) -> float:
     The gap is at least the temperature of a simplex times the Bregman divergence from the dual's maximiser, of the
     point and of the optimum alike.
     """
-    if not np.all(np.isfinite(eta)) or not all(ball.divergence.pinsker for ball in program.balls):
+    if not all(ball.divergence.pinsker for ball in program.balls):
         return 1.0
-    least = float(np.min(eta @ program.joint.covers)) if isinstance(eta, np.ndarray) else eta
-    return min(1.0, math.sqrt(2 * gap / least)) if least > 0 else 1.0
+    least = eta
+    if isinstance(eta, np.ndarray):
+        least = float(np.min(eta @ program.joint.covers)) if np.isfinite(eta).all() else math.inf
+    return min(1.0, math.sqrt(2 * gap / least)) if 0 < least < math.inf else 1.0
 
 
 def unit_of(program: Program, point: FloatArray, bound: Bound, divergences: list[float], gap: float) -> float:

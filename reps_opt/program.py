@@ -363,7 +363,7 @@ class Program:
     def dual(self, eta: float, multipliers: FloatArray) -> DualPoint:
         """Dual function and derivatives at ``eta > 0``; remembered until the next, for whoever certifies the answer."""
         last: DualPoint | None = self.__dict__.get("_last")
-        if last is None or last.eta != eta or not np.array_equal(last.multipliers, multipliers):
+        if last is None or last.eta != eta or (multipliers.size and not np.array_equal(last.multipliers, multipliers)):
             last = self._evaluate(eta, multipliers.copy())
             self.__dict__["_last"] = last
         return last

@@ -12,7 +12,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -26,21 +26,19 @@ class _Shared:
         self.depth = 0
         self.undo: Callable[[], None] | None = None
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
+    def __enter__(self) -> None:
         with self.lock:
             if self.depth == 0:
                 self.undo = self.change()
             self.depth += 1
-        try:
-            yield
-        finally:
-            with self.lock:
-                self.depth -= 1
-                if self.depth == 0:
-                    assert self.undo is not None
-                    self.undo()
-                    self.undo = None
+
+    def __exit__(self, *raised: object) -> None:
+        with self.lock:
+            self.depth -= 1
+            if self.depth == 0:
+                assert self.undo is not None
+                self.undo()
+                self.undo = None
 
 
 class _Library(NamedTuple):
@@ -119,7 +117,7 @@ def limited() -> AbstractContextManager[None]:
     ...         print({library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"})
     {1}
     """
-    return _LIMITED.held()
+    return _LIMITED
 
 
 def quietly() -> AbstractContextManager[None]:
@@ -136,7 +134,7 @@ def quietly() -> AbstractContextManager[None]:
     ...         pass
     ...     warnings.warn("unheard", UserWarning, stacklevel=1)
     """
-    return _QUIET.held()
+    return _QUIET
 
 
 Part = TypeVar("Part")

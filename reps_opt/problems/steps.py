@@ -229,9 +229,20 @@ class TrustRegionStep(Problem):
         least = float(self.levels @ multipliers) - self.damped_metric.conjugate_bound(pulled, step)
         return max(least, 0.0)
 
+    @property
+    def _single_row_met(self) -> bool:
+        """Whether a step well inside the ball, ``-F^-1 b c / S``, meets the only row, at a divergence of c^2 / 2S.
+
+        S is ``b'F^-1 b``.
+        """
+        if self.levels.size != 1:
+            return False
+        level = float(self.levels[0])
+        return level * level <= self.epsilon * float(self.row_squares[0]) < math.inf
+
     def infeasible(self) -> str:
         """Why every step in the ball violates a row."""
-        if not self.levels.size or self.epsilon >= self.epsilon_min * (1 - MARGIN):
+        if not self.levels.size or self._single_row_met or self.epsilon >= self.epsilon_min * (1 - MARGIN):
             return ""
         text = f"no step within epsilon = {self.epsilon:g} meets the cost rows"
         return (

@@ -235,6 +235,18 @@ def test_a_row_that_holds_the_whole_line_makes_the_ball_slack_beside_others():
     np.testing.assert_allclose(solution.step, [-0.18059874 / 1.63189738], rtol=1e-9)
 
 
+@pytest.mark.parametrize("regular", [True, False])
+@pytest.mark.parametrize("share", [0.2, 0.49, 0.51, 0.999, 1.001, 1.5, 50.0])
+def test_one_row_is_met_from_its_smallest_radius_on(rng, share, regular):
+    """``c^2 / (2 b'F^-1 b)`` is that radius, also where F is singular and sees the row."""
+    J = rng.normal(size=(8 if regular else 3, 5))
+    F = J.T @ J
+    b, g = F @ rng.normal(size=5), F @ rng.normal(size=5)
+    square = float(b @ np.linalg.pinv(F) @ b)
+    solution = solve(TrustRegionStep(g, F, 0.1, costs=[(b, math.sqrt(share * 0.2 * square))]))
+    assert solution.status == ("certified" if share < 1 else "infeasible")
+
+
 def test_rows_that_contradict_each_other_are_infeasible_at_any_radius():
     rows = [([1.0, 0.0], 1.0), ([-1.0, 0.0], 1.0)]
     solution = solve(TrustRegionStep([1.0, 1.0], np.eye(2), 100.0, rows))
