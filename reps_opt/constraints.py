@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from reps_opt.processes.graph import BoolArray, IntArray
+from reps_opt.processes.graph import FEW_ENTRIES, BoolArray, IntArray
 from reps_opt.validation import FloatArray, as_float_array
 
 
@@ -69,10 +69,6 @@ class Simplex:
 
 class Space:
     """All of R^n."""
-
-
-FEW_ENTRIES = 20_000
-"""Entries of the rows up to which dense products take less time than a sparse one's bookkeeping (some 20 us)."""
 
 
 class Stack:

@@ -15,7 +15,6 @@ from typing import Any, Self
 import numpy as np
 
 from reps_opt.certify import Bound, Residuals, certify, excess, offered_bounds, unit_of
-from reps_opt.constraints import Simplex
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL, NoBall
 from reps_opt.hints import Centre
@@ -255,7 +254,7 @@ class Problem(Value):
         """
         from reps_opt.solvers.cvxpy_conic import pose
 
-        return pose(self._shown, side).problem
+        return pose(self._shown, _checked(side)).problem
 
     def spread(self, x: FloatArray) -> FloatArray:
         """Values (n,) over the coordinates of ``program`` as the array they stand for: an occupancy (S, A), say."""
@@ -290,9 +289,7 @@ class Problem(Value):
         from reps_opt.solvers.scipy_explicit import pose_dual
         from reps_opt.solvers.scipy_primal import pose_primal
 
-        if side not in SIDES:
-            raise InputError(f"side must be one of {SIDES}, got {side!r}")
-        if side == "primal":
+        if _checked(side) == "primal":
             return pose_primal(self._shown, self._inside, self._names)
         return pose_dual(self._shown, self._names)
 
@@ -373,6 +370,12 @@ class Problem(Value):
         return read(self._shown, posed)
 
 
+def _checked(side: str) -> str:
+    if side not in SIDES:
+        raise InputError(f"side must be one of {SIDES}, got {side!r}")
+    return side
+
+
 def _offered_points(program: Program, answer: Answer) -> Iterator[FloatArray]:
     if answer.multipliers is not None and not isinstance(answer.eta, np.ndarray) and 0 < answer.eta < math.inf:
         point = program.dual(answer.eta, answer.multipliers).conjugate.point
@@ -386,8 +389,7 @@ def _offered_points(program: Program, answer: Answer) -> Iterator[FloatArray]:
 def _on_the_simplex(program: Program, point: FloatArray) -> FloatArray:
     """A solver's point with the mass that it should have: 1e-11 too much counts beside a reward of 1e10."""
     x = onto_rows(program, np.maximum(point, 0.0))
-    several = isinstance(program.domain, Simplex) and program.domain.starts is not None
-    return x if several else x * (program.mass / x.sum())
+    return x * (program.mass / x.sum()) if program.starts is None else x
 
 
 @value

@@ -130,12 +130,17 @@ class Program:
         """What x sums to: one, one for each simplex of several, or what the domain says."""
         if not isinstance(self.domain, Simplex):
             return 1.0
-        return self.domain.mass if self.domain.starts is None else float(self.domain.starts.size)
+        return self.domain.mass if self.starts is None else float(self.starts.size)
 
     @property
     def simplex(self) -> bool:
         """Whether the domain is the simplex, or a product of simplexes."""
         return isinstance(self.domain, Simplex)
+
+    @property
+    def starts(self) -> IntArray | None:
+        """First coordinate (G,) of each simplex of several; None where there is one, or none."""
+        return self.domain.starts if isinstance(self.domain, Simplex) else None
 
     @cached_property
     def _stack(self) -> Stack:
@@ -192,8 +197,7 @@ class Program:
     @cached_property
     def joint(self) -> JointKL:
         """All balls together, over the simplexes of the domain."""
-        starts = self.domain.starts if isinstance(self.domain, Simplex) else None
-        return JointKL(self.balls, np.zeros(1, dtype=np.int64) if starts is None else starts, self.n)
+        return JointKL(self.balls, np.zeros(1, dtype=np.int64) if self.starts is None else self.starts, self.n)
 
     def with_ball(self, ball: Ball, objective: FloatArray | None = None, **hints: Any) -> Program:
         """The same rows with another ball and, where given, another objective and other hints."""
@@ -222,6 +226,11 @@ class Program:
     def table(self) -> FloatArray | None:
         """The rows as a dense array (m, n), where they are so few that a sparse one only costs more; else None."""
         return self._stack.table
+
+    @property
+    def dense_rows(self) -> FloatArray:
+        """All rows as an array (m, n) of its own, whatever their size: for looking at, and for SciPy."""
+        return np.concatenate([*(block.dense for block in self.blocks.values()), np.zeros((0, self.n))])
 
     def times(self, x: FloatArray) -> FloatArray:
         """``(A, C) x`` (m,) for x (n,)."""
@@ -255,6 +264,14 @@ class Program:
             return {}
         ends = np.cumsum([block.rhs.size for block in blocks.values()])[:-1]
         return dict(zip(blocks, np.split(multipliers, ends), strict=True))
+
+    def stacked(self, parts: Sequence[Any]) -> FloatArray:
+        """Multipliers (m,) from one array a block, in the order of ``blocks``, those of inequalities cut at zero."""
+        return self.cut(np.concatenate([np.ravel(part) for part in parts]) if parts else np.zeros(0))
+
+    def cut(self, multipliers: FloatArray) -> FloatArray:
+        """The same multipliers (m,), those of inequalities cut at zero."""
+        return np.where(self.signed, np.maximum(multipliers, 0.0), multipliers)
 
     def normalised(self) -> tuple[Program, Scale]:
         """The same program with its objective shifted and scaled, and how to undo that.

@@ -28,7 +28,7 @@ import numpy as np
 from reps_opt.program import Program
 from reps_opt.result import Arrays, Result
 from reps_opt.systems.choice import normal_equations
-from reps_opt.validation import FloatArray, UnsuitableError
+from reps_opt.validation import FloatArray, InputError, UnsuitableError, as_scalar
 
 DEGENERATE = 1e-9
 """Multiplier of an inequality, in units of the objective's range, below which a row that holds with equality says
@@ -82,6 +82,23 @@ class Sensitivity(Result):
 
     def arrays(self) -> Arrays:
         return self.readings
+
+
+def as_rates(problem: Any, directions: Mapping[str, Any]) -> tuple[float, float]:
+    """How fast radius and temperature move, zero where they stay; refuses the rate of what the problem has not.
+
+    ``directions`` holds all that may move, by name, None for what stays: something must.
+    """
+    *most, last = directions
+    if all(part is None for part in directions.values()):
+        raise InputError(f"{', '.join(most)} or {last} must be given: the direction in which the data move")
+    rates = {}
+    for name in ("epsilon", "temperature"):
+        part = directions[name]
+        if part is not None and getattr(problem, name) is None:
+            raise UnsuitableError(f"{name} does not move: the problem has none")
+        rates[name] = 0.0 if part is None else as_scalar(part, name)
+    return rates["epsilon"], rates["temperature"]
 
 
 def check_movable(eta: Any, point: FloatArray | None, program: Program) -> None:

@@ -169,16 +169,16 @@ class Explorer:
     def answer(self, question: Question) -> OccupancySolution:
         """The solution of the problem that a question poses."""
         alike = self._last is not None and replace(self._last[0], epsilon=question.epsilon) == question
-        solution = self._solved(question, self._last[1] if alike and self._last else None)
+        solution = _solved(self.problem(question), self._last[1] if alike and self._last else None)
         if solution.has_point:
             self._last = question, solution
         return solution
 
     def eta_curve(self, question: Question) -> Iterator[tuple[float, float]]:
         """Radius and eta, for radii over the whole range from the smallest on; NaN where nothing is feasible."""
-        last = None
+        problem, last = self.problem(question), None
         for epsilon in np.geomspace(*RADII, CURVE_POINTS):
-            solution = self._solved(replace(question, epsilon=float(epsilon)), last)
+            solution = _solved(problem.at_radius(float(epsilon)), last)
             last = solution if solution.has_point else last
             yield float(epsilon), float(solution.eta) if solution.has_point else np.nan
 
@@ -189,9 +189,9 @@ class Explorer:
         self.references[name] = lambda mdp: kept
         return name
 
-    def _solved(self, question: Question, last: OccupancySolution | None) -> OccupancySolution:
-        problem = self.problem(question)
-        return solve(problem, start=last if isinstance(problem, REPS) else None)
+
+def _solved(problem: REPS | ConditionalREPS, last: OccupancySolution | None) -> OccupancySolution:
+    return solve(problem, start=last if isinstance(problem, REPS) else None)
 
 
 def _half_optimal(mdp: MDP) -> FloatArray:

@@ -15,15 +15,12 @@ import numpy as np
 from reps_opt.certify import Bound, Residuals
 from reps_opt.hints import Centre, LinearLimit
 from reps_opt.problem import Problem
-from reps_opt.problems.flow_solution import FlowSolution
+from reps_opt.problems.flow_solution import TIGHT, FlowSolution
 from reps_opt.processes.flow import Flow
 from reps_opt.processes.mdp import MDP
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
 from reps_opt.validation import FloatArray
-
-TIGHT = 1e-9
-"""Bellman error, in units of the largest value, up to which an action counts as optimal in the linear program."""
 
 ON_THE_ROWS = 1e-8
 """1-norm of what a projection may miss in the rows."""

@@ -56,13 +56,12 @@ class GradientStep(PolicyStep):
         if (epsilon is None) == (step_size is None):
             raise ValueError("exactly one of step_size (fixed) and epsilon (ball) must be given")
         size = None if step_size is None else as_scalar(step_size, "step_size", low=0.0, low_open=True)
-        shared = self._checked(mdp, policy, epsilon, None)
-        if shared["epsilon"] == math.inf:
+        radius = None if epsilon is None else as_scalar(epsilon, "epsilon", low=0.0, infinite=True)
+        if radius == math.inf:
             raise ValueError("epsilon must be finite, got inf: a linear gain has no maximum without a ball")
         shape = mdp.rewards.shape
         phi = None if features is None else read_only(as_float_array(features, "features", (*shape, "k")))
-        del shared["temperature"]
-        self._assign(step_size=size, features=phi, **shared)
+        self._assign(mdp=mdp, policy=read_only(mdp.as_policy(policy)), step_size=size, epsilon=radius, features=phi)
 
     @property
     def temperature(self) -> float | None:  # type: ignore[override]

@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike
 
 from reps_opt.divergences.base import KL
 from reps_opt.divergences.conditional_kl import ConditionalKL
-from reps_opt.sensitivity import Moved, Sensitivity, check_movable, moved
+from reps_opt.sensitivity import Moved, Sensitivity, as_rates, check_movable, moved
 from reps_opt.solution import Solution
-from reps_opt.validation import FloatArray, InputError, UnsuitableError, as_float_array, as_scalar
+from reps_opt.validation import FloatArray, InputError, UnsuitableError, as_float_array
 
 CONSERVED = 1e-9
 """Sum of a change of the start distribution that counts as rounding."""
@@ -35,19 +35,16 @@ def as_change(
     problem: Any, rewards: ArrayLike | None, epsilon: float | None, temperature: float | None, mu0: ArrayLike | None
 ) -> Change:
     """A validated direction; parts that are None stay as they are."""
-    if all(part is None for part in (rewards, epsilon, temperature, mu0)):
-        raise InputError("rewards, epsilon, temperature or mu0 must be given: the direction in which the data move")
+    given = {"rewards": rewards, "epsilon": epsilon, "temperature": temperature, "mu0": mu0}
+    radius, price = as_rates(problem, given)
     mdp = problem.mdp
-    for name, part, own in (("epsilon", epsilon, problem.epsilon), ("temperature", temperature, problem.temperature)):
-        if part is not None and own is None:
-            raise UnsuitableError(f"{name} does not move: the problem has none")
     start = np.zeros(mdp.n_states) if mu0 is None else as_float_array(mu0, "mu0", (mdp.n_states,))
     if mu0 is not None:
         _check_start(problem, start)
     return Change(
         np.zeros(mdp.rewards.shape) if rewards is None else as_float_array(rewards, "rewards", mdp.rewards.shape),
-        0.0 if epsilon is None else as_scalar(epsilon, "epsilon"),
-        0.0 if temperature is None else as_scalar(temperature, "temperature"),
+        radius,
+        price,
         start,
     )
 

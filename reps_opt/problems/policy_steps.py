@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -26,7 +25,7 @@ from reps_opt.processes.mdp import MDP
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.eta_search import EtaSearch
-from reps_opt.validation import FloatArray, as_scalar, read_only
+from reps_opt.validation import FloatArray, as_radius, read_only
 from reps_opt.values import value
 
 TIGHT = 1e-12
@@ -104,17 +103,6 @@ class PolicyStep(Problem):
     policy: FloatArray
     epsilon: float | None
     temperature: float | None
-
-    @staticmethod
-    def _checked(mdp: MDP, policy: ArrayLike, epsilon: float | None, temperature: float | None) -> dict[str, Any]:
-        """The validated fields that all have."""
-        priced = temperature is not None
-        return {
-            "mdp": mdp,
-            "policy": read_only(mdp.as_policy(policy)),
-            "epsilon": None if epsilon is None else as_scalar(epsilon, "epsilon", low=0.0, infinite=True),
-            "temperature": as_scalar(temperature, "temperature", low=0.0, low_open=True) if priced else None,
-        }
 
     @cached_property
     def state_distribution(self) -> FloatArray:
@@ -222,11 +210,12 @@ class ExactTRPO(PolicyStep, StatewiseProblem):
         direction: str = "old||new",
         temperature: float | None = None,
     ) -> None:
-        if (epsilon is None) == (temperature is None):
-            raise ValueError("exactly one of epsilon (ball) and temperature (penalty) must be given")
+        radius, price = as_radius(epsilon, temperature)
         if direction not in DIRECTIONS:
             raise ValueError(f"direction must be one of {tuple(DIRECTIONS)}, got {direction!r}")
-        self._assign(direction=direction, **self._checked(mdp, policy, epsilon, temperature))
+        self._assign(
+            mdp=mdp, policy=read_only(mdp.as_policy(policy)), epsilon=radius, direction=direction, temperature=price
+        )
 
     @cached_property
     def pairs(self) -> IntArray:

@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike
 from reps_opt import plotting
 from reps_opt.plotting import Panel
 from reps_opt.result import Arrays
-from reps_opt.sensitivity import Sensitivity, check_movable, moved
+from reps_opt.sensitivity import Sensitivity, as_rates, check_movable, moved
 from reps_opt.solution import Solution
-from reps_opt.validation import FloatArray, InputError, UnsuitableError, as_float_array, as_scalar, read_only
+from reps_opt.validation import FloatArray, as_float_array, read_only
 from reps_opt.values import value
 
 SCALES: dict[str, Callable[[FloatArray], float]] = {
@@ -159,11 +159,7 @@ class SampleSolution(Solution):
             Where the answer has no derivative: a slack ball, or one of a single point.
         """
         problem = self.problem
-        if all(part is None for part in (rewards, epsilon, temperature)):
-            raise InputError("rewards, epsilon or temperature must be given: the direction in which the data move")
-        for name, part in (("epsilon", epsilon), ("temperature", temperature)):
-            if part is not None and getattr(problem, name) is None:
-                raise UnsuitableError(f"{name} does not move: the problem has none")
+        radius, price = as_rates(problem, {"rewards": rewards, "epsilon": epsilon, "temperature": temperature})
         check_movable(self.eta, self.point, problem.program)
         assert self.multipliers is not None
         n = problem.rewards.size
@@ -173,8 +169,8 @@ class SampleSolution(Solution):
             self.eta,
             self.multipliers,
             problem.pick(direction),
-            epsilon=0.0 if epsilon is None else as_scalar(epsilon, "epsilon"),
-            temperature=0.0 if temperature is None else as_scalar(temperature, "temperature"),
+            epsilon=radius,
+            temperature=price,
         )
         readings = {"weights": (("sample",), problem.spread(found.point))}
         if self.theta.size:

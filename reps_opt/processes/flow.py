@@ -19,6 +19,7 @@ from scipy.linalg.lapack import dtrtrs
 
 from reps_opt.processes import markov, time_indexed
 from reps_opt.processes.graph import (
+    FEW_ENTRIES,
     BoolArray,
     IntArray,
     closed_pairs,
@@ -46,13 +47,10 @@ START_RTOL = 1e-6
 KNOWN_FLOWS = 8
 """Flows that a small MDP remembers, one for each set of pairs allowed."""
 
-FEW_IN_ROWS = 20_000
-"""Entries of the rows up to which they are made as an array."""
-
 LEAST_MASS = 1e-300
 """Mass of a pair that has underflowed."""
 
-FEW_ENTRIES = 40_000
+FEW_AHEAD = 40_000
 """Entries of a horizon's transitions up to which one dense product takes less time than a sparse one a step."""
 
 
@@ -250,14 +248,14 @@ class Flow(Value):
     def _arriving_table(self) -> FloatArray | None:
         """``arriving`` as an array, where that is so small that a sparse one only costs more; else None."""
         if self.horizon is not None:
-            return self.arriving.toarray() if self.pairs.size * self.nodes.size <= FEW_ENTRIES else None
+            return self.arriving.toarray() if self.pairs.size * self.nodes.size <= FEW_AHEAD else None
         dense = self.mdp._dense
         return None if dense is None else dense.reshape(-1, self.mdp.n_states)[np.ix_(self.pairs, self.nodes)]
 
     @cached_property
     def rows(self) -> sp.csr_array | FloatArray:
         """Rows (m, n): what leaves a node less (discounted) what arrives there; an array where small."""
-        if self._arriving_table is None or self._arriving_table.size > FEW_IN_ROWS:
+        if self._arriving_table is None or self._arriving_table.size > FEW_ENTRIES:
             return self.matrix
         rows = -self.gamma * self._arriving_table.T
         rows[self.pair_node, np.arange(self.pairs.size)] += 1.0

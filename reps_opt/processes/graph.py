@@ -32,6 +32,10 @@ def state_graph(transitions: sp.csr_array, allowed: BoolArray) -> sp.csr_array:
     return graph
 
 
+FEW_ENTRIES = 20_000
+"""Entries of a matrix up to which dense products take less time than a sparse one's bookkeeping (some 20 us)."""
+
+
 def slim(matrix: sp.csr_array) -> sp.csr_array:
     """The matrix with indices of four bytes, where they fit: a product then reads a quarter less."""
     if max(*matrix.shape, matrix.nnz) > np.iinfo(np.int32).max or matrix.indices.dtype == np.int32:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+import numpy as np
+
 from reps_opt.program import Program
-from reps_opt.validation import FloatArray
+from reps_opt.validation import FloatArray, as_count, as_scalar
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,21 @@ class Answer:
         v = self.multipliers
         return replace(self, eta=self.eta * unit, multipliers=None if v is None else v * unit)
 
+    def bound(self, program: Program) -> float:
+        """The dual bound at its eta and multipliers; infinite without any."""
+        return math.inf if self.multipliers is None else program.bound(self.eta, self.multipliers)
+
+
+def etas_of(program: Program, found: Mapping[str, Any]) -> Any:
+    """Eta of each ball by what was found under its name: a number, or (k,) where there are several.
+
+    It is zero where nothing was found, as the radius is infinite, and the price of a ball that has one.
+    """
+    given = [found.get(ball.name) for ball in program.balls]
+    known = [0.0 if eta is None else max(float(np.squeeze(eta)), 0.0) for eta in given]
+    etas = [ball.price or eta for ball, eta in zip(program.balls, known, strict=True)]
+    return np.array(etas) if len(etas) > 1 else etas[0] if etas else 0.0
+
 
 class Solver(Protocol):
     """Settings, and a ``solve`` that keeps nothing between calls."""
@@ -47,3 +65,14 @@ class Solver(Protocol):
     def solve(self, program: Program) -> Answer:
         """Solve a program whose objective is normalised to range one."""
         ...
+
+
+class Iterative:
+    """Settings that iterative solvers have in common, checked when they are made."""
+
+    tolerance: float
+    max_iterations: int
+
+    def __post_init__(self) -> None:
+        as_scalar(self.tolerance, "tolerance", low=0.0, low_open=True)
+        as_count(self.max_iterations, "max_iterations")

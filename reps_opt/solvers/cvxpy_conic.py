@@ -17,19 +17,17 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 
-from reps_opt.constraints import AtMost, Simplex
+from reps_opt.constraints import AtMost
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import Quadratic
 from reps_opt.divergences.conditional_kl import ConditionalKL
 from reps_opt.metrics import Identity
 from reps_opt.program import Program
-from reps_opt.solvers.answer import Answer
+from reps_opt.solvers.answer import Answer, etas_of
 from reps_opt.solvers.newton import quadratic_start
 from reps_opt.systems.choice import normal_equations
 from reps_opt.threads import quietly
 from reps_opt.validation import FloatArray, InputError, UnsuitableError
-
-SIDES = ("primal", "dual")
 
 TIGHT: dict[str, dict[str, Any]] = {
     "CLARABEL": {"accept_unknown": True, "tol_gap_abs": 1e-10, "tol_gap_rel": 1e-10, "tol_feas": 1e-10},
@@ -103,8 +101,6 @@ class _Data:
 
 def pose(program: Program, side: str) -> Posed:
     """Pose one side of a program in CVXPY, its numbers as parameters; see :meth:`reps_opt.REPS.to_cvxpy`."""
-    if side not in SIDES:
-        raise InputError(f"side must be one of {SIDES}, got {side!r}")
     return pose_primal(program, parametric=True) if side == "primal" else pose_dual(program, parametric=True)
 
 
@@ -135,8 +131,7 @@ def pose_primal(program: Program, parametric: bool = False) -> Posed:
 
 def _masses(program: Program, x: Any) -> dict[str, Any]:
     """The mass of the simplex; that of several follows from the rows."""
-    starts = program.domain.starts if isinstance(program.domain, Simplex) else None
-    return {"normalisation": cp.sum(x) == program.mass} if starts is None else {}
+    return {"normalisation": cp.sum(x) == program.mass} if program.starts is None else {}
 
 
 def pose_dual(program: Program, parametric: bool = False) -> Posed:
@@ -235,7 +230,7 @@ class _Conic:
             if says == "optimal":
                 break
         with_duals = [answer for answer in answers if answer.multipliers is not None]
-        best = min(with_duals, key=lambda a: _bound(program, a), default=answers[-1])
+        best = min(with_duals, key=lambda a: a.bound(program), default=answers[-1])
         return replace(best, stats={**best.stats, "attempts": len(answers)})
 
     @staticmethod
@@ -315,11 +310,11 @@ def _primal_answer(program: Program, posed: Posed, message: str, stats: Mapping[
     point = posed.variables[program.hints.variable].value
     if point is None:
         return Answer(math.nan, None, None, message, stats)
-    eta = _etas(program, {ball.name: _dual_of(posed, ball.name) for ball in program.balls})
+    eta = etas_of(program, {ball.name: _dual_of(posed, ball.name) for ball in program.balls})
     duals = [posed.constraints[name].dual_value for name in program.blocks]
     multipliers = None
     if all(dual is not None and np.isfinite(dual).all() for dual in duals):
-        multipliers = _signed(program, duals)
+        multipliers = program.stacked(duals)
     point = _without_noise(point) if program.simplex else point
     return Answer(eta, multipliers, point, message, stats)
 
@@ -329,12 +324,12 @@ def _dual_answer(program: Program, posed: Posed, message: str, stats: Mapping[st
     values = [posed.variables[name].value for name in program.blocks]
     if any(value is None or not np.isfinite(value).all() for value in values):
         return Answer(math.nan, None, None, message, stats)
-    eta = _etas(program, {name: variable.value for name, variable in posed.variables.items()})
+    eta = etas_of(program, {name: variable.value for name, variable in posed.variables.items()})
     point = posed.constraints["flow"].dual_value
     # the sign of an equality's multiplier follows the sense of the problem; an occupancy is non-negative
     if point is not None:
         point = _without_noise(np.abs(point)) if program.simplex else _oriented(program, point)
-    return Answer(eta, _signed(program, values), point, message, stats)
+    return Answer(eta, program.stacked(values), point, message, stats)
 
 
 def _attempt_whitened(route: CvxpyPrimal, program: Program) -> tuple[Answer, str]:
@@ -370,11 +365,6 @@ def _without_noise(point: FloatArray) -> FloatArray:
     return np.where(point < NOISE, 0.0, point)
 
 
-def _bound(program: Program, answer: Answer) -> float:
-    assert answer.multipliers is not None
-    return program.bound(answer.eta, answer.multipliers)
-
-
 def read(program: Program, problem: Any) -> Answer:
     """The answer to a program from a ``cvxpy.Problem`` that :func:`pose` made of it and somebody solved.
 
@@ -400,22 +390,6 @@ def read(program: Program, problem: Any) -> Answer:
     return reader(program, posed, f"posed by hand: {problem.status}", {"status": str(problem.status)})
 
 
-def _signed(program: Program, parts: list[Any]) -> FloatArray:
-    """Multipliers (m,) of the blocks, those of inequalities cut at zero."""
-    multipliers = np.concatenate([np.ravel(part) for part in parts]) if parts else np.zeros(0)
-    return np.where(program.signed, np.maximum(multipliers, 0.0), multipliers)
-
-
 def _dual_of(posed: Posed, name: str) -> Any:
     """Multiplier of a constraint, None where there is no such constraint."""
     return posed.constraints[name].dual_value if name in posed.constraints else None
-
-
-def _etas(program: Program, found: Mapping[str, Any]) -> Any:
-    """Eta of each ball, zero where its radius is infinite: a number, or (k,) where there are several."""
-    etas = [b.price or _positive(0.0 if found.get(b.name) is None else found[b.name]) for b in program.balls]
-    return np.array(etas) if len(etas) > 1 else etas[0] if etas else 0.0
-
-
-def _positive(value: Any) -> float:
-    return max(float(np.squeeze(value)), 0.0)

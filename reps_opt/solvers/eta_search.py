@@ -21,10 +21,10 @@ from reps_opt.divergences.base import KL
 from reps_opt.divergences.policy_divergences import PolicyDivergence
 from reps_opt.hints import LinearLimit
 from reps_opt.program import Program
-from reps_opt.solvers.answer import Answer
+from reps_opt.solvers.answer import Answer, Iterative
 from reps_opt.solvers.descent import LARGEST_LOG_STEP
 from reps_opt.solvers.trace import Trace
-from reps_opt.validation import FloatArray, UnsuitableError, as_count, as_scalar
+from reps_opt.validation import FloatArray, UnsuitableError
 
 LEAST_GAP = 1e-20
 """Duality gap ``eta (epsilon - D)``, in units of the objective's range, below which filling the ball gains nothing: a
@@ -112,7 +112,7 @@ class Statewise:
 
 
 @dataclass(frozen=True)
-class EtaSearch:
+class EtaSearch(Iterative):
     r"""Safeguarded Newton's method in log eta: the default for KL balls without rows and for policy steps.
 
     Parameters
@@ -137,10 +137,6 @@ class EtaSearch:
     tolerance: float = 1e-12
     max_iterations: int = 200
     verbose: bool = False
-
-    def __post_init__(self) -> None:
-        as_scalar(self.tolerance, "tolerance", low=0.0, low_open=True)
-        as_count(self.max_iterations, "max_iterations")
 
     def solve(self, program: Program) -> Answer:
         """Solve a program of which eta alone is left, its objective normalised to range one."""

@@ -18,13 +18,13 @@ from reps_opt.divergences.base import Conjugate
 from reps_opt.dual_point import DualPoint
 from reps_opt.hints import LinearLimit
 from reps_opt.program import Program
-from reps_opt.solvers.answer import Answer
+from reps_opt.solvers.answer import Answer, Iterative
 from reps_opt.solvers.descent import LARGEST_LOG_STEP, LARGEST_TRAVEL, PROVEN, SHORTEST_STEP, SUFFICIENT_DECREASE
 from reps_opt.solvers.path import follow_path
 from reps_opt.solvers.trace import Trace
 from reps_opt.systems.base import NormalEquations
 from reps_opt.systems.choice import METHODS, normal_equations
-from reps_opt.validation import FloatArray, UnsuitableError, as_count, as_scalar
+from reps_opt.validation import FloatArray, UnsuitableError
 
 SLACK_SUSPECTED = 0.2
 """Fraction of the starting eta below which the ball is suspected to be slack, and the linear program looked at."""
@@ -174,7 +174,7 @@ def linear_answer(program: Program) -> Answer:
 
 
 @dataclass(frozen=True)
-class Newton:
+class Newton(Iterative):
     r"""Newton's method on the dual: the default route.
 
     Parameters
@@ -199,8 +199,7 @@ class Newton:
     verbose: bool = False
 
     def __post_init__(self) -> None:
-        as_scalar(self.tolerance, "tolerance", low=0.0, low_open=True)
-        as_count(self.max_iterations, "max_iterations")
+        super().__post_init__()
         if self.linear_solver not in METHODS:
             raise ValueError(f"linear_solver must be one of {METHODS}, got {self.linear_solver!r}")
 

@@ -205,8 +205,7 @@ class _Path:
     def _move(self, state: _State, step: _Step, alpha: float, mu: float) -> _State:
         eta = state.dual.eta * np.exp(alpha * step.log_eta)
         v = state.dual.multipliers + alpha * step.newton + step.along @ np.expm1(alpha * step.log_eta)
-        v = np.where(self.program.signed, np.maximum(v, 0.0), v)
-        return self.with_barrier(self.program.joint_dual(eta, v), mu)
+        return self.with_barrier(self.program.joint_dual(eta, self.program.cut(v)), mu)
 
     def _travelled(self, old: JointDualPoint, new: JointDualPoint) -> float:
         """Largest KL(x_new || x_old) of a simplex."""

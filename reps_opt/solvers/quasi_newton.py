@@ -26,11 +26,11 @@ from reps_opt.divergences.base import KL
 from reps_opt.dual_point import DualPoint
 from reps_opt.program import Program
 from reps_opt.rows import ArrayRows, Rows, spending
-from reps_opt.solvers.answer import Answer
+from reps_opt.solvers.answer import Answer, Iterative
 from reps_opt.solvers.descent import SUFFICIENT_DECREASE
 from reps_opt.solvers.newton import IMPROVED, Newton, dual_error
 from reps_opt.systems.base import Cholesky
-from reps_opt.validation import FloatArray, as_count, as_scalar
+from reps_opt.validation import FloatArray
 
 SHARE_OF_ROWS = 0.1
 """Fraction of the rows that is solved first, where no more are needed."""
@@ -73,7 +73,7 @@ def rows_to_start(n: int, d: int, epsilon: float | None) -> int | None:
 
 
 @dataclass(frozen=True)
-class QuasiNewton:
+class QuasiNewton(Iterative):
     r"""BFGS from the solution and the Hessian of a few rows; for balls of KL over many rows of features.
 
     Parameters
@@ -98,10 +98,6 @@ class QuasiNewton:
     tolerance: float = 5e-11
     max_iterations: int = 40
     fallback: Newton = field(default_factory=lambda: Newton(tolerance=5e-11, slack_suspected=1e-2))
-
-    def __post_init__(self) -> None:
-        as_scalar(self.tolerance, "tolerance", low=0.0, low_open=True)
-        as_count(self.max_iterations, "max_iterations")
 
     def solve(self, program: Program) -> Answer:
         """Minimise the dual of a program whose objective is normalised to range one."""

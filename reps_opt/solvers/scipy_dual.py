@@ -18,7 +18,7 @@ from reps_opt.constraints import Equal
 from reps_opt.dual_point import DualPoint
 from reps_opt.processes.graph import BoolArray
 from reps_opt.program import Program
-from reps_opt.solvers.answer import Answer
+from reps_opt.solvers.answer import Answer, Iterative
 from reps_opt.solvers.newton import (
     DAMPING,
     check_smooth,
@@ -31,7 +31,7 @@ from reps_opt.solvers.trace import Trace
 from reps_opt.systems.base import product_diagonal
 from reps_opt.systems.choice import normal_equations
 from reps_opt.threads import quietly
-from reps_opt.validation import FloatArray, UnsuitableError, as_count, as_scalar
+from reps_opt.validation import FloatArray, UnsuitableError
 
 WITH_HESSIAN = ("trust-exact", "dogleg", "trust-constr")
 WITH_PRODUCTS = ("newton-cg", "trust-ncg", "trust-krylov")
@@ -77,7 +77,7 @@ ENOUGH = 1e-9
 
 
 @dataclass(frozen=True)
-class ScipyDual:
+class ScipyDual(Iterative):
     """Any gradient method of ``scipy.optimize.minimize`` on the dual, in log eta and whitened multipliers.
 
     Parameters
@@ -110,8 +110,7 @@ class ScipyDual:
     verbose: bool = False
 
     def __post_init__(self) -> None:
-        as_scalar(self.tolerance, "tolerance", low=0.0, low_open=True)
-        as_count(self.max_iterations, "max_iterations")
+        super().__post_init__()
         known = (*WITH_HESSIAN, *WITH_PRODUCTS, *WITH_GRADIENT)
         if self.method.lower() not in known:
             raise ValueError(f"method must take a gradient, one of {known}, got {self.method!r}")
@@ -152,7 +151,7 @@ class ScipyDual:
             if not negative.any() and not violated.any():
                 break
             active = (active & ~negative) | violated
-        return replace(answer, multipliers=np.where(program.signed, np.maximum(v, 0.0), v))
+        return replace(answer, multipliers=program.cut(v))
 
     def _minimise(self, program: Program) -> Answer:
         """Answer to a program of equality rows whose ball is not slack."""

@@ -19,7 +19,7 @@ from scipy.optimize import Bounds, LinearConstraint, NonlinearConstraint
 from reps_opt.divergences.conditional_kl import ConditionalKL
 from reps_opt.program import Program
 from reps_opt.solvers.newton import quadratic_start
-from reps_opt.solvers.scipy_spec import ACCURATE, Names, Spec, binding, layer_starts, named
+from reps_opt.solvers.scipy_spec import ACCURATE, Names, Spec, binding, named
 from reps_opt.systems.choice import normal_equations
 from reps_opt.validation import FloatArray, UnsuitableError
 
@@ -95,7 +95,7 @@ class _Smooth:
     def start(self) -> FloatArray:
         program = self.program
         hint = program.hints.start
-        v = np.zeros(program.rhs.size) if hint is None else np.where(program.signed, np.maximum(hint, 0.0), hint)
+        v = np.zeros(program.rhs.size) if hint is None else program.cut(hint)
         if not self.joint and program.simplex and program.ridge is None:
             point = quadratic_start(program, normal_equations(program))
             eta, v = np.full(self.n_etas, point.eta), point.multipliers.copy()
@@ -157,13 +157,11 @@ class _LinearPieces:
     n_etas = 0
 
     def __init__(self, program: Program) -> None:
-        starts = layer_starts(program)
+        starts = program.starts
         sizes = np.diff(np.append(np.zeros(1, dtype=np.int64) if starts is None else starts, program.n))
         self.layer = np.repeat(np.arange(sizes.size), sizes)
         self.masses = np.array([program.mass]) if starts is None else np.ones(starts.size)
-        rows = [block.dense for block in program.blocks.values()]
-        columns = np.concatenate([*rows, np.zeros((0, program.n))]).T
-        self.matrix = np.hstack([columns, np.eye(sizes.size)[self.layer]])
+        self.matrix = np.hstack([program.dense_rows.T, np.eye(sizes.size)[self.layer]])
         self.program = program
 
     def start(self) -> FloatArray:
@@ -188,7 +186,7 @@ class _SoftPieces:
         self.program, self.divergence = program, divergence
         self.masses = np.array([program.mass])
         self.n_etas = int(program.epsilon is not None)
-        self.rows = np.concatenate([*(b.dense for b in program.blocks.values()), np.zeros((0, program.n))])
+        self.rows = program.dense_rows
 
     def _at(self, z: FloatArray) -> tuple[float, FloatArray, FloatArray, FloatArray]:
         """Eta, the soft maxima (states,), the policy (n,), and the slopes (n, etas + m) of the exponent times eta."""

@@ -29,7 +29,6 @@ from reps_opt.solvers.scipy_spec import (
     Spec,
     binding,
     etas_of,
-    layer_starts,
     multipliers,
     named,
     spread,
@@ -116,7 +115,7 @@ class ScipyPrimal:
         stats = {"method": "trust-constr", "iterations": len(trace), "rounds": len(answers), "trace": trace}
         if not answers:
             return Answer(math.nan, None, None, message, stats)
-        best = min(answers, key=lambda answer: _bound(program, answer))
+        best = min(answers, key=lambda answer: answer.bound(program))
         return replace(best, stats=stats)
 
     def _round(self, spec: Spec, start: FloatArray, barrier: Mapping[str, Any], trace: Trace) -> tuple[Any, bool]:
@@ -137,10 +136,6 @@ class ScipyPrimal:
         with quietly(), np.errstate(all="ignore"):  # a method that gives up warns; here the certificate says so
             result = minimize(**{**spec, "x0": start, "options": options, "callback": watch})
         return result, proven
-
-
-def _bound(program: Program, answer: Answer) -> float:
-    return math.inf if answer.multipliers is None else program.bound(answer.eta, answer.multipliers)
 
 
 def pose_primal(program: Program, start: FloatArray | None = None, names: Names | None = None) -> Spec:
@@ -192,7 +187,7 @@ def _is_proven(program: Program, x: FloatArray, found: Mapping[str, Any]) -> boo
 
 def _has_mass(program: Program) -> bool:
     """Whether the mass is a constraint of its own: that of several simplexes follows from the rows."""
-    return program.simplex and layer_starts(program) is None
+    return program.simplex and program.starts is None
 
 
 def _independent(program: Program) -> dict[str, IntArray]:
@@ -264,7 +259,7 @@ class _PrimalObjective:
         ]
         self.softened: tuple[FloatArray, FloatArray] | None = None
         if program.ridge is not None:
-            self.softened = np.concatenate([block.dense for block in program.blocks.values()]), program.ridge
+            self.softened = program.dense_rows, program.ridge
 
     def value(self, x: FloatArray) -> float:
         return -self.program.score(x)

@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from reps_opt.constraints import Simplex
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import NoBall
 from reps_opt.processes.graph import IntArray
 from reps_opt.program import Program
-from reps_opt.solvers.answer import Answer
+from reps_opt.solvers.answer import Answer, etas_of
 from reps_opt.validation import FloatArray
 
 ACCURATE = {"maxiter": 1_000, "gtol": 0.0, "xtol": 1e-13, "barrier_tol": 1e-10}
@@ -96,20 +95,8 @@ class Spec(Mapping[str, Any]):
             found = spread(program, self.kept, found)
             return Answer(etas_of(program, found), multipliers(program, z, found), z, message, stats)
         found = {name: z[part] for name, part in self.parts.items()}
-        stacked = stack(program, [found[name] for name in program.blocks])
+        stacked = program.stacked([found[name] for name in program.blocks])
         return Answer(etas_of(program, found), stacked, self.maximiser(result), message, stats)
-
-
-def stack(program: Program, parts: Sequence[Any]) -> FloatArray:
-    """Multipliers (m,), those of inequalities cut at zero."""
-    v = np.concatenate([np.ravel(part) for part in parts]) if parts else np.zeros(0)
-    return np.where(program.signed, np.maximum(v, 0.0), v)
-
-
-def etas_of(program: Program, found: Mapping[str, Any]) -> Any:
-    """Eta of each ball, zero where its radius is infinite: a number, or (k,) where there are several."""
-    etas = [b.price or max(float(np.squeeze(found.get(b.name, 0.0))), 0.0) for b in program.balls]
-    return np.array(etas) if len(etas) > 1 else etas[0] if etas else 0.0
 
 
 def multipliers(program: Program, x: FloatArray, found: Mapping[str, Any]) -> FloatArray | None:
@@ -118,7 +105,7 @@ def multipliers(program: Program, x: FloatArray, found: Mapping[str, Any]) -> Fl
         return -program.residual(x) / program.ridge
     if any(name not in found for name in program.blocks):
         return None
-    return stack(program, [found[name] for name in program.blocks])
+    return program.stacked([found[name] for name in program.blocks])
 
 
 def spread(program: Program, kept: Mapping[str, IntArray], found: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,11 +116,6 @@ def spread(program: Program, kept: Mapping[str, IntArray], found: Mapping[str, A
             full[name] = np.zeros(program.blocks[name].rhs.size)
             full[name][rows] = found[name]
     return full
-
-
-def layer_starts(program: Program) -> IntArray | None:
-    """First coordinate (G,) of each simplex of several; None for one."""
-    return program.domain.starts if isinstance(program.domain, Simplex) else None
 
 
 def named(name: str, size: int, names: Names) -> list[str]:

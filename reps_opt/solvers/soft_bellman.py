@@ -31,12 +31,12 @@ from reps_opt.divergences.base import softmax_within
 from reps_opt.divergences.conditional_kl import ConditionalKL
 from reps_opt.processes.markov import DIRECT_LIMIT
 from reps_opt.program import Program
-from reps_opt.solvers.answer import Answer
+from reps_opt.solvers.answer import Answer, Iterative
 from reps_opt.solvers.descent import LARGEST_LOG_STEP
 from reps_opt.solvers.newton import SLACK_SUSPECTED, limit_if_slack, linear_answer
 from reps_opt.solvers.trace import Trace
 from reps_opt.systems.base import DenseFactor
-from reps_opt.validation import FloatArray, UnsuitableError, as_count, as_scalar
+from reps_opt.validation import FloatArray, UnsuitableError
 
 NEAR_CURVE = 0.3
 """Largest error of the soft Bellman equations, in units of eta, at which eta moves too."""
@@ -49,7 +49,7 @@ SMALLEST_START = 1e-4
 
 
 @dataclass(frozen=True)
-class SoftBellman:
+class SoftBellman(Iterative):
     r"""Soft policy iteration jointly with Newton's method in log eta: the default route of ConditionalREPS.
 
     Parameters
@@ -69,10 +69,6 @@ class SoftBellman:
     tolerance: float = 1e-12
     max_iterations: int = 200
     verbose: bool = False
-
-    def __post_init__(self) -> None:
-        as_scalar(self.tolerance, "tolerance", low=0.0, low_open=True)
-        as_count(self.max_iterations, "max_iterations")
 
     def solve(self, program: Program) -> Answer:
         """Minimise the dual of a program whose objective is normalised to range one."""

@@ -39,5 +39,4 @@ class InRange:
         """The inner route's answer, its multipliers put back."""
         unit = float(np.ptp(program.objective))
         answer: Answer = self.inner.solve(program.in_units_of(unit))
-        v = None if answer.multipliers is None else answer.multipliers * unit
-        return replace(answer, eta=answer.eta * unit, multipliers=v)
+        return answer.unscaled(unit)

@@ -9,7 +9,7 @@ import pytest
 
 import envs
 from reps_opt import MDP
-from reps_opt.processes.flow import FEW_ENTRIES, Flow
+from reps_opt.processes.flow import FEW_AHEAD, Flow
 from reps_opt.processes.time_indexed import occupancy_of
 
 T = 4
@@ -57,7 +57,7 @@ def test_an_unrolled_flow_is_small_or_large_alike(seed: int) -> None:
         np.testing.assert_allclose(
             each.occupancy(policy), each.pick(occupancy_of(mdp, each.spread(policy))), rtol=1e-12, atol=1e-300
         )
-    assert flow.pairs.size * flow.nodes.size > FEW_ENTRIES > small.pairs.size * small.nodes.size
+    assert flow.pairs.size * flow.nodes.size > FEW_AHEAD > small.pairs.size * small.nodes.size
 
 
 @pytest.mark.parametrize("seed", range(10))
