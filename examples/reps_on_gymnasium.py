@@ -85,8 +85,8 @@ def draw(histories, path):
             table = history.to_frame()
             at, said = table["steps"] / 1000, table["refuted"] >= REFUTED
             sums = table[["predicted_gain", "gain"]].where(table["predicted_gain"].notna(), 0.0).cumsum()
-            for name, colour, label in (("predicted_gain", "C1", "promised"), ("gain", "C0", "reached")):
-                axis.plot(at, sums[name], colour, lw=0.9, alpha=0.7, label=label if i == 0 else None)
+            for name, style, label in (("predicted_gain", "C1--", "promised"), ("gain", "C0-", "reached")):
+                axis.plot(at, sums[name], style, lw=0.9, alpha=0.7, label=label if i == 0 else None)
             axis.plot(at[said], sums["gain"][said], "k.", ms=4, label="run says: refuted" if i == 0 else None)
         axis.set(title=task, xlabel="thousand steps", ylabel="sum of gains, reward a step")
     axes[0, 0].legend(fontsize="small")

@@ -59,16 +59,16 @@ def draw(mdp: MDP, old: np.ndarray, grid: np.ndarray, marked: dict[str, float]) 
     """State distributions, divergences and returns along the family."""
     path = [compare_policies(mdp, old, shared(mdp, p)) for p in grid]
     _, axes = plt.subplots(1, 3, figsize=(13, 3.8), layout="constrained")
-    for p in (P_OLD, P_NEW):
-        axes[0].plot(mdp.state_distribution(shared(mdp, p)), label=f"p = {p:g}")
+    for p, line in ((P_OLD, "-"), (P_NEW, "--")):
+        axes[0].plot(mdp.state_distribution(shared(mdp, p)), line, label=f"p = {p:g}")
     axes[0].set(title="states", xlabel="state", ylabel="long-run probability", ylim=(0, None))
     axes[1].semilogy(grid[1:], [c.state_kl for c in path[1:]], label="state distribution")
-    axes[1].semilogy(grid[1:], [c.kl_new_old for c in path[1:]], label="policy, mean over states")
+    axes[1].semilogy(grid[1:], [c.kl_new_old for c in path[1:]], ls="--", label="policy, mean over states")
     axes[1].set(title="KL from p = .5", xlabel="p", ylabel="nats")
     axes[2].plot(grid, [c.new_return for c in path], label="return")
     axes[2].plot(grid, [c.old_return + c.surrogate for c in path], "--", label="TRPO's surrogate")
-    for name, p in marked.items():
-        axes[2].plot(p, mdp.expected_return(shared(mdp, p)), "o", label=f"{name} step")
+    for (name, p), mark in zip(marked.items(), "os", strict=True):
+        axes[2].plot(p, mdp.expected_return(shared(mdp, p)), mark, label=f"{name} step")
     axes[2].set(title="what is promised, what comes", xlabel="p", ylabel="mean reward")
     for axis in axes:
         axis.legend(fontsize="small")
