@@ -313,12 +313,12 @@ def _single_point_bound(problem: Judged, program: Program, multipliers: FloatArr
     """
     centre, divergence = problem.centre, program.divergence
     assert program.epsilon is not None
-    slack = program.slack(multipliers)
+    net = program.net(multipliers)
     softened = 0.0 if program.ridge is None else float(program.ridge @ multipliers**2) / 2
-    objective = float(slack @ centre.point) + float(program.rhs @ multipliers) + softened
+    objective = float(net @ centre.point) + float(program.rhs @ multipliers) + softened
     reach = math.inf
     if centre.divergence == 0 or divergence.pinsker:
-        reach = divergence.reach(slack, max(program.epsilon - centre.divergence, 0.0), centre.point)
+        reach = divergence.reach(net, max(program.epsilon - centre.divergence, 0.0), centre.point)
     if reach < math.inf:
         return objective + reach
     return max(objective, min(program.bound(eta, multipliers + eta * centre.multipliers) for eta in LARGE_ETAS))

@@ -17,22 +17,22 @@ class DualPoint:
     ----------
     value : float
         g: an upper bound on the optimum, whatever the point.
-    slack : (n,) array
+    net : (n,) array
         ``c - A'v - C'nu``: the Bellman error, where the rows are the flow.
     conjugate : Conjugate
-        D* at ``slack / eta``; its ``point`` is the primal candidate x.
+        D* at ``net / eta``; its ``point`` is the primal candidate x.
     residual : (m,) array
         ``(b, d) - (A, C) x``, plus ``ridge v`` where rows are softened: the gradient of g in the multipliers.
     divergence : float
         D(x); ``epsilon - divergence`` is dg/d eta.
     coupling : (m,) array or None
-        ``(A, C) D*'' (slack / eta)``, where the evaluation gave it: how the residual moves with log eta.
+        ``(A, C) D*'' (net / eta)``, where the evaluation gave it: how the residual moves with log eta.
     """
 
     eta: float
     multipliers: FloatArray
     value: float
-    slack: FloatArray
+    net: FloatArray
     conjugate: Conjugate
     residual: FloatArray
     divergence: float
@@ -46,7 +46,7 @@ class JointDualPoint:
     eta: FloatArray
     multipliers: FloatArray
     value: float
-    slack: FloatArray
+    net: FloatArray
     conjugate: JointConjugate
     residual: FloatArray
 

@@ -212,7 +212,7 @@ class Problem(Value):
         side
             ``"primal"``: one variable, constraints labelled by the names of the rows and balls, and ``normalisation``.
             ``"dual"``: a variable for each of these, and in place of a row the constraint that it comes from:
-            ``flow`` defines the slack ``c - A'v - C'nu`` (the Bellman error), and its multiplier is x.
+            ``flow`` defines the net objective ``c - A'v - C'nu`` (the Bellman error), and its multiplier is x.
 
         Returns
         -------

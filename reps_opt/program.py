@@ -363,8 +363,8 @@ class Program:
             return self._stack.every_row
         return ~(self.signed & (multipliers <= 0) & (residual >= 0))
 
-    def slack(self, multipliers: FloatArray) -> FloatArray:
-        """``c - A'v - C'nu`` (n,)."""
+    def net(self, multipliers: FloatArray) -> FloatArray:
+        """``c - A'v - C'nu`` (n,): the objective net of what the rows charge."""
         return self.objective - self.pulled(multipliers) if multipliers.any() else self.objective.copy()
 
     def score(self, x: FloatArray) -> float:
@@ -390,32 +390,32 @@ class Program:
         if isinstance(self.matrix, Transposed) and isinstance(self.divergence, KL):
             tilted = self.transpose.tilt(multipliers, self.objective, self.divergence.log_reference, eta)
             conjugate = Conjugate(tilted.normaliser, tilted.point, tilted.point, tilted.normaliser)
-            point = self._dual_point(eta, multipliers, tilted.slack, conjugate, self.rhs - tilted.total)
+            point = self._dual_point(eta, multipliers, tilted.net, conjugate, self.rhs - tilted.total)
             return replace(point, coupling=tilted.coupling)
-        slack = self.slack(multipliers)
-        conjugate = self.divergence.conjugate(slack / eta)
-        return self._dual_point(eta, multipliers, slack, conjugate, self.residual(conjugate.point))
+        net = self.net(multipliers)
+        conjugate = self.divergence.conjugate(net / eta)
+        return self._dual_point(eta, multipliers, net, conjugate, self.residual(conjugate.point))
 
     def _dual_point(
-        self, eta: float, multipliers: FloatArray, slack: FloatArray, conjugate: Conjugate, residual: FloatArray
+        self, eta: float, multipliers: FloatArray, net: FloatArray, conjugate: Conjugate, residual: FloatArray
     ) -> DualPoint:
-        """The dual's value and derivatives from the conjugate at ``slack / eta``."""
+        """The dual's value and derivatives from the conjugate at ``net / eta``."""
         value = float(self.rhs @ multipliers + self.mass * eta * conjugate.value)
         if self.epsilon is not None:
             value += eta * self.epsilon
         shift = conjugate.value if self.simplex else 0.0  # taken inside <x, y> where x sums to one
-        divergence = float(conjugate.point @ (slack / eta - shift)) - (conjugate.value - shift)
+        divergence = float(conjugate.point @ (net / eta - shift)) - (conjugate.value - shift)
         if self.ridge is not None:
             value += float(self.ridge @ multipliers**2) / 2
             residual = residual + self.ridge * multipliers
-        return DualPoint(eta, multipliers, value, slack, conjugate, residual, divergence)
+        return DualPoint(eta, multipliers, value, net, conjugate, residual, divergence)
 
     def joint_dual(self, eta: FloatArray, multipliers: FloatArray) -> JointDualPoint:
         """Dual function and derivatives of several balls at eta (k,), positive in some ball of every simplex."""
-        slack = self.slack(multipliers)
-        conjugate = self.joint.conjugate(eta, slack)
+        net = self.net(multipliers)
+        conjugate = self.joint.conjugate(eta, net)
         value = float(self.rhs @ multipliers + eta @ self.radii) + conjugate.value
-        return JointDualPoint(eta, multipliers, value, slack, conjugate, self.residual(conjugate.point))
+        return JointDualPoint(eta, multipliers, value, net, conjugate, self.residual(conjugate.point))
 
     @cached_property
     def radii(self) -> FloatArray:
@@ -433,17 +433,17 @@ class Program:
     def normalisers(self, eta: float | FloatArray, multipliers: FloatArray) -> FloatArray:
         """Multipliers (G,) of the masses of the simplexes, those of the rows as they are, at a finite eta >= 0.
 
-        Where all balls of a simplex are slack that is its best coordinate's slack.
+        Where all balls of a simplex are slack that is its best coordinate's net.
         """
         if not isinstance(eta, np.ndarray):
             if eta == 0:
-                return self.slack(multipliers).max(keepdims=True)
+                return self.net(multipliers).max(keepdims=True)
             return np.array([eta * self.dual(eta, multipliers).conjugate.normaliser])
-        slack = self.slack(multipliers)
+        net = self.net(multipliers)
         bare = eta @ self.joint.covers <= 0
-        top = np.maximum.reduceat(slack, self.joint.starts)
+        top = np.maximum.reduceat(net, self.joint.starts)
         lifted = np.where((self.joint.covers & bare).any(axis=1), 1.0, eta)  # a stand-in, its share taken out again
-        joint = self.joint.conjugate(lifted, slack)
+        joint = self.joint.conjugate(lifted, net)
         return np.where(bare, top, joint.temperature * joint.log_partition)
 
     def within(self, eta: float | FloatArray, multipliers: FloatArray, group: IntArray, n_groups: int) -> FloatArray:
@@ -451,10 +451,10 @@ class Program:
 
         For groups that are states they are the policy: a softmax of the Bellman error.
         """
-        slack = self.slack(multipliers)
+        net = self.net(multipliers)
         if isinstance(eta, np.ndarray):
-            return softmax_within(self.joint.conjugate(eta, slack).scaled, group, n_groups)[0]
-        return self.divergence.within(slack / eta, group, n_groups)
+            return softmax_within(self.joint.conjugate(eta, net).scaled, group, n_groups)[0]
+        return self.divergence.within(net / eta, group, n_groups)
 
     def bound(self, eta: float | FloatArray, multipliers: FloatArray) -> float:
         """Upper bound on the optimum from any ``eta >= 0`` and multipliers of the right sign (weak duality).
@@ -466,7 +466,7 @@ class Program:
         if eta > 0:
             return self.dual(float(eta), multipliers).value
         softened = 0.0 if self.ridge is None else float(self.ridge @ multipliers**2) / 2
-        return float(self.rhs @ multipliers) + self.mass * self.divergence.support(self.slack(multipliers)) + softened
+        return float(self.rhs @ multipliers) + self.mass * self.divergence.highest(self.net(multipliers)) + softened
 
     def least_divergence(self, multipliers: FloatArray) -> float:
         """Lower bound on D of every point that satisfies the rows, by weak duality: the dual of the projection."""

@@ -46,19 +46,19 @@ class Tilted(NamedTuple):
 
     Attributes
     ----------
-    slack : (N,) array
+    net : (N,) array
         ``offset - X theta``.
     point : (N,) array
-        ``softmax(log_base + slack / eta)``; not to be written to.
+        ``softmax(log_base + net / eta)``; not to be written to.
     normaliser : float
-        ``log sum exp(log_base + slack / eta)``.
+        ``log sum exp(log_base + net / eta)``.
     total : (d,) array
         ``X' point``.
     coupling : (d,) array
-        ``X' (point * (s - <point, s>))`` with ``s = slack / eta``: the covariance of the columns with s.
+        ``X' (point * (s - <point, s>))`` with ``s = net / eta``: the covariance of the columns with s.
     """
 
-    slack: FloatArray
+    net: FloatArray
     point: FloatArray
     normaliser: float
     total: FloatArray
@@ -69,10 +69,10 @@ class TiltedBlock(NamedTuple):
     """Some rows' part of a :class:`Tilted`, relative to their own largest exponent ``top``: see :func:`merged`.
 
     ``weights`` (n,) are ``exp(exponent - top)``; ``sums`` (2, d) are the columns' totals under them, and under them
-    times ``slack / eta - top``.
+    times ``net / eta - top``.
     """
 
-    slack: FloatArray
+    net: FloatArray
     weights: FloatArray
     top: float
     sums: FloatArray
@@ -82,17 +82,17 @@ def tilted_block(
     block: FloatArray, theta: FloatArray, offset: FloatArray, log_base: FloatArray, eta: float
 ) -> TiltedBlock:
     """Both products of an evaluation while the rows are in the cache."""
-    slack = offset - block @ theta
-    pair = np.empty((2, slack.size))
+    net = offset - block @ theta
+    pair = np.empty((2, net.size))
     weights, spread = pair
-    np.divide(slack, eta, out=spread)
+    np.divide(net, eta, out=spread)
     np.add(log_base, spread, out=weights)
     top = float(weights.max())
     weights -= top
     np.exp(weights, out=weights)
     spread -= top
     spread *= weights
-    return TiltedBlock(slack, weights, top, pair @ block)
+    return TiltedBlock(net, weights, top, pair @ block)
 
 
 def merged(blocks: list[TiltedBlock], eta: float) -> Tilted:
@@ -104,7 +104,7 @@ def merged(blocks: list[TiltedBlock], eta: float) -> Tilted:
     """
     top = max(block.top for block in blocks)
     factors = [math.exp(block.top - top) for block in blocks]
-    slack = np.concatenate([block.slack for block in blocks])
+    net = np.concatenate([block.net for block in blocks])
     point = np.concatenate([block.weights * factor for block, factor in zip(blocks, factors, strict=True)])
     mass = float(point.sum())
     point /= mass
@@ -114,8 +114,8 @@ def merged(blocks: list[TiltedBlock], eta: float) -> Tilted:
         total += share * block.sums[0]
         spread += share * (block.sums[1] + (block.top - top) * block.sums[0])
     point.flags.writeable = False
-    mean = float(point @ slack) / eta - top
-    return Tilted(slack, point, top + math.log(mass), total, spread - mean * total)
+    mean = float(point @ net) / eta - top
+    return Tilted(net, point, top + math.log(mass), total, spread - mean * total)
 
 
 class Rows(ABC):

@@ -40,7 +40,7 @@ MISSED = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Moved:
-    """Derivatives of eta, the multipliers (m,), x (n,), ``slack / eta`` (n,) and the normaliser of the mass."""
+    """Derivatives of eta, the multipliers (m,), x (n,), ``net / eta`` (n,) and the normaliser of the mass."""
 
     eta: float
     multipliers: FloatArray
@@ -130,7 +130,7 @@ def moved(
     c = np.zeros(program.n) if objective is None else objective
     b = np.zeros(program.rhs.size) if rhs is None else rhs
     at = program.dual(eta, multipliers)
-    conjugate, y = at.conjugate, at.slack / eta
+    conjugate, y = at.conjugate, at.net / eta
     free = program.free(multipliers, at.residual)
     _check_strict(program, multipliers, at.residual)
     equations = normal_equations(program)

@@ -113,7 +113,7 @@ class Solution(Value, Result):
             return math.nan
         program = self.problem.program
         if np.ndim(self.eta) == 0 and self.eta == math.inf:
-            return float(program.slack(self.multipliers) @ self.point)
+            return float(program.net(self.multipliers) @ self.point)
         return float(program.normalisers(self.eta, self.multipliers)[0])
 
     @property

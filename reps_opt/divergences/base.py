@@ -147,12 +147,12 @@ class Divergence(ABC):
         best_mass = np.bincount(group, weights=best, minlength=n_groups)[group]
         return np.where(mass > 0, point / np.where(mass > 0, mass, 1.0), best / best_mass)
 
-    def reach(self, slack: FloatArray, room: float, centre: FloatArray) -> float:
-        """Bound on ``<x - centre, slack>`` over the x with D(x) <= D(centre) + room, the centre (n,) being the point of
+    def reach(self, y: FloatArray, room: float, centre: FloatArray) -> float:
+        """Bound on ``<x - centre, y>`` over the x with D(x) <= D(centre) + room, the centre (n,) being the point of
         the rows that is closest to the reference; infinite where none is known."""
         return math.inf
 
-    def support(self, y: FloatArray) -> float:
+    def highest(self, y: FloatArray) -> float:
         """Largest <x, y> over the domain: what ``eta D*(y / eta)`` tends to as eta vanishes."""
         return float(y.max())
 
@@ -161,8 +161,8 @@ class Divergence(ABC):
         """D(x) as a CVXPY expression of the CVXPY variable x; ``cp`` is the cvxpy module."""
 
     @abstractmethod
-    def dual_constraints(self, cp: Any, slack: Any, eta: Any) -> dict[str, Any]:
-        """Labelled CVXPY constraints that say ``eta D*(slack / eta) <= 0``, slack holding the normaliser already."""
+    def dual_constraints(self, cp: Any, y: Any, eta: Any) -> dict[str, Any]:
+        """Labelled CVXPY constraints that say ``eta D*(y / eta) <= 0``, y holding the normaliser already."""
 
 
 class KL(Divergence):
@@ -227,9 +227,9 @@ class KL(Divergence):
         normaliser = top + math.log(total)
         return Conjugate(normaliser, point, point, normaliser)
 
-    def reach(self, slack: FloatArray, room: float, centre: FloatArray) -> float:
+    def reach(self, y: FloatArray, room: float, centre: FloatArray) -> float:
         """Pinsker's inequality, which holds around any centre too: ``KL(x || centre) <= D(x) - D(centre)``."""
-        return math.sqrt(room / 2) * float(np.ptp(slack))
+        return math.sqrt(room / 2) * float(np.ptp(y))
 
     def within(self, y: FloatArray, group: IntArray, n_groups: int) -> FloatArray:
         """Softmax of ``log q + y`` within each group, by log-sum-exp: right where masses underflow."""
@@ -238,10 +238,10 @@ class KL(Divergence):
     def expression(self, cp: Any, x: Any, reference: Any = None) -> Any:
         return cp.sum(cp.rel_entr(x, self.reference if reference is None else reference))
 
-    def dual_constraints(self, cp: Any, slack: Any, eta: Any, reference: Any = None) -> dict[str, Any]:
-        scaled = cp.Variable(self.reference.size, name="partition")  # >= eta exp(slack / eta)
+    def dual_constraints(self, cp: Any, y: Any, eta: Any, reference: Any = None) -> dict[str, Any]:
+        scaled = cp.Variable(self.reference.size, name="partition")  # >= eta exp(y / eta)
         return {
-            "kl": cp.ExpCone(slack, eta * np.ones(self.reference.size), scaled),
+            "kl": cp.ExpCone(y, eta * np.ones(self.reference.size), scaled),
             "normalisation": (self.reference if reference is None else reference) @ scaled <= eta,
         }
 
@@ -263,8 +263,8 @@ class NoBall(Divergence):
     def expression(self, cp: Any, x: Any) -> Any:
         return None
 
-    def dual_constraints(self, cp: Any, slack: Any, eta: Any) -> dict[str, Any]:
-        return {"normalisation": slack <= 0}
+    def dual_constraints(self, cp: Any, y: Any, eta: Any) -> dict[str, Any]:
+        return {"normalisation": y <= 0}
 
 
 @dataclass(frozen=True)
@@ -321,18 +321,18 @@ class Quadratic(Divergence):
         point = self.metric.solve(y)
         return QuadraticConjugate(self.metric.conjugate_bound(y, point), point, np.zeros(0), 0.0, self.metric)
 
-    def support(self, y: FloatArray) -> float:
+    def highest(self, y: FloatArray) -> float:
         return float("inf") if np.any(y) else 0.0
 
-    def reach(self, slack: FloatArray, room: float, centre: FloatArray) -> float:
+    def reach(self, y: FloatArray, room: float, centre: FloatArray) -> float:
         """Cauchy and Schwarz: the ball is an ellipsoid."""
-        return math.sqrt(4 * room * self.conjugate(slack).value) if room > 0 else 0.0
+        return math.sqrt(4 * room * self.conjugate(y).value) if room > 0 else 0.0
 
     def expression(self, cp: Any, x: Any) -> Any:
         return 0.5 * cp.sum_squares(self.metric.root(self.reference.size).T @ x)
 
-    def dual_constraints(self, cp: Any, slack: Any, eta: Any, height: Any = 0.0) -> dict[str, Any]:
-        """``|y|^2 / (2 eta) <= height`` with ``R y = slack`` for the root R of the metric, F = R R'."""
+    def dual_constraints(self, cp: Any, y: Any, eta: Any, height: Any = 0.0) -> dict[str, Any]:
+        """``|z|^2 / (2 eta) <= height`` with ``R z = y`` for the root R of the metric, F = R R'."""
         root = self.metric.root(self.reference.size)
         whitened = cp.Variable(root.shape[1], name="whitened")
-        return {"whitening": root @ whitened == slack, "ball": 0.5 * cp.quad_over_lin(whitened, eta) <= height}
+        return {"whitening": root @ whitened == y, "ball": 0.5 * cp.quad_over_lin(whitened, eta) <= height}

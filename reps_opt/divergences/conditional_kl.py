@@ -79,15 +79,15 @@ class ConditionalKL(Divergence):
         """Softmax of ``log pi_q + y`` within each group."""
         return softmax_within(self.log_reference + y, group, n_groups)[0]
 
-    def reach(self, slack: FloatArray, room: float, centre: FloatArray) -> float:
-        """Pinsker's inequality in every state, around pi_q, from the state where its mean slack is largest."""
+    def reach(self, y: FloatArray, room: float, centre: FloatArray) -> float:
+        """Pinsker's inequality in every state, around pi_q, from the state where the mean of y is largest."""
         total = np.bincount(self.group, weights=self.reference)
-        mean = np.bincount(self.group, weights=self.reference * slack)
-        spread = group_max(slack, self.group, self.n_groups) + group_max(-slack, self.group, self.n_groups)
+        mean = np.bincount(self.group, weights=self.reference * y)
+        spread = group_max(y, self.group, self.n_groups) + group_max(-y, self.group, self.n_groups)
         if np.abs(total - 1).max() > 1e-12:
             return math.inf
         mass = float(centre.sum())
-        return mass * (math.sqrt(room / (2 * mass)) * float(spread.max()) + float(mean.max())) - float(centre @ slack)
+        return mass * (math.sqrt(room / (2 * mass)) * float(spread.max()) + float(mean.max())) - float(centre @ y)
 
     def _sums(self) -> sp.csr_array:
         """Matrix (m, n) that sums over the actions of each state."""
@@ -98,8 +98,8 @@ class ConditionalKL(Divergence):
         mass = self._sums().T @ (self._sums() @ x)
         return cp.sum(cp.rel_entr(x, cp.multiply(self.reference if reference is None else reference, mass)))
 
-    def dual_constraints(self, cp: Any, slack: Any, eta: Any, reference: Any = None) -> dict[str, Any]:
+    def dual_constraints(self, cp: Any, y: Any, eta: Any, reference: Any = None) -> dict[str, Any]:
         n = self.group.size
-        scaled = cp.Variable(n, name="partition")  # >= eta exp(slack / eta)
+        scaled = cp.Variable(n, name="partition")  # >= eta exp(y / eta)
         total = self._sums() @ cp.multiply(self.reference if reference is None else reference, scaled)
-        return {"kl": cp.ExpCone(slack, eta * np.ones(n), scaled), "normalisation": total <= eta}
+        return {"kl": cp.ExpCone(y, eta * np.ones(n), scaled), "normalisation": total <= eta}

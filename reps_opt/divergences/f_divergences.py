@@ -128,13 +128,13 @@ class Alpha(Divergence):
     def hessian(self, x: FloatArray) -> Any:
         return sp.diags_array((np.maximum(x, SMALLEST) / self.reference) ** (self.alpha - 2) / self.reference)
 
-    def reach(self, slack: FloatArray, room: float, centre: FloatArray) -> float:
+    def reach(self, y: FloatArray, room: float, centre: FloatArray) -> float:
         """Pinsker's inequality for the family: the 1-norm is at most ``sqrt(2 D)`` for alpha in [-1, 2].
 
         Below, D_alpha(x || q) = D_(1-alpha)(q || x), and Lyapunov's inequality gives ``sqrt((1 - alpha) D)``
         (Gilardoni 2010, *On Pinsker's and Vajda's type inequalities for Csiszar's f-divergences*).
         """
-        return math.sqrt(max(2.0, 1 - self.alpha) * room) / 2 * float(np.ptp(slack))
+        return math.sqrt(max(2.0, 1 - self.alpha) * room) / 2 * float(np.ptp(y))
 
     def conjugate(self, y: FloatArray) -> Conjugate:
         best = int(np.argmax(y))
@@ -193,7 +193,7 @@ class Alpha(Divergence):
         """The reference and the mass out of reach: constants, or a parameter and what it misses."""
         return (self.reference, self.lost) if reference is None else (reference, 1 - cp.sum(reference))
 
-    def dual_constraints(self, cp: Any, slack: Any, eta: Any, reference: Any = None) -> dict[str, Any]:
+    def dual_constraints(self, cp: Any, y: Any, eta: Any, reference: Any = None) -> dict[str, Any]:
         r"""``alpha mu + sum q z <= eta`` with z beyond ``xi^beta eta^(1-beta)``, a power cone, ``beta = alpha p``.
 
         The inner normaliser mu stays a variable of its own: ``eta D*`` is the minimum over it.
@@ -202,7 +202,7 @@ class Alpha(Divergence):
         xi = cp.Variable(q.size, name="xi", nonneg=True)
         z = cp.Variable(q.size, name="partition")
         mu = cp.Variable(name="inner_normalisation")
-        level = eta + (alpha - 1) * (slack - mu)
+        level = eta + (alpha - 1) * (y - mu)
         ones = np.ones(q.size)
         if alpha > 1:
             cone = cp.PowCone3D(z, eta * ones, xi, (alpha - 1) / alpha * ones)
@@ -243,7 +243,7 @@ class ChiSquare(Alpha):
         ratio = cp.multiply(_powered(cp, q, -0.5), x)
         return cp.sum_squares(ratio) / 2 - cp.sum(x) + cp.sum(q) / 2 + lost / 2
 
-    def dual_constraints(self, cp: Any, slack: Any, eta: Any, reference: Any = None) -> dict[str, Any]:
+    def dual_constraints(self, cp: Any, y: Any, eta: Any, reference: Any = None) -> dict[str, Any]:
         n, q = self.reference.size, self.reference if reference is None else reference
         xi = cp.Variable(n, name="xi", nonneg=True)
         z = cp.Variable(n, name="partition")  # z eta >= xi^2
@@ -251,7 +251,7 @@ class ChiSquare(Alpha):
         ones = np.ones(n)
         return {
             "kl": cp.SOC(z + eta * ones, cp.vstack([2 * xi, z - eta * ones]), axis=0),
-            "positive": xi >= eta + slack - mu,
+            "positive": xi >= eta + y - mu,
             "normalisation": 2 * mu + q @ z <= eta,
         }
 
@@ -288,10 +288,10 @@ class ReverseKL(Alpha):
     def expression(self, cp: Any, x: Any, reference: Any = None) -> Any:
         return cp.sum(cp.rel_entr(self.reference if reference is None else reference, x))
 
-    def dual_constraints(self, cp: Any, slack: Any, eta: Any, reference: Any = None) -> dict[str, Any]:
+    def dual_constraints(self, cp: Any, y: Any, eta: Any, reference: Any = None) -> dict[str, Any]:
         ones = np.ones(self.reference.size)
         mu = cp.Variable(name="inner_normalisation")
-        spent = cp.rel_entr(eta * ones, eta * ones - slack + mu)  # eta f*((slack - mu) / eta)
+        spent = cp.rel_entr(eta * ones, eta * ones - y + mu)  # eta f*((y - mu) / eta)
         return {"normalisation": mu + (self.reference if reference is None else reference) @ spent <= 0}
 
 

@@ -150,9 +150,9 @@ class OldNewKL(PolicyDivergence):
     def expression(self, cp: Any, x: Any) -> Any:
         return cp.sum(cp.rel_entr(self.reference, x))
 
-    def dual_constraints(self, cp: Any, slack: Any, eta: Any) -> dict[str, Any]:
-        top = cp.Variable(name="top")  # lambda of x = eta q / (lambda - slack)
-        spread = self.reference @ cp.rel_entr(eta * np.ones(self.reference.size), top - slack)
+    def dual_constraints(self, cp: Any, y: Any, eta: Any) -> dict[str, Any]:
+        top = cp.Variable(name="top")  # lambda of x = eta q / (lambda - y)
+        spread = self.reference @ cp.rel_entr(eta * np.ones(self.reference.size), top - y)
         return {"kl": top - self.reference.sum() * eta + spread <= 0}
 
 

@@ -112,9 +112,9 @@ class FlowProblem(Problem):
         program, flow = self.program, self._known_flow
         scaled, scale = program.normalised()
         optimum = flow.optimum(scaled.objective)
-        slack = scaled.objective - program.pulled(optimum.value)
+        net = scaled.objective - program.pulled(optimum.value)
         size = float(np.median(np.abs(optimum.value)))
-        tight = slack >= slack.max() - TIGHT * max(1.0, 1e-3 * size)
+        tight = net >= net.max() - TIGHT * max(1.0, 1e-3 * size)
         # what rounds is large beside what decides: the best policy is on the face all the same
         point = self._on_face(tight if flow.averages else tight | (optimum.greedy > 0))
         if point is None or program.violation(point) > ON_THE_ROWS:

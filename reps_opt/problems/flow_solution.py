@@ -70,10 +70,10 @@ class FlowSolution(Solution):
             return program.within(np.maximum(self.eta, 1e-300), self.multipliers, flow.pair_node, flow.nodes.size)
         if self.eta > 0:
             return program.within(self.eta, self.multipliers, flow.pair_node, flow.nodes.size)
-        slack = program.slack(self.multipliers)
-        top = group_max(slack, flow.pair_node, flow.nodes.size)
-        leeway = TIGHT * max(float(np.ptp(slack)), float(np.abs(self.multipliers).max()))
-        tight = slack >= top[flow.pair_node] - leeway
+        net = program.net(self.multipliers)
+        top = group_max(net, flow.pair_node, flow.nodes.size)
+        leeway = TIGHT * max(float(np.ptp(net)), float(np.abs(self.multipliers).max()))
+        tight = net >= top[flow.pair_node] - leeway
         return flow.conditional(np.where(tight, program.divergence.reference, 0.0))
 
     def rows(self) -> list[tuple[str, str]]:

@@ -137,11 +137,11 @@ def _of_conditional(solution: Solution, change: Change) -> Sensitivity:
     if solution.point is None or not 0 < solution.eta < np.inf:
         raise UnsuitableError(f"the ball is slack or a point, eta being {solution.eta:g}: no derivative")
     program, eta, state = problem.program, float(solution.eta), flow.pair_node
-    slack = program.slack(solution.multipliers)
+    net = program.net(solution.multipliers)
     policy = program.within(eta, solution.multipliers, state, flow.nodes.size)
     log_ratio = np.log(policy) - program.divergence.log_reference
     each = flow.node_sums(policy * log_ratio)
-    slack = slack - (slack - eta * log_ratio)[np.unique(state, return_index=True)[1]][state]  # zero soft maxima
+    net = net - (net - eta * log_ratio)[np.unique(state, return_index=True)[1]][state]  # zero soft maxima
     mass = flow.node_sums(solution.point)
     system = spla.splu((sp.eye_array(mass.size) - gamma * sp.csc_array(flow.chain(policy))).tocsc())
     arriving = flow.arriving
@@ -149,7 +149,7 @@ def _of_conditional(solution: Solution, change: Change) -> Sensitivity:
     def move(rewards: FloatArray, d_eta: float, start: FloatArray) -> _SoftMove:
         value = system.solve(flow.node_sums(policy * rewards) - each * d_eta)
         error = rewards + gamma * (arriving @ value) - value[state]
-        scaled = (error - slack / eta * d_eta) / eta
+        scaled = (error - net / eta * d_eta) / eta
         moved_policy = policy * (scaled - flow.node_sums(policy * scaled)[state])
         inflow = (1 - gamma) * start + gamma * (arriving.T @ (mass[state] * moved_policy))
         moved_mass = system.solve(inflow, trans="T")

@@ -55,7 +55,7 @@ class ORePSStepSolution(FlowSolution):
             return np.log(self.point / self.problem.share)
         assert self.multipliers is not None
         flow, program = self.problem.flow, self.problem.program
-        exponent = program.divergence.log_reference + program.slack(self.multipliers) / self.eta
+        exponent = program.divergence.log_reference + program.net(self.multipliers) / self.eta
         partition = softmax_within(exponent, flow.pair_node, flow.nodes.size)[1]
         mass = np.maximum(flow.node_sums(self.point) / self.problem.share, LEAST_MASS)
         return (np.log(mass) - partition)[flow.pair_node] + exponent

@@ -59,8 +59,8 @@ def best_weights(program: Program) -> LinearLimit:
         if result.x is None:
             return LinearLimit(program.divergence.reference, v, np.inf)
         v = -result.eqlin.marginals[:-1]
-    slack = scaled.slack(v)
-    point = _nearest(scaled, slack >= slack.max() - TIGHT, matched)
+    net = scaled.net(v)
+    point = _nearest(scaled, net >= net.max() - TIGHT, matched)
     return LinearLimit(point, scale.factor * v, program.divergence.value(point))
 
 
@@ -75,8 +75,8 @@ def _softened(program: Program) -> FloatArray:
     v = np.zeros(program.rhs.size)
     for _ in range(ROUNDS):
         v = _over(program, working)
-        slack = program.slack(v)
-        beyond = slack - slack[working].max() - TIGHT
+        net = program.net(v)
+        beyond = net - net[working].max() - TIGHT
         beyond[working] = -np.inf
         joining = np.argsort(-beyond, kind="stable")[:size]
         joining = joining[beyond[joining] > 0]

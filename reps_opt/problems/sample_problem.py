@@ -263,7 +263,7 @@ class SampleProblem(Problem):
         dual = program.dual(eta, v)
         if abs(dual.divergence - program.epsilon) <= OFF_SPHERE:
             return answer
-        best = best_eta(program, dual.slack)
+        best = best_eta(program, dual.net)
         return replace(answer, eta=best) if best > 0 else answer
 
     def candidates(self, program: Program, answer: Answer) -> Iterator[FloatArray]:

@@ -300,7 +300,7 @@ class TrustRegionStep(Problem):
         if nu.size:
             given = answer.multipliers
             in_units = np.zeros(nu.size) if given is None else np.maximum(given, 0.0)
-            pulled, rows = program.slack(in_units), float(program.rhs @ in_units)
+            pulled, rows = program.net(in_units), float(program.rhs @ in_units)
             nu = in_units / self.reach
         if eta == math.inf:  # the ball holds one point
             finite = metric.conjugate_bound(pulled, metric.solve(pulled)) < math.inf

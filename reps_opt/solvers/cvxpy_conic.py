@@ -142,25 +142,25 @@ def pose_dual(program: Program, parametric: bool = False) -> Posed:
         for name, block in program.blocks.items()
     }
     priced = sum(block.in_memory.T @ duals[name] for name, block in program.blocks.items())
-    slack = data.objective - priced
+    net = data.objective - priced
     objective = sum(block.rhs @ duals[name] for name, block in program.blocks.items())
     if program.ridge is not None:
         rows = cp.hstack([duals[name] for name in program.blocks])
         objective = objective + cp.sum_squares(cp.multiply(np.sqrt(program.ridge), rows)) / 2
     pose_inner = _pose_one if len(program.balls) <= 1 else _pose_several
-    inner, constraints, variables = pose_inner(program, slack, data)
+    inner, constraints, variables = pose_inner(program, net, data)
     problem = cp.Problem(cp.Minimize(objective + inner), _labelled(constraints))
     return Posed(problem, {**duals, **variables}, constraints)
 
 
-def _pose_one(program: Program, slack: Any, data: _Data) -> tuple[Any, dict[str, Any], dict[str, Any]]:
-    """``eta epsilon + eta D*(slack / eta)`` for one ball: an expression, its constraints and variables by name."""
+def _pose_one(program: Program, net: Any, data: _Data) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    """``eta epsilon + eta D*(net / eta)`` for one ball: an expression, its constraints and variables by name."""
     normaliser = cp.Variable(name="normalisation")
     bellman = cp.Variable(program.n, name="bellman_error")
     name = program.ball.name
     ball = program.epsilon is not None and math.isfinite(program.epsilon)
     eta: Any = cp.Variable(name=name, nonneg=True) if ball else (program.temperature or 0.0)
-    constraints: dict[str, Any] = {"flow": bellman == (slack - normaliser if program.simplex else slack)}
+    constraints: dict[str, Any] = {"flow": bellman == (net - normaliser if program.simplex else net)}
     if isinstance(program.divergence, Quadratic):
         constraints |= program.divergence.dual_constraints(cp, bellman, eta, normaliser)
     elif ball or program.temperature is not None:
@@ -171,7 +171,7 @@ def _pose_one(program: Program, slack: Any, data: _Data) -> tuple[Any, dict[str,
     return inner, constraints, {"normalisation": normaliser, **({name: eta} if ball else {})}
 
 
-def _pose_several(program: Program, slack: Any, data: _Data) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+def _pose_several(program: Program, net: Any, data: _Data) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     """The joint conjugate of several KL balls, an exponential cone a coordinate."""
     joint = program.joint
     normaliser = cp.Variable(joint.starts.size, name="normalisation")
@@ -190,7 +190,7 @@ def _pose_several(program: Program, slack: Any, data: _Data) -> tuple[Any, dict[
     sums = np.zeros((joint.starts.size, program.n))
     sums[joint.layer, np.arange(program.n)] = 1.0
     constraints = {
-        "flow": bellman == slack - normaliser[joint.layer],
+        "flow": bellman == net - normaliser[joint.layer],
         "kl": cp.ExpCone(exponent, each, scaled),
         "normalisation": sums @ scaled <= temperature,
     }

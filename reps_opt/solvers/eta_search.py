@@ -171,11 +171,11 @@ class EtaSearch(Iterative):
         return _answer(eta, here, message, iteration)
 
 
-def best_eta(program: Program, slack: FloatArray) -> float:
-    """The best eta of a KL ball for given multipliers of the rows, and with them ``slack = c - A'v`` (n,)."""
+def best_eta(program: Program, net: FloatArray) -> float:
+    """The best eta of a KL ball for given multipliers of the rows, and with them ``net = c - A'v`` (n,)."""
     assert isinstance(program.divergence, KL)
     assert program.epsilon is not None
-    return float(EtaSearch().search(Softmax(program.divergence, slack), program.epsilon).eta)
+    return float(EtaSearch().search(Softmax(program.divergence, net), program.epsilon).eta)
 
 
 def _reduced(program: Program) -> Reduced:

@@ -39,7 +39,7 @@ NEAR_THE_CURVE = 0.1
 """1-norm of the residual below which, in penalty form, eta goes on towards the temperature."""
 
 LARGEST_START_SPREAD = 5.0
-"""Largest range of slack / eta at the start."""
+"""Largest range of net / eta at the start."""
 
 NEGLIGIBLE_ETA = 1e-7
 """Eta, in reward ranges, below which the linear program is looked at whatever the start."""
@@ -85,11 +85,11 @@ def quadratic_start(program: Program, equations: NormalEquations) -> DualPoint:
         return near
     centre = program.hints.centre
     offset = np.zeros(program.rhs.size) if centre is None else centre.multipliers
-    base = program.divergence.conjugate(program.slack(offset) - program.objective)
+    base = program.divergence.conjugate(program.net(offset) - program.objective)
     equations.update(base.weights, ~program.signed, _starting_shift(program, base))
     v = np.zeros(program.rhs.size) if program.hints.start is None else program.hints.start
-    v = v + equations.solve(program.times(base.hessian(program.slack(v))), 1e-2)
-    left = program.slack(v)
+    v = v + equations.solve(program.times(base.hessian(program.net(v))), 1e-2)
+    left = program.net(v)
     gentle = float(np.ptp(left)) / LARGEST_START_SPREAD
     if program.epsilon is None:
         assert program.temperature is not None
@@ -324,7 +324,7 @@ class _Search:
         newton = equations.solve(-eta * point.residual, rtol)
         if program.epsilon is None and not self._may_cool(point):
             return Direction(0.0, newton, np.zeros_like(newton), float(point.residual @ newton))
-        scaled = point.slack / eta
+        scaled = point.net / eta
         spread = conjugate.hessian(scaled)
         coupling = program.times(spread) if point.coupling is None else point.coupling
         along = -equations.solve(coupling, self._along_rtol(point, coupling, rtol * size), self._turned)
@@ -405,7 +405,7 @@ class _Search:
 
     def _travelled(self, point: DualPoint, trial: DualPoint) -> float:
         """Bregman divergence of D* between the two points: for a KL ball, KL(x_trial || x_point)."""
-        moved = trial.slack / trial.eta - point.slack / point.eta
+        moved = trial.net / trial.eta - point.net / point.eta
         return float(trial.conjugate.point @ moved - trial.conjugate.value + point.conjugate.value)
 
     def _log(self, point: DualPoint, free: np.ndarray) -> None:

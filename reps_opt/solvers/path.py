@@ -28,7 +28,7 @@ from reps_opt.systems.choice import normal_equations
 from reps_opt.validation import FloatArray
 
 FINAL_BARRIER = 2e-10
-"""mu at the end where a simplex is left with next to no temperature: slack / temperature is rounding beyond it."""
+"""mu at the end where a simplex is left with next to no temperature: net / temperature is rounding beyond it."""
 
 LEAST_BARRIER = 1e-13
 """mu at the end otherwise: the gap a ball, with an objective of range one."""
@@ -49,7 +49,7 @@ CENTRED_LAST = 1e-10
 """The same at the end of the path: the excess of D_k over its radius goes like the decrement, not its square."""
 
 STALLED = 1e-3
-"""Fraction of the decrease a Newton step promises, below which it is lost in rounding (of slack / eta, eta tiny)."""
+"""Fraction of the decrease a Newton step promises, below which it is lost in rounding (of net / eta, eta tiny)."""
 
 
 IMPOSSIBLE = "the dual falls below every feasible objective: no point is feasible"
@@ -149,7 +149,7 @@ class _Path:
         centred = joint.centred(q, program.objective[:, None])[:, 0]
         self.equations.update(q, ~program.signed)
         v = self.equations.solve(program.times(q * centred))
-        left = joint.centred(q, program.slack(v)[:, None])[:, 0]
+        left = joint.centred(q, program.net(v)[:, None])[:, 0]
         eta = np.empty(len(program.balls))
         for k, where in enumerate(joint.where):
             deviation = np.sqrt(float(q[where] @ left[where] ** 2) / (2 * max(self.radii[k], 1e-300)))
@@ -213,7 +213,7 @@ class _Path:
         return float((moved - new.conjugate.log_partition + old.conjugate.log_partition).max())
 
     def onto_rows(self, state: _State) -> FloatArray:
-        """The primal point, put onto the rows: rounding in slack / eta for a tiny eta is undone where it arose."""
+        """The primal point, put onto the rows: rounding in net / eta for a tiny eta is undone where it arose."""
         dual = state.dual
         weights = dual.conjugate.point / dual.conjugate.temperature[self.joint.layer]
         free = ~self.program.signed | (dual.multipliers > 0)

@@ -279,8 +279,8 @@ class _WhitenedDual:
         point = self.at(z)
         d_eta, d_y = self._split(direction)
         ratio = self.origin.eta / point.eta
-        scaled = point.slack / point.eta
-        shift = -ratio * (self.program.transpose @ (self.columns @ d_y)) - scaled * d_eta  # change of slack / eta
+        scaled = point.net / point.eta
+        shift = -ratio * (self.program.transpose @ (self.columns @ d_y)) - scaled * d_eta  # change of net / eta
         moved = point.conjugate.hessian(shift)
         along_y = -(self.columns.T @ (self.program.matrix @ moved))
         if self.fixed:

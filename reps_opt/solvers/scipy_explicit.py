@@ -79,7 +79,7 @@ def _dual_bounds(program: Program, n_etas: int, n_masses: int) -> Bounds | None:
 class _Smooth:
     """The dual function over z = (etas, multipliers), with products of its Hessian: a weighted covariance.
 
-    ``H = (1 / t) U' Cov_w U`` with the columns of U the slopes of the exponent: of one ball, minus slack / eta and -A'.
+    ``H = (1 / t) U' Cov_w U`` with the columns of U the slopes of the exponent: of one ball, minus net / eta and -A'.
     """
 
     def __init__(self, program: Program) -> None:
@@ -137,14 +137,14 @@ class _Smooth:
         pulled = program.pulled(moved_v) if moved_v.size else np.zeros(program.n)
         if self.joint:
             joint = program.joint
-            found = joint.conjugate(eta, program.slack(v))
+            found = joint.conjugate(eta, program.net(v))
             slopes = joint.log_slope(eta, found) * (found.temperature[joint.layer][:, None] / eta)  # log q - s
             shift = slopes @ moved_eta - pulled
             moved = found.point / found.temperature[joint.layer] * joint.centred(found.point, shift[:, None])[:, 0]
             along_eta = slopes.T @ moved
         else:
             point = program.dual(float(eta[0]), v)
-            scaled = point.slack / point.eta
+            scaled = point.net / point.eta
             moved = point.conjugate.hessian(-scaled * moved_eta[0] - pulled) / point.eta
             along_eta = np.array([-float(scaled @ moved)])
         along_v = -program.times(moved) if moved_v.size else np.zeros(0)
@@ -152,7 +152,7 @@ class _Smooth:
 
 
 class _LinearPieces:
-    """The dual of a linear program: ``slack <= normalisation``, a row a coordinate."""
+    """The dual of a linear program: ``net <= normalisation``, a row a coordinate."""
 
     n_etas = 0
 

@@ -219,14 +219,14 @@ def _ball_constraint(ball: Ball, n: int) -> NonlinearConstraint:
     """
     where = np.arange(n) if ball.where is None else np.asarray(ball.where)
     reference = ball.divergence.reference
-    tilt = float(ball.divergence.gradient(reference).mean()) if ball.divergence.simplex else 0.0
+    level = float(ball.divergence.gradient(reference).mean()) if ball.divergence.simplex else 0.0
 
     def value(x: FloatArray) -> float:
-        return ball.value(x) - tilt * float(ball.part(x).sum() - reference.sum())
+        return ball.value(x) - level * float(ball.part(x).sum() - reference.sum())
 
     def gradient(x: FloatArray) -> FloatArray:
         full = np.zeros((1, n))
-        full[0, where] = ball.divergence.gradient(ball.part(x)) - tilt
+        full[0, where] = ball.divergence.gradient(ball.part(x)) - level
         return full
 
     def curvature(x: FloatArray, price: FloatArray) -> Any:

@@ -230,8 +230,8 @@ class _SoftSearch:
             assert program.temperature is not None
             self.eta = program.temperature
             return
-        slack = program.slack(self.v)
-        centred = slack - (chain.mean(slack))[self.divergence.group]
+        net = program.net(self.v)
+        centred = net - (chain.mean(net))[self.divergence.group]
         self.mu = chain.solve(chain.start, 1e-3, transposed=True)
         variance = float(np.maximum(self.mu, 0.0) @ (chain.mean(centred**2)))
         room = program.epsilon - (0.0 if program.hints.centre is None else program.hints.centre.divergence)
@@ -240,7 +240,7 @@ class _SoftSearch:
     def _evaluate(self, previous: float) -> None:
         """Policy, error of the equations, and (near the curve) the divergence that the policy reaches."""
         chain = self.chain
-        self.scaled = self.program.slack(self.v) / self.eta
+        self.scaled = self.program.net(self.v) / self.eta
         self.conditional, partition = softmax_within(
             self.divergence.log_reference + self.scaled, self.divergence.group, self.divergence.n_groups
         )
@@ -278,8 +278,8 @@ class _SoftSearch:
         epsilon = self.program.epsilon
         assert epsilon is not None
         assert self.mu is not None
-        tilt = -(self.program.transpose @ along + self.scaled) / self.eta
-        centred = tilt - (self.chain.mean(tilt))[self.divergence.group]
+        moved = -(self.program.transpose @ along + self.scaled) / self.eta
+        centred = moved - (self.chain.mean(moved))[self.divergence.group]
         spread = self.chain.by_component(self.mu * (self.chain.mean(centred**2)))[self.best]
         curvature = max(self.eta**2 * float(spread), 1e-300)  # -dD / d log eta
         reached = max(self.reached, 1e-300)

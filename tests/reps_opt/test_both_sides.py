@@ -206,7 +206,7 @@ class Plain(Divergence):
     def expression(self, cp, x):
         return cp.sum_squares(x - self.reference) / 2
 
-    def dual_constraints(self, cp, slack, eta):
+    def dual_constraints(self, cp, y, eta):
         raise NotImplementedError
 
 

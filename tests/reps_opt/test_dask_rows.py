@@ -74,15 +74,15 @@ def test_one_pass_gives_the_softmax_and_its_totals(spread):
     x, theta = rng.normal(size=(100, 3)), rng.normal(size=3)
     offset = spread * np.sort(rng.normal(size=100))
     base = rng.uniform(size=100) / 50
-    slack = offset - x @ theta
-    y = np.log(base) + slack / 0.7
+    net = offset - x @ theta
+    y = np.log(base) + net / 0.7
     w = np.exp(y - y.max())
     w /= w.sum()
-    s = slack / 0.7
+    s = net / 0.7
     for rows in (ArrayRows(x), DaskRows(da.from_array(x, chunks=(13, -1)))):
         tilted = rows.tilt(theta, offset, np.log(base), 0.7)
         assert rows.passes == 1.0
-        assert tilted.slack == pytest.approx(slack)
+        assert tilted.net == pytest.approx(net)
         assert tilted.point == pytest.approx(w, abs=1e-15)
         assert tilted.normaliser == pytest.approx(y.max() + np.log(np.exp(y - y.max()).sum()), rel=1e-14)
         assert tilted.total == pytest.approx(w @ x, abs=1e-14)
@@ -101,9 +101,9 @@ def test_an_evaluation_of_the_dual_is_one_map_reduce(monkeypatch):
     assert rounds == ["tilted_block"]
     assert program.dual(0.8, np.array([0.1, -0.2, 0.3])) is point
     same = SampleREPS(r, psi).program
-    slack = same.slack(point.multipliers)
-    assert point.value == pytest.approx(0.8 * 0.5 + 0.8 * same.divergence.conjugate(slack / 0.8).value)
-    assert point.residual == pytest.approx(same.residual(same.divergence.conjugate(slack / 0.8).point))
+    net = same.net(point.multipliers)
+    assert point.value == pytest.approx(0.8 * 0.5 + 0.8 * same.divergence.conjugate(net / 0.8).value)
+    assert point.residual == pytest.approx(same.residual(same.divergence.conjugate(net / 0.8).point))
 
 
 @pytest.mark.parametrize("epsilon", [0.5, 2.0])

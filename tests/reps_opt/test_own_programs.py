@@ -160,7 +160,7 @@ class Euclidean(Divergence):
     def expression(self, module: object, x: object) -> object:
         return 0.5 * cp.sum_squares(x - self.reference)
 
-    def dual_constraints(self, module: object, slack: object, eta: object) -> dict[str, object]:
+    def dual_constraints(self, module: object, y: object, eta: object) -> dict[str, object]:
         raise NotImplementedError
 
 

@@ -77,12 +77,12 @@ class TestDivergences:
 
     def test_reach_is_pinskers(self):
         ball, rng = KL(Q), np.random.default_rng(0)
-        slack, room = np.array([0.0, 2.0, 1.0, -1.0]), 0.02
-        assert ball.reach(slack, room, Q) == pytest.approx(math.sqrt(0.01) * 3)
+        net, room = np.array([0.0, 2.0, 1.0, -1.0]), 0.02
+        assert ball.reach(net, room, Q) == pytest.approx(math.sqrt(0.01) * 3)
         inside = [x for x in rng.dirichlet(500 * Q, 2000) if ball.value(x) <= room]
         assert len(inside) > 100
-        assert max((x - Q) @ slack for x in inside) <= ball.reach(slack, room, Q)
-        assert NoBall(4).reach(slack, room, Q) == math.inf
+        assert max((x - Q) @ net for x in inside) <= ball.reach(net, room, Q)
+        assert NoBall(4).reach(net, room, Q) == math.inf
 
     def test_conditionals_within_groups(self):
         group, y = np.array([0, 0, 1, 1]), np.array([1.0, 0.0, 0.0, 3.0])
@@ -130,7 +130,7 @@ class TestDivergences:
             assert (ball.simplex, ball.truncates, ball.smooth) == (True, False, True)
             assert ball.bounded
             assert ball.finite_at_zero
-            assert ball.support(np.array([1.0, 4.0])) == 4.0
+            assert ball.highest(np.array([1.0, 4.0])) == 4.0
         assert NoBall(4).largest == math.inf
         with pytest.raises(ValueError, match="read-only"):
             KL(Q).reference[0] = 1.0
@@ -147,7 +147,7 @@ class TestDivergences:
         assert ball.value(np.array([1.0, 2.0])) == pytest.approx(0.5 * (2 + 2 + 4))
         assert not ball.simplex
         np.testing.assert_array_equal(ball.reference, [0.0, 0.0])
-        assert (ball.support(np.zeros(2)), ball.support(y)) == (0.0, math.inf)
+        assert (ball.highest(np.zeros(2)), ball.highest(y)) == (0.0, math.inf)
 
     @pytest.mark.parametrize("ball", [KL(Q), KL(0.7 * Q), NoBall(4)], ids=["kl", "part", "none"])
     def test_poses_of_both_sides_agree_with_the_conjugate(self, ball):
@@ -205,7 +205,7 @@ class TestProgram:
         assert p.violation(Q) == pytest.approx(abs(missed[0]) + abs(missed[1]))  # 0.6 is just met
         over = np.array([0.0, 0.5, 0.0, 0.5])
         assert p.violation(over) == pytest.approx(np.abs(p.rhs - A @ over)[:2].sum() + 0.4)
-        np.testing.assert_allclose(p.slack(V), C - A.T @ V)
+        np.testing.assert_allclose(p.net(V), C - A.T @ V)
         assert p.score(Q) == pytest.approx(C @ Q)
         assert program(price=0.5, radius=None).score(over) == pytest.approx(C @ over - 0.5 * KL(Q).value(over))
         soft = program(ridge=np.array([0.5, 2.0, 1.0]))
@@ -217,7 +217,7 @@ class TestProgram:
         p = program(ridge=ridge, radius=epsilon, price=None if epsilon else 0.5)
         eta = 0.8
         point = p.dual(eta, V)
-        partition = eta * math.log(np.sum(Q * np.exp(p.slack(V) / eta)))
+        partition = eta * math.log(np.sum(Q * np.exp(p.net(V) / eta)))
         value = p.rhs @ V + partition + (eta * epsilon if epsilon else 0) + (0 if ridge is None else ridge @ V**2 / 2)
         assert point.value == pytest.approx(value, rel=1e-13)
         for i, e in enumerate(np.eye(3)):
@@ -226,14 +226,14 @@ class TestProgram:
         assert along_eta == pytest.approx((epsilon or 0.0) - point.divergence, abs=1e-7)
         assert point.divergence == pytest.approx(KL(Q).value(point.conjugate.point), rel=1e-12)
         assert p.bound(eta, V) == point.value
-        limit = p.rhs @ V + p.slack(V).max() + (0 if ridge is None else ridge @ V**2 / 2)
+        limit = p.rhs @ V + p.net(V).max() + (0 if ridge is None else ridge @ V**2 / 2)
         assert p.bound(0.0, V) == pytest.approx(limit, rel=1e-14)
 
     def test_the_dual_of_a_quadratic_ball(self):
         ball = Quadratic(Dense(np.diag([1.0, 2.0, 3.0, 4.0])), 4)
         p, eta = program(divergence=ball), 0.8
         point = p.dual(eta, V)
-        square = p.slack(V) @ (p.slack(V) / np.array([1.0, 2.0, 3.0, 4.0])) / (2 * eta)
+        square = p.net(V) @ (p.net(V) / np.array([1.0, 2.0, 3.0, 4.0])) / (2 * eta)
         assert point.value == pytest.approx(p.rhs @ V + eta * 0.3 + square)
         assert point.divergence == pytest.approx(ball.value(point.conjugate.point))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.util import find_spec
 
 import gymnasium
@@ -255,7 +256,7 @@ def test_visits_of_a_restarting_walk_are_the_discounted_occupancy() -> None:
         ({"n_steps": 5, "restart": 1.0}, ValueError, "restart must be below 1"),
         ({"n_steps": 5, "restart": -0.1}, ValueError, "restart must be >= 0"),
     ],
-    ids=str,
+    ids=lambda value: re.sub(r" at 0x\w+", "", str(value)),
 )
 def test_bad_input_is_named(arguments, error, message: str) -> None:
     arguments = {"env": envs.SwingUp(), "policy": None} | arguments
