@@ -97,9 +97,12 @@ def states(
     moves: FloatArray | None = None,
     terminal: BoolArray | None = None,
     labels: Sequence[Any] | None = None,
+    actions: Sequence[Any] | None = None,
     robust: bool = False,
 ) -> None:
     """One number a state (S,): on the map, or against the state's index, coloured by the most probable action.
+
+    ``labels`` name the states and ``actions`` the actions, by default their indices.
 
     Terminal cells are hatched, and leave the colour scale to the states where a decision is taken; with ``robust`` the
     scale also ends where a single cell would swallow it.
@@ -107,7 +110,7 @@ def states(
     axis.set_title(title)
     decided = np.isfinite(values) if terminal is None else np.isfinite(values) & ~terminal
     if layout is None:
-        _points(axis, values, policy, labels)
+        _points(axis, values, policy, labels, actions)
         return
     grid = np.reshape(values, (len(layout), -1))
     low, high = colour_range(values[decided] if decided.any() else values[np.isfinite(values)], robust)
@@ -185,7 +188,11 @@ def _arrows(axis: matplotlib.axes.Axes, policy: FloatArray, moves: FloatArray, s
 
 
 def _points(
-    axis: matplotlib.axes.Axes, values: FloatArray, policy: FloatArray | None, labels: Sequence[Any] | None
+    axis: matplotlib.axes.Axes,
+    values: FloatArray,
+    policy: FloatArray | None,
+    labels: Sequence[Any] | None,
+    actions: Sequence[Any] | None,
 ) -> None:
     index = np.arange(values.size)
     axis.set_xlabel("state")
@@ -195,9 +202,10 @@ def _points(
         axis.plot(index, values, ".", color=COLOURS[0])
         return
     best = policy.argmax(axis=1)
+    names = [f"action {action}" for action in range(policy.shape[1])] if actions is None else [*map(str, actions)]
     for action in range(policy.shape[1]):
         style: dict[str, Any] = {"color": COLOURS[action], "marker": MARKERS[action], "ls": "", "ms": 5}
-        axis.plot(index[best == action], values[best == action], label=f"action {action}", **style)
+        axis.plot(index[best == action], values[best == action], label=names[action], **style)
     axis.legend(fontsize="small")
 
 

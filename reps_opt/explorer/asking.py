@@ -93,7 +93,7 @@ def with_slip(mdp: MDP, slip: float) -> MDP:
     --------
     >>> import numpy as np
     >>> from reps_opt import MDP
-    >>> mdp = MDP(np.array([np.eye(2), np.eye(2)]), [[1.0, 0.0], [0.0, 2.0]])
+    >>> mdp = MDP(np.array([np.eye(2), np.eye(2)]), [[1.0, 0.0], [0.0, 2.0]], order="SAS")
     >>> with_slip(mdp, 0.5).rewards
     array([[0.75, 0.25],
            [0.5 , 1.5 ]])

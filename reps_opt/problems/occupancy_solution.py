@@ -169,6 +169,8 @@ class OccupancySolution(PolicyReadings, FlowSolution):
 
     def rows(self) -> list[tuple[str, str]]:
         lines = super().rows()
+        if self.has_point:
+            lines[-1:-1] = self._policy_rows()
         if self.has_point and self.nu.size:
             kept = zip(self.expected_costs, self.problem.budget_rows.limits, self.nu, strict=True)
             text = ", ".join(f"{cost:.6g} of {limit:g} at price {price:.6g}" for cost, limit, price in kept)

@@ -66,6 +66,7 @@ class _StepInPolicySpace(PolicyReadings, Solution):
         if self.has_point:
             lines.insert(1, ("gain", f"{self.gain:.10g}"))
             lines.insert(1, ("predicted gain", f"{self.predicted_gain:.10g}"))
+            lines[-1:-1] = self._policy_rows()
         return lines
 
     def panels(self) -> list[Panel]:

@@ -6,9 +6,14 @@ Shapes: S states, A actions.
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from reps_opt.validation import FloatArray, read_only
+
+
+NAMED = 8
+"""States up to which a summary names the policy."""
 
 
 class PolicyReadings:
@@ -43,3 +48,15 @@ class PolicyReadings:
     def q_values(self) -> FloatArray:
         """Action values (S, A) of the new policy: ``r + gamma P policy_value``, with gamma = 1 less the gain."""
         return self.advantage + self.policy_value[:, None]
+
+    def _policy_rows(self) -> list[tuple[str, str]]:
+        """A line of the summary: the most probable action by its label, of the first states that have labels."""
+        mdp, policy = self.problem.mdp, self.policy
+        if mdp.state_labels is None and mdp.action_labels is None:
+            return []
+        states, actions = mdp.state_labels or range(mdp.n_states), mdp.action_labels or range(mdp.n_actions)
+        named = [
+            f"{state}: {actions[row.argmax()]} {row.max():.2g}"
+            for state, row in islice(zip(states, policy, strict=True), NAMED)
+        ]
+        return [("policy", ", ".join(named) + (", ..." if mdp.n_states > NAMED else ""))]

@@ -5,6 +5,7 @@ Shapes: S states, A actions; transitions are CSR (S*A, S) with row index ``s*A +
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable, Sequence
 from typing import Any
 
@@ -44,6 +45,8 @@ def as_transitions(P: Any, order: str | None, allowed: Any) -> tuple[sp.csr_arra
         raise ValueError(f"order must be one of {ORDERS}, got {order!r}")
     matrix, n_actions = _stored(P, order)
     n_states = matrix.shape[1]
+    if order is None and n_states == n_actions > 1 and allowed is None and np.ndim(P) == 3:
+        _warn_of_two_readings(P)
     mask = _as_allowed(allowed, matrix, n_states, n_actions)
     if not mask.all():
         matrix.data[~np.repeat(mask.ravel(), np.diff(matrix.indptr))] = 0.0
@@ -51,6 +54,18 @@ def as_transitions(P: Any, order: str | None, allowed: Any) -> tuple[sp.csr_arra
     _check_entries(matrix, n_actions, order)
     _normalise(matrix, mask)
     return slim(matrix), mask
+
+
+def _warn_of_two_readings(P: Any) -> None:
+    """Ask for ``order`` where A = S and the two orders of a dense table say different things."""
+    table = np.asarray(P)
+    if not np.array_equal(table, table.swapaxes(0, 1)):
+        warnings.warn(
+            f"P of shape {table.shape} is read as (state, action, next state), and could be one matrix an action as "
+            'well, as pymdptoolbox has it: say order="SAS" or order="ASS"',
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def _stored(P: Any, order: str | None) -> tuple[sp.csr_array, int]:

@@ -43,27 +43,35 @@ def absorbing_states(mdp: MDP) -> BoolArray:
 
 def drawn_on(mdp: MDP) -> dict[str, Any]:
     """What :func:`reps_opt.plotting.states` needs to know of an MDP beside the values."""
-    where: dict[str, Any] = {"layout": mdp.layout, "labels": mdp.state_labels}
+    where: dict[str, Any] = {"layout": mdp.layout, "labels": mdp.state_labels, "actions": mdp.action_labels}
     if mdp.layout is not None:
         where |= {"moves": action_moves(mdp), "terminal": absorbing_states(mdp)}
     return where
 
 
 def text_map(solution: Any, digits: int = 3) -> str:
-    """Value and most probable action of every state on the map, for a terminal.
+    """Value and most probable action of every state, for a terminal: on the map, or a line a state where there is none.
 
-    A cell shows the map's letter, an arrow (where the state can be left) and the value; ``-`` where V is undefined.
+    A cell shows the map's letter, an arrow (where the state can be left) and the value; ``-`` where V is undefined. A
+    line shows the labels of the state and of its most probable action, that action's probability, and the value.
 
     Parameters
     ----------
     solution
-        Of a problem on an MDP with a layout, such as :class:`~reps_opt.REPS`.
+        Of a problem on an MDP, such as :class:`~reps_opt.REPS`.
     digits
         Digits after the point.
+
+    Examples
+    --------
+    >>> from reps_opt import MDP, REPS, solve, text_map
+    >>> mdp = MDP([[[1.0], [1.0]]], [[0.0, 1.0]], 0.5, state_labels=["here"], action_labels=["rest", "work"])
+    >>> print(text_map(solve(REPS(mdp, [[0.5, 0.5]], epsilon=0.1))))
+    here  work 0.72    1.228
     """
     mdp = solution.problem.mdp
     if mdp.layout is None:
-        raise ValueError("solution must be of an MDP with a layout to be drawn on a map")
+        return _text_list(solution, digits)
     arrows = [DIRECTIONS.get((int(x), int(y)), "?") for x, y in action_moves(mdp)]
     best, absorbing = solution.policy.argmax(axis=1), absorbing_states(mdp)
     cells = []
@@ -72,3 +80,15 @@ def text_map(solution: Any, digits: int = 3) -> str:
         cells.append(f"{letter}{' ' if absorbing[state] else arrows[best[state]]}{number:>{digits + 4}}")
     width = len(mdp.layout[0])
     return "\n".join("  ".join(cells[i : i + width]) for i in range(0, len(cells), width))
+
+
+def _text_list(solution: Any, digits: int) -> str:
+    mdp = solution.problem.mdp
+    best = solution.policy.argmax(axis=1)
+    states = [str(label) for label in mdp.state_labels or range(mdp.n_states)]
+    actions = [str(label) for label in mdp.action_labels or range(mdp.n_actions)]
+    wide, wider = (max(map(len, names)) for names in (states, actions))
+    return "\n".join(
+        f"{state:<{wide}}  {actions[a]:<{wider}} {row[a]:.2f} {'-' if np.isnan(v) else f'{v:.{digits}f}':>{digits + 5}}"
+        for state, a, row, v in zip(states, best, solution.policy, solution.value, strict=True)
+    )

@@ -71,7 +71,8 @@ class MDP(Sources, Tables):
         read. ``"rows"`` says that a state has the actions whose row of ``P`` is not all zero.
     order
         Axes of a dense ``P`` of three dimensions (and of such an ``r``): ``"SAS"``, the default, is state, action, next
-        state; ``"ASS"`` is one matrix an action, as pymdptoolbox has it. Where A = S nothing but this tells them apart.
+        state; ``"ASS"`` is one matrix an action, as pymdptoolbox has it. Where A = S nothing but this tells them apart,
+        and a table that does not say which is read with a warning.
     state_labels, action_labels
         Optional names of states and actions, for summaries, frames, datasets and figures.
     counts
@@ -121,7 +122,7 @@ class MDP(Sources, Tables):
     Two states; the action is the next state, and staying pays 1 in state 0 and 2 in state 1.
 
     >>> import numpy as np
-    >>> mdp = MDP(np.array([np.eye(2), np.eye(2)]), [[1, 0], [0, 2]], gamma=0.5, mu0=[1, 0])
+    >>> mdp = MDP(np.array([np.eye(2), np.eye(2)]), [[1, 0], [0, 2]], gamma=0.5, mu0=[1, 0], order="SAS")
     >>> mdp.value([[0, 1], [0, 1]])
     array([2., 4.])
     >>> mdp.expected_return([[0, 1], [0, 1]])

@@ -72,7 +72,7 @@ class Tables:
         Examples
         --------
         >>> from reps_opt import MDP
-        >>> mdp = MDP([[[0.0, 1.0], [1.0, 0.0]], [[0.0, 1.0], [1.0, 0.0]]], [[1.0, 0.0], [0.0, 2.0]])
+        >>> mdp = MDP([[[0.0, 1.0], [1.0, 0.0]], [[0.0, 1.0], [1.0, 0.0]]], [[1.0, 0.0], [0.0, 2.0]], order="SAS")
         >>> mdp.replace(gamma=0.5)
         MDP(2 states, 2 actions, gamma=0.5)
         """

@@ -159,8 +159,19 @@ def test_text_map_shows_every_state(lake: OccupancySolution) -> None:
     assert len(lines) == 4
     assert lines[0].startswith("S")
     assert f"{lake.value[14]:.3f}" in lines[3]
-    with pytest.raises(ValueError, match="layout"):
-        text_map(solve(LinearProgram(envs.single_chain())))
+
+
+def test_without_a_map_the_states_are_listed_by_their_labels() -> None:
+    chain = envs.single_chain()
+    assert len(text_map(solve(LinearProgram(chain))).splitlines()) == chain.n_states
+    labelled = chain.replace(state_labels=list("abcde"), action_labels=["right", "back"])
+    solution = solve(LinearProgram(labelled))
+    for line, state, row, v in zip(text_map(solution).splitlines(), "abcde", solution.policy, solution.value, strict=True):
+        assert line.split() == [state, ["right", "back"][row.argmax()], f"{row.max():.2f}", f"{v:.3f}"]
+    assert f"policy          a: {['right', 'back'][solution.policy[0].argmax()]} 1" in str(solution)
+    (panel, *_) = solution.plot().axes
+    assert {text.get_text() for text in panel.get_legend().get_texts()} == {"right", "back"}
+    assert [tick.get_text() for tick in panel.get_xticklabels()] == list("abcde")
 
 
 def test_an_unknown_certificate_is_never_ok() -> None:

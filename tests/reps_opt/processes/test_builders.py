@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from types import SimpleNamespace
 
 import gymnasium
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
+import envs
 from reps_opt import MDP, Batch, LinearProgram, rollout, solve
 
 RAGGED = {0: {0: [(1.0, 0, 0.0, False)]}, 1: {0: [(1.0, 0, 0.0, False)], 1: [(1.0, 1, 1.0, False)]}}
@@ -308,6 +310,20 @@ class TestMatricesAnAction:
         by_pair = (P * r).sum(axis=2)
         assert MDP(P, by_pair) == MDP(P, by_pair, order="SAS") == MDP(P.swapaxes(0, 1), by_pair, order="ASS")
         assert MDP(P.swapaxes(0, 1), by_pair) != MDP(P, by_pair)
+
+    def test_where_states_and_actions_are_as_many_the_order_is_asked_for(self) -> None:
+        P, r = random_tables(2, 2)
+        with pytest.warns(UserWarning, match='say order="SAS" or order="ASS"') as asked:
+            MDP(P, r)
+        assert asked[0].filename == __file__
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            for order in ("SAS", "ASS"):
+                MDP(P, r, order=order)
+            MDP(P.reshape(4, 2), (P * r).sum(axis=2))  # rows s*A + a: nothing to ask
+            MDP(np.full((2, 2, 2), 0.5), r)  # both readings say the same
+            MDP(*random_tables(3, 2))
+            envs.gridworld((2, 2))
 
     def test_a_list_of_sparse_matrices(self) -> None:
         P, r = random_tables(4, 4)
