@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from reps_opt.validation import FloatArray, read_only
 
-
 NAMED = 8
 """States up to which a summary names the policy."""
 

@@ -166,7 +166,8 @@ def test_without_a_map_the_states_are_listed_by_their_labels() -> None:
     assert len(text_map(solve(LinearProgram(chain))).splitlines()) == chain.n_states
     labelled = chain.replace(state_labels=list("abcde"), action_labels=["right", "back"])
     solution = solve(LinearProgram(labelled))
-    for line, state, row, v in zip(text_map(solution).splitlines(), "abcde", solution.policy, solution.value, strict=True):
+    shown = text_map(solution).splitlines()
+    for line, state, row, v in zip(shown, "abcde", solution.policy, solution.value, strict=True):
         assert line.split() == [state, ["right", "back"][row.argmax()], f"{row.max():.2f}", f"{v:.3f}"]
     assert f"policy          a: {['right', 'back'][solution.policy[0].argmax()]} 1" in str(solution)
     (panel, *_) = solution.plot().axes
