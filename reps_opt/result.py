@@ -83,14 +83,29 @@ class Result:
         return f"<table><caption>{html.escape(self.title)}</caption>{cells}</table>"
 
     def to_xarray(self) -> xarray.Dataset:
-        """The arrays with named dimensions, labelled or counted from zero; the numbers as attributes."""
+        """The arrays with named dimensions, labelled or counted from zero; the numbers as coordinates and attributes.
+
+        As scalar coordinates, the numbers of a sweep become its axes: ``xr.concat(..., coords="all")`` stacks them, and
+        the arrays, along any of them. The attributes of what it makes are those of its first dataset.
+
+        Examples
+        --------
+        >>> import xarray as xr
+        >>> from reps_opt import EpisodicREPS, solve_path
+        >>> path = solve_path(EpisodicREPS([0.0, 1.0, 2.0], epsilon=0.1), [0.01, 0.02, 0.05, 0.1, 0.2])
+        >>> sweep = xr.concat([solution.to_xarray() for solution in path], dim="epsilon", coords="all")
+        >>> sweep.epsilon.values, sweep.weights.dims, sweep.eta.round(2).values
+        (array([0.01, 0.02, 0.05, 0.1 , 0.2 ]), ('epsilon', 'sample'), array([5.75, 4.05, 2.53, 1.76, 1.19]))
+        """
         import xarray
 
         arrays = {name: (tuple(dims), _storable(values)) for name, (dims, values) in self.arrays().items()}
         sizes = {dim: size for dims, values in arrays.values() for dim, size in zip(dims, values.shape, strict=True)}
         labels = self.labels()
-        coordinates = {dim: _coordinate(labels.get(dim), size) for dim, size in sizes.items()}
-        return xarray.Dataset(arrays, coordinates, _plain(self.numbers()))
+        numbers = _plain(self.numbers())
+        coordinates = {name: number for name, number in numbers.items() if name not in arrays}
+        coordinates |= {dim: _coordinate(labels.get(dim), size) for dim, size in sizes.items()}
+        return xarray.Dataset(arrays, coordinates, numbers)
 
     def to_frame(self) -> pandas.DataFrame:
         """A pandas table, a row an entry of the first array and beside it all that shares its dimensions.
@@ -103,7 +118,8 @@ class Result:
         if not arrays:
             return pandas.DataFrame([self.numbers()])
         along = set(next(iter(arrays.values()))[0])
-        return self.to_xarray()[[name for name, (dims, _) in arrays.items() if set(dims) <= along]].to_dataframe()
+        shown = [name for name, (dims, _) in arrays.items() if set(dims) <= along]
+        return self.to_xarray()[shown].reset_coords(drop=True).to_dataframe()
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write arrays and numbers to a file, by its ending: ``.nc`` (netCDF), ``.npz`` (NumPy) or ``.csv`` (table).

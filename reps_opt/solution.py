@@ -154,11 +154,10 @@ class Solution(Value, Result):
         return repr(self.problem)
 
     def numbers(self) -> dict[str, Any]:
-        """eta, divergence, objectives, status and gap; subclasses add theirs."""
-        names = ("eta", "kl", "objective", "dual_objective")
-        numbers: dict[str, Any] = {
-            name: float(getattr(self, name)) for name in names if np.ndim(getattr(self, name)) == 0
-        }
+        """Radius or temperature, eta, divergence, objectives, status and gap; subclasses add theirs."""
+        found = {name: getattr(self, name) for name in ("eta", "kl", "objective", "dual_objective")}
+        asked = {name: getattr(self.problem, name, None) for name in ("epsilon", "temperature")}
+        numbers = {name: float(x) for name, x in {**asked, **found}.items() if x is not None and np.ndim(x) == 0}
         return {**numbers, "status": str(self.status), "gap": self.certificate.gap}
 
     def arrays(self) -> Arrays:

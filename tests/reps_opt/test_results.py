@@ -33,6 +33,7 @@ from reps_opt import (
     compare_policies,
     iterate,
     solve,
+    solve_path,
 )
 from reps_opt.learning.updates import PolicyUpdate
 from reps_opt.result import Result
@@ -196,3 +197,17 @@ def test_labels_of_states_and_actions_travel_into_tables_and_files(tmp_path: Pat
     unlabelled = mdp.replace(state_labels=None, action_labels=None)
     plain = solve(REPS(unlabelled, unlabelled.occupancy(unlabelled.uniform_policy()), 0.1))
     assert plain.to_xarray().state.values.tolist() == [0, 1, 2]
+
+
+def test_the_answers_of_a_sweep_stack_along_what_was_swept() -> None:
+    radii = [0.01, 0.02, 0.05, 0.1, 0.2]
+    path = solve_path(REPS(CHAIN, Q, 0.1), radii)
+    sweep = xarray.concat([solution.to_xarray() for solution in path], dim="epsilon", coords="all")
+    assert sweep.policy.dims == ("epsilon", "state", "action")
+    np.testing.assert_array_equal(sweep.epsilon, radii)
+    for name in ("eta", "kl", "objective", "gap"):
+        np.testing.assert_array_equal(sweep[name], [solution.numbers()[name] for solution in path])
+    np.testing.assert_array_equal(sweep.status, ["certified"] * 5)
+    np.testing.assert_array_equal(sweep.sel(epsilon=0.05).occupancy, path[2].occupancy)
+    prices = [solve(REPS(CHAIN, Q, temperature=price)).to_xarray() for price in (0.1, 1.0)]
+    np.testing.assert_array_equal(xarray.concat(prices, dim="temperature", coords="all").temperature, [0.1, 1.0])
