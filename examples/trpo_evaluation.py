@@ -41,7 +41,7 @@ def fixed_penalty(policy, batch, memory=None):
     """Of four steps along the natural gradient the one of the greatest surrogate less PENALTY times KL."""
     more = {} if memory is None else {"memory": memory}
     trials = [natural(factor / PENALTY)(policy, batch, **more) for factor in (1.0, 0.5, 0.25, 0.125)]
-    return max(trials, key=lambda trial: trial.gain - PENALTY * trial.kl)
+    return max(trials, key=lambda trial: trial.gain - PENALTY * trial.kl_old_new)
 
 
 UPDATES = {

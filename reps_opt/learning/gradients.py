@@ -239,14 +239,6 @@ def fisher(policy: ParametricPolicy, states: Any, actions: Any = None, weights: 
     return Factor(scores, w / w.sum())
 
 
-def surrogate(
-    policy: ParametricPolicy, states: Any, actions: Any, advantages: ArrayLike, old_log_prob: ArrayLike
-) -> float:
-    """Importance-weighted mean advantage ``mean pi(a|s) / pi_old(a|s) A``: what a new policy gains to first order."""
-    ratio = _ratio(policy, states, actions, old_log_prob)
-    return float(np.mean(ratio * as_float_array(advantages, "advantages", ratio.shape)))
-
-
 def surrogate_gradient(
     policy: ParametricPolicy,
     states: Any,
@@ -268,7 +260,8 @@ def mean_kl(old: ParametricPolicy, new: ParametricPolicy, states: Any, direction
     if direction not in ("old-new", "new-old"):
         raise ValueError(f"direction must be 'old-new' or 'new-old', got {direction!r}")
     first, second = (old, new) if direction == "old-new" else (new, old)
-    return float(np.mean(first.kl_divergence(second, states)))
+    with np.errstate(divide="ignore", invalid="ignore"):  # an action that one of them does not take
+        return float(np.mean(first.kl_divergence(second, states)))
 
 
 def _ratio(policy: ParametricPolicy, states: Any, actions: Any, old_log_prob: ArrayLike) -> FloatArray:

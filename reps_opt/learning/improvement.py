@@ -300,6 +300,7 @@ def _facts(result: Any) -> dict[str, Any]:
         "predicted": of(result, "gain"),
         "kl_predicted": of(solution, "kl"),
         "kl": of(result, "kl"),
+        "kl_old_new": of(result, "kl_old_new"),
         "eta": of(solution, "eta"),
         "ess": of(solution, "ess"),
         "gap": of(certificate, "gap"),

@@ -38,8 +38,9 @@ class PolicyUpdate(Result):
         Share of the solution's step that was taken, 0 where it was rejected.
     gain : float
         Surrogate gain of the policy returned, in units of the advantages; 0 where the step was rejected.
-    kl : float
-        Mean KL(old || new) of the policy returned over the batch's states, in nats; 0 where the step was rejected.
+    kl, kl_old_new : float
+        Mean KL(new || old) of the policy returned over the batch's states, in nats, and KL(old || new), which the line
+        search of a trust region holds to its epsilon; 0 where the step was rejected.
     cost : float or array
         Surrogate expected cost of the policy returned (CPO), (k,) with several budgets; else NaN.
     trials : int
@@ -60,6 +61,7 @@ class PolicyUpdate(Result):
     fraction: float = 0.0
     gain: float = 0.0
     kl: float = 0.0
+    kl_old_new: float = 0.0
     cost: Any = math.nan
     trials: int = 0
     message: str = ""
@@ -81,7 +83,10 @@ class PolicyUpdate(Result):
         lines = [
             ("step", f"{what}, {self.trials} tried" if self.trials else what),
             ("gain", f"{self.gain:.6g}   (surrogate, in units of the advantages)"),
-            ("kl", f"{self.kl:.6g} nats   (old || new, mean over the batch's states)"),
+            (
+                "kl",
+                f"{self.kl:.6g} nats   (new || old, over the batch's states; old || new {self.kl_old_new:.6g})",
+            ),
         ]
         if not np.isnan(self.cost).all():
             lines.append(("cost", "  ".join(f"{cost:.6g}" for cost in np.atleast_1d(self.cost))))
@@ -90,7 +95,7 @@ class PolicyUpdate(Result):
         return [*lines, ("message", self.message)] if self.message else lines
 
     def numbers(self) -> dict[str, Any]:
-        names = ("accepted", "fraction", "gain", "kl", "cost", "trials", "message")
+        names = ("accepted", "fraction", "gain", "kl", "kl_old_new", "cost", "trials", "message")
         numbers = {name: getattr(self, name) for name in names}
         if np.ndim(self.cost):
             del numbers["cost"]

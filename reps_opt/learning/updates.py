@@ -19,7 +19,7 @@ import numpy as np
 
 from reps_opt.learning.advantages import Transitions, estimate_advantages
 from reps_opt.learning.fisher_steps import FisherStep, fisher_step
-from reps_opt.learning.gradients import NO_SPREAD, ParametricPolicy, surrogate_gradient
+from reps_opt.learning.gradients import NO_SPREAD, ParametricPolicy, mean_kl, surrogate_gradient
 from reps_opt.learning.policy_update import PolicyUpdate, branch, check_parametric, possible_actions, unchanged, under
 from reps_opt.learning.standardising import standardised
 from reps_opt.learning.value_network import Memory, ValueNetwork
@@ -102,11 +102,13 @@ class GradientUpdate(ABC):
         possible = possible_actions(current, batch)
         advantages = self._scaled(estimate.advantages, estimate.values, possible)
         result = self._step(current, batch, advantages, memory)
+        if result.accepted:
+            result = replace(result, kl=mean_kl(current, result.policy, batch.states, "new-old"))
         if not possible.all():
             note = f"{np.sum(~possible)} of {possible.size} actions have probability zero under the policy: left out"
             result = replace(result, message="; ".join(filter(None, [result.message, note])))
         if memory is None:
-            return result if result.accepted else replace(result, policy=policy)
+            return replace(result, policy=result.policy if result.accepted else policy, memory=None)
         kept = {**under("values", estimate.memory), **moments, **(result.memory or {})}
         return replace(result, policy=result.policy if result.accepted else policy, memory=kept)
 
@@ -140,7 +142,8 @@ def taken(
             log_ratio = new.log_prob(batch.states, batch.actions) - policy.log_prob(batch.states, batch.actions)
             kl = policy.kl_divergence(new, batch.states)
         gain = float(np.mean(np.where(advantages == 0, 0.0, np.expm1(log_ratio) * advantages)))
-    return PolicyUpdate(new, True, step.solution, fraction, gain, float(np.mean(kl)), message=step.note, step=moved)
+    divergence = float(np.mean(kl))
+    return PolicyUpdate(new, True, step.solution, fraction, gain, kl_old_new=divergence, message=step.note, step=moved)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -311,11 +314,11 @@ class TRPO(FisherUpdate):
         best_kl, fraction = np.inf, 1.0
         for i in range(self.trials):
             trial = taken(policy, batch, advantages, step, fraction)
-            best_kl = min(best_kl, trial.kl)
-            if trial.kl <= self.epsilon and improves(trial):
+            best_kl = min(best_kl, trial.kl_old_new)
+            if trial.kl_old_new <= self.epsilon and improves(trial):
                 notes = [f"the line search shortened the step {i} times" if i else "", trial.message]
                 return replace(trial, trials=i + 1, message="; ".join(filter(None, notes)))
-            fraction *= self._shorter(trial.kl)
+            fraction *= self._shorter(trial.kl_old_new)
         why = "the mean KL stays above epsilon" if best_kl > self.epsilon else "the surrogate does not improve"
         return unchanged(policy, solution, f"all {self.trials} trials were rejected: {why}", trials=self.trials)
 

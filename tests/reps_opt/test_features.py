@@ -16,7 +16,6 @@ from reps_opt.features import (
     kernel_features,
     median_bandwidth,
 )
-from reps_opt.problems.bandwidths import cross_validated_bandwidth
 
 
 class OneHot:
@@ -165,14 +164,3 @@ def test_embedding_chooses_little_noise_when_there_is_none():
 def test_empirical_model_refuses_unseen_pairs():
     with pytest.raises(ValueError, match=r"X\[1\] is a state and action"):
         EmpiricalModel().fit([[0, 0]], [[1.0]]).predict([[0, 0], [1, 0]])
-
-
-def test_cross_validated_bandwidth_finds_the_scale_of_the_value():
-    rng = np.random.default_rng(0)
-    states = rng.uniform(-3, 3, size=(900, 1))
-    stay = {"next_states": states, "start_states": states, "actions": states}  # V = r / (1 - gamma)
-    wiggly = Batch(states, rewards=np.sin(4 * states[:, 0]), **stay)
-    smooth = Batch(states, rewards=states[:, 0], **stay)
-    factors = (0.05, 0.25, 4.0)
-    assert cross_validated_bandwidth(wiggly, 0.5, factors=factors) < 4.0 * median_bandwidth(states)
-    assert cross_validated_bandwidth(smooth, 0.5, factors=factors) >= 0.25 * median_bandwidth(states)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from reps_opt import MDP, REPS, Factor, Identity, Product, TrustRegionStep, solve
-from reps_opt.exact_gradients import exact_fisher, exact_gradient
 from reps_opt.solvers import CvxpyDual, CvxpyPrimal, Newton, Quadratic, ScipyDual
+from tests.reps_opt.exact_gradients import exact_fisher, exact_gradient
 
 TIGHT = {"tol_gap_abs": 1e-9, "tol_gap_rel": 1e-9, "tol_feas": 1e-9}
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import rel_entr
 
 from reps_opt.metrics import Factor
 from reps_opt.processes.mdp import MDP
@@ -49,33 +48,6 @@ def exact_fisher(mdp: MDP, policy: ArrayLike, scores: ArrayLike | None = None) -
     r"""Fisher metric :math:`\sum_{s,a} p(s,a) \nabla\log\pi\,\nabla\log\pi'`, by its factors."""
     rows, occupancy = _rows(mdp, policy, scores)
     return Factor(rows, occupancy)
-
-
-def exact_natural_gradient(mdp: MDP, policy: ArrayLike, scores: ArrayLike | None = None) -> FloatArray:
-    """Natural gradient ``F^+ g`` (P,); for a softmax table a step along it multiplies pi by ``exp(alpha A)``.
-
-    References
-    ----------
-    Kakade (2002), *A natural policy gradient*, theorem 1: it is the weight vector of the compatible approximation
-    to the advantage.
-    """
-    return exact_fisher(mdp, policy, scores).solve(exact_gradient(mdp, policy, scores))
-
-
-def exact_surrogate(mdp: MDP, old: ArrayLike, new: ArrayLike) -> float:
-    """What TRPO's surrogate says of a new policy: the return per step, its states still those of the old one."""
-    mu = mdp.state_distribution(old)
-    advantage = np.where(mdp.allowed, mdp.advantage(old), 0.0)
-    return mdp.expected_return(old) + float(np.sum(mu[:, None] * mdp.as_policy(new) * advantage))
-
-
-def exact_mean_kl(mdp: MDP, old: ArrayLike, new: ArrayLike, direction: str = "old-new") -> float:
-    """Mean of KL(old || new) over the states of the old policy, or with ``"new-old"`` of KL(new || old); nats."""
-    if direction not in ("old-new", "new-old"):
-        raise ValueError(f"direction must be 'old-new' or 'new-old', got {direction!r}")
-    first, second = (old, new) if direction == "old-new" else (new, old)
-    divergence = rel_entr(mdp.as_policy(first), mdp.as_policy(second)).sum(axis=1)
-    return float(mdp.state_distribution(old) @ divergence)
 
 
 def _rows(mdp: MDP, policy: ArrayLike, scores: ArrayLike | None) -> tuple[FloatArray, FloatArray]:
