@@ -86,11 +86,6 @@ class ENAC:
         if not solution.has_point:
             return PolicyUpdate(policy, False, solution, message=solution.message)
         new = policy.with_params(policy.params + solution.step)
+        gain, note = solution.predicted_gain, solution.message
         kl, kl_old_new = (mean_kl(policy, new, batch.states, direction) for direction in ("new-old", "old-new"))
-        reached: dict[str, Any] = {
-            "kl": kl,
-            "kl_old_new": kl_old_new,
-            "message": solution.message,
-            "step": solution.step,
-        }
-        return PolicyUpdate(new, True, solution, 1.0, solution.predicted_gain, **reached)
+        return PolicyUpdate(new, True, solution, 1.0, gain, kl, kl_old_new, message=note, step=solution.step)

@@ -70,7 +70,8 @@ class Record(Result):
         of this iteration's roll-outs and of the samples, of which the gain is one; ``kl_predicted``, ``kl``: the
         divergence of its program and the mean KL(new || old) that the new policy reached, in nats; ``kl_old_new``: the
         other way round, which a gradient step's line search holds to epsilon, NaN of a fitted policy; ``eta``,
-        ``ess``, ``gap``, ``status``, ``accepted``, ``message``; ``steps``, ``episodes``: collected so far; ``seconds``: of wall time.
+        ``ess``, ``gap``, ``status``, ``accepted``, ``message``; ``steps``, ``episodes``: collected so far;
+        ``seconds``: of wall time.
         """
         return {"iteration": self.index, **self.values}
 
