@@ -86,9 +86,11 @@ def api_page() -> str:
 def examples_page() -> str:
     """Every example with its source, and its figure where one is kept; they are run by the tests, not by the site."""
     parts = ["# Examples", ""]
-    parts += ["Each runs as `python examples/NAME.py`, but for what several share (`harness`, `learning_curves`,"]
-    parts += ["`trpo_learning`); most take `--plot FILE`.", ""]
-    for script in sorted((ROOT / "examples").glob("*.py")):
+    scripts = sorted((ROOT / "examples").glob("*.py"))
+    shared = ", ".join(f"`{path.stem}`" for path in scripts if "typer.run(main)" not in path.read_text("utf-8"))
+    parts += [f"Each runs as `python examples/NAME.py`, but for what several share ({shared});"]
+    parts += ["most take `--plot FILE`.", ""]
+    for script in scripts:
         text = ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))) or ""
         parts += [f"## {script.stem}", "", "```text", text, "```", ""]
         figure = FIGURES.get(script.stem, script.stem)

@@ -22,7 +22,7 @@ PUDDLE_RADIUS = 0.1
 GOAL_SUM = 1.8
 """The goal is the corner where x + y exceeds this."""
 
-STARTS = ("corner", "uniform")
+STARTS = ("corner", "uniform", "mixed")
 
 
 class PuddleWorld(BatchedEnv):
@@ -37,7 +37,7 @@ class PuddleWorld(BatchedEnv):
     Parameters
     ----------
     start
-        ``"corner"``, the default: (0, 0). ``"uniform"``: anywhere outside the goal.
+        ``"corner"``, the default: (0, 0). ``"uniform"``: anywhere outside the goal. ``"mixed"``: one or the other.
     max_step
         Largest step along either axis; default 0.05, Sutton's step.
     noise
@@ -97,10 +97,11 @@ class PuddleWorld(BatchedEnv):
         """Draw n start states (n, 2), outside the goal."""
         if self.start == "corner":
             return np.zeros((n, 2))
+        cornered = rng.random((n, 1)) < 0.5 if self.start == "mixed" else np.zeros((n, 1), dtype=bool)
         states = rng.random((n, 2))
         while (inside := self.at_goal(states)).any():
             states[inside] = rng.random((int(inside.sum()), 2))
-        return states
+        return np.where(cornered, 0.0, states)
 
     def at_goal(self, states: FloatArray) -> BoolArray:
         """Which walkers (N,) are in the goal corner."""

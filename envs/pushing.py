@@ -110,6 +110,22 @@ class Pushing(BatchedEnv):
         pushed = push(pusher, moved, body, self.contact_distance)
         return Transition(np.hstack([moved, pushed]), rewards, np.zeros(len(states), dtype=bool))
 
+    def by_hand(self, state: ArrayLike, rng: np.random.Generator | None = None) -> FloatArray:
+        """The best controller known: a step (2,) for a state (4,), without chance.
+
+        It slides around the disc to the side opposite to the goal, and pushes the more, the better the line is.
+        """
+        place = as_float_array(state, "state", (4,))
+        to_disc, to_goal = place[2:] - place[:2], self.goal - place[2:]
+        distance, left = np.linalg.norm(to_disc), np.linalg.norm(to_goal)
+        normal = to_disc / distance
+        behind = to_disc - to_goal / max(float(left), 1e-9) * self.contact_distance
+        aside = behind - (behind @ normal) * normal
+        ahead = min(left, self.max_step) * np.exp(-((np.linalg.norm(aside) / 0.1) ** 2))
+        forward = distance - self.contact_distance + ahead
+        step = aside + normal * np.clip(forward, -self.max_step, self.max_step)
+        return np.clip(step, -self.max_step, self.max_step)
+
     def draw(self, state: NDArray[Any]) -> NDArray[np.uint8]:
         """Draw one state as an RGB image (160, 160, 3): goal in red, object in blue, pusher in black."""
         canvas = Canvas(160, -1.2, 1.2)

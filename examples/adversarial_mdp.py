@@ -10,17 +10,15 @@ feedback is less committed when they switch, and from 10,000 episodes on beats e
 python examples/adversarial_mdp.py --plot regret.png
 """
 
-from __future__ import annotations
-
 import time
 
-import matplotlib.pyplot as plt
 import numpy as np
 import typer
-from tqdm import tqdm
+from drawing import band, figure_in
 
 import envs
 from reps_opt import ORePS
+from reps_opt.plotting import COLOURS
 
 LAYERS, N_ACTIONS = (1, 3, 3, 3), 2
 EPISODES = [100, 316, 1000, 3162, 10_000, 31_623, 100_000]
@@ -32,7 +30,7 @@ def regrets(feedback: str, n_episodes: int, n_seeds: int, adversary: str) -> tup
     """Regret of each seed, the bound, and the largest duality gap of any projection."""
     count = min(n_seeds, max(FEWEST, n_seeds * FULL_COUNT // n_episodes))
     runs = []
-    for seed in tqdm(np.random.SeedSequence(0).spawn(count), desc=f"{feedback}, T = {n_episodes}", disable=None):
+    for seed in np.random.SeedSequence(0).spawn(count):
         mdp_seed, loss_seed, play_seed = seed.spawn(3)
         problem = envs.layered(LAYERS, N_ACTIONS, seed=mdp_seed)
         learner = ORePS(problem.mdp, problem.n_layers, n_episodes, feedback)
@@ -57,35 +55,23 @@ def report(episodes: list[int], rows: list[tuple[np.ndarray, float, float]]) -> 
     return slopes[1:]
 
 
-def main(
-    episodes: list[int] = EPISODES, n_seeds: int = 30, adversary: str = ADVERSARY, plot: str | None = None
-) -> dict[str, np.ndarray]:
+def main(episodes: list[int] = EPISODES, n_seeds: int = 30, adversary: str = ADVERSARY, plot: str | None = None):
     """Print the tables, draw the figure, return the slopes by feedback."""
-    slopes, began = {}, time.process_time()
-    figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
-    for feedback, colour, marker in (("full", "C0", "o"), ("bandit", "C1", "s")):
+    slopes, played, began = {}, {}, time.process_time()
+    for feedback in ("full", "bandit"):
         print(f"\n{feedback} feedback")
-        rows = [regrets(feedback, n_episodes, n_seeds, adversary) for n_episodes in episodes]
-        slopes[feedback] = report(episodes, rows)
-        label = f"{feedback}: last slope {slopes[feedback][-1]:.2f}"
-        axis.loglog(episodes, [values.mean() for values, _, _ in rows], colour, marker=marker, label=label)
-        low, high = np.transpose([(values.min(), values.max()) for values, _, _ in rows])
-        axis.fill_between(episodes, low, high, color=colour, alpha=0.2, lw=0)
-        axis.loglog(
-            episodes,
-            [bound for _, bound, _ in rows],
-            colour,
-            ls="--",
-            marker=marker,
-            mfc="none",
-            label=f"{feedback}: bound, slope .5",
-        )
+        played[feedback] = [regrets(feedback, n_episodes, n_seeds, adversary) for n_episodes in episodes]
+        slopes[feedback] = report(episodes, played[feedback])
     print(f"\n{time.process_time() - began:.0f} s of CPU")
-    axis.set(xlabel="episodes T", ylabel="regret", title=f"O-REPS, {adversary} losses: mean and range of the seeds")
-    axis.legend(fontsize="small")
     if plot:
-        figure.savefig(plot, dpi=120)
-    plt.close(figure)
+        with figure_in(plot, figsize=(6, 4)) as axis:
+            for k, (feedback, rows) in enumerate(played.items()):
+                means, ranges, bounds = zip(*[(v.mean(), (v.min(), v.max()), b) for v, b, _ in rows], strict=True)
+                last = slopes[feedback][-1]
+                band(axis, episodes, means, np.transpose(ranges), f"{feedback}: last slope {last:.2f}", k, marks=True)
+                axis.plot(episodes, bounds, ":", color=COLOURS[k], label=f"{feedback}: bound, slope .5")
+            axis.set(xlabel="episodes T", ylabel="regret: mean and range of the seeds", xscale="log", yscale="log")
+            axis.set_title(f"O-REPS, {adversary} losses")
     return slopes
 
 

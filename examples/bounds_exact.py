@@ -9,14 +9,13 @@ python examples/bounds_exact.py --plot bounds_exact.png
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 import numpy as np
 import typer
+from drawing import draw_shares
 from scipy.special import rel_entr
 
 import envs
 from reps_opt import MDP, FiniteHorizonREPS, solve, surrogate_step
-from reps_opt.plotting import COLOURS, LINES, whole_ticks
 
 CASES = {
     "single chain": (envs.single_chain(), 20),
@@ -63,25 +62,14 @@ def curve(mdp: MDP, horizon: int, epsilon: float, bound: str, n_updates: int) ->
 def main(epsilons: list[float] = EPSILONS, n_updates: int = N_UPDATES, plot: str | None = None) -> dict:
     """Print the table, draw the learning curves, return them by case, epsilon and bound."""
     curves = {}
-    figure, axes = plt.subplots(
-        len(CASES), len(epsilons), figsize=(10, 7), layout="constrained", sharex=True, sharey=True, squeeze=False
-    )
-    for row, (name, (mdp, horizon)) in zip(axes, CASES.items(), strict=True):
+    for name, (mdp, horizon) in CASES.items():
         print(f"\n{name}, T = {horizon}: first update, then updates to 95 % of what can be gained")
         print("epsilon       bound predicted    actual joint KL policy KL   95 %    last      gap")
-        for axis, epsilon in zip(row, epsilons, strict=True):
+        for epsilon in epsilons:
             for bound in BOUNDS:
                 curves[name, epsilon, bound] = curve(mdp, horizon, epsilon, bound, n_updates)
-                style = {"color": COLOURS[BOUNDS.index(bound)], "ls": LINES[BOUNDS.index(bound)]}
-                axis.plot(curves[name, epsilon, bound], label=bound, **style)
-            axis.set_title(f"{name}, epsilon {epsilon:g}", fontsize="small")
-            whole_ticks(axis)
-    axes[0, 0].legend(fontsize="small")
-    figure.supxlabel("updates")
-    figure.supylabel("share of the possible gain")
     if plot:
-        figure.savefig(plot, dpi=110)
-    plt.close(figure)
+        draw_shares({(f"{name}, epsilon {e:g}", bound): s[None] for (name, e, bound), s in curves.items()}, plot)
     return curves
 
 

@@ -2,12 +2,13 @@
 
 A Gaussian over the parameters is sampled, its samples weighed by their returns and refitted. REPS finds the
 temperature from epsilon; the cross-entropy method keeps the best tenth instead. Prints the return of both.
+
+python examples/episodic_reps.py --plot episodic.png
 """
 
-import matplotlib.pyplot as plt
 import numpy as np
 import typer
-from tqdm import tqdm
+from drawing import band, figure_in
 
 from reps_opt import EpisodicREPS, solve, top_half
 
@@ -61,21 +62,17 @@ def main(n_samples: int = N_SAMPLES, n_iterations: int = N_ITERATIONS, n_seeds: 
     results = {}
     for task, (objective, dimension) in TASKS.items():
         for method, weigh in METHODS.items():
-            seeds = tqdm(range(n_seeds), desc=f"{task}, {method}", disable=None)
-            runs = [search(objective, dimension, weigh, n_samples, n_iterations, seed) for seed in seeds]
+            runs = [search(objective, dimension, weigh, n_samples, n_iterations, seed) for seed in range(n_seeds)]
             results[task, method] = np.array(runs)
             last = results[task, method][:, -1]
             print(f"{task:<15} {method:<14} return: median {np.median(last):8.4g}, worst {last.min():8.4g}")
     if plot:
-        figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
-        for (task, method), runs in results.items():
-            axis = axes[list(TASKS).index(task)]
-            axis.plot(-np.median(runs, axis=0), label=method)
-            axis.fill_between(range(n_iterations), -runs.max(axis=0), -runs.min(axis=0), alpha=0.2)
-            axis.set(title=task, xlabel="iteration", ylabel="- return of the mean", yscale="log")
-            axis.legend()
-        figure.savefig(plot, dpi=120)
-        plt.close(figure)
+        with figure_in(plot, 1, 2, figsize=(11, 4)) as axes:
+            for (task, method), runs in results.items():
+                axis, below = axes[list(TASKS).index(task)], -runs
+                edges = below.min(axis=0), below.max(axis=0)
+                band(axis, range(n_iterations), np.median(below, axis=0), edges, method, len(axis.lines))
+                axis.set(title=task, xlabel="iteration", ylabel="- return of the mean", yscale="log")
     return results
 
 

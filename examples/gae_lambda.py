@@ -8,11 +8,9 @@ python examples/gae_lambda.py --plot lambda.png
 
 import time
 
-import numpy as np
 import typer
-from joblib import Memory
-from learning_curves import by_batches, curve, draw, report
-from trpo_evaluation import EPSILON, GAMMA, start_policy
+from learning_curves import GAMMA, by_batches, by_seeds, curve, draw, start_policy
+from trpo_evaluation import EPSILON
 
 from reps_opt import TRPO
 
@@ -36,12 +34,8 @@ def main(
     plot: str | None = None,
 ):
     """Learn with each lambda, print returns and CPU seconds, and draw the learning curves."""
-    curves, run = {}, Memory(keep, verbose=0).cache(learn)
-    print(f"TRPO on {task}, {n_steps} steps, {n_seeds} seeds: mean return of the last 20 episodes")
-    for gae_lambda in lambdas:
-        runs = [run(task, gae_lambda, seed, n_steps) for seed in range(n_seeds)]
-        found = curves[task, f"lambda {gae_lambda:g}"] = np.array([returns for returns, _ in runs])
-        report(f"lambda {gae_lambda:g}", found, [seconds for _, seconds in runs])
+    print(f"TRPO on {task}, {n_steps} steps, {n_seeds} seeds: mean return of the last 20 episodes, by lambda")
+    curves = {(task, f"lambda {x:g}"): by_seeds(learn, task, x, n_seeds, n_steps, keep) for x in lambdas}
     if plot:
         draw(curves, n_steps, plot)
     return curves

@@ -1,4 +1,4 @@
-"""What the examples that learn a task share: trials of one protocol, their scores, their table and their curves.
+"""What the examples that learn a task share: trials of one protocol, their scores and their table.
 
 A trial starts from random actions and improves them iteration by iteration; it keeps one score of every policy and the
 first and last record. Scores are expected rewards a step, exploration included unless said otherwise.
@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import matplotlib.pyplot as plt
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.kernel_approximation import RBFSampler
@@ -18,7 +17,6 @@ from sklearn.pipeline import make_pipeline
 
 from policies import LinearGaussianPolicy
 from reps_opt import Batch, Record, improve, rollout
-from reps_opt.plotting import COLOURS, LINES, whole_ticks
 
 
 class Trial(NamedTuple):
@@ -139,6 +137,23 @@ def study(
     return trials
 
 
+def over_seeds(learn: Callable[..., Any], *what: Any, n_seeds: int, jobs: int = 1) -> tuple[list[Any], float]:
+    """What ``learn(*what, seed)`` gives for each seed, and the CPU seconds it took, those of other processes aside."""
+    began = time.process_time()
+    found = Parallel(jobs)(delayed(learn)(*what, seed) for seed in range(n_seeds))
+    return found, time.process_time() - began
+
+
+MILESTONES = f"{'start':>9}{'half':>9}{'last':>9}{'std':>8}{'worst':>9}"
+
+
+def milestones(curves: np.ndarray, digits: int = 3) -> str:
+    """The columns of MILESTONES for curves (seeds, updates + 1): means on the way; of the last, their spread."""
+    start, half, last = curves[:, 0].mean(), curves[:, (curves.shape[1] - 1) // 2].mean(), curves[:, -1]
+    means = f"{start:>9.{digits}f}{half:>9.{digits}f}{last.mean():>9.{digits}f}"
+    return f"{means}{last.std():>8.{digits}f}{last.min():>9.{digits}f}"
+
+
 def _report(trials: list[Trial], known: Mapping[str, float]) -> None:
     curves, steady = np.array([t.curve for t in trials]), np.array([t.steady for t in trials])
     digits = _digits(curves)
@@ -154,43 +169,3 @@ def _report(trials: list[Trial], known: Mapping[str, float]) -> None:
 def _digits(curve: np.ndarray) -> int:
     """Decimals to print: three of rewards below one."""
     return 3 if abs(np.mean(curve[..., -1])) < 1 else 2
-
-
-def draw_curves(axis: Any, trials: list[Trial], known: Mapping[str, float]) -> None:
-    """The learning curves of all trials, their mean, and what is known as lines."""
-    curves = np.array([t.curve for t in trials])
-    axis.plot(curves.T, color="C0", alpha=0.3)
-    axis.plot(curves.mean(axis=0), color="C0", lw=2, label=_mean_of(len(trials)))
-    for (name, figure), style in zip(known.items(), ("--", ":", "-.", (0, (1, 4))), strict=False):
-        axis.axhline(figure, color="0.4", ls=style, label=name)
-    axis.set(xlabel="iteration", ylabel="reward a step", title="evaluation on fixed seeds")
-    whole_ticks(axis)
-    axis.legend()
-
-
-def _mean_of(n_trials: int) -> str:
-    """What the thick curve of a figure is."""
-    return "the only trial" if n_trials == 1 else f"mean of {n_trials} trials"
-
-
-def draw_shares(shares: Mapping[tuple[str, str], np.ndarray], path: str) -> None:
-    """Shares of the possible gain (seeds, updates + 1), a panel for each first key, a curve for each second."""
-    titles = list(dict.fromkeys(title for title, _ in shares))
-    n_columns = min(3, len(titles)) if len(titles) % 2 else 2
-    size = {"figsize": (4 * n_columns, 2.8 * -(-len(titles) // n_columns))}
-    figure, axes = plt.subplots(
-        -(-len(titles) // n_columns), n_columns, sharex=True, sharey=True, layout="constrained", squeeze=False, **size
-    )
-    for (title, label), share in shares.items():
-        axis = axes.flat[titles.index(title)]
-        k = len(axis.lines)
-        colour = COLOURS[k % len(COLOURS)]
-        axis.plot(np.median(share, axis=0), label=label, color=colour, ls=LINES[k % len(LINES)])
-        axis.fill_between(range(share.shape[1]), *np.quantile(share, (0.1, 0.9), axis=0), alpha=0.2, color=colour)
-        axis.set_title(title, fontsize="medium")
-        whole_ticks(axis)
-    axes[0, 0].legend(fontsize="small")
-    figure.supxlabel("updates", fontsize="medium")
-    figure.supylabel("share of the gain (median, 10-90 %)", fontsize="medium")
-    figure.savefig(path, dpi=110)
-    plt.close(figure)

@@ -6,14 +6,24 @@ the last 20 episodes at some numbers of steps, the published way of scoring.
 
 import cma
 import gymnasium
-import matplotlib.pyplot as plt
 import numpy as np
+from drawing import band, figure_in
+from joblib import Memory, Parallel, delayed
 
+from policies import NeuralCategoricalPolicy, NeuralPolicy
 from reps_opt import improve, rollout
 
+HIDDEN = (32,)  # units of the network
+GAMMA = 0.99
 BATCH = 2000  # steps an update
 POPULATION, ELITE, START_STD, LEAST_STD = 20, 4, 0.3, 0.02  # of the searches over parameters
 GRID = 24  # points of a learning curve
+
+
+def start_policy(task, seed, max_iter=200):
+    """The network, the same for every method."""
+    make = NeuralCategoricalPolicy if task.startswith("CartPole") else NeuralPolicy
+    return make.from_env(task, hidden=HIDDEN, random_state=seed, max_iter=max_iter)
 
 
 def by_batches(task, policy, update, seed, n_steps):
@@ -63,18 +73,30 @@ def report(label, curves, seconds):
     print(f"{label:<30}{numbers}   {np.mean(seconds):.0f} s of CPU", flush=True)
 
 
-def draw(curves, n_steps, path, dashed=()):
+def by_seeds(learn, task, what, n_seeds, n_steps, keep, jobs=1):
+    """Curves (seeds, GRID) of ``learn(task, what, seed, n_steps)``, reported; finished runs are kept in a folder."""
+    kept = Memory(keep, verbose=0).cache(learn)
+    runs = Parallel(jobs)(delayed(kept)(task, what, seed, n_steps) for seed in range(n_seeds))
+    curves = np.array([found for found, _ in runs])
+    report(what if isinstance(what, str) else f"{what:g}", curves, [seconds for _, seconds in runs])
+    return curves
+
+
+def draw(curves, n_steps, path):
     """A panel for each task, a line for each label: the mean over the seeds, and their range."""
     tasks = list(dict.fromkeys(task for task, _ in curves))
-    figure, axes = plt.subplots(1, len(tasks), figsize=(4 * len(tasks) + 2, 4.5), layout="constrained", squeeze=False)
+    rows = 1 if len(tasks) < 4 else 2
+    columns = -(-len(tasks) // rows)
     steps = np.linspace(n_steps / GRID, n_steps, GRID)
-    for (task, label), runs in curves.items():
-        axis = axes[0, tasks.index(task)]
-        line = axis.plot(steps, np.mean(runs, axis=0), ls="--" if label in dashed else "-", label=label)[0]
-        axis.fill_between(steps, runs.min(axis=0), runs.max(axis=0), color=line.get_color(), alpha=0.1, lw=0)
-        axis.set(title=task, xlabel="steps")
-    axes[0, 0].set_ylabel("mean return of the last 20 episodes")
-    names = {"loc": "outside lower center", "ncols": 2 * len(tasks), "fontsize": "small"}
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), **names)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    size = (4.5 * columns + 2, 3.8 * rows + 0.9)
+    with figure_in(path, rows, columns, dpi=110, legends=False, figsize=size, squeeze=False, sharex=True) as axes:
+        for (task, label), runs in curves.items():
+            axis = axes.flat[tasks.index(task)]
+            edges = runs.min(axis=0), runs.max(axis=0)
+            band(axis, steps, runs.mean(axis=0), edges, label, len(axis.lines), marks=True)
+            axis.set(title=task)
+        figure = axes[0, 0].figure
+        figure.supxlabel("steps", fontsize="medium")
+        figure.supylabel("mean return of the last 20 episodes", fontsize="medium")
+        names = axes[0, 0].get_legend_handles_labels()
+        figure.legend(*names, loc="outside lower center", ncols=2 * columns, fontsize="small")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import typer
+from drawing import draw_shortfalls
 from tqdm import tqdm
 
 from envs import LQR
@@ -62,23 +63,9 @@ def main(n_seeds: int = 30, n_epochs: int = 30, plot: str | None = None) -> dict
         cells = [f"{runs[:, epoch - 1].mean():15.4f} ({runs[:, epoch - 1].min():.3f})" for runs in curves.values()]
         print(f"{epoch:5d} " + "".join(cells))
     if plot:
-        _draw(env, curves).savefig(plot, dpi=120)
+        draw_shortfalls(curves, env.optimal_return(), plot, "epoch of 100 episodes", first=1, least=1e-6)
         print(f"figure written to {plot}")
     return curves
-
-
-def _draw(env, curves):  # type: ignore[no-untyped-def]
-    import matplotlib.pyplot as plt
-
-    figure, axis = plt.subplots(figsize=(7, 4.5), layout="constrained")
-    for method, runs in curves.items():
-        short = np.maximum(env.optimal_return() - runs, 1e-6)
-        epochs = np.arange(1, runs.shape[1] + 1)
-        axis.semilogy(epochs, np.median(short, axis=0), label=method)
-        axis.fill_between(epochs, *np.quantile(short, (0.1, 0.9), axis=0), alpha=0.25)
-    axis.set(xlabel="epoch of 100 episodes", ylabel="optimal less reached return (median, 10-90 %)", title="LQR 3-D")
-    axis.legend()
-    return figure
 
 
 if __name__ == "__main__":

@@ -5,20 +5,18 @@ gradient weighs by its visits: fewer and fewer. Its flow is integrated in the cl
 state 0, in which nothing is stiff.
 """
 
-from __future__ import annotations
-
 import math
 
-import matplotlib.pyplot as plt
 import numpy as np
 import typer
+from drawing import figure_in
 from scipy.integrate import solve_ivp
 
 import envs
 from reps_opt import REPS, ExactNaturalGradient, ExactTRPO, History, iterate
+from reps_opt.plotting import COLOURS, LINES, MARKERS
 
 STAY, THRESHOLD, EPSILON = (0.76, 0.04), 1.9, 0.1
-N_UPDATES, N_PLAIN = 12, 1_000_000
 
 
 def plain(x: float, y: float) -> tuple[float, float, float]:
@@ -44,43 +42,38 @@ def plain_flow() -> tuple[np.ndarray, np.ndarray]:
     def arrived(_: float, z: np.ndarray) -> float:
         return plain(z[0], z[1])[0] - THRESHOLD
 
-    def flow(_: float, z: np.ndarray) -> list[float]:
-        return [*plain(z[0], z[1])[1:], 1 + math.exp(z[0])]  # dt = d clock / u
-
     arrived.terminal = True
-    start = [*(math.log(p / (1 - p)) for p in STAY), 0.0]
-    found = solve_ivp(flow, (0, 1e3), start, rtol=1e-9, atol=1e-9, max_step=0.1, events=arrived)
+    found = solve_ivp(
+        lambda _, z: [*plain(z[0], z[1])[1:], 1 + math.exp(z[0])],  # dt = d clock / u
+        (0, 1e3), [*plain_steps(0), 0.0], rtol=1e-9, atol=1e-9, max_step=0.1, events=arrived
+    )  # fmt: skip
     return found.y[2], np.array([plain(x, y)[0] for x, y in found.y[:2].T])
 
 
-def main(n_updates: int = N_UPDATES, n_plain: int = N_PLAIN, plot: str | None = None) -> dict[str, float]:
+def main(n_updates: int = 12, n_plain: int = 1_000_000, plot: str | None = None) -> dict[str, float]:
     """Print and draw how many updates each method takes to pass the threshold; returns them."""
-    mdp = envs.two_state(gamma=1.0)
-    start = np.array([[STAY[0], 1 - STAY[0]], [1 - STAY[1], STAY[1]]])
+    mdp, start = envs.two_state(gamma=1.0), np.array([[STAY[0], 1 - STAY[0]], [1 - STAY[1], STAY[1]]])
     updates = {
         "REPS, epsilon .1": lambda policy: REPS(mdp, mdp.occupancy(policy), EPSILON),
         "exact TRPO, epsilon .1": lambda policy: ExactTRPO(mdp, policy, EPSILON),
         "natural gradient, step 1": lambda policy: ExactNaturalGradient(mdp, policy, step_size=1.0),
     }
-    _, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8), sharey=True, layout="constrained")
-    needed: dict[str, float] = {}
+    needed, curves = {}, {}
     for name, update in updates.items():
-        returns = History(iterate(mdp, start, update, n_updates)).returns
+        returns = curves[name] = History(iterate(mdp, start, update, n_updates)).returns
         needed[name] = float(np.argmax(returns > THRESHOLD)) if returns.max() > THRESHOLD else math.inf
-        left.plot(returns, "o-", ms=3, label=name)
         print(f"{name:25s} passes {THRESHOLD} after {needed[name]:.0f} updates")
     (steps, means), (x, y) = plain_flow(), plain_steps(n_plain)
-    needed["plain gradient, step 1"] = steps[-1]
     print(f"plain gradient, step 1    J {plain(x, y)[0]:.8f} after {n_plain}; its flow passes after {steps[-1]:.1e}")
-    right.semilogx(steps[1:], means[1:], "C3", label="plain gradient (flow)")
-    right.plot(n_plain, plain(x, y)[0], "kx", label=f"after {n_plain} real steps")
-    left.set(xlabel="updates", ylabel="mean reward", title="with a divergence")
-    right.set(xlabel="steps of size one", title="along the plain gradient", xlim=(1, None))
-    left.legend()
-    right.legend()
     if plot:
-        plt.savefig(plot, dpi=150)
-    return needed
+        with figure_in(plot, 1, 2, dpi=150, figsize=(11, 3.8), sharey=True) as (left, right):
+            for k, (name, returns) in enumerate(curves.items()):
+                left.plot(returns, color=COLOURS[k], ls=LINES[k], marker=MARKERS[k], ms=3, label=name)
+            right.semilogx(steps[1:], means[1:], color=COLOURS[3], label="plain gradient (flow)")
+            right.plot(n_plain, plain(x, y)[0], "kx", label=f"after {n_plain} real steps")
+            left.set(xlabel="updates", ylabel="mean reward", title="with a divergence")
+            right.set(xlabel="steps of size one", title="along the plain gradient", xlim=(1, None))
+    return {**needed, "plain gradient, step 1": steps[-1]}
 
 
 if __name__ == "__main__":

@@ -10,10 +10,10 @@ those of Sutton, as here, best_possible.py gets -5.72 from the state, below the 
 python examples/puddle_pixels.py --plot puddle.png
 """
 
-import matplotlib.pyplot as plt
 import numpy as np
 import typer
-from harness import draw_curves, study, waves
+from drawing import beside_trials, walks
+from harness import study, waves
 from sklearn.decomposition import PCA
 
 import envs
@@ -28,16 +28,6 @@ WIDTH, N_FEATURES, RIDGE = 0.05, 400, 1e-7  # of the value function: wider waves
 KNOWN = {"NP-REPS, published": -5.5, "DDPG, published": -6.6, "TRPO, published": -8.8, "planned": -5.72}
 
 
-class StartsAnywhere(envs.PixelPuddleWorld):
-    """Half of the starts in the corner, half anywhere."""
-
-    def __init__(self):
-        super().__init__(start="uniform")
-
-    def sample_starts(self, n, rng):
-        return np.where(rng.random((n, 1)) < 0.5, 0.0, super().sample_starts(n, rng))
-
-
 def make_update(env):
     """REPS with a sparse Gaussian process on the principal components of what was seen."""
     seen = PCA(N_COMPONENTS, random_state=0)
@@ -48,29 +38,23 @@ def make_update(env):
 
 def draw(env, trials, path):
     """Learning curves; value and mean steps over the map, with walks from the corner; what the walker sees."""
-    record, rng = trials[0].last, np.random.default_rng(0)
-    figure, axes = plt.subplots(1, 3, figsize=(15, 4.5), layout="constrained")
-    draw_curves(axes[0], trials, KNOWN)
+    policy = trials[0].last.policy
     x, y = np.meshgrid(np.linspace(0.025, 0.975, 20), np.linspace(0.025, 0.975, 20))
     images = env.observe(np.column_stack([x.ravel(), y.ravel()]))
-    value = record.update.solution.value(images)
-    mesh = axes[1].pcolormesh(x, y, (value - value.max()).reshape(x.shape), rasterized=True)
-    figure.colorbar(mesh, ax=axes[1], label="value, below the best")
+    value = trials[0].last.update.solution.value(images)
+    steps = np.clip(policy.predict(images), -env.max_step, env.max_step)
     fine = np.meshgrid(np.linspace(0, 1, 101), np.linspace(0, 1, 101))
     depth = env.depth(np.column_stack([fine[0].ravel(), fine[1].ravel()])).reshape(101, 101)
-    axes[1].contour(*fine, depth, [1e-3], colors="white")
-    axes[1].plot([0.8, 1], [1, 0.8], "w--")
-    steps = np.clip(record.policy.predict(images), -env.max_step, env.max_step)
-    axes[1].quiver(x, y, *steps.T, color="white", angles="xy", scale_units="xy", scale=1.2, width=0.003)
-    places = [env.sample_starts(5, rng)]
-    for _ in range(40):
-        places.append(env.step_batch(places[-1], record.policy.predict(env.observe(places[-1])), rng).next_states)
-    axes[1].plot(*np.moveaxis(places, 2, 0), "r.-", lw=1, ms=3)
-    axes[1].set(title="value, mean steps, walks without exploration", aspect="equal", xlim=(0, 1), ylim=(0, 1))
-    axes[2].imshow(env.observe(np.array([[0.3, 0.6]])).reshape(env.size, env.size), cmap="gray", extent=(0, 1, 0, 1))
-    axes[2].set(title="what the walker sees at (0.3, 0.6)")
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    with beside_trials(trials, KNOWN, path) as (plan, seen):
+        mesh = plan.pcolormesh(x, y, (value - value.max()).reshape(x.shape), rasterized=True)
+        plan.figure.colorbar(mesh, ax=plan, label="value, below the best")
+        plan.contour(*fine, depth, [1e-3], colors="white")
+        plan.plot([0.8, 1], [1, 0.8], "w--")
+        plan.quiver(x, y, *steps.T, color="white", angles="xy", scale_units="xy", scale=1.2, width=0.003)
+        plan.plot(*np.moveaxis(walks(env, policy, 5, 40), 2, 0), "r.-", lw=1, ms=3)
+        plan.set(title="value, mean steps, walks without exploration", aspect="equal", xlim=(0, 1), ylim=(0, 1))
+        seen.imshow(env.observe(np.array([[0.3, 0.6]])).reshape(env.size, env.size), cmap="gray", extent=(0, 1, 0, 1))
+        seen.set(title="what the walker sees at (0.3, 0.6)")
 
 
 def main(
@@ -82,10 +66,10 @@ def main(
     jobs: int = 1,
     plot: str = "",
 ):
-    env = envs.PixelPuddleWorld()
+    env, around = envs.PixelPuddleWorld(), envs.PixelPuddleWorld(start="mixed")
 
     how = {"n_trials": n_trials, "n_iterations": n_iterations, "n_evaluated": n_evaluated, "seed": seed, "jobs": jobs}
-    trials = study(env, make_update, START_STD, KNOWN, learn_in=StartsAnywhere(), first=first, **how, **ROLLOUTS)
+    trials = study(env, make_update, START_STD, KNOWN, learn_in=around, first=first, **how, **ROLLOUTS)
     if plot:
         draw(env, trials, plot)
     return trials

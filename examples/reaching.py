@@ -10,7 +10,8 @@ python examples/reaching.py --plot reaching.png
 import matplotlib.pyplot as plt
 import numpy as np
 import typer
-from harness import draw_curves, study, waves
+from drawing import beside_trials
+from harness import study, waves
 from sklearn.preprocessing import FunctionTransformer
 
 import envs
@@ -40,20 +41,17 @@ def make_update(env):
 
 def draw(env, trials, path):
     """Learning curves; the arm by the mean actions of a trial's first and last policy."""
-    figure, axes = plt.subplots(1, 3, figsize=(15, 4.5), layout="constrained")
-    draw_curves(axes[0], trials, KNOWN)
-    for axis, record in zip(axes[1:], (trials[0].first, trials[0].last), strict=True):
-        still = envs.Reaching(reset_probability=0.0, horizon=30)
-        path_of = rollout(still, record.policy, n_episodes=1, seed=0, deterministic=True).states
-        for states, colour in zip(path_of, plt.get_cmap("viridis")(np.linspace(0, 1, len(path_of))), strict=True):
-            joints = np.vstack([np.zeros(2), env.elbow(states[None]), env.tip(states[None])])
-            axis.plot(*joints.T, color=colour, lw=1, marker="o", ms=2)
-        axis.plot(*env.tip(path_of).T, "k.-", lw=1, ms=4)
-        axis.plot(*env.goal, "r*", ms=14)
-        title = f"mean action after iteration {record.index}, 1.5 s"
-        axis.set(title=title, aspect="equal", xlim=(-2, 2), ylim=(-2, 2.1))
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    still = envs.Reaching(reset_probability=0.0, horizon=30)
+    with beside_trials(trials, KNOWN, path) as axes:
+        for axis, record in zip(axes, (trials[0].first, trials[0].last), strict=True):
+            path_of = rollout(still, record.policy, n_episodes=1, seed=0, deterministic=True).states
+            for states, colour in zip(path_of, plt.get_cmap("viridis")(np.linspace(0, 1, len(path_of))), strict=True):
+                joints = np.vstack([np.zeros(2), env.elbow(states[None]), env.tip(states[None])])
+                axis.plot(*joints.T, color=colour, lw=1, marker="o", ms=2)
+            axis.plot(*env.tip(path_of).T, "k.-", lw=1, ms=4)
+            axis.plot(*env.goal, "r*", ms=14)
+            title = f"mean action after iteration {record.index}, 1.5 s"
+            axis.set(title=title, aspect="equal", xlim=(-2, 2), ylim=(-2, 2.1))
 
 
 def main(

@@ -10,14 +10,14 @@ python examples/reps_on_gymnasium.py --tasks CartPole-v1 --seed 100 --n-trials 1
 import time
 import warnings
 
-import matplotlib.pyplot as plt
 import numpy as np
 import typer
+from drawing import figure_in
 
 from policies import GaussianProcessPolicy, SoftmaxPolicy
 from reps_opt import History, REPSUpdate, improve
 
-N_TRIALS, N_EVALUATED = 10, 30
+N_EVALUATED = 30
 REFUTED = 3  # promises in a row, from which a run says so
 TASKS = {  # the policy to fit, the updates, and what each of them sees
     "Pendulum-v1": (GaussianProcessPolicy(), 20, {"n_episodes": 10, "keep": 30}),
@@ -26,72 +26,54 @@ TASKS = {  # the policy to fit, the updates, and what each of them sees
     "CartPole-v1": (SoftmaxPolicy(), 20, {"n_steps": 2_500}),
     "Acrobot-v1": (SoftmaxPolicy(features="fourier"), 15, {"n_episodes": 10, "keep": 30}),
 }
-
 EVERY = list(TASKS)
 
 
-def learn(task, seed, share, n_evaluated):
+def learn(task, seed, share):
     """The history of one trial, its CPU seconds, and the warnings it gave; ``share`` of the updates are made."""
     fit, n_updates, amount = TASKS[task]
     count, began = max(1, round(share * n_updates)), time.process_time()
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        run = improve(task, None, REPSUpdate(fit=fit), count, **amount, seed=seed, evaluate=n_evaluated, progress=False)
+        run = improve(task, None, REPSUpdate(fit=fit), count, **amount, seed=seed, evaluate=N_EVALUATED, progress=False)
         history = History(run)
     seconds, table = time.process_time() - began, history.to_frame()
     told = table[["predicted_gain", "gain"]].dropna().sum()
     refuted = sum("in a row" in str(warning.message) for warning in said)
-    print(
-        f"{task} {seed}: return {history.returns[0]:.1f} -> {history.returns[-1]:.1f}, "
-        f"best {history.returns.max():.1f}, {table['steps'].iloc[-1]} steps; "
-        f"promised {told['predicted_gain']:.2f} in all, gained {told['gain']:.2f}; "
-        f"{refuted} warnings of refuted promises; {seconds:.0f} s of CPU",
-        flush=True,
-    )
+    reached = f"return {history.returns[0]:.1f} -> {history.returns[-1]:.1f}, best {history.returns.max():.1f}"
+    gains = f"promised {told['predicted_gain']:.2f} in all, gained {told['gain']:.2f}"
+    print(f"{task} {seed}: {reached}, {table['steps'].iloc[-1]} steps; {gains}; ", end="")
+    print(f"{refuted} warnings of refuted promises; {seconds:.0f} s of CPU", flush=True)
     return history, seconds
 
 
-def main(
-    tasks: list[str] = EVERY,
-    n_trials: int = N_TRIALS,
-    seed: int = 100,
-    share: float = 1.0,
-    n_evaluated: int = N_EVALUATED,
-    plot: str | None = None,
-):
+def main(tasks: list[str] = EVERY, n_trials: int = 10, seed: int = 100, share: float = 1.0, plot: str | None = None):
     """Last returns (tasks, trials), with a line of mean, spread and worst for every task."""
-    last, histories = [], {}
+    histories = {}
     for task in tasks:
-        runs = [learn(task, seed + i, share, n_evaluated) for i in range(n_trials)]
-        ends = np.array([history.returns[-1] for history, _ in runs])
-        last.append(ends)
-        histories[task] = [history for history, _ in runs]
-        spent = np.mean([seconds for _, seconds in runs])
-        print(
-            f"{task:<26} mean {ends.mean():8.1f}  std {ends.std():6.1f}  worst {ends.min():8.1f}  {spent:4.0f} s of CPU"
-        )
+        found = [learn(task, seed + i, share) for i in range(n_trials)]
+        histories[task], seconds = zip(*found, strict=True)
+        ends = np.array([history.returns[-1] for history in histories[task]])
+        print(f"{task:<26} mean {ends.mean():8.1f}  std {ends.std():6.1f}  worst {ends.min():8.1f}", end="")
+        print(f"  {np.mean(seconds):4.0f} s of CPU")
     if plot:
         draw(histories, plot)
-    return np.array(last)
+    return np.array([[history.returns[-1] for history in runs] for runs in histories.values()])
 
 
 def draw(histories, path):
     """Promised and reached gain of every update, summed over the run, and refuted updates marked; a panel a task."""
-    figure, axes = plt.subplots(
-        1, len(histories), figsize=(4 * len(histories), 3.4), layout="constrained", squeeze=False
-    )
-    for axis, (task, runs) in zip(axes[0], histories.items(), strict=True):
-        for i, history in enumerate(runs):
-            table = history.to_frame()
-            at, said = table["steps"] / 1000, table["refuted"] >= REFUTED
-            sums = table[["predicted_gain", "gain"]].where(table["predicted_gain"].notna(), 0.0).cumsum()
-            for name, style, label in (("predicted_gain", "C1--", "promised"), ("gain", "C0-", "reached")):
-                axis.plot(at, sums[name], style, lw=0.9, alpha=0.7, label=label if i == 0 else None)
-            axis.plot(at[said], sums["gain"][said], "k.", ms=4, label="run says: refuted" if i == 0 else None)
-        axis.set(title=task, xlabel="thousand steps", ylabel="sum of gains, reward a step")
-    axes[0, 0].legend(fontsize="small")
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    with figure_in(path, 1, len(histories), legends=False, squeeze=False, figsize=(4 * len(histories), 3.4)) as axes:
+        for axis, (task, runs) in zip(axes[0], histories.items(), strict=True):
+            for i, history in enumerate(runs):
+                table = history.to_frame()
+                at, said = table["steps"] / 1000, table["refuted"] >= REFUTED
+                sums = table[["predicted_gain", "gain"]].where(table["predicted_gain"].notna(), 0.0).cumsum()
+                for name, style, label in (("predicted_gain", "C1--", "promised"), ("gain", "C0-", "reached")):
+                    axis.plot(at, sums[name], style, lw=0.9, alpha=0.7, label=label if i == 0 else None)
+                axis.plot(at[said], sums["gain"][said], "k.", ms=4, label="run says: refuted" if i == 0 else None)
+            axis.set(title=task, xlabel="thousand steps", ylabel="sum of gains, reward a step")
+        axes[0, 0].legend(fontsize="small")
 
 
 if __name__ == "__main__":

@@ -7,10 +7,10 @@ numbers beside the published figure and the best possible one, which best_possib
 python examples/swing_up_gp.py --seed 100 --plot swing_up.png
 """
 
-import matplotlib.pyplot as plt
 import numpy as np
 import typer
-from harness import draw_curves, study, waves
+from drawing import beside_trials, walks
+from harness import study, waves
 from sklearn.preprocessing import FunctionTransformer
 
 import envs
@@ -47,25 +47,18 @@ def draw(env, trials, known, path):
     """Learning curves; value function and mean torque of one trial over the phase plane, with five swings."""
     angle, velocity = np.meshgrid(np.linspace(-np.pi / 2, 1.5 * np.pi, 97)[:-1], np.linspace(-12, 12, 65))
     seen = env.observe(np.column_stack([angle.ravel(), velocity.ravel()]))
-    record, rng = trials[0].last, np.random.default_rng(0)
-    solution, policy = record.update.solution, record.policy
-    low, high = np.quantile(solution.value(record.batch.states), [0.01, 0.99])  # beyond all samples it is a guess
+    solution, policy = trials[0].last.update.solution, trials[0].last.policy
+    low, high = np.quantile(solution.value(trials[0].last.batch.states), [0.01, 0.99])  # beyond all samples a guess
     value = np.clip(solution.value(seen), low, high) - solution.value(env.observe(np.zeros((1, 2))))
     torque = np.clip(policy.predict(seen)[:, 0], -env.max_torque, env.max_torque)
-    swings = [env.sample_starts(5, rng)]
-    for _ in range(60):
-        swings.append(env.step_batch(swings[-1], policy.predict(env.observe(swings[-1])), rng).next_states)
-    figure, axes = plt.subplots(1, 3, figsize=(15, 4.5), layout="constrained")
-    draw_curves(axes[0], trials, known)
     names = ("value - value upright, in reward", "mean torque / N m")
-    for axis, surface, colours, name in zip(axes[1:], (value, torque), ("viridis", "RdBu"), names, strict=True):
-        mesh = axis.pcolormesh(angle, velocity, surface.reshape(angle.shape), cmap=colours, rasterized=True)
-        figure.colorbar(mesh, ax=axis, label=name)
-        axis.plot(*np.concatenate(swings).T, "k.", ms=2)
-        axis.set(xlabel="angle / rad (0 upright)", ylabel="velocity / rad/s")
-        axis.set(xlim=(angle.min(), angle.max()), ylim=(-12, 12))
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    with beside_trials(trials, known, path) as axes:
+        for axis, surface, colours, name in zip(axes, (value, torque), ("viridis", "RdBu"), names, strict=True):
+            mesh = axis.pcolormesh(angle, velocity, surface.reshape(angle.shape), cmap=colours, rasterized=True)
+            axis.figure.colorbar(mesh, ax=axis, label=name)
+            axis.plot(*np.concatenate(walks(env, policy, 5, 60)).T, "k.", ms=2)
+            axis.set(xlabel="angle / rad (0 upright)", ylabel="velocity / rad/s")
+            axis.set(xlim=(angle.min(), angle.max()), ylim=(-12, 12))
 
 
 def main(

@@ -10,27 +10,16 @@ python examples/trpo_evaluation.py --plot evaluation.png
 
 import time
 
-import numpy as np
 import typer
-from joblib import Memory, Parallel, delayed
-from learning_curves import by_batches, by_episodes, curve, draw, report
+from learning_curves import GAMMA, by_batches, by_episodes, by_seeds, curve, draw, start_policy
 
-from policies import NeuralCategoricalPolicy, NeuralPolicy
 from reps_opt import TRPO, NaturalGradient, RewardWeightedRegression, VanillaGradient
 
 TASKS = ["CartPole-v1", "Swimmer-v5", "Hopper-v5", "Walker2d-v5"]
-HIDDEN = (32,)
-GAMMA = 0.99
 EPSILON = 0.01  # nats of a TRPO step
 PENALTY = 1.0  # of the KL, in standard deviations of the advantage a nat
 NATURAL_STEP, PLAIN_STEP = 0.5, 0.3  # factors of the natural and of the plain gradient
 WEIGHTED = {"epsilon": 0.5, "advantages": True}  # of reward-weighted regression
-
-
-def start_policy(task, seed, max_iter=200):
-    """The network, the same for every method."""
-    make = NeuralCategoricalPolicy if task.startswith("CartPole") else NeuralPolicy
-    return make.from_env(task, hidden=HIDDEN, random_state=seed, max_iter=max_iter)
 
 
 def natural(step_size):
@@ -76,15 +65,13 @@ def main(
     plot: str | None = None,
 ):
     """Learn each task by each method, print returns and CPU seconds, and draw the learning curves."""
-    curves, run = {}, Memory(keep, verbose=0).cache(learn)
+    curves = {}
     for task in tasks:
         print(f"\n{task}, {n_steps} steps, {n_seeds} seeds: mean return of the last 20 episodes")
         for method in methods:
-            runs = Parallel(jobs)(delayed(run)(task, method, seed, n_steps) for seed in range(n_seeds))
-            curves[task, method] = np.array([found for found, _ in runs])
-            report(method, curves[task, method], [seconds for _, seconds in runs])
+            curves[task, method] = by_seeds(learn, task, method, n_seeds, n_steps, keep, jobs)
     if plot:
-        draw(curves, n_steps, plot, dashed=METHODS[-3:])
+        draw(curves, n_steps, plot)
     return curves
 
 

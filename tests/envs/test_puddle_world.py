@@ -72,6 +72,11 @@ def test_starts_are_what_the_option_says():
     # Uniform on the square without the corner triangle of area .02.
     assert (starts[:, 0] < 0.5).mean() == pytest.approx(0.5 / 0.98, abs=0.018)
 
+    mixed = PuddleWorld(start="mixed").sample_starts(20_000, np.random.default_rng(7))
+    away = mixed[mixed.any(axis=1)]
+    assert len(away) == pytest.approx(10_000, abs=350)
+    assert (away[:, 0] < 0.5).mean() == pytest.approx(0.5 / 0.98, abs=0.025)
+
 
 def test_the_image_is_a_disc_of_the_stated_area_where_the_walker_is():
     env = PixelPuddleWorld(size=50, blur=0.0, diameter=0.2)

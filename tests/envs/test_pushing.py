@@ -104,6 +104,16 @@ def test_a_simple_controller_brings_the_object_to_the_goal():
     assert np.median(finished) < 0.1 * np.median(begun)
 
 
+def test_the_controller_by_hand_brings_the_object_to_any_goal_within_its_steps():
+    env, rng = Pushing(goal=(0.4, -0.3), max_step=0.05), np.random.default_rng(10)
+    states = env.sample_starts(50, rng)
+    for _ in range(100):
+        actions = np.array([env.by_hand(state) for state in states])
+        assert np.abs(actions).max() <= env.max_step
+        states = env.step_batch(states, actions, rng).next_states
+    assert np.linalg.norm(states[:, 2:] - env.goal, axis=1).max() < 0.02
+
+
 @pytest.mark.parametrize(
     ("option", "value"),
     [

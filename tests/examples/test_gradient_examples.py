@@ -21,7 +21,7 @@ def test_nac_cart_pole(example: Any, tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_the_policy_of_gains_has_the_score_and_fisher_matrix_of_its_density(example: Any) -> None:
-    module, rng = example("nac_cart_pole"), np.random.default_rng(0)
+    module, rng = example("gains"), np.random.default_rng(0)
     policy, states = module.start_policy(0, module.envs.CartPole()), rng.normal(size=(50_000, 4))
     actions = policy.sample(states, rng)
     h, direction = 1e-4, rng.normal(size=4)

@@ -45,9 +45,9 @@ def test_pushing(example: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 def test_the_handwritten_pusher_brings_the_disc_home(example: Any) -> None:
     pushing, env = example("pushing"), envs.Pushing()
-    assert pushing.distance(env, pushing.by_hand, 10) < 0.01
+    assert pushing.distance(env, env.by_hand, 10) < 0.01
     rest = pushing.reward(env, lambda state, rng: np.zeros(2), 10)
-    assert pushing.reward(env, pushing.by_hand, 10) > 0.5 * rest
+    assert pushing.reward(env, env.by_hand, 10) > 0.5 * rest
 
 
 def test_puddle_pixels(example: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -60,9 +60,8 @@ def test_puddle_pixels(example: Any, tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_reps_on_gymnasium(example, capsys, tmp_path):
-    last = example("reps_on_gymnasium").main(
-        ("CartPole-v1",), n_trials=1, seed=0, share=0.1, n_evaluated=10, plot=str(tmp_path / "promises.png")
-    )
+    plot = str(tmp_path / "promises.png")
+    last = example("reps_on_gymnasium").main(("CartPole-v1",), n_trials=1, seed=0, share=0.1, plot=plot)
     assert last.shape == (1, 1)
     assert last[0, 0] > 40  # random actions last 22 steps
     printed = capsys.readouterr().out
