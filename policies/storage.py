@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reps_opt.storage import MALFORMED, atomic_write, read_arrays
+from reps_opt.trees import decode, encode
 
 FORMAT = 1
 DESCRIPTION = "description.json"
@@ -82,7 +83,7 @@ def save(policy: Any, path: str | Path) -> None:
     True
     """
     arrays: dict[str, NDArray[Any]] = {}
-    tree = {"format": FORMAT, "policy": _encode(policy, arrays, type(policy).__name__)}
+    tree = {"format": FORMAT, "policy": encode(policy, arrays, type(policy).__name__, _encode)}
     arrays[DESCRIPTION] = np.frombuffer(json.dumps(tree).encode(), dtype=np.uint8)
     with atomic_write(path) as file:
         np.savez(file, allow_pickle=False, **arrays)
@@ -101,36 +102,18 @@ def load(path: str | Path) -> Any:
         tree = json.loads(arrays.pop(DESCRIPTION).tobytes())
         if tree.get("format") != FORMAT:
             raise ValueError(f"it has format {tree.get('format')}, and this version reads format {FORMAT}")
-        return _decode(tree["policy"], arrays)
+        return decode(tree["policy"], arrays, _decode)
     except MALFORMED as error:
         raise ValueError(f"{path} is not a saved policy: {error}") from None
 
 
 def _encode(value: Any, arrays: dict[str, NDArray[Any]], where: str) -> Any:
-    """JSON tree of a value; its arrays go to `arrays` under the path `where`."""
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return {"float": value.hex()}
-    if isinstance(value, np.generic):
-        return {"scalar": _encode(np.asarray(value), arrays, where)}
-    if isinstance(value, np.ndarray):
-        if value.dtype.hasobject:
-            value = np.array(value.tolist())
-        if value.dtype.hasobject:
-            raise TypeError(f"{where} is an array of objects: it cannot be saved")
-        arrays[where] = value
-        return {"array": where}
-    if isinstance(value, list | tuple):
-        kind = "list" if isinstance(value, list) else "tuple"
-        return {kind: [_encode(item, arrays, f"{where}.{i}") for i, item in enumerate(value)]}
-    if isinstance(value, dict):
-        return {"dict": {str(k): _encode(v, arrays, f"{where}.{k}") for k, v in value.items()}}
+    """Tree of an object: one of a listed class by its attributes, or a kernel of gpytorch."""
     name = type(value).__name__
     if type(value).__module__.startswith("gpytorch.kernels"):
-        return {"gpytorch": _encode(_described(value, where), arrays, where)}
+        return {"gpytorch": encode(_described(value, where), arrays, where, _encode)}
     if CLASSES.get(name) and type(value) is _class(name):
-        return {"class": name, "state": {k: _encode(v, arrays, f"{where}.{k}") for k, v in vars(value).items()}}
+        return {"class": name, "state": {k: encode(v, arrays, f"{where}.{k}", _encode) for k, v in vars(value).items()}}
     raise TypeError(f"{where} is a {type(value).__module__}.{name}: it cannot be saved (see policies.storage.CLASSES)")
 
 
@@ -143,26 +126,13 @@ def _described(kernel: Any, where: str) -> Any:
         raise TypeError(f"{where} is {error}: it cannot be saved (see policies.gp_torch_storage.KERNELS)") from None
 
 
-def _decode(tree: Any, arrays: dict[str, NDArray[Any]]) -> Any:
-    if not isinstance(tree, dict):
-        return tree
-    if "float" in tree:
-        return float.fromhex(tree["float"])
-    if "array" in tree:
-        return arrays[tree["array"]]
-    if "scalar" in tree:
-        return _decode(tree["scalar"], arrays)[()]
-    for kind in (list, tuple):
-        if kind.__name__ in tree:
-            return kind(_decode(item, arrays) for item in tree[kind.__name__])
-    if "dict" in tree:
-        return {k: _decode(v, arrays) for k, v in tree["dict"].items()}
+def _decode(tree: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Any:
     if "gpytorch" in tree:
         from policies.gp_torch_storage import rebuild
 
-        return rebuild(_decode(tree["gpytorch"], arrays))
+        return rebuild(decode(tree["gpytorch"], arrays, _decode))
     value: Any = object.__new__(_class(tree["class"]))
-    value.__dict__.update({k: _decode(v, arrays) for k, v in tree["state"].items()})
+    value.__dict__.update({k: decode(v, arrays, _decode) for k, v in tree["state"].items()})
     return value
 
 

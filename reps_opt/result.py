@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import html
+import io
 import os
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 
 from reps_opt import plotting
 from reps_opt.plotting import Panel
-from reps_opt.storage import atomic_write
+from reps_opt.storage import atomic_write, read_arrays
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -125,7 +127,8 @@ class Result:
         """Write arrays and numbers to a file, by its ending: ``.nc`` (netCDF), ``.npz`` (NumPy) or ``.csv`` (table).
 
         A process killed on the way leaves the old file or the new one, never half of one. Read a netCDF file with
-        ``xarray.load_dataset``, an npz file with ``numpy.load``: neither executes anything in it.
+        ``xarray.load_dataset``, an npz file with ``numpy.load``: neither executes anything in it. Of a solution either
+        holds the problem too, and ``Solution.load`` makes it again.
 
         Raises
         ------
@@ -133,8 +136,9 @@ class Result:
             For another ending.
         """
         target = Path(path)
+        whole = {} if target.suffix == ".csv" else self._whole()
         if target.suffix == ".nc":
-            content: Any = self.to_xarray().to_netcdf(engine="scipy")
+            content: Any = self.to_xarray().assign_attrs(_as_text(whole)).to_netcdf(engine="scipy")
         elif target.suffix == ".csv":
             content = self.to_frame().to_csv().encode()
         elif target.suffix != ".npz":
@@ -142,10 +146,15 @@ class Result:
         with atomic_write(target) as file:
             if target.suffix == ".npz":
                 arrays = {name: _storable(values) for name, (_, values) in self.arrays().items()}
-                np.savez_compressed(file, **{**_plain(self.numbers()), **arrays})
+                stored = {name: np.frombuffer(part, dtype=np.uint8) for name, part in whole.items()}
+                np.savez_compressed(file, **{**_plain(self.numbers()), **arrays, **stored})
             else:
                 file.write(content)
         return target
+
+    def _whole(self) -> dict[str, bytes]:
+        """What makes the result again, beside what a reader sees, by the name that it has in a file."""
+        return {}
 
     def panels(self) -> list[Panel]:
         """What its figure shows, panel by panel; subclasses add theirs before the summary."""
@@ -169,6 +178,11 @@ def _text(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float | np.floating) else str(value)
 
 
+def _as_text(parts: Mapping[str, bytes]) -> dict[str, str]:
+    """Bytes as an attribute of a netCDF file takes them."""
+    return {name: base64.b64encode(part).decode() for name, part in parts.items()}
+
+
 def _storable(values: Any) -> NDArray[Any]:
     """An array that files take without pickle: words as fixed-width strings."""
     array = np.asarray(values)
@@ -189,3 +203,28 @@ def _plain(numbers: Mapping[str, Any]) -> dict[str, Any]:
         name: int(value) if isinstance(value, bool | np.bool_) else str(value) if isinstance(value, str) else value
         for name, value in numbers.items()
     }
+
+
+def stored_bytes(path: str | os.PathLike[str], name: str) -> bytes:
+    """What :meth:`Result.save` stored beside the readings.
+
+    Raises
+    ------
+    ValueError
+        For another file.
+    """
+    source = Path(path)
+    if source.suffix not in (".nc", ".npz"):
+        raise ValueError(f"path must end in .nc or .npz to be loaded, got {source.name!r}")
+    if source.suffix == ".npz":
+        arrays = read_arrays(source)
+        if name not in arrays:
+            raise ValueError(f"{source} holds no {name}")
+        return arrays[name].tobytes()
+    import xarray
+
+    content = source.read_bytes()
+    try:
+        return base64.b64decode(xarray.load_dataset(io.BytesIO(content), engine="scipy").attrs[name])
+    except Exception as error:  # what damage makes the reader of netCDF raise has no end
+        raise ValueError(f"{source} holds no {name}: {type(error).__name__}: {error}") from None

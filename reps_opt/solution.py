@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from enum import StrEnum
@@ -11,10 +12,15 @@ from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 
+from reps_opt.archive import pack, unpack
 from reps_opt.certificate import Certificate
-from reps_opt.result import Arrays, Result
+from reps_opt.result import Arrays, Result, stored_bytes
+from reps_opt.storage import MALFORMED
 from reps_opt.validation import FloatArray, read_only
 from reps_opt.values import Value, value
+
+STORED = "solution"
+"""What the stored solution is called in a file, beside its readings."""
 
 
 class Status(StrEnum):
@@ -69,6 +75,51 @@ class Solution(Value, Result):
         fields.update({name: read_only(a) for name, a in fields.items() if isinstance(a, np.ndarray) and a.ndim})
         solution.__dict__.update(fields)
         return solution
+
+    def _whole(self) -> dict[str, bytes]:
+        """Problem and answer; what cannot be stored is said instead."""
+        stats = {name: part for name, part in self.stats.items() if isinstance(part, bool | int | float | str)}
+        try:
+            return {STORED: pack(self.replace(stats=stats), "solution")}
+        except TypeError as error:
+            return {STORED: str(error).encode()}
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a solution, with its problem, that :meth:`Result.save` wrote to an ``.npz`` or ``.nc`` file.
+
+        Nothing in the file is executed. It equals the solution that was saved, but for the trace in ``stats``. Features
+        of states that are another library's are left out with a warning: ``value`` takes their rows then.
+
+        Raises
+        ------
+        ValueError
+            If it is no such file, or of a problem that cannot be stored, because it holds a function (a metric given by
+            its product, a divergence by what makes it) or another library's object (a dask array).
+        TypeError
+            If the solution is of another class than the one asked for; ``Solution.load`` takes all.
+
+        Examples
+        --------
+        >>> import pathlib, tempfile
+        >>> from reps_opt import EpisodicREPS, Solution, solve
+        >>> solution = solve(EpisodicREPS([0.0, 1.0, 2.0], epsilon=0.1))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     again = Solution.load(solution.save(pathlib.Path(folder) / "answer.npz"))
+        >>> again == solution, again.problem.epsilon
+        (True, 0.1)
+        """
+        content = stored_bytes(path, STORED)
+        if not content.startswith(b"PK"):
+            raise ValueError(f"{os.fspath(path)} holds readings alone: {content.decode(errors='replace')}")
+        try:
+            found = unpack(content)
+            found.__dict__["status"] = Status(found.status)
+        except MALFORMED as error:
+            raise ValueError(f"{os.fspath(path)} is not a saved solution: {error}") from None
+        if not isinstance(found, cls):
+            raise TypeError(f"{os.fspath(path)} holds a {type(found).__name__}, not a {cls.__name__}")
+        return found
 
     @property
     def objective(self) -> float:

@@ -107,7 +107,14 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     ValueError
         If it is no such file, if an array holds Python objects, or if one's shape does not fit the bytes it has.
     """
-    content = Path(path).read_bytes()
+    try:
+        return arrays_in(Path(path).read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(path)} is {error}") from None
+
+
+def arrays_in(content: bytes) -> dict[str, NDArray[Any]]:
+    """The same of a file's content."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             for member in archive.infolist():
@@ -115,9 +122,7 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except Exception as error:  # what damage makes zip, zlib, NumPy and the parser of headers raise has no end
-        raise ValueError(
-            f"{os.fspath(path)} is not a file of plain arrays (it is read with allow_pickle=False): {error}"
-        ) from None
+        raise ValueError(f"not a file of plain arrays (it is read with allow_pickle=False): {error}") from None
 
 
 def _check_size(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:

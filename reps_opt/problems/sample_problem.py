@@ -324,6 +324,8 @@ class SampleProblem(Problem):
 class TransitionProblem(SampleProblem):
     """Weights of sampled transitions that match features: :class:`~reps_opt.SampleREPS` without its batches."""
 
+    spared = ("features",)  # a file of the solution may do without: they take no part in solving
+
     rewards: FloatArray
     feature_differences: Any
     epsilon: float | None
