@@ -160,5 +160,5 @@ def test_a_file_does_not_choose_what_is_made(kind: str, tmp_path: Path) -> None:
     inner = io.BytesIO()
     np.savez(inner, description=np.frombuffer(json.dumps(tree).encode(), dtype=np.uint8))
     np.savez(tmp_path / "hostile.npz", solution=np.frombuffer(inner.getvalue(), dtype=np.uint8))
-    with pytest.raises(ValueError, match="is not a saved solution: .* no class that can be loaded"):
+    with pytest.raises(ValueError, match=r"is not a saved solution: .* no class that can be loaded"):
         Solution.load(tmp_path / "hostile.npz")
