@@ -95,8 +95,9 @@ def draw(curves, n_steps, path):
             edges = runs.min(axis=0), runs.max(axis=0)
             band(axis, steps, runs.mean(axis=0), edges, label, len(axis.lines), marks=True)
             axis.set(title=task)
+        for axis in axes[-1]:
+            axis.set_xlabel("steps")
         figure = axes[0, 0].figure
-        figure.supxlabel("steps", fontsize="medium")
         figure.supylabel("mean return of the last 20 episodes", fontsize="medium")
         names = axes[0, 0].get_legend_handles_labels()
         figure.legend(*names, loc="outside lower center", ncols=2 * columns, fontsize="small")
