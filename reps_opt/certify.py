@@ -173,11 +173,12 @@ def excess(program: Program, x: FloatArray) -> float:
 
 
 def _beyond_balls(program: Program, divergences: list[float]) -> float:
-    return max([d - ball.allowed for ball, d in zip(program.balls, divergences, strict=True)], default=-math.inf)
+    beyond = [d - ball.allowed for ball, d in zip(program.balls, divergences, strict=True)]
+    return max(beyond) if beyond else -math.inf
 
 
 def _beyond_rows(program: Program, x: FloatArray) -> float:
-    blocks = program.inequalities
+    blocks = program.inequalities if program.rows else {}
     return max([float((block.matrix @ x - block.rhs).max()) for block in blocks.values()]) if blocks else -math.inf
 
 

@@ -93,20 +93,19 @@ class Metric(ABC):
         """
         if product is None:
             product = self.product(x)
-        residual = y - product
-        size, scale = float(np.abs(residual).max(initial=0.0)), float(np.abs(y).max(initial=0.0))
-        return float(y @ x - 0.5 * (x @ product)) + self.residual_bound(residual, size, scale)
+        return float(y @ x - 0.5 * (x @ product)) + self.residual_bound(y - product, y)
 
-    def residual_bound(self, residual: FloatArray, size: float, scale: float) -> float:
-        """Upper bound on ``rho'F^-1 rho / 2``, rho's largest entry ``size``; infinite where F does not see all of rho.
+    def residual_bound(self, residual: FloatArray, whole: FloatArray) -> float:
+        """Upper bound on ``rho'F^-1 rho / 2`` for what is left of a ``whole``; infinite where F does not see all of rho.
 
-        ``scale`` is the largest entry of the y that rho is left of.
+        A rho that is rounding, beside the largest entry of the whole (P,), need not be seen.
         """
+        size = float(np.abs(residual).max(initial=0.0))
         if size == 0:
             return 0.0
         x = self.solve(residual)
         missed = float(np.abs(residual - self.product(x)).max())
-        if missed > 0.5 * size and size > 1e-9 * scale:
+        if missed > 0.5 * size and size > 1e-9 * float(np.abs(whole).max()):
             return math.inf
         return 0.5 * max(float(residual @ x), 0.0)
 
@@ -202,9 +201,9 @@ class Factorised(Metric):
         whitened = dtrtrs(self._lower, columns, lower=True)[0]
         return np.einsum("pi,pi->i", whitened, whitened)
 
-    def residual_bound(self, residual: FloatArray, size: float, scale: float) -> float:
+    def residual_bound(self, residual: FloatArray, whole: FloatArray) -> float:
         if self._lower is None:
-            return super().residual_bound(residual, size, scale)
+            return super().residual_bound(residual, whole)
         whitened = dtrtrs(self._lower, residual, lower=True)[0]
         return 0.5 * float(whitened @ whitened)
 
@@ -318,9 +317,9 @@ class Factor(Factorised):
     def inverse_squares(self, columns: FloatArray) -> FloatArray:
         return Metric.inverse_squares(self, columns) if self.is_wide else super().inverse_squares(columns)
 
-    def residual_bound(self, residual: FloatArray, size: float, scale: float) -> float:
+    def residual_bound(self, residual: FloatArray, whole: FloatArray) -> float:
         if not self.is_wide:
-            return super().residual_bound(residual, size, scale)
+            return super().residual_bound(residual, whole)
         return 0.5 * float(residual @ residual) / self.damping
 
     def root(self, size: int) -> Any:
@@ -415,7 +414,7 @@ class Product(Metric):
     def root(self, size: int) -> Any:
         raise InputError("metric is known by its products only: no cone can be posed, use the Quadratic solver")
 
-    def residual_bound(self, residual: FloatArray, size: float, scale: float) -> float:
+    def residual_bound(self, residual: FloatArray, whole: FloatArray) -> float:
         least = self.smallest + self.damping
         squared = float(residual @ residual)
         if squared == 0:

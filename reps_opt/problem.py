@@ -111,13 +111,6 @@ class Problem(Value):
             return Answer(0.0, v, self.centre.point, "the objective is constant")
         return None
 
-    def direct(self, solver: Solver) -> Answer | None:
-        """The answer of a solver that takes the data as they are, no program posed; None where it takes a program.
-
-        For problems so small that posing a program takes as long as solving it.
-        """
-        return None
-
     def default_solver(self) -> Solver:
         """The route taken when none is named."""
         return default_solver(self.program)

@@ -335,9 +335,11 @@ class Program:
 
     def fresh(self) -> Program:
         """The same program with dense rows of its own, whose memory is then one solve's business and one thread's."""
-        if not isinstance(self.matrix, Transposed):
+        if len(self.rows) != 1:
             return self
-        (name, block), *_ = self.equalities.items()
+        ((name, block),) = self.rows.items()
+        if not isinstance(block.matrix, Transposed):
+            return self
         return replace(self, rows={name: Equal(block.matrix.T.fresh().T, block.rhs)})
 
     def warmed(self, warm: tuple[float, FloatArray]) -> Program:

@@ -72,8 +72,10 @@ class Solution(Value, Result):
     def made(cls, **fields: Any) -> Self:
         """Make one from valid fields, its arrays read-only; a dataclass's own way costs as much as a small step."""
         solution = object.__new__(cls)
-        fields.update({name: read_only(a) for name, a in fields.items() if isinstance(a, np.ndarray) and a.ndim})
         solution.__dict__.update(fields)
+        for name in ("point", "eta", "multipliers"):
+            if isinstance(fields[name], np.ndarray):
+                solution.__dict__[name] = read_only(fields[name])
         return solution
 
     def _whole(self) -> dict[str, bytes]:

@@ -126,13 +126,11 @@ def _answer(problem: Problem, route: Solver, start: Solution | None, named: bool
     try:
         if why := problem.infeasible():
             return without_point(problem, Status.INFEASIBLE, why), {}
-        answer = problem.direct(route) if start is None else None
         program, scale = problem.normalised
-        if answer is None:
-            program = program.fresh()
-            if start is not None:
-                program = problem.warm_start(program, start)
-            answer = problem.closed_form(program)
+        program = program.fresh()
+        if start is not None:
+            program = problem.warm_start(program, start)
+        answer = problem.closed_form(program)
         where = type(route).__name__
         answer = answer or route.solve(program)
         where = "evaluating the answer"

@@ -232,7 +232,9 @@ def as_count(value: Any, name: str, low: int = 1) -> int:
 
 
 def read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """Return a read-only view of the array."""
+    """Return a read-only view of the array, or the array itself where it is read-only."""
+    if not array.flags.writeable:
+        return array
     view = array.view()
     view.flags.writeable = False
     return view

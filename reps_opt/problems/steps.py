@@ -263,14 +263,6 @@ class TrustRegionStep(Problem):
             return Answer(eta, np.zeros_like(self.levels), still, "no step improves or none is allowed")
         return None
 
-    def direct(self, solver: Solver) -> Answer | None:
-        if type(solver) is not Quadratic or self.epsilon == 0 or not self.gradient.any():
-            return None
-        objective = (self.gradient / self.largest)[None]
-        slopes, levels = self._rows_by_reach
-        columns = np.concatenate([objective, slopes]).T if levels.size else objective.T
-        return solver.maximise(self.damped_metric, columns, -levels, self.epsilon)
-
     def default_solver(self) -> Solver:
         return CLOSED_FORM
 
@@ -312,7 +304,7 @@ class TrustRegionStep(Problem):
             curved = metric.product(point)
             left = pulled - eta * curved
             height = float(pulled @ point) - eta * divergences[0]
-            height += metric.residual_bound(left, float(np.abs(left).max()), 1.0) / eta
+            height += metric.residual_bound(left, program.objective) / eta
             yield Bound(eta * self.epsilon + rows + height, eta, nu)
 
     def residuals(self, program: Program, point: FloatArray) -> Residuals:

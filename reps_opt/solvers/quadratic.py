@@ -287,8 +287,9 @@ def _on_a_line(objective: FloatArray, image: FloatArray, curved: FloatArray, eps
 
 def _columns(program: Program) -> FloatArray:
     """Objective and rows side by side (P, 1 + k)."""
+    objective = program.objective[None]
     rows = [block.dense for block in program.inequalities.values()]
-    return np.vstack([program.objective, *rows]).T
+    return np.concatenate([objective, *rows]).T if rows else objective.T
 
 
 def _metric(program: Program) -> Metric:
@@ -335,29 +336,24 @@ class Quadratic:
 
     def solve(self, program: Program) -> Answer:
         """Maximise over the ball and the rows; the point is feasible even where conjugate gradient stops early."""
-        metric = _metric(program)
+        metric, epsilon, price = _metric(program), program.epsilon, program.temperature
         if program.equalities:
             raise UnsuitableError("the Quadratic solver takes inequality rows only: use CvxpyPrimal")
-        if program.temperature is None:
-            return self.maximise(metric, _columns(program), program.rhs, program.ball.allowed)
+        if epsilon is not None and not 0 < epsilon < math.inf:
+            raise UnsuitableError("the Quadratic solver needs a finite ball of positive radius, or a price")
         columns = _columns(program)
         images, curved, stats = self._images(metric, columns)
-        reduced = _reduce(columns, program.rhs, images, metric.product(images) if curved is None else curved)
-        point = reduced.at_price(program.temperature)
-        return Answer(point.eta, point.nu, reduced.basis @ point.z, "closed form", stats)
-
-    def maximise(self, metric: Metric, columns: FloatArray, rhs: FloatArray, epsilon: float) -> Answer:
-        """The same in a ball, the objective and the rows given as columns (P, 1 + k), right-hand sides (k,)."""
-        if not 0 < epsilon < math.inf:
-            raise UnsuitableError("the Quadratic solver needs a finite ball of positive radius, or a price")
-        images, curved, stats = self._images(metric, columns)
         curved = metric.product(images) if curved is None else curved
-        if not rhs.size:
+        if epsilon is not None and not program.rows:
             point = _on_a_line(columns[:, 0], images[:, 0], curved[:, 0], epsilon)
             if point is not None:
                 return Answer(point.eta, point.nu, point.z, "closed form", stats)
-        reduced = _reduce(columns, rhs, images, curved)
-        point = reduced.solve(epsilon)
+        reduced = _reduce(columns, program.rhs, images, curved)
+        if price is not None:
+            point = reduced.at_price(price)
+        else:
+            assert epsilon is not None
+            point = reduced.solve(epsilon)
         message = "no point of the ball satisfies the rows" if point.eta == math.inf else "closed form"
         return Answer(point.eta, point.nu, reduced.basis @ point.z, message, stats)
 
