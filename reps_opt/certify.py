@@ -248,19 +248,24 @@ def _distance(program: Program, eta: Eta, gap: float) -> float:
     return min(1.0, math.sqrt(2 * gap / least)) if 0 < least < math.inf else 1.0
 
 
+def each(eta: Eta) -> list[float]:
+    """The etas as a list, one a ball."""
+    return eta.ravel().tolist() if isinstance(eta, np.ndarray) else [eta]
+
+
 def unit_of(program: Program, point: FloatArray, bound: Bound, divergences: list[float], gap: float) -> float:
     """The unit of a gap, in the program's own; see :mod:`reps_opt.certificate`.
 
     A gap that is small in the units of the balls needs no other.
     """
-    binding = [(eta, d) for eta, d in zip(np.atleast_1d(bound.eta), divergences, strict=False) if 0 < eta < math.inf]
+    binding = [(eta, d) for eta, d in zip(each(bound.eta), divergences, strict=False) if 0 < eta < math.inf]
     if not program.simplex:
-        gain = float(sum(2 * eta * d for eta, d in binding))
+        gain = sum(2 * eta * d for eta, d in binding)
         return gain or float(np.abs(program.objective).max()) or 1.0
     c = program.objective
     mean = float(point @ c) / float(point.sum())
     # absolute deviations: a mass of 1e-20 on a pair that costs 1e10 must not count
-    sizes = [float(sum(eta * math.sqrt(2 * max(d, 0.0)) for eta, d in binding)), float(point @ np.abs(c - mean))]
+    sizes = [sum(eta * math.sqrt(2 * max(d, 0.0)) for eta, d in binding), float(point @ np.abs(c - mean))]
     if abs(gap) < SMALL * max(sizes):
         return max(sizes)
     sizes.append(program.mismatch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import scipy.sparse as sp
 
 from reps_opt.processes.graph import FEW_ENTRIES, BoolArray, IntArray
 from reps_opt.validation import FloatArray, as_float_array
+from reps_opt.values import cached_property
 
 
 @dataclass(frozen=True, eq=False)

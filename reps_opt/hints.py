@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from reps_opt.processes.graph import IntArray
 from reps_opt.validation import FloatArray
+from reps_opt.values import altered
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +88,7 @@ class Hints:
         if self is NO_HINTS:
             return self
         limit = self.linear_limit
-        return replace(
+        return altered(
             self,
             linear_limit=None if limit is None else lambda: _scaled_limit(limit(), unit),
             start=None if self.start is None else self.start / unit,
@@ -99,4 +100,4 @@ NO_HINTS = Hints()
 
 
 def _scaled_limit(limit: LinearLimit, factor: float) -> LinearLimit:
-    return replace(limit, multipliers=limit.multipliers / factor)
+    return altered(limit, multipliers=limit.multipliers / factor)

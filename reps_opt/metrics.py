@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ from reps_opt.validation import (
     check_shape,
     read_only,
 )
-from reps_opt.values import same
+from reps_opt.values import cached_property, same
 
 RANK_TOLERANCE = 1e-13
 """Pivot, relative to its diagonal entry, below which a Cholesky factor says that F is singular."""
@@ -96,9 +96,9 @@ class Metric(ABC):
         return float(y @ x - 0.5 * (x @ product)) + self.residual_bound(y - product, y)
 
     def residual_bound(self, residual: FloatArray, whole: FloatArray) -> float:
-        """Upper bound on ``rho'F^-1 rho / 2`` for what is left of a ``whole``; infinite where F does not see all of rho.
+        """Upper bound on ``rho'F^-1 rho / 2`` for what is left of a whole (P,); infinite where F does not see rho.
 
-        A rho that is rounding, beside the largest entry of the whole (P,), need not be seen.
+        A rho that is rounding, beside the largest entry of the whole, need not be seen.
         """
         size = float(np.abs(residual).max(initial=0.0))
         if size == 0:

@@ -9,12 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 
-from reps_opt.certify import Bound, Residuals, certify, excess, offered_bounds, unit_of
+from reps_opt.certify import Bound, Residuals, certify, each, excess, offered_bounds, unit_of
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL, NoBall
 from reps_opt.hints import Centre
@@ -26,7 +25,7 @@ from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.choice import default_solver, linear_limit, onto_rows, project, second_solvers
 from reps_opt.solvers.newton import proves_infeasible
 from reps_opt.validation import FloatArray, InputError
-from reps_opt.values import Value, value
+from reps_opt.values import Value, cached_property, value
 
 SINGLE_POINT = 1e-15
 """Radius, beyond the smallest feasible one, up to which the ball counts as a single point: rounding of a divergence."""
@@ -107,7 +106,7 @@ class Problem(Value):
         v = np.zeros(program.rhs.size)
         if program.epsilon is not None and program.epsilon - self.centre.divergence <= SINGLE_POINT:
             return Answer(math.inf, v, self.centre.point, "the ball holds a single point")
-        if program.simplex and np.ptp(program.objective) == 0 and program.temperature is None and program.ridge is None:
+        if program.simplex and program.constant and program.temperature is None and program.ridge is None:
             return Answer(0.0, v, self.centre.point, "the objective is constant")
         return None
 
@@ -164,10 +163,10 @@ class Problem(Value):
     def price(self, program: Program, point: FloatArray, bound: Bound, divergences: list[float]) -> float:
         """What is added to the gap for what the point misses in balls and rows, at the prices of the multipliers."""
         price = 0.0
-        for ball, eta, reached in zip(program.balls, np.atleast_1d(bound.eta), divergences, strict=False):
+        for ball, eta, reached in zip(program.balls, each(bound.eta), divergences, strict=False):
             if reached > ball.allowed and 0 < eta < math.inf:
-                price += float(eta) * (reached - ball.allowed)
-        if program.ridge is not None or not program.rhs.size:
+                price += eta * (reached - ball.allowed)
+        if program.ridge is not None or not program.rows:
             return price
         return price + float(np.abs(bound.multipliers) @ np.abs(program.missed(point)))
 

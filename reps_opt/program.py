@@ -22,7 +22,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -36,6 +35,7 @@ from reps_opt.processes.graph import BoolArray, IntArray
 from reps_opt.rows import Transposed
 from reps_opt.scale import Scale, ordinary_scale
 from reps_opt.validation import FloatArray, UnsuitableError, as_float_array, check_spread
+from reps_opt.values import altered, cached_property
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -126,6 +126,12 @@ class Program:
         return self.objective.size
 
     @property
+    def constant(self) -> bool:
+        """Whether all coefficients of the objective are the same."""
+        c = self.objective
+        return bool(c[0] == c[-1] and np.ptp(c) == 0)
+
+    @property
     def mass(self) -> float:
         """What x sums to: one, one for each simplex of several, or what the domain says."""
         if not isinstance(self.domain, Simplex):
@@ -202,7 +208,7 @@ class Program:
     def with_ball(self, ball: Ball, objective: FloatArray | None = None, **hints: Any) -> Program:
         """The same rows with another ball and, where given, another objective and other hints."""
         changed: dict[str, Any] = {} if objective is None else {"objective": objective}
-        return self._changed(balls=(ball,), hints=replace(self.hints, **hints) if hints else self.hints, **changed)
+        return self._changed(balls=(ball,), hints=altered(self.hints, **hints) if hints else self.hints, **changed)
 
     def flat(self, price: float = 1.0) -> Program:
         """The projection onto the rows: no objective, and the ball's divergence at a price."""
@@ -210,7 +216,7 @@ class Program:
 
     def hinted(self, **hints: Any) -> Program:
         """The same program, some of its hints replaced."""
-        return self._changed(hints=replace(self.hints, **hints))
+        return self._changed(hints=altered(self.hints, **hints))
 
     @property
     def matrix(self) -> Any:
@@ -308,7 +314,7 @@ class Program:
         """The same rows with an objective (n,), all of it in a new unit."""
         balls = self.balls
         if any(ball.price is not None for ball in balls):
-            balls = tuple(b if b.price is None else replace(b, price=b.price / unit) for b in balls)
+            balls = tuple(b if b.price is None else altered(b, price=b.price / unit) for b in balls)
         return self._changed(
             objective=objective if unit == 1.0 else objective / unit,
             balls=balls,
@@ -357,7 +363,7 @@ class Program:
 
     def violation(self, x: FloatArray) -> float:
         """1-norm of what x misses in the rows."""
-        return float(np.abs(self.missed(x)).sum())
+        return float(np.abs(self.missed(x)).sum()) if self.rows else 0.0
 
     def free(self, multipliers: FloatArray, residual: FloatArray) -> BoolArray:
         """Rows (m,) whose multiplier may move: all but inequalities held at zero by a positive residual."""
@@ -367,7 +373,7 @@ class Program:
 
     def net(self, multipliers: FloatArray) -> FloatArray:
         """``c - A'v - C'nu`` (n,): the objective net of what the rows charge."""
-        return self.objective - self.pulled(multipliers) if multipliers.any() else self.objective.copy()
+        return self.objective - self.pulled(multipliers) if np.count_nonzero(multipliers) else self.objective.copy()
 
     def score(self, x: FloatArray) -> float:
         """Primal objective: ``<c, x>``, less ``temperature * D(x)`` in penalty form and the price of softened rows."""
@@ -392,21 +398,29 @@ class Program:
         if isinstance(self.matrix, Transposed) and isinstance(self.divergence, KL):
             tilted = self.transpose.tilt(multipliers, self.objective, self.divergence.log_reference, eta)
             conjugate = Conjugate(tilted.normaliser, tilted.point, tilted.point, tilted.normaliser)
-            point = self._dual_point(eta, multipliers, tilted.net, conjugate, self.rhs - tilted.total)
-            return replace(point, coupling=tilted.coupling)
+            residual = self.rhs - tilted.total
+            point = self._dual_point(eta, multipliers, tilted.net, tilted.net / eta, conjugate, residual)
+            return altered(point, coupling=tilted.coupling)
         net = self.net(multipliers)
-        conjugate = self.divergence.conjugate(net / eta)
-        return self._dual_point(eta, multipliers, net, conjugate, self.residual(conjugate.point))
+        scaled = net / eta
+        conjugate = self.divergence.conjugate(scaled)
+        return self._dual_point(eta, multipliers, net, scaled, conjugate, self.residual(conjugate.point))
 
     def _dual_point(
-        self, eta: float, multipliers: FloatArray, net: FloatArray, conjugate: Conjugate, residual: FloatArray
+        self,
+        eta: float,
+        multipliers: FloatArray,
+        net: FloatArray,
+        scaled: FloatArray,
+        conjugate: Conjugate,
+        residual: FloatArray,
     ) -> DualPoint:
-        """The dual's value and derivatives from the conjugate at ``net / eta``."""
+        """The dual's value and derivatives from the conjugate at ``scaled = net / eta``."""
         value = float(self.rhs @ multipliers + self.mass * eta * conjugate.value)
         if self.epsilon is not None:
             value += eta * self.epsilon
         shift = conjugate.value if self.simplex else 0.0  # taken inside <x, y> where x sums to one
-        divergence = float(conjugate.point @ (net / eta - shift)) - (conjugate.value - shift)
+        divergence = float(conjugate.point @ (scaled - shift)) - (conjugate.value - shift)
         if self.ridge is not None:
             value += float(self.ridge @ multipliers**2) / 2
             residual = residual + self.ridge * multipliers

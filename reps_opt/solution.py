@@ -7,7 +7,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from enum import StrEnum
-from functools import cached_property
 from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
@@ -17,7 +16,7 @@ from reps_opt.certificate import Certificate
 from reps_opt.result import Arrays, Result, stored_bytes
 from reps_opt.storage import MALFORMED
 from reps_opt.validation import FloatArray, read_only
-from reps_opt.values import Value, value
+from reps_opt.values import Value, cached_property, value
 
 STORED = "solution"
 """What the stored solution is called in a file, beside its readings."""

@@ -141,9 +141,10 @@ def check_nonnegative(array: FloatArray, name: str) -> None:
 
 
 def check_spread(array: FloatArray, name: str) -> None:
-    """Raise ValueError where the largest less the smallest value overflows."""
+    """Raise ValueError where the largest less the smallest value overflows, or a value is not finite."""
     low, high = float(array.min()), float(array.max())
-    if high - low == np.inf:
+    if not high - low < np.inf:
+        check_finite(array, name)
         raise InputError(f"{name} must have a range below 1.8e308, got {low:g} to {high:g}")
 
 

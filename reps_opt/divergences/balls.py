@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +22,7 @@ import numpy as np
 from reps_opt.divergences.base import KL, Divergence
 from reps_opt.processes.graph import IntArray
 from reps_opt.validation import FloatArray, as_scalar
+from reps_opt.values import cached_property
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,6 @@ Shapes: S states, A actions; n pairs and m states that can carry mass.
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -22,7 +21,7 @@ from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.soft_bellman import SoftBellman, policy_value
 from reps_opt.validation import FloatArray, as_radius, read_only
-from reps_opt.values import value
+from reps_opt.values import cached_property, value
 
 TIED = 1e-12
 """Difference of gains, in units of the rewards' range, that is rounding."""

@@ -6,7 +6,6 @@ Shapes: N episodes, d context features.
 from __future__ import annotations
 
 import math
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from reps_opt.problems.sample_problem import SampleProblem, as_features, as_samples
 from reps_opt.validation import FloatArray, as_scalar, read_only
-from reps_opt.values import value
+from reps_opt.values import cached_property, value
 
 ROUNDING = 8 * np.finfo(float).eps
 """Feature differences below this fraction of the features themselves are rounding, and count as zero."""

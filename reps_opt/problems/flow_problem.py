@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +20,7 @@ from reps_opt.processes.mdp import MDP
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
 from reps_opt.validation import FloatArray
+from reps_opt.values import cached_property
 
 ON_THE_ROWS = 1e-8
 """1-norm of what a projection may miss in the rows."""

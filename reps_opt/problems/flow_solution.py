@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from reps_opt.divergences.base import group_max
 from reps_opt.result import Arrays
 from reps_opt.solution import Solution
 from reps_opt.validation import FloatArray, read_only
-from reps_opt.values import value
+from reps_opt.values import cached_property, value
 
 LEAST_VISIBLE = 1e-290
 """Mass of a node below which dividing by it would lose digits: its policy is read off the multipliers."""

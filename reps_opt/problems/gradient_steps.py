@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,7 +21,7 @@ from reps_opt.processes.mdp import MDP
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
 from reps_opt.validation import FloatArray, as_float_array, as_scalar, read_only
-from reps_opt.values import value
+from reps_opt.values import cached_property, value
 
 RANK_TOLERANCE = 1e-12
 """Singular value of the scores, relative to the largest, up to which a direction changes no policy."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -37,7 +36,7 @@ from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.newton import Newton
 from reps_opt.solvers.soft_bellman import SoftBellman
 from reps_opt.validation import FloatArray, as_count, as_scalar, check_shape, read_only
-from reps_opt.values import value
+from reps_opt.values import cached_property, value
 
 BALLS = ("shared", "per_step", "trajectory")
 

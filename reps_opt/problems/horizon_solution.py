@@ -6,7 +6,6 @@ Shapes: T steps, S states, A actions; policies and occupancies (T, S, A), values
 from __future__ import annotations
 
 import math
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from reps_opt.problems.flow_solution import FlowSolution
 from reps_opt.processes.time_indexed import bellman_error, evaluate, optimal_values, soft_values
 from reps_opt.result import Arrays
 from reps_opt.validation import FloatArray, read_only
-from reps_opt.values import value
+from reps_opt.values import cached_property, value
 
 
 @value

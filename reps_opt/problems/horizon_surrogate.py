@@ -6,7 +6,6 @@ Shapes: T steps, S states, A actions; policies (T, S, A); n pairs and m nodes th
 from __future__ import annotations
 
 import math
-from functools import cached_property
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from reps_opt.result import Arrays
 from reps_opt.solution import Solution
 from reps_opt.solving import solve
 from reps_opt.validation import FloatArray, read_only
-from reps_opt.values import value
+from reps_opt.values import cached_property, value
 
 
 @value

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -32,7 +31,7 @@ from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.linear import highs_limit
 from reps_opt.solvers.newton import Newton
 from reps_opt.validation import FloatArray, UnsuitableError, as_float_array, check_nonnegative, read_only
-from reps_opt.values import OldName
+from reps_opt.values import OldName, cached_property
 
 STARTING = 1e2
 """Distance from the median, in usual ones, at which a reward counts where solvers start."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from reps_opt.processes.maps import drawn_on
 from reps_opt.result import Arrays
 from reps_opt.sensitivity import Sensitivity
 from reps_opt.validation import FloatArray, read_only
-from reps_opt.values import OldName, value
+from reps_opt.values import OldName, cached_property, value
 
 
 @value

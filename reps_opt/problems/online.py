@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +22,7 @@ from reps_opt.progress import progress as with_bar
 from reps_opt.solution import Status
 from reps_opt.solving import solve
 from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar, first_index
-from reps_opt.values import Value, value
+from reps_opt.values import Value, cached_property, value
 
 FEEDBACKS = ("full", "bandit")
 

@@ -6,7 +6,6 @@ Shapes: L layers, S states, A actions, T episodes; n pairs that can be visited.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from reps_opt.processes.time_indexed import evaluate, occupancy_of
 from reps_opt.result import Arrays, Result
 from reps_opt.solution import Status
 from reps_opt.validation import FloatArray
+from reps_opt.values import cached_property
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -6,7 +6,6 @@ Shapes: L layers, S states, A actions; n pairs and m nodes of the flow; tables (
 from __future__ import annotations
 
 import math
-from functools import cached_property
 
 import numpy as np
 
@@ -28,7 +27,7 @@ from reps_opt.solvers.dense_penalty import DensePenalty
 from reps_opt.solvers.newton import Newton
 from reps_opt.systems.base import DENSE_LIMIT
 from reps_opt.validation import FloatArray, read_only
-from reps_opt.values import value
+from reps_opt.values import cached_property, value
 
 GENTLE = 5.0
 """Largest loss, in nats, up to which multipliers of zero are a good start."""

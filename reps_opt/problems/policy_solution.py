@@ -6,7 +6,6 @@ Shapes: S states, A actions.
 from __future__ import annotations
 
 import math
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from reps_opt.processes.maps import drawn_on
 from reps_opt.result import Arrays
 from reps_opt.solution import Solution
 from reps_opt.validation import FloatArray, read_only
-from reps_opt.values import OldName, value
+from reps_opt.values import OldName, cached_property, value
 
 LEAST = 1e-100
 """Probabilities above zero stay above this: values and state distributions of the next step are then finite."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
@@ -26,7 +25,7 @@ from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.eta_search import EtaSearch
 from reps_opt.validation import FloatArray, as_radius, read_only
-from reps_opt.values import value
+from reps_opt.values import cached_property, value
 
 TIGHT = 1e-12
 """Advantage below the best, in units of the largest, up to which an action counts as one of the best."""

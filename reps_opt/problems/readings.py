@@ -5,11 +5,11 @@ Shapes: S states, A actions.
 
 from __future__ import annotations
 
-from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from reps_opt.validation import FloatArray, read_only
+from reps_opt.values import cached_property
 
 NAMED = 8
 """States up to which a summary names the policy."""

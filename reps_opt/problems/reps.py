@@ -6,7 +6,6 @@ Shapes: S states, A actions; n pairs that can carry mass (:mod:`reps_opt.process
 from __future__ import annotations
 
 import math
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,7 +19,7 @@ from reps_opt.processes.flow import CONSISTENT, LEAST_MASS, Flow
 from reps_opt.processes.graph import BoolArray, reachable_states, state_graph
 from reps_opt.processes.mdp import MDP
 from reps_opt.validation import FloatArray, as_radius, as_scalar
-from reps_opt.values import value
+from reps_opt.values import cached_property, value
 
 
 @value

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cached_property
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from reps_opt.certify import Residuals
 from reps_opt.constraints import Equal
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL
-from reps_opt.hints import Centre, Hints, LinearLimit
+from reps_opt.hints import Centre, Hints
 from reps_opt.problem import SINGLE_POINT, Problem
 from reps_opt.problems.sample_limits import best_weights
 from reps_opt.problems.sample_solution import SampleSolution
@@ -41,7 +41,7 @@ from reps_opt.validation import (
     check_spread,
     read_only,
 )
-from reps_opt.values import value
+from reps_opt.values import cached_property, value
 
 USUAL_RADIUS = 0.5
 """Radius of a ball around samples where none is given, in nats: that of van Hoof, Peters and Neumann (2015)."""
@@ -57,6 +57,8 @@ DEPENDENT = 1e-12
 
 SMALL_ESS = 2.0
 """Effective sample size below which a policy fitted to the weights follows one or two samples."""
+
+WEIGHTS = Hints(variable="weights")
 
 OFF_SPHERE = 1e-9
 """Distance of the divergence from epsilon above which eta is looked for anew, the other multipliers fixed."""
@@ -138,13 +140,14 @@ class SampleProblem(Problem):
         rows = rows.fresh() if self.basis is None else rows.combined(self.basis)
         d = rows.shape[1]
         reference = KL(self.base if whole else self.base[self.support])
-        return Program(
+        program = Program(
             self.rewards if whole else self.rewards[self.support],
             {"features": Equal(rows.T, np.zeros(d))} if d else {},
             Ball(reference, radius=self.epsilon, price=self.temperature),
             ridge=self.ridge / self.column_scale**2 if self.ridge and d else None,
-            hints=Hints(linear_limit=self._linear_limit, variable="weights"),
+            hints=WEIGHTS,
         )
+        return program.hinted(linear_limit=partial(best_weights, program))  # of self it would be a circle of memory
 
     @cached_property
     def normalised(self) -> tuple[Program, Scale]:
@@ -174,7 +177,7 @@ class SampleProblem(Problem):
 
     @cached_property
     def _needs_no_solver(self) -> bool:
-        constant = np.ptp(self.program.objective) == 0 and self.program.ridge is None
+        constant = self.program.constant and self.program.ridge is None
         return constant or self.epsilon == 0 or self.program.n == 1
 
     def infeasible(self) -> str:
@@ -311,9 +314,6 @@ class SampleProblem(Problem):
         few = None if self.ridge else rows_to_start(self.program.n, self.program.rhs.size, self.epsilon)
         return Newton(tolerance=5e-11, slack_suspected=1e-2) if few is None else QuasiNewton()
 
-    def _linear_limit(self) -> LinearLimit:
-        return best_weights(self.program)
-
     def __repr__(self) -> str:
         ball = f"epsilon={self.epsilon:g}" if self.epsilon is not None else f"temperature={self.temperature:g}"
         ball += f", ridge={self.ridge:g}" if self.ridge else ""
@@ -359,7 +359,7 @@ class TransitionProblem(SampleProblem):
 
 def as_samples(values: ArrayLike, name: str) -> FloatArray:
     """Numbers (N,), one a sample, at least one."""
-    array = as_float_array(values, name, ("N",))
+    array = as_float_array(values, name, ("N",), finite=False)
     if array.size == 0:
         raise ValueError(f"{name} is empty: at least one sample is needed")
     check_spread(array, name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,12 +15,12 @@ from reps_opt.result import Arrays
 from reps_opt.sensitivity import Sensitivity, as_rates, check_movable, moved
 from reps_opt.solution import Solution
 from reps_opt.validation import FloatArray, as_float_array, read_only
-from reps_opt.values import value
+from reps_opt.values import cached_property, value
 
 SCALES: dict[str, Callable[[FloatArray], float]] = {
     "sum": lambda w: 1.0,
     "mean": lambda w: float(w.size),
-    "ess": lambda w: float(1.0 / np.sum(w**2)),
+    "ess": lambda w: float(1.0 / (w @ w)),
 }
 """What exported weights sum to."""
 

@@ -6,7 +6,6 @@ Shapes: P parameters, k cost rows.
 from __future__ import annotations
 
 import math
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from reps_opt.plotting import Panel
 from reps_opt.result import Arrays
 from reps_opt.solution import Solution, Status
 from reps_opt.validation import FloatArray, read_only
-from reps_opt.values import OldName, value
+from reps_opt.values import OldName, cached_property, value
 
 CANCELLED = 1e-3
 """Undamped share of a divergence below which it is computed anew, not by taking the damping off."""

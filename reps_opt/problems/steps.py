@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -25,7 +25,7 @@ from reps_opt.scale import Scale
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.quadratic import Quadratic, Reduced, reduce_program
 from reps_opt.validation import FloatArray, as_float_array, as_scalar, read_only
-from reps_opt.values import value
+from reps_opt.values import cached_property, value
 
 MARGIN = 1e-12
 """Relative excess of the smallest divergence over epsilon that proves a problem infeasible."""

@@ -10,7 +10,6 @@ table is (S, A) over pairs and (S,) over nodes, or (T, S, A) and (T, S).
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,7 +29,7 @@ from reps_opt.processes.graph import (
 )
 from reps_opt.processes.mdp import MDP
 from reps_opt.validation import FloatArray
-from reps_opt.values import Value, value
+from reps_opt.values import Value, cached_property, value
 
 CONSISTENT = 1e-11
 """Largest 1-norm of the residual for which a reference counts as feasible itself: a thousandth of what is certified."""

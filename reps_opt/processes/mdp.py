@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Hashable, Sequence
-from functools import cached_property, wraps
+from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
@@ -22,6 +22,7 @@ from reps_opt.processes.sources import Sources
 from reps_opt.processes.tables import Tables
 from reps_opt.threads import limited
 from reps_opt.validation import FloatArray, as_float_array, check_shape, read_only
+from reps_opt.values import cached_property
 
 DENSE_ENTRIES = 200_000
 """Largest table of transitions that a small MDP keeps densely, beside the sparse one."""

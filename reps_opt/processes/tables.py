@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Hashable, Mapping
-from functools import cached_property
 from typing import Any, NoReturn, Self
 
 import numpy as np
@@ -16,6 +15,7 @@ import scipy.sparse as sp
 from reps_opt.processes import construction
 from reps_opt.processes.graph import BoolArray
 from reps_opt.validation import FloatArray, as_scalar, read_only
+from reps_opt.values import cached_property
 
 ANNOTATIONS = ("gamma", "mu0", "layout", "state_labels", "action_labels", "counts")
 """Parts that can be replaced without reading the tables anew."""

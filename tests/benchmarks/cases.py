@@ -76,6 +76,10 @@ def conditional(mdp: MDP) -> Case:
     return lambda: solve(ConditionalREPS(mdp, mdp.uniform_policy(), 0.5))
 
 
+def linear(mdp: MDP) -> Case:
+    return lambda: solve(LinearProgram(mdp))
+
+
 def path(mdp: MDP) -> Case:
     """Fifty radii, each solved from nothing: what every release can do."""
     q = mdp.occupancy(mdp.uniform_policy())
@@ -174,7 +178,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "FrozenLake 4x4, REPS, slack": lambda: near_slack(lake(4), 1.5),
     "FrozenLake 4x4, REPS, nearly slack": lambda: near_slack(lake(4), 0.9999),
     "FrozenLake 4x4, conditional": lambda: conditional(lake(4)),
-    "FrozenLake 4x4, linear program": lambda: lambda m=lake(4): solve(LinearProgram(m)),
+    "FrozenLake 4x4, linear program": lambda: linear(lake(4)),
     "FrozenLake 4x4, optimal policy": lambda: lake(4).solve_optimal,
     "FrozenLake 8x8, REPS": lambda: reps(lake(8)),
     "FrozenLake 8x8, 50 radii": lambda: path(lake(8)),
