@@ -203,7 +203,7 @@ def checked_block(block: Block, name: str, n: int) -> Block:
         raise TypeError(f"rows[{name!r}] must be Equal(A, b) or AtMost(C, d), got {type(block).__name__}")
     rhs = as_float_array(block.rhs, f"rows[{name!r}].rhs", ("k",))
     if sp.issparse(block.matrix):
-        matrix: Any = sp.csr_array(block.matrix)
+        matrix: Any = block.matrix if isinstance(block.matrix, sp.csc_array) else sp.csr_array(block.matrix)
         as_float_array(matrix.data, f"rows[{name!r}].matrix")
     elif hasattr(block.matrix, "T") and not isinstance(block.matrix, np.ndarray):
         matrix = block.matrix

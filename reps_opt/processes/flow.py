@@ -40,7 +40,7 @@ OWN = 1e-9
 ROUNDING = 1e-15
 """Residual of the flow that is all rounding."""
 
-START_RTOL = 1e-6
+START_RTOL = 1e-3
 """Relative residual of the value that solvers start from."""
 
 KNOWN_FLOWS = 8
@@ -252,7 +252,7 @@ class Flow(Value):
         return None if dense is None else dense.reshape(-1, self.mdp.n_states)[np.ix_(self.pairs, self.nodes)]
 
     @cached_property
-    def rows(self) -> sp.csr_array | FloatArray:
+    def rows(self) -> sp.csr_array | sp.csc_array | FloatArray:
         """Rows (m, n): what leaves a node less (discounted) what arrives there; an array where small."""
         if self._arriving_table is None or self._arriving_table.size > FEW_ENTRIES:
             return self.matrix
@@ -261,10 +261,11 @@ class Flow(Value):
         return np.ascontiguousarray(rows)
 
     @cached_property
-    def matrix(self) -> sp.csr_array:
-        """The same, sparse."""
+    def matrix(self) -> sp.csr_array | sp.csc_array:
+        """The same, sparse; of a stationary flow by columns, one a pair: who needs both orders shares the entries."""
         arriving = self.arriving if self.gamma == 1 else self.gamma * self.arriving
-        return (self.leaving - arriving).T.tocsr()
+        matrix = (self.leaving - arriving).T
+        return matrix if self.horizon is None else matrix.tocsr()
 
     @cached_property
     def rhs(self) -> FloatArray:

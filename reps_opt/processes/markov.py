@@ -76,12 +76,25 @@ def discounted_solve(
             return system.solve_transposed(rhs) if transposed else system.solve(rhs)
         dense = np.eye(n) - gamma * chain
         return np.linalg.solve(dense.T if transposed else dense, rhs)
-    matrix = sp.eye_array(n, format="csr") - gamma * (chain.T if transposed else chain)
     if n > DIRECT_LIMIT and not direct:
-        x = _refined_bicgstab(matrix.tocsr(), rhs, np.zeros_like(rhs) if guess is None else guess, rtol)
+        system = _discounted_system(chain.T if transposed else chain, gamma)
+        x = _refined_bicgstab(system, rhs, np.zeros_like(rhs) if guess is None else guess, rtol)
         if x is not None:
             return x
+    matrix = sp.eye_array(n, format="csr") - gamma * (chain.T if transposed else chain)
     return spla.splu(matrix.tocsc()).solve(rhs)
+
+
+def _discounted_system(chain: Any, gamma: float) -> spla.LinearOperator:
+    """``I - gamma P`` by its products: the matrix itself would take longer to make than some twenty of them."""
+
+    def product(x: FloatArray) -> FloatArray:
+        ahead: FloatArray = chain @ x
+        ahead *= -gamma
+        ahead += x
+        return ahead
+
+    return spla.LinearOperator(chain.shape, matvec=product, dtype=np.float64)
 
 
 def common_level(rewards: FloatArray) -> float:
@@ -113,25 +126,27 @@ def rough_discounted_solve(chain: sp.csr_array, gamma: float, rhs: FloatArray, r
 
     None where even that fails: where chains take much longer to mix than the iteration has steps.
     """
-    system = spla.LinearOperator(chain.shape, matvec=lambda x: x - gamma * (chain @ x), dtype=np.float64)
+    system = _discounted_system(chain, gamma)
     x, failed = spla.bicgstab(system, rhs, rtol=rtol, maxiter=500)
     if failed and not np.linalg.norm(rhs - system.matvec(x)) <= 0.5 * np.linalg.norm(rhs):
         return None
     return x
 
 
-def _refined_bicgstab(matrix: sp.csr_array, rhs: FloatArray, x: FloatArray, rtol: float) -> FloatArray | None:
+def _refined_bicgstab(system: spla.LinearOperator, rhs: FloatArray, x: FloatArray, rtol: float) -> FloatArray | None:
     target = rtol * np.abs(rhs).sum()
     best = np.inf
     for _ in range(12):
-        residual = rhs - matrix @ x
+        residual = rhs - system.matvec(x)
         size = np.abs(residual).sum()
         if size <= target:
             return x
         if size > 0.5 * best:
             return x if size <= 1e3 * target else None
         best = size
-        x = x + spla.bicgstab(matrix, residual, rtol=1e-6, maxiter=500)[0]
+        # SciPy gives up on right-hand sides whose square is next to nothing: theirs is one here
+        correction = spla.bicgstab(system, residual / size, rtol=max(0.3 * target / size, 1e-6), maxiter=500)[0]
+        x = x + size * correction
     return None
 
 
@@ -155,9 +170,8 @@ def discounted_occupancy(
     elif graded and mu.min() < NEXT_TO_NOTHING:
         matrix = (sp.eye_array(chain.shape[0], format="csr") - gamma * chain).T.tocsc()
         mu = np.maximum(unpivoted(matrix).solve(start), 0.0)
-    backward = chain.T.tocsr() if sp.issparse(chain) else chain.T
     for _ in range(2):  # the fixed-point map keeps signs, and restores what clipping moved
-        mu = start + gamma * (backward @ mu)
+        mu = start + gamma * (chain.T @ mu)
     return mu / mu.sum()
 
 

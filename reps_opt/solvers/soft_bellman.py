@@ -156,9 +156,12 @@ class _Chain:
             target = max(tolerance, 1e-14 * float(np.linalg.norm(rhs)))
             for _ in range(8):
                 residual = rhs - matrix @ x
-                if np.linalg.norm(residual) <= target:
+                size = float(np.linalg.norm(residual))
+                if size <= target:
                     return x
-                x = x + spla.bicgstab(matrix, residual, rtol=1e-8, atol=0.5 * target, maxiter=500)[0]
+                # of length one: SciPy gives up on right-hand sides whose square is next to nothing
+                moved = spla.bicgstab(matrix, residual / size, rtol=1e-8, atol=0.5 * target / size, maxiter=500)[0]
+                x = x + size * moved
         if self._factor is None:
             order = {"permc_spec": "NATURAL", "diag_pivot_thresh": 0.0} if self.forward else {}
             self._factor = spla.splu(self.system.tocsc(), **order)

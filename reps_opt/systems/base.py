@@ -87,9 +87,9 @@ class DenseFactor:
         return solution
 
 
-def product_diagonal(rows: sp.csr_array, weights: FloatArray) -> FloatArray:
+def product_diagonal(rows: sp.csr_array | sp.csc_array, weights: FloatArray) -> FloatArray:
     """Diagonal (m,) of ``A diag(w) A'``, without the product."""
-    return sp.csr_array((rows.data**2, rows.indices, rows.indptr), shape=rows.shape) @ weights
+    return type(rows)((rows.data**2, rows.indices, rows.indptr), shape=rows.shape) @ weights
 
 
 class NormalEquations(ABC):

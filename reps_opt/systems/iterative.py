@@ -34,14 +34,22 @@ class ConjugateGradientEquations(SparseRows):
     def __init__(self, program: Program) -> None:
         super().__init__(program)
         self._levels: Multilevel | None = None
+        self._by_row: sp.csr_array | None = None
+        self.rows = self.columns.T  # entries in the order of columns: a sum over pairs then writes where it just read
+
+    def _choose(self) -> None:
+        super()._choose()
+        self.rows, self._by_row = self.columns.T, None
 
     def _prepare(self) -> None:
         self._ridge = self.RIDGE * self.weights.sum()
         self._matrix = None
         if self._worth_multiplying_out():
             columns = self.columns
+            if self._by_row is None:
+                self._by_row = self.rows.tocsr()
             weighted = columns.data * np.repeat(self.weights, np.diff(columns.indptr))
-            self._matrix = self.rows @ sp.csr_array((weighted, columns.indices, columns.indptr), shape=columns.shape)
+            self._matrix = self._by_row @ sp.csr_array((weighted, columns.indices, columns.indptr), shape=columns.shape)
             if self._levels is None or self._levels.size != self.rows.shape[0]:
                 self._levels = Multilevel(self._matrix, self.program.signed[self.free])
             self._levels.update(self._matrix, self._ridge)
@@ -72,8 +80,7 @@ class ConjugateGradientEquations(SparseRows):
 
     def _apply(self, rhs: FloatArray, rtol: float = 0.0, guess: FloatArray | None = None) -> FloatArray:
         """Preconditioned conjugate gradient from zero or a guess (Nocedal and Wright 2006, algorithm 5.3)."""
-        x = np.zeros_like(rhs)
-        residual = rhs.copy()
+        x, residual = np.zeros_like(rhs), rhs.copy()
         direction = self._preconditioned(residual)
         rho = residual @ direction
         target = rho * max(rtol, self.LEAST_RTOL) ** 2
@@ -91,8 +98,9 @@ class ConjugateGradientEquations(SparseRows):
                 break
             self.stats["linear_iterations"] += 1
             step = rho / curvature
-            x += step * direction
-            residual -= step * curved
+            curved *= step
+            residual -= curved
+            x += np.multiply(direction, step, out=curved)
             z = self._preconditioned(residual)
             previous, rho = rho, residual @ z
             direction *= rho / previous
