@@ -292,10 +292,12 @@ class REPSUpdate(WeightedFit):
     def _nothing_to_learn(self, batch: Batch) -> str:
         if np.ptp(batch.rewards) > 0:
             return ""
+        same = "there is nothing to learn: all rewards are the same"
         absorbs = done_rule(self.on_done, batch_gamma(batch) if self.gamma is None else self.gamma) == "absorb"
         if absorbs and batch.terminated.any() and batch.rewards[0] != 0:
-            return ""
-        same = "there is nothing to learn: all rewards are the same"
+            lengths = np.unique(batch.episode, return_counts=True)[1]
+            alike = np.ptp(lengths) == 0 and not batch.truncated.any()
+            return f"{same}, and every episode ends after {lengths[0]} steps" if alike else ""
         return f'{same}; on_done="absorb" makes the length of an episode count' if batch.terminated.any() else same
 
     def _doubts(self, solution: SampleSolution, stats: Mapping[str, Any]) -> list[str]:

@@ -24,14 +24,24 @@ from reps_opt.learning.acting import check_policy
 from reps_opt.learning.importance import importance_weights
 from reps_opt.learning.promises import measure_of, promise_columns, refutation, refuted_in_a_row
 from reps_opt.learning.records import NoImprovement, Record, Score
-from reps_opt.learning.runs import START, Run, State, Update
+from reps_opt.learning.runs import LONGEST_HOLD, START, Run, State, Update
 from reps_opt.learning.start_policies import start_policy
 from reps_opt.learning.stepping import child
 from reps_opt.progress import progress as progress_bar
 from reps_opt.threads import limited
-from reps_opt.validation import as_count
+from reps_opt.validation import FloatArray, as_count
 
 REUSES = ("pool", "importance")
+
+
+class Unevaluated(History):
+    """What ``stop`` looks at where nothing is evaluated: it can look at all but the returns."""
+
+    __slots__ = ()
+
+    @property
+    def returns(self) -> FloatArray:
+        raise ValueError("stop looks at the returns of evaluations, and there are none: give evaluate=10, say")
 
 
 def improve(
@@ -61,7 +71,8 @@ def improve(
     env, policy, max_steps, n_jobs
         As for :func:`~reps_opt.rollout`; the policy is where to start, None for uniform actions. Updates that step from
         a policy's parameters, such as TRPO, then start from a network over the environment's spaces, whose inputs are
-        scaled by the first batch.
+        scaled by the first batch. Others go on from uniform actions until there is something to learn; each time that
+        there was nothing, the next are held for twice as many steps, to get further.
     update
         ``update(policy, batch)`` returns an object with ``policy``, ``accepted``, ``solution``, ``gain`` and ``kl``: a
         :class:`~reps_opt.REPSUpdate`, :class:`~reps_opt.EpisodicREPSUpdate`, :class:`~reps_opt.TRPO` or any other; or
@@ -203,7 +214,7 @@ def _iterations(
     for index in progress_bar(range(state.index + 1, count + 1), label="improve", show=progress):
         record, state = _iterate(run, state, index)
         records.append(record)
-        reason = "" if stop is None else stop(History(records))
+        reason = "" if stop is None else stop(History(records) if run.evaluate else Unevaluated(records))
         row = {**record.values, "stopped": str(reason) if reason else ""}
         records[-1] = record = Record(index, record.policy, row, record.update, record.batch)
         state = replace(state, rows=(*state.rows, row))
@@ -221,7 +232,7 @@ def _iterate(run: Run, state: State, index: int) -> tuple[Record, State]:
     """One iteration: roll out, update, evaluate."""
     began = time.perf_counter()
     policy = state.policy
-    fresh = run.collect(policy, index)
+    fresh = run.collect(policy, index, state.hold)
     if index == 1 and run.starts_itself:
         policy = run.scaled_start(fresh)
     pool = _kept((*state.pool, (index - 1, fresh)), run.keep)
@@ -252,7 +263,10 @@ def _iterate(run: Run, state: State, index: int) -> tuple[Record, State]:
         "stopped": "",
     }
     row["refuted"] = refuted_in_a_row(row, state.rows[-1] if state.rows else None, run.evaluate is not None)
-    row["message"] = "; ".join(filter(None, [str(row["message"]), refutation(row["refuted"])]))
+    idle = result.policy is None and not result.accepted
+    longer = f"the next uniform actions are held for {min(2 * state.hold, LONGEST_HOLD)} steps each" if idle else ""
+    said = [str(row["message"]), refutation(row["refuted"]), longer]
+    row["message"] = "; ".join(filter(None, said))
     needed = {i for i, _ in pool} if run.reuse == "importance" else set()
     policies = {i: known for i, known in state.policies.items() if i in needed} | {index: result.policy}
     memory = None if state.memory is None else getattr(result, "memory", None) or state.memory

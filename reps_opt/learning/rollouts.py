@@ -65,6 +65,7 @@ def rollout(
     seed: Any = None,
     max_steps: int | None = None,
     restart: float = 0.0,
+    hold: int = 1,
     deterministic: bool = False,
     n_jobs: int | None = None,
     progress: bool | None = None,
@@ -92,6 +93,9 @@ def rollout(
         one begins at a start: with ``1 - gamma`` the visits are those of the process discounted by gamma. Such a
         transition is ``restarted`` in the batch, and truncated. In a vector environment it takes the autoreset mode
         ``Disabled``, in which copies can be sent back.
+    hold
+        Steps that every action is taken for before the policy is asked for the next: random actions that are held get
+        further than as many that undo each other.
     deterministic
         Whether the policy's mean, or most probable action, is taken instead of a sample.
     n_jobs
@@ -138,7 +142,8 @@ def rollout(
     coin = as_scalar(restart, "restart", low=0.0, high=1.0)
     if coin == 1:
         raise ValueError("restart must be below 1: an episode has more than one step")
-    task = Task(env, policy, bool(deterministic), limit if steps is None else min(limit, steps), coin)
+    longest = limit if steps is None else min(limit, steps)
+    task = Task(env, policy, bool(deterministic), longest, coin, as_count(hold, "hold"))
     root = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
     with closing(env) if made else nullcontext():
         if hasattr(env, "num_envs"):

@@ -24,6 +24,9 @@ ROLLOUTS, EVALUATION, START = 0, 1, 2
 """First keys of the seed sequences: of iteration k's roll-outs; of the evaluation, which is the same each time; of the
 policy to start from, where none is given."""
 
+LONGEST_HOLD = 64
+"""Steps that uniform actions are held for at most, where shorter ones taught nothing."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -52,12 +55,13 @@ class Run:
         """The start policy made here once more, its inputs scaled by what it saw; its actions are the same."""
         return start_policy(self.env, child(self.root, START), batch.states)
 
-    def collect(self, policy: Any, index: int) -> Batch:
+    def collect(self, policy: Any, index: int, hold: int) -> Batch:
         """Iteration ``index``'s own roll-outs."""
         size = self.first if index == 1 else self.amount
         if isinstance(size, Batch):
             return size
-        return rollout(self.env, policy, **size, seed=child(self.root, ROLLOUTS, index), **self.options)
+        seed = child(self.root, ROLLOUTS, index)
+        return rollout(self.env, policy, **size, seed=seed, hold=hold, **self.options)
 
     def evaluation(self, policy: Any) -> Batch | None:
         """Roll-outs of the policy on the seeds of every evaluation; None where there is none."""
@@ -90,3 +94,9 @@ class State:
     def policy(self) -> Any:
         """The current policy."""
         return self.policies[self.index]
+
+    @property
+    def hold(self) -> int:
+        """Steps that its actions are held for: one, doubled each time that uniform actions taught nothing."""
+        idle = 0 if self.policy is not None else sum(not row["accepted"] for row in self.rows)
+        return int(min(2**idle, LONGEST_HOLD))

@@ -58,6 +58,8 @@ class Task:
     deterministic: bool
     max_steps: int
     restart: float = 0.0
+    hold: int = 1
+    """Steps that an action is taken for before the policy is asked again."""
     shared: bool = False
     """Whether other workers may step the same environment: then each steps a copy."""
 
@@ -92,7 +94,8 @@ def step_side_by_side(task: Task, root: np.random.SeedSequence, first: int, last
     seen = as_rows(env.observe(states))
     parts: list[Rows] = []
     for t in range(limit):
-        actions = as_actions(act(seen, acting), env.action_space, len(running))
+        if t % task.hold == 0:
+            actions = as_actions(act(seen, acting), env.action_space, len(running))
         try:
             moved = env.step_batch(states, actions, noise)
         except Exception as error:
@@ -108,7 +111,7 @@ def step_side_by_side(task: Task, root: np.random.SeedSequence, first: int, last
             Rows(seen, as_rows(actions), moved.rewards, following, moved.terminated, cut, restarted, running, free)
         )
         going = ~(cut | moved.terminated)
-        states, seen, running = moved.next_states[going], following[going], running[going]
+        states, seen, running, actions = moved.next_states[going], following[going], running[going], actions[going]
         if not running.size:
             break
     return Block(in_order(parts))
@@ -146,7 +149,8 @@ def _episode(
         raise TypeError(f"env {name}: reset must return (observation, info), as Gymnasium's does: wrap the environment")
     state = as_row(answer[0])
     for t in range(task.max_steps):
-        action, sent = take(act(state, rng))
+        if t % task.hold == 0:
+            action, sent = take(act(state, rng))
         try:
             answer = env.step(sent)
         except Exception as error:
@@ -195,10 +199,12 @@ def step_vector(task: Task, root: np.random.SeedSequence, episodes: int | None, 
     share = np.full(n, np.iinfo(int).max) if episodes is None else episodes // n + (np.arange(n) < episodes % n)
     done, fresh, length, taken = np.zeros(n, int), np.zeros(n, bool), np.zeros(n, int), 0
     observed, _ = env.reset(seed=int(root.generate_state(1)[0]))
-    seen = as_rows(observed)
+    seen, actions = as_rows(observed), np.zeros(0)
     parts: list[Rows] = []
     while np.any(done < share) and (steps is None or taken < steps):
-        actions = as_actions(act(seen, rng), space, n)
+        asked = as_actions(act(seen, rng), space, n)
+        due = (length % task.hold == 0).reshape(n, *[1] * (asked.ndim - 1))
+        actions = np.where(due, asked, actions) if parts else asked
         try:
             observed, rewards, terminated, truncated, info = env.step(legal(actions, space))
         except Exception as error:

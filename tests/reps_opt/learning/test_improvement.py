@@ -12,7 +12,7 @@ import pytest
 from sklearn.preprocessing import FunctionTransformer, PolynomialFeatures
 
 import envs
-from policies import GaussianProcessPolicy, LinearGaussianPolicy, TabularPolicy
+from policies import GaussianProcessPolicy, LinearGaussianPolicy, SoftmaxPolicy, TabularPolicy
 from reps_opt import (
     ENAC,
     REPS,
@@ -425,6 +425,11 @@ def test_a_value_network_goes_on_learning() -> None:
 def test_stopping_rules_need_evaluations() -> None:
     with pytest.raises(ValueError, match="stop=NoImprovement"):
         improve(ENV, None, UPDATES["reps"], 3, n_episodes=5, stop=NoImprovement(2))
+    blind = improve(ENV, linear(), UPDATES["reps"], 3, n_episodes=5, stop=lambda history: history.returns[-1] > 0)
+    with pytest.raises(ValueError, match="stop looks at the returns of evaluations, and there are none"):
+        list(blind)
+    seeing = improve(ENV, linear(), UPDATES["reps"], 3, n_episodes=5, stop=lambda history: len(history) == 1)
+    assert len(list(seeing)) == 1
 
 
 def test_reached_gains_stand_beside_predicted_ones() -> None:
@@ -433,3 +438,35 @@ def test_reached_gains_stand_beside_predicted_ones() -> None:
     assert row["predicted_gain"] > 0
     row = next(improve(ENV, linear(), UPDATES["trpo"], 1, n_episodes=20, seed=0, evaluate=20)).values
     assert row["gain"] == pytest.approx(row["reward"] - row["old_reward"])
+
+
+class Bell(gymnasium.Env):
+    """Four pulls in a row ring a bell that pays; nothing else does."""
+
+    observation_space = gymnasium.spaces.Box(-50.0, 50.0, (1,))
+    action_space = gymnasium.spaces.Discrete(8)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.run, self.left = 0, 12
+        return np.zeros(1), {}
+
+    def step(self, action):
+        self.run, self.left = (self.run + 1 if action == 0 else 0), self.left - 1
+        rings = self.run == 4
+        return np.array([float(self.run)]), float(rings), rings, self.left == 0, {}
+
+
+def test_uniform_actions_that_teach_nothing_are_held_for_longer() -> None:
+    update = REPSUpdate(fit=SoftmaxPolicy(n_actions=8), gamma=0.9)
+    with pytest.warns(UserWarning, match="nothing to learn"):
+        records = list(improve(Bell(), None, update, 5, n_episodes=8, seed=0))
+    idle = [record for record in records if not record.update.accepted]
+    assert 0 < len(idle) < 5
+    for i, record in enumerate(idle):
+        assert f"the next uniform actions are held for {2 ** (i + 1)} steps each" in record.values["message"]
+        held = 2**i
+        last = record.batch.time // held * held
+        starts = np.flatnonzero(record.batch.time == 0)[np.cumsum(record.batch.time == 0) - 1]
+        assert np.array_equal(record.batch.actions, record.batch.actions[starts + last])
+    assert all("held" not in record.values["message"] for record in records[len(idle) :])

@@ -86,6 +86,17 @@ def test_rewards_that_are_all_the_same(on_done, terminated):
     assert result.policy is old
 
 
+def test_episodes_that_all_last_as_long_cannot_last_longer():
+    """A reward of one a step until a fixed end: no policy can change what the task pays."""
+    rng = np.random.default_rng(0)
+    ends = np.arange(60) % 6 == 5
+    batch = Batch(rng.normal(size=(60, 1)), rng.normal(size=60), np.ones(60), rng.normal(size=(60, 1)), terminated=ends)
+    with pytest.warns(UserWarning, match="all rewards are the same, and every episode ends after 6 steps"):
+        result = REPSUpdate(fit=LinearGaussianPolicy(), gamma=0.9)(None, batch)
+    assert not result.accepted
+    assert result.message.startswith("there is nothing to learn")
+
+
 def test_equal_returns_teach_nothing():
     rng = np.random.default_rng(0)
     batch = Batch(rng.normal(size=(9, 1)), rng.normal(size=(9, 1)), np.ones(9), np.zeros((9, 1)), terminated=[True] * 9)

@@ -352,3 +352,21 @@ def test_restarts_of_vector_environments_need_copies_that_can_be_sent_back() -> 
     assert np.all(np.abs(batch.start_states) <= 0.05)
     with pytest.raises(ValueError, match="restart needs a vector environment in the autoreset mode Disabled"):
         rollout(gymnasium.make_vec("CartPole-v1", num_envs=3, **options), n_episodes=6, restart=0.1, seed=0)
+
+
+@pytest.mark.parametrize("case", ["side by side", "single", "NextStep", "SameStep"])
+def test_actions_are_held(case: str) -> None:
+    """Every third step draws anew, in each episode from its own start; steps between repeat the last action."""
+    env: object = envs.SwingUp(horizon=20) if case == "side by side" else "Acrobot-v1"
+    if case.endswith("Step"):
+        mode = {"autoreset_mode": gymnasium.vector.AutoresetMode(case)}
+        env = gymnasium.make_vec("CartPole-v1", num_envs=3, vectorization_mode="sync", vector_kwargs=mode)
+    batch = rollout(env, n_episodes=7, max_steps=40, hold=3, seed=0)
+    drawn = batch.time % 3 == 0
+    last = np.maximum.accumulate(np.where(drawn, np.arange(len(batch)), 0))
+    assert np.array_equal(batch.actions, batch.actions[last])
+    assert chained(batch)
+    assert np.unique(batch.actions[drawn]).size > 1
+    assert rollout(env, n_episodes=2, max_steps=9, seed=0).actions.dtype == batch.actions.dtype
+    with pytest.raises(ValueError, match="hold must be"):
+        rollout(env, n_episodes=1, hold=0)
