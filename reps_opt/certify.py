@@ -174,7 +174,7 @@ def excess(program: Program, x: FloatArray) -> float:
 
 def _beyond_balls(program: Program, divergences: list[float]) -> float:
     beyond = [d - ball.allowed for ball, d in zip(program.balls, divergences, strict=True)]
-    return max(beyond) if beyond else -math.inf
+    return max(beyond, default=-math.inf)
 
 
 def _beyond_rows(program: Program, x: FloatArray) -> float:
@@ -213,7 +213,7 @@ def _judge(
     bound = bounds[0] if len(bounds) == 1 else min(bounds, key=lambda bound: bound.value)
     lower, residuals = program.score(point), problem.residuals(program, point)
     gap = bound.value - lower + problem.price(program, point, bound, divergences)
-    price = max((ball.price or 0.0 for ball in program.balls), default=0.0)  # of a nat, which is rounded too
+    price = max([ball.price or 0.0 for ball in program.balls], default=0.0)  # of a nat, which is rounded too
     shown = ROUNDING * (abs(bound.value) + abs(lower) + abs(scale.shift / scale.factor) + price)
     if abs(gap) <= shown < math.inf:
         gap = 0.0  # a difference that the two numbers cannot show; an infinite bound shows nothing
@@ -240,12 +240,11 @@ def _distance(program: Program, eta: Eta, gap: float) -> float:
     The gap is at least the temperature of a simplex times the Bregman divergence from the dual's maximiser, of the
     point and of the optimum alike.
     """
-    if not all(ball.divergence.pinsker for ball in program.balls):
-        return 1.0
     least = eta
     if isinstance(eta, np.ndarray):
         least = float(np.min(eta @ program.joint.covers)) if np.isfinite(eta).all() else math.inf
-    return min(1.0, math.sqrt(2 * gap / least)) if 0 < least < math.inf else 1.0
+    known = 0 < least < math.inf and all(ball.divergence.pinsker for ball in program.balls)
+    return min(1.0, math.sqrt(2 * gap / least)) if known else 1.0
 
 
 def each(eta: Eta) -> list[float]:

@@ -44,6 +44,10 @@ class Metric(ABC):
 
     damping: float = 0.0
     size: int | None = None
+    by_products: bool = False
+    """Whether products are all that is known."""
+    factorisations: int = 0
+    """Factorisations made so far."""
     precondition: Callable[[FloatArray], FloatArray] | None = None
     """Where known, an approximation of ``y -> F^-1 y`` that is cheap, symmetric and positive definite."""
 
@@ -150,8 +154,6 @@ class Factorised(Metric):
     ``solve`` gives the shortest solution in those units, a pseudo-inverse.
     """
 
-    factorisations: int = 0
-
     @property
     @abstractmethod
     def matrix(self) -> FloatArray:
@@ -159,9 +161,9 @@ class Factorised(Metric):
 
     @cached_property
     def _lower(self) -> FloatArray | None:
-        """L with F = L L', column-major; None when F is singular."""
+        """L with F = L L' in its lower triangle, column-major; None when F is singular."""
         self.factorisations += 1
-        lower, info = dpotrf(self.matrix.T, lower=True, clean=True)  # column-major already, where F is row-major
+        lower, info = dpotrf(self.matrix.T, lower=True, clean=False)  # column-major already, where F is row-major
         if info != 0:
             return None
         regular = lower.diagonal() ** 2 > RANK_TOLERANCE * self.matrix.diagonal()
@@ -184,13 +186,14 @@ class Factorised(Metric):
         return len(self.matrix) if self._lower is not None else self._spectrum[1].size
 
     def product(self, s: FloatArray) -> FloatArray:
-        return self.matrix @ s
+        return self.matrix.dot(s)
 
     def solve(self, y: FloatArray) -> FloatArray:
-        if self._lower is not None:
+        lower = self._lower
+        if lower is not None:
             if y.size > len(y):
-                return dpotrs(self._lower, y, lower=True)[0]
-            return dtrtrs(self._lower, dtrtrs(self._lower, y, lower=True)[0], lower=True, trans=1)[0]  # half the time
+                return dpotrs(lower, y, lower=True)[0]
+            return dtrtrs(lower, dtrtrs(lower, y, lower=True)[0], lower=True, trans=1)[0]  # half the time
         scale, values, vectors = self._spectrum
         whitened = (vectors.T @ (scale * y.T).T).T / values
         return (scale * (vectors @ whitened.T).T).T
@@ -209,14 +212,14 @@ class Factorised(Metric):
 
     def root(self, size: int) -> Any:
         if self._lower is not None:
-            return self._lower
+            return np.tril(self._lower)
         scale, values, vectors = self._spectrum
         return (vectors * np.sqrt(values)) / scale[:, None]
 
     def triangle(self, size: int) -> FloatArray:
         if self._lower is None:
             raise InputError(f"metric is singular, of rank {self.rank} for {len(self.matrix)} parameters: add damping")
-        return self._lower
+        return np.tril(self._lower)
 
 
 class Dense(Factorised):
@@ -373,6 +376,8 @@ class Product(Metric):
         saves products and changes no bound.
     """
 
+    by_products = True
+
     def __init__(
         self,
         fn: Callable[[FloatArray], ArrayLike],
@@ -442,13 +447,14 @@ def _probe(n: int) -> FloatArray:
 def _looks_symmetric(matrix: FloatArray) -> bool:
     """Whether F v equals F'v for one v, and the diagonal is >= 0: two products, where the entries take several passes.
 
-    A NaN or an infinite entry makes the products differ, and so does overflow: then the entries are to be looked at.
-    The largest entry of a semidefinite matrix is on its diagonal.
+    Where they differ, or are not finite, the entries are to be looked at. The largest entry of a semidefinite matrix is
+    on its diagonal.
     """
     probe, diagonal = _probe(len(matrix)), matrix.diagonal()
     with np.errstate(invalid="ignore", over="ignore"):
-        difference = matrix @ probe - probe @ matrix
-    return bool(diagonal.min() >= 0 and np.abs(difference).max() <= SYMMETRY_TOLERANCE * diagonal.max())
+        difference = matrix.dot(probe) - probe.dot(matrix)
+        size = math.sqrt(difference.dot(difference))
+    return bool(diagonal.min() >= 0 and size <= SYMMETRY_TOLERANCE * diagonal.max())
 
 
 def _as_symmetric(F: ArrayLike) -> FloatArray:

@@ -347,7 +347,7 @@ class Problem(Value):
         if answer.multipliers is not None:
             answer = replace(answer, multipliers=problem._unshown(answer.multipliers))
         verdict = certify(problem, program, scale, answer.unscaled(1 / scale.factor))
-        return self.view.made(problem=problem, stats=answer.stats, **verdict._asdict())
+        return self.view.of(problem, verdict, answer.stats)
 
     def _answer_of(self, posed: Any, result: Any) -> Answer:
         """What somebody's own call of a solver found, in the units of the program shown."""

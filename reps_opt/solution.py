@@ -68,13 +68,16 @@ class Solution(Value, Result):
     stats: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @classmethod
-    def made(cls, **fields: Any) -> Self:
-        """Make one from valid fields, its arrays read-only; a dataclass's own way costs as much as a small step."""
+    def of(cls, problem: Any, verdict: Any, stats: Mapping[str, Any]) -> Self:
+        """The answer of which a :class:`~reps_opt.certify.Verdict` was given, its arrays read-only.
+
+        It takes a tenth of the time of a dataclass's own way, which would be as much as a small step's.
+        """
         solution = object.__new__(cls)
-        solution.__dict__.update(fields)
-        for name in ("point", "eta", "multipliers"):
-            if isinstance(fields[name], np.ndarray):
-                solution.__dict__[name] = read_only(fields[name])
+        fields = solution.__dict__
+        fields["problem"], fields["stats"] = problem, stats
+        for name, known in zip(verdict._fields, verdict, strict=True):
+            fields[name] = read_only(known) if isinstance(known, np.ndarray) else known
         return solution
 
     def _whole(self) -> dict[str, bytes]:

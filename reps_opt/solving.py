@@ -104,7 +104,7 @@ def _solved(problem: Any, solver: Solver | str | None, start: Solution | None, v
     with limited():
         verdict, stats = _answer(problem, route, start, named=solver is not None)
         stats = {"route": type(route).__name__, **stats, **problem.spent(), "seconds": time.perf_counter() - began}
-        solution = problem.view.made(problem=problem, stats=stats, **verdict._asdict())
+        solution = problem.view.of(problem, verdict, stats)
         return solution, problem.warn(solution) if solution.has_point else ""
 
 

@@ -81,7 +81,7 @@ _before = 1
 def _limit() -> Callable[[], None]:
     global _before
     threaded = [(lib, used) for lib in _libraries("torch" in sys.modules) if (used := lib.used()) != 1]
-    _before = max((used for _, used in threaded), default=1)
+    _before = max([used for _, used in threaded], default=1)
     for library, _ in threaded:
         library.set_count(1)
 

@@ -68,13 +68,14 @@ def as_float_array(
     reps_opt.validation.InputError: reward[1] is nan: every value must be finite
     """
     try:
-        array = np.asarray(value)
+        array = value if type(value) is np.ndarray else np.asarray(value)
     except ValueError as error:
         raise InputError(f"{name} must be a rectangular array of numbers: {error}") from None
     check_real(array.dtype, name)
     if isinstance(value, np.ma.MaskedArray):
         check_unmasked(value, name)
-    array = np.asarray(array, dtype=np.float64)
+    if array.dtype != np.float64:
+        array = array.astype(np.float64)
     if shape is not None:
         check_shape(array, name, shape)
     if finite:
@@ -128,9 +129,14 @@ def check_shape(array: Any, name: str, shape: Sequence[Dimension]) -> None:
 
 def check_finite(array: FloatArray, name: str) -> None:
     """Raise ValueError with the first index at which ``array`` is NaN or infinite."""
-    if not np.isfinite(array).all():
+    if not all_finite(array):
         index = first_index(~np.isfinite(array))
         raise InputError(f"{name}{list(index) if index else ''} is {array[index]}: every value must be finite")
+
+
+def all_finite(array: FloatArray) -> bool:
+    """Whether no entry is NaN or infinite; counting takes half the time of ``all`` where there are few."""
+    return np.count_nonzero(np.isfinite(array)) == array.size
 
 
 def check_nonnegative(array: FloatArray, name: str) -> None:
@@ -186,7 +192,10 @@ def as_scalar(
     Traceback (most recent call last):
     reps_opt.validation.InputError: epsilon must be >= 0, got -0.5
     """
-    if type(value) is not float:
+    if type(value) is float:
+        if low < value < high:
+            return value  # neither NaN nor infinite
+    else:
         is_array = isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "iuf"
         if not (is_array or isinstance(value, numbers.Real)) or isinstance(value, bool | np.bool_):
             raise TypeError(f"{name} must be a real number, got {type(value).__name__}")

@@ -83,7 +83,7 @@ class Ball:
 
     def value(self, x: FloatArray) -> float:
         """D of the part of x (n,) that the ball is about."""
-        return self.divergence.value(self.part(x))
+        return self.divergence.value(x if self.where is None else x[self.where])
 
 
 class JointConjugate(NamedTuple):

@@ -14,6 +14,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -267,6 +268,11 @@ class NoBall(Divergence):
         return {"normalisation": y <= 0}
 
 
+@lru_cache(maxsize=8)
+def _origin(size: int) -> FloatArray:
+    return read_only(np.zeros(size))
+
+
 @dataclass(frozen=True)
 class QuadraticConjugate(Conjugate):
     """Conjugate of a quadratic: no normaliser and no weights, its Hessian is the inverse of the metric."""
@@ -305,7 +311,7 @@ class Quadratic(Divergence):
 
     def __init__(self, metric: Metric, size: int) -> None:
         self.metric = metric
-        self.reference = read_only(np.zeros(size))
+        self.reference = _origin(size)
 
     def value(self, x: FloatArray) -> float:
         return self.metric.half_square(x)

@@ -24,7 +24,7 @@ from reps_opt.program import Program
 from reps_opt.scale import Scale
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.quadratic import Quadratic, Reduced, reduce_program
-from reps_opt.validation import FloatArray, as_float_array, as_scalar, read_only
+from reps_opt.validation import FloatArray, all_finite, as_float_array, as_scalar, read_only
 from reps_opt.values import cached_property, value
 
 MARGIN = 1e-12
@@ -257,8 +257,9 @@ class TrustRegionStep(Problem):
         return self._reduced.basis @ z
 
     def closed_form(self, program: Program) -> Answer | None:
-        if self.epsilon == 0 or (not self.gradient.any() and not np.any(self.levels > 0)):
-            eta = math.inf if self.gradient.any() else 0.0
+        moves = np.count_nonzero(self.gradient) > 0
+        if self.epsilon == 0 or not (moves or np.any(self.levels > 0)):
+            eta = math.inf if moves else 0.0
             still = np.zeros_like(self.gradient)
             return Answer(eta, np.zeros_like(self.levels), still, "no step improves or none is allowed")
         return None
@@ -282,7 +283,7 @@ class TrustRegionStep(Problem):
 
     def candidates(self, program: Program, answer: Answer) -> Iterator[FloatArray]:
         """The solver's own point."""
-        if answer.point is not None and np.isfinite(answer.point).all():
+        if answer.point is not None and all_finite(answer.point):
             yield answer.point
 
     def bounds(self, program: Program, answer: Answer, point: FloatArray, divergences: list[float]) -> Iterator[Bound]:

@@ -22,7 +22,7 @@ from scipy.optimize import brentq, nnls
 
 from reps_opt.conjugate_gradient import conjugate_gradient
 from reps_opt.divergences import base as divergences
-from reps_opt.metrics import Factorised, Metric, Product
+from reps_opt.metrics import Metric
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
 from reps_opt.validation import FloatArray, UnsuitableError, as_count, as_scalar
@@ -288,8 +288,9 @@ def _on_a_line(objective: FloatArray, image: FloatArray, curved: FloatArray, eps
 def _columns(program: Program) -> FloatArray:
     """Objective and rows side by side (P, 1 + k)."""
     objective = program.objective[None]
-    rows = [block.dense for block in program.inequalities.values()]
-    return np.concatenate([objective, *rows]).T if rows else objective.T
+    if not program.rows:
+        return objective.T
+    return np.concatenate([objective, *(block.dense for block in program.inequalities.values())]).T
 
 
 def _metric(program: Program) -> Metric:
@@ -337,7 +338,7 @@ class Quadratic:
     def solve(self, program: Program) -> Answer:
         """Maximise over the ball and the rows; the point is feasible even where conjugate gradient stops early."""
         metric, epsilon, price = _metric(program), program.epsilon, program.temperature
-        if program.equalities:
+        if program.rows and program.equalities:
             raise UnsuitableError("the Quadratic solver takes inequality rows only: use CvxpyPrimal")
         if epsilon is not None and not 0 < epsilon < math.inf:
             raise UnsuitableError("the Quadratic solver needs a finite ball of positive radius, or a price")
@@ -359,12 +360,11 @@ class Quadratic:
 
     def _images(self, metric: Metric, columns: FloatArray) -> tuple[FloatArray, FloatArray | None, dict[str, Any]]:
         """``F^-1`` times columns (P, 1 + k), F times that where it is known, and what it took."""
-        by_products = self.method == "cg" or (self.method == "auto" and isinstance(metric, Product))
-        if not by_products:
-            if isinstance(metric, Product):
+        if self.method != "cg" and not (self.method == "auto" and metric.by_products):
+            if metric.by_products:
                 raise UnsuitableError("metric is known by its products only: it takes method='cg'")
             images = metric.solve(columns)
-            spent = {"factorisations": metric.factorisations} if isinstance(metric, Factorised) else {}
+            spent = {"factorisations": metric.factorisations} if metric.factorisations else {}
             return images, None, {"method": "cholesky", **spent}
         settings = self.rtol, self.max_iterations, metric.precondition
         runs = [conjugate_gradient(metric.product, column, *settings) for column in columns.T]
