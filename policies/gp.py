@@ -48,8 +48,8 @@ class GaussianProcessPolicy(GaussianPolicy):
     by w instead would let the exploration collapse.
 
     Every fit chooses kernel and posterior anew, so that a new and an old process have no statistics in common, and
-    :meth:`mixture` and :meth:`within` raise NotImplementedError: a fit that leaves the ball around the old policy
-    cannot be drawn back into it, and the update says by how much it does.
+    :meth:`mixture` and :meth:`within` raise NotImplementedError. An update whose fit leaves the ball around the old
+    policy fits once more, beside as many samples of the old policy as keep it inside.
 
     Parameters
     ----------

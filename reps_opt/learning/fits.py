@@ -16,13 +16,17 @@ from reps_opt.validation import FloatArray
 SPENT = 1e-6
 """Relative excess of a divergence over its radius that is rounding."""
 
+SHARES = 0.5 ** np.arange(1, 8, 2)
+"""Shares of the samples beside the old policy's own, tried in turn where a family has no mixtures."""
+
 
 class Fit(NamedTuple):
     """A policy fitted to weighted samples.
 
     ``kl`` is KL(new || old) in nats, averaged over the new distribution of states, NaN where the old policy has no
-    density; ``share`` the share of the fit in the mixture with the old policy that was taken, one where the fit itself
-    is within the ball or has no mixtures; ``note`` says what was done about the ball, empty where nothing had to be.
+    density; ``share`` the share of the fit in the mixture with the old policy that was taken, or of the samples beside
+    the old policy's own, one where the fit itself is within the ball or stays outside; ``note`` says what was done
+    about the ball, empty where nothing had to be.
     """
 
     policy: Any
@@ -59,6 +63,10 @@ def fit_within(prototype: Any, old: Any, batch: Batch, weights: FloatArray, epsi
         share = float(getattr(mixed, "mixture_share_", math.nan))
         kl = mean_kl(mixed, old, states, weights)
         return Fit(mixed, kl, share, f"{outside}: mixed with it, share {share:.3g}")
+    for share in SHARES if hasattr(new, "get_params") else ():
+        beside = _fitted_beside(new, old, states, actions, weights, share)
+        if (reached := mean_kl(beside, old, states, weights)) <= epsilon:
+            return Fit(beside, reached, share, f"{outside}: fitted beside samples of it, share {share:.3g}")
     return Fit(new, kl, 1.0, f"{outside}, and {type(new).__name__} has no mixtures to bring it back")
 
 
@@ -75,6 +83,28 @@ def _refitted(new: Any, old: Any, states: Any, actions: Any, weights: FloatArray
     if type(new) is not type(old) or not hasattr(old, "refit"):
         raise NotImplementedError
     return old.refit(states, actions, weights)
+
+
+def _fitted_beside(new: Any, old: Any, states: Any, actions: Any, weights: FloatArray, share: float) -> Any:
+    """The fit to a share of the samples beside the old policy's own actions at the same states.
+
+    That is the fit of most likelihood less a price for the mean KL(old || new). A Gaussian's actions are its mean plus
+    and minus its standard deviation, which have both its moments; a categorical's are all it can take.
+    """
+    from sklearn.base import clone
+
+    seen = weights > 0
+    states, actions, weights = states[seen], actions[seen], weights[seen]
+    if hasattr(old, "predict_proba"):
+        odds = old.predict_proba(states)
+        drawn = [(np.full(len(states), label), odds[:, i]) for i, label in enumerate(old.classes_)]
+    else:
+        mean, std = old.predict(states, return_std=True)
+        drawn = [(mean.reshape(actions.shape) + sign * std.reshape(actions.shape), 0.5) for sign in (-1, 1)]
+    beside = weights * (1 - share) / share  # so many that the prior of a fit does not matter beside them
+    parts = [(actions, weights), *((taken, odds * beside) for taken, odds in drawn)]
+    rows = np.concatenate([states] * len(parts))
+    return clone(new).fit(rows, *(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def mean_kl(new: Any, old: Any, states: Any, weights: FloatArray) -> float:

@@ -8,10 +8,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.preprocessing import FunctionTransformer, PolynomialFeatures
 
 import envs
-from policies import LinearGaussianPolicy, SoftmaxPolicy, TabularPolicy
+from policies import (
+    GaussianProcessPolicy,
+    LinearGaussianPolicy,
+    NeuralCategoricalPolicy,
+    NeuralPolicy,
+    SoftmaxPolicy,
+    TabularPolicy,
+)
 from reps_opt import Batch, EpisodicREPSUpdate, History, REPSUpdate, improve, rollout
 from reps_opt.learning.fits import fit_within, mean_kl
 from reps_opt.learning.promises import refuted_in_a_row
@@ -137,6 +145,31 @@ def test_a_fit_keeps_its_ball_where_the_policy_has_mixtures():
     free = fit_within(LinearGaussianPolicy(ridge=0.0), old, batch, weights, None)
     assert free.share == 1
     assert free.note == ""
+
+
+@pytest.mark.parametrize("kind", ["process", "softmax network", "network"])
+def test_a_fit_keeps_its_ball_where_the_policy_has_none(kind):
+    """Twelve samples of weight in eight dimensions: beside samples of the old policy the fit stays near it."""
+    rng = np.random.default_rng(0)
+    states = rng.normal(size=(12, 8))
+    actions = (rng.random(12) < 0.5).astype(int) if kind == "softmax network" else 3 + 3 * rng.normal(size=12)
+    batch = Batch(states, actions, rng.normal(size=12), states)
+    prototype = {
+        "process": GaussianProcessPolicy(random_state=0, max_iter=10),
+        "network": NeuralPolicy(hidden=(4,), max_iter=20, random_state=0),
+        "softmax network": NeuralCategoricalPolicy(hidden=(4,), max_iter=20, random_state=0, n_actions=2),
+    }[kind]
+    many = rng.normal(size=(200, 8))
+    old = clone(prototype).fit(
+        many, (many[:, 0] > 0).astype(int) if kind == "softmax network" else rng.normal(size=200)
+    )
+    weights = np.append(rng.random(11), 0.0)
+    epsilon = 0.6 * mean_kl(clone(prototype).fit(states, actions, weights), old, states, weights)
+    fit = fit_within(clone(prototype), old, batch, weights, epsilon)
+    assert fit.kl <= epsilon
+    assert fit.kl == mean_kl(fit.policy, old, states, weights)
+    assert 0 < fit.share < 1
+    assert "fitted beside samples of it" in fit.note
 
 
 def test_divergences_ignore_states_without_weight():
