@@ -8,7 +8,7 @@ Shapes: S states, A actions.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -168,7 +168,7 @@ class Explorer:
 
     def answer(self, question: Question) -> OccupancySolution:
         """The solution of the problem that a question poses."""
-        alike = self._last is not None and replace(self._last[0], epsilon=question.epsilon) == question
+        alike = self._last is not None and self._last[0].divergence == question.divergence
         solution = _solved(self.problem(question), self._last[1] if alike and self._last else None)
         if solution.has_point:
             self._last = question, solution

@@ -20,7 +20,7 @@ from bokeh.layouts import column, row
 from bokeh.models import Button, CustomJSTickFormatter, Div, Select, Slider
 
 from reps_opt.explorer.asking import CONDITIONAL, DIVERGENCES, RADII, Explorer, Question, start_values
-from reps_opt.explorer.figures import Etas, StateFigure, Weights
+from reps_opt.explorer.figures import Etas, Weights, state_figure
 
 if TYPE_CHECKING:
     from reps_opt.problems.occupancy_solution import OccupancySolution
@@ -45,8 +45,8 @@ class Page:
         self.curve: Iterator[tuple[float, float]] = iter(())
         self.drawn: list[tuple[float, float]] = []
         mdp = explorer.mdp(question)
-        self.value = StateFigure(mdp, "value V, and the new policy", arrows=True)
-        self.mass = StateFigure(mdp, "new state distribution", robust=True)
+        self.value = state_figure(mdp, "value V, and the new policy", arrows=True)
+        self.mass = state_figure(mdp, "new state distribution", robust=True)
         self.weights = Weights()
         self.etas = Etas()
         self.summary = Div(width=300)

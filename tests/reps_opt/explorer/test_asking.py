@@ -36,7 +36,8 @@ def half_optimal(mdp: MDP) -> np.ndarray:
 @pytest.mark.parametrize("divergence", [*DIVERGENCES])
 def test_an_answer_is_that_of_solve_whatever_was_asked_before(explorer: Explorer, lake: MDP, divergence: str) -> None:
     asked, policy = replace(ASKED, divergence=divergence), half_optimal(lake)
-    explorer.answer(replace(asked, epsilon=0.2))
+    for other in ({"epsilon": 0.2}, {"gamma": 0.9}, {"slip": 0.1}, {"budget": 0.9}):
+        explorer.answer(replace(asked, **other))
     solution = explorer.answer(asked)
     if divergence == CONDITIONAL:
         expected = solve(ConditionalREPS(lake, policy, 0.3))
