@@ -58,14 +58,14 @@ class Sensitivity(Result):
     ----------
     objective : float
         Derivative of the optimum.
-    eta : float
-        Of the multiplier of the ball; zero in penalty form, unless the temperature moves.
+    eta : float or (k,) array
+        Of the multiplier of the ball, or of each of several; zero in penalty form, unless the temperature moves.
     occupancy, policy, value, weights, theta : arrays
         Of the solution's readings of these names, where it has them.
     """
 
     objective: float
-    eta: float
+    eta: Any
     readings: Mapping[str, tuple[tuple[str, ...], FloatArray]] = field(default_factory=dict)
 
     def __getattr__(self, name: str) -> FloatArray:
@@ -78,10 +78,10 @@ class Sensitivity(Result):
         return [*super().__dir__(), *self.readings]
 
     def numbers(self) -> dict[str, Any]:
-        return {"objective": self.objective, "eta": self.eta}
+        return {"objective": self.objective, **({"eta": self.eta} if np.ndim(self.eta) == 0 else {})}
 
     def arrays(self) -> Arrays:
-        return self.readings
+        return self.readings if np.ndim(self.eta) == 0 else {**self.readings, "eta": (("ball",), self.eta)}
 
 
 def as_rates(problem: Any, directions: Mapping[str, Any]) -> tuple[float, float]:
@@ -106,7 +106,7 @@ def check_movable(eta: Any, point: FloatArray | None, program: Program) -> None:
     if point is None:
         raise UnsuitableError("there is no point to move: the solution is infeasible or failed")
     if len(program.balls) > 1:
-        raise UnsuitableError("sensitivity takes one ball, and there are several: difference two solves instead")
+        raise UnsuitableError("the derivative of a program of several balls is not available: difference two solves")
     if eta == 0:
         raise UnsuitableError(
             "the ball is slack (eta = 0): the answer is a corner of a linear program, which stays where it is or jumps"

@@ -132,8 +132,7 @@ def _of_conditional(solution: Solution, change: Change) -> Sensitivity:
     """
     problem, flow = solution.problem, solution.problem.flow
     gamma = problem.mdp.gamma
-    if gamma == 1:
-        raise UnsuitableError("sensitivity takes a conditional KL with gamma < 1: difference two solves instead")
+    assert gamma < 1
     if solution.point is None or not 0 < solution.eta < np.inf:
         raise UnsuitableError(f"the ball is slack or a point, eta being {solution.eta:g}: no derivative")
     program, eta, state = problem.program, float(solution.eta), flow.pair_node

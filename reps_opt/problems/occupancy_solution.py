@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from scipy.special import entr
 
 from reps_opt import plotting
+from reps_opt.divergences.conditional_kl import ConditionalKL
 from reps_opt.plotting import Panel
 from reps_opt.problems.flow_solution import FlowSolution
 from reps_opt.problems.occupancy_sensitivity import as_change, sensitivity
@@ -129,7 +130,9 @@ class OccupancySolution(PolicyReadings, FlowSolution):
     ) -> Sensitivity:
         """How the optimum, eta, the policy, the occupancy and V move with the data: directional derivatives.
 
-        From one factorisation of Newton's last system. The reference stays as it is, as an array.
+        From one factorisation of the system that Newton's method solves at each step, anew at the solution; with an
+        entropy bound, and for a conditional KL with gamma = 1, by differences of four solves instead
+        (:mod:`reps_opt.problems.differences`). The reference stays as it is, as an array.
 
         Parameters
         ----------
@@ -151,7 +154,7 @@ class OccupancySolution(PolicyReadings, FlowSolution):
         ------
         UnsuitableError
             Where the answer has no derivative: a slack ball or one of a single point, a budget that holds with
-            equality at no price; and for several balls, or a conditional KL with gamma = 1.
+            equality at no price.
 
         Examples
         --------
@@ -164,7 +167,14 @@ class OccupancySolution(PolicyReadings, FlowSolution):
         >>> abs(moved.eta - (eta[0] - eta[1]) / 2e-4) < 1e-3
         True
         """
-        return sensitivity(self, as_change(self.problem, rewards, epsilon, temperature, mu0))
+        change = as_change(self.problem, rewards, epsilon, temperature, mu0)
+        balls = self.problem.program.balls
+        averaged = self.problem.mdp.gamma == 1 and any(isinstance(ball.divergence, ConditionalKL) for ball in balls)
+        if len(balls) < 2 and not averaged:
+            return sensitivity(self, change)
+        from reps_opt.problems.differences import differenced
+
+        return differenced(self, rewards, epsilon, mu0, temperature)
 
     def rows(self) -> list[tuple[str, str]]:
         lines = super().rows()

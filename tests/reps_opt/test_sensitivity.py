@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,10 @@ from reps_opt import (
     REPS,
     ConditionalREPS,
     EpisodicREPS,
+    ExactNaturalGradient,
+    ExactPolicyGradient,
+    ExactTRPO,
+    FiniteHorizonREPS,
     LinearProgram,
     SampleREPS,
     solve,
@@ -37,10 +43,12 @@ def of(mdp: MDP, kind: str) -> Problem:
     if kind == "budgets":  # one of two binds
         spent = float(np.sum(solve(REPS(GARNETS[mdp.gamma], reference, 0.2)).occupancy * COSTS[0]))
         return REPS(mdp, reference, 0.2, costs=COSTS, budgets=[0.97 * spent, 0.9])
+    if kind == "entropy":  # both balls bind
+        return REPS(mdp, reference, 0.2, entropy=2.6)
     return REPS(mdp, reference, 0.2, divergence={"alpha": ("alpha", 0.5)}.get(kind, kind))
 
 
-KINDS = ["kl", "penalty", "budgets", "chi2", "reverse_kl", "alpha", "conditional", "conditional penalty"]
+KINDS = ["kl", "penalty", "budgets", "chi2", "reverse_kl", "alpha", "conditional", "conditional penalty", "entropy"]
 PARTS = ("rewards", "epsilon", "temperature", "mu0", "all")
 
 
@@ -75,7 +83,7 @@ def direction(problem: Problem, part: str) -> dict:
 def test_occupancy_problems_move_as_their_solves_do(kind: str, part: str, gamma: float) -> None:
     problem = of(GARNETS[gamma], kind)
     along = direction(problem, part)
-    if not along or (gamma == 1 and kind.startswith("conditional")):
+    if not along:
         return
     found = solve(problem).sensitivity(**along)
     up, down = (solve(shifted(problem, part, sign * STEP)) for sign in (1, -1))
@@ -167,8 +175,6 @@ def test_where_there_is_no_derivative_it_is_said() -> None:
         solve(LinearProgram(mdp)).sensitivity(rewards=DIRECTION)
     with pytest.raises(ValueError, match="single point"):
         solve(REPS(mdp, q, 0.0)).sensitivity(epsilon=1.0)
-    with pytest.raises(ValueError, match="several"):
-        solve(REPS(mdp, q, 0.2, entropy=2.0)).sensitivity(epsilon=1.0)
     with pytest.raises(ValueError, match="no point"):
         solve(REPS(mdp, np.eye(6, 3)[::-1] + 1, 1e-9)).sensitivity(epsilon=1.0)
     with pytest.raises(ValueError, match="temperature does not move"):
@@ -179,8 +185,6 @@ def test_where_there_is_no_derivative_it_is_said() -> None:
         solve(REPS(mdp, q, 0.2)).sensitivity(mu0=np.ones(6))
     with pytest.raises(ValueError, match="plays no part"):
         solve(of(GARNETS[1.0], "kl")).sensitivity(mu0=START)
-    with pytest.raises(ValueError, match="gamma < 1"):
-        solve(of(GARNETS[1.0], "conditional")).sensitivity(epsilon=1.0)
     with pytest.raises(ValueError, match="slack or a point"):
         solve(ConditionalREPS(mdp, mdp.uniform_policy(), 100.0)).sensitivity(epsilon=1.0)
     with pytest.raises(ValueError, match="must be given"):
@@ -198,3 +202,85 @@ def test_a_budget_that_just_binds_is_degenerate() -> None:
         solve(REPS(free.problem.mdp, free.problem.reference, 0.2, costs=COSTS[:1], budgets=[spent])).sensitivity(
             epsilon=1.0
         )
+
+
+FAMILIES = {
+    "shared": lambda mdp: FiniteHorizonREPS(mdp, mdp.uniform_policy(), 4, 0.1),
+    "per step": lambda mdp: FiniteHorizonREPS(mdp, mdp.uniform_policy(), 4, [0.1, 0.2, 0.1, 0.05], ball="per_step"),
+    "trajectory": lambda mdp: FiniteHorizonREPS(mdp, mdp.uniform_policy(), 4, 0.1, ball="trajectory"),
+    "TRPO": lambda mdp: ExactTRPO(mdp, mdp.uniform_policy(), 0.1),
+    "TRPO, new from old": lambda mdp: ExactTRPO(mdp, mdp.uniform_policy(), temperature=0.3, direction="new||old"),
+    "natural gradient": lambda mdp: ExactNaturalGradient(mdp, mdp.uniform_policy(), epsilon=0.1),
+    "gradient": lambda mdp: ExactPolicyGradient(mdp, mdp.uniform_policy(), step_size=0.1),
+}
+
+
+def moved(problem: Problem, along: dict, h: float) -> Problem:
+    mdp = problem.mdp.replace(
+        r=problem.mdp.rewards + h * along.get("rewards", 0.0), mu0=problem.mdp.mu0 + h * along.get("mu0", 0.0)
+    )
+    sizes = {name: getattr(problem, name) + h * rate for name, rate in along.items() if name not in ("rewards", "mu0")}
+    return problem.replace(mdp=mdp, **sizes)
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_horizons_and_policy_steps_move_as_their_solves_do(kind: str, part: str) -> None:
+    problem = FAMILIES[kind](GARNETS[0.9])
+    given = {"rewards": DIRECTION, "epsilon": 1.0, "temperature": 1.0, "mu0": START}
+    sizes = {field.name for field in dataclasses.fields(problem)} & {"epsilon", "temperature"}
+    moving = ("rewards", "mu0", *(name for name in sizes if getattr(problem, name) is not None))
+    given = {name: along for name, along in given.items() if name in moving}
+    along = given if part == "all" else {part: given[part]} if part in given else {}
+    if not along:
+        return
+    solution = solve(problem)
+    found = solution.sensitivity(**along)
+    up, down = (solve(moved(problem, along, sign * STEP)) for sign in (1, -1))
+    for name in ("objective", "eta", "occupancy", "policy", "value"):
+        expected = (getattr(up, name) - getattr(down, name)) / (2 * STEP)
+        size = max(float(np.max(np.abs(expected))), 1e-3)
+        np.testing.assert_allclose(getattr(found, name), expected, atol=2e-4 * size, err_msg=name)
+    assert found.to_xarray()["policy"].dims == solution.to_xarray()["policy"].dims
+
+
+def test_the_optimum_of_a_horizon_moves_by_its_multipliers() -> None:
+    solution = solve(FAMILIES["per step"](GARNETS[0.9]))
+    found = solution.sensitivity(epsilon=[0.0, 0.0, 1.0, 0.0])
+    assert found.objective == pytest.approx(solution.eta[2], rel=1e-7)
+    assert found.eta.shape == (4,)
+    assert "eta" in found.to_xarray()
+    by_rewards = solution.sensitivity(rewards=DIRECTION).objective
+    discounted = np.tensordot(0.9 ** np.arange(4), solution.occupancy, 1)
+    assert by_rewards == pytest.approx(float(np.sum(discounted * DIRECTION)), rel=1e-7)
+
+
+def test_a_kink_is_no_derivative() -> None:
+    mdp = GARNETS[0.9]
+    solution = solve(FiniteHorizonREPS(mdp, mdp.uniform_policy(), 3, [0.1, 0.1, 50.0], ball="per_step"))
+    assert solution.eta[2] == pytest.approx(0, abs=1e-6)
+    assert np.isfinite(solution.sensitivity(epsilon=[1.0, 0.0, 0.0]).objective)  # one of several may be slack
+    at_the_corner = solve(FiniteHorizonREPS(mdp, mdp.uniform_policy(), 3, 1e3, ball="trajectory"))
+    with pytest.raises(ValueError, match="slack"):
+        at_the_corner.sensitivity(epsilon=1.0)
+    loose = solve(REPS(mdp, mdp.occupancy(mdp.uniform_policy()), 0.2))
+    bound = REPS(mdp, mdp.occupancy(mdp.uniform_policy()), 0.2, entropy=loose.entropy)  # just binds
+    with pytest.raises(ValueError, match="kink"):
+        solve(bound).sensitivity(epsilon=1.0)
+
+
+def test_what_does_not_move_is_named() -> None:
+    mdp = GARNETS[0.9].replace(mu0=[0.5, 0.5, 0, 0, 0, 0])
+    horizon, step = solve(FAMILIES["shared"](mdp)), solve(FAMILIES["gradient"](mdp))
+    with pytest.raises(ValueError, match="temperature does not move"):
+        step.sensitivity(temperature=1.0)
+    with pytest.raises(ValueError, match="must be given"):
+        horizon.sensitivity()
+    with pytest.raises(ValueError, match=r"mu0\[2\] must be zero"):
+        horizon.sensitivity(mu0=[1.0, 0, -1.0, 0, 0, 0])
+    with pytest.raises(ValueError, match="mu0 must sum to zero"):
+        horizon.sensitivity(mu0=[1.0, 0, 0, 0, 0, 0])
+    with pytest.raises(ValueError, match="epsilon must be a rate"):
+        horizon.sensitivity(epsilon=[1.0, 2.0])
+    with pytest.raises(ValueError, match="single point"):
+        solve(FiniteHorizonREPS(mdp, mdp.uniform_policy(), 3, 0.0)).sensitivity(epsilon=1.0)

@@ -1,0 +1,168 @@
+"""How a solution moves with its data where no formula is known: by differences of solves next to it.
+
+Central differences at two steps, extrapolated (Richardson 1911): the error is of the fourth order in the step, a
+thousandth of what the data can move by, and the solves are certified.
+
+Shapes: S states, A actions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from reps_opt.sensitivity import Sensitivity
+from reps_opt.solution import Solution, Status
+from reps_opt.solving import solve
+from reps_opt.validation import FloatArray, InputError, UnsuitableError, as_float_array
+
+STEP = 1e-3
+"""Step as a share of the unit of the data: error 1e-12 of the fourth derivative, 1e3 times the rounding of a solve."""
+
+CURVED = 0.35
+"""Share of a second difference that half the step may leave: a quarter of a smooth one is left, half of a kink's."""
+
+FLAT = 1e-2
+"""Second difference, as a share of the first, below which there is no kink that matters."""
+
+NOISE = 1e-8
+"""Rounding of solves in a second difference, as a share of the reading."""
+
+MOVING = ("occupancy", "policy", "value", "nu", "step")
+"""Readings that are followed, of those that a solution has."""
+
+
+def differenced(
+    solution: Any,
+    rewards: Any = None,
+    epsilon: Any = None,
+    mu0: Any = None,
+    temperature: float | None = None,
+) -> Sensitivity:
+    """Directional derivatives of a solution's objective, multipliers, occupancy, policy and value.
+
+    Parameters
+    ----------
+    solution
+        Of a problem with an ``mdp``, and an ``epsilon`` or a ``temperature``.
+    rewards, epsilon, mu0, temperature
+        Directions in which the data move: (S, A), a rate (or one a ball), (S,) with sum zero, a rate.
+
+    Raises
+    ------
+    UnsuitableError
+        Where the answer has no derivative: every ball slack, one of a single point, a kink; and where a solve next to
+        the solution is not certified.
+
+    References
+    ----------
+    Richardson (1911), *The approximate arithmetical solution by finite differences*.
+    """
+    _check_movable(solution)
+    move, unit = _moving(solution.problem, rewards, epsilon, mu0, temperature)
+    long, short = (_differences(solution, move, step) for step in (STEP * unit, STEP * unit / 2))
+    for name, (first, second) in short.items():
+        if name not in ("occupancy", "policy"):
+            continue
+        noise = NOISE * _size(getattr(solution, name))
+        if _size(second) > max(CURVED * _size(long[name][1]), FLAT * _size(first), noise):
+            raise UnsuitableError(f"the answer is degenerate: the {name} has a kink here, and no derivative")
+    found = {name: (8 * short[name][0] - long[name][0]) / (3 * STEP * unit) for name in short}
+    dims = {name: tuple(dims) for name, (dims, _) in solution.arrays().items()} | {"nu": ("budget",)}
+    readings = {name: (dims[name], change) for name, change in found.items() if name in MOVING}
+    eta = found["eta"]
+    return Sensitivity(float(found["objective"]), float(eta) if np.ndim(eta) == 0 else eta, readings)
+
+
+def _check_movable(solution: Any) -> None:
+    if solution.point is None:
+        raise UnsuitableError("there is no point to move: the solution is infeasible or failed")
+    if not np.any(solution.eta):
+        raise UnsuitableError(
+            "the ball is slack (eta = 0): the answer is a corner of a linear program, which stays where it is or jumps"
+        )
+    if not np.all(np.isfinite(solution.eta)):
+        raise UnsuitableError("the ball holds a single point (eta is infinite): the answer has no derivative there")
+
+
+Move = Callable[[float], Any]
+
+
+def _moving(problem: Any, rewards: Any, epsilon: Any, mu0: Any, temperature: Any) -> tuple[Move, float]:
+    """The problem as a function of how far its data moved, and how far they can: the unit of a step."""
+    mdp, changes, sizes = problem.mdp, dict[str, tuple[Any, Any]](), []
+    if all(part is None for part in (rewards, epsilon, mu0, temperature)):
+        raise InputError("rewards, epsilon, mu0 or temperature must be given: the direction in which the data move")
+    for name, rate in (("epsilon", epsilon), ("temperature", temperature)):
+        if rate is None:
+            continue
+        now = getattr(problem, name) if name in {field.name for field in fields(problem)} else None
+        if now is None:
+            raise UnsuitableError(f"{name} does not move: the problem has none")
+        direction = as_float_array(rate, name)
+        if direction.shape not in ((), np.shape(now)):
+            raise InputError(f"{name} must be a rate, or one for each of {np.shape(now)}, got {direction.shape}")
+        changes[name] = (now, direction if direction.ndim or np.ndim(now) else float(direction))
+        sizes.append(_room(np.broadcast_to(now, np.broadcast(now, direction).shape), direction))
+    tables: dict[str, tuple[FloatArray, FloatArray]] = {}
+    if rewards is not None:
+        tables["r"] = (mdp.rewards, as_float_array(rewards, "rewards", mdp.rewards.shape))
+        largest = float(np.abs(tables["r"][1]).max())
+        sizes.append(float(np.ptp(mdp.rewards)) / largest if largest else np.inf)
+    if mu0 is not None:
+        tables["mu0"] = (mdp.mu0, _as_start_direction(mdp.mu0, mu0))
+        sizes.append(_room(mdp.mu0, tables["mu0"][1]))
+
+    def move(step: float) -> Any:
+        moved = {name: now + step * direction for name, (now, direction) in changes.items()}
+        if tables:
+            moved["mdp"] = mdp.replace(**{name: now + step * direction for name, (now, direction) in tables.items()})
+        return problem.replace(**moved)
+
+    unit = min(sizes)
+    return move, unit if np.isfinite(unit) and unit > 0 else 1.0
+
+
+def _room(now: Any, direction: Any) -> float:
+    """How far non-negative numbers can move either way before the first is zero."""
+    size = np.broadcast_to(np.abs(direction), np.shape(now))
+    moving = size > 0
+    return float((np.asarray(now)[moving] / size[moving]).min(initial=np.inf))
+
+
+def _as_start_direction(start: FloatArray, mu0: Any) -> FloatArray:
+    direction = as_float_array(mu0, "mu0", start.shape)
+    if abs(float(direction.sum())) > 1e-9 * float(np.abs(direction).sum()):
+        raise InputError(f"mu0 must sum to zero, as a change of a distribution does, got {direction.sum():g}")
+    empty = np.flatnonzero((direction != 0) & (start == 0))
+    if empty.size:
+        raise InputError(f"mu0[{empty[0]}] must be zero: no episode starts in state {empty[0]}, and fewer cannot")
+    return direction
+
+
+def _differences(solution: Any, move: Move, step: float) -> Mapping[str, tuple[FloatArray, FloatArray]]:
+    """Half the central difference, and the second difference, of each reading."""
+    up, down = (_read(_solved(solution, move(sign * step))) for sign in (1, -1))
+    here = _read(solution)
+    return {name: ((up[name] - down[name]) / 2, up[name] + down[name] - 2 * here[name]) for name in here}
+
+
+def _solved(solution: Any, problem: Any) -> Solution:
+    found: Any = solve(problem, start=solution if problem.takes_start else None)
+    if found.status is not Status.CERTIFIED:
+        raise UnsuitableError(f"a solution next to this one is {found.status}: {found.message}")
+    return found
+
+
+def _read(solution: Any) -> dict[str, FloatArray]:
+    held = {*solution.arrays(), *(["nu"] if "budgets" in solution.duals else [])}
+    names = [name for name in MOVING if name in held]
+    readings = {name: np.asarray(getattr(solution, name)) for name in names}
+    return {"objective": np.asarray(solution.objective), "eta": np.asarray(solution.eta), **readings}
+
+
+def _size(array: FloatArray) -> float:
+    return float(np.nansum(np.abs(array)))
