@@ -46,7 +46,8 @@ class Certificate:
     epsilon : float
         Radius it is allowed (infinite without a ball).
     upper : float
-        Dual bound, in units of the objective.
+        Dual bound, in units of the objective. Where floats cannot hold the multipliers that prove it (values of 1e12,
+        close to gamma = 1), it is taken at multipliers of seventy digits, of which the solution reports the first 16.
     lower : float
         Objective of the point reported.
     unit : float

@@ -16,6 +16,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from reps_opt.certificate import Certificate
+from reps_opt.decimal_dual import Dual, digits_for
+from reps_opt.decimals import ZERO, many_digits
 from reps_opt.hints import Centre
 from reps_opt.program import Program
 from reps_opt.scale import Scale, usual_distance
@@ -292,6 +294,9 @@ def offered_bounds(problem: Judged, program: Program, answer: Answer, divergence
         yield Bound(math.inf, answer.eta, np.zeros(program.rhs.size))
         return
     v, eta = answer.multipliers, answer.eta
+    if answer.digits is not None:
+        yield Bound(bound_with_digits(program, answer), eta, v)
+        return
     if isinstance(eta, np.ndarray):
         inside = np.array([d <= b.allowed - SLACK_MARGIN for b, d in zip(program.balls, divergences, strict=True)])
         if inside.any():
@@ -308,6 +313,19 @@ def offered_bounds(problem: Judged, program: Program, answer: Answer, divergence
         yield Bound(program.bound(0.0, v), 0.0, v)
     if eta > 0:
         yield Bound(program.bound(eta, v), eta, v)
+
+
+def bound_with_digits(program: Program, answer: Answer) -> float:
+    """The dual bound at multipliers that keep more digits than a float, evaluated in as many, from the program's data.
+
+    An answer without a ball was cooled to a small eta: what bounds the optimum there does too, and without it.
+    """
+    assert answer.digits is not None
+    eta, multipliers = answer.digits
+    with many_digits(digits_for(program)):
+        dual = Dual(program)
+        bounds = [dual.bound(ZERO, multipliers)] if answer.eta == 0 else []
+        return min(bounds if program.epsilon == math.inf else [*bounds, dual.bound(eta, multipliers)])
 
 
 def _single_point_bound(problem: Judged, program: Program, multipliers: FloatArray) -> float:

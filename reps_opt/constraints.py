@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -20,10 +20,12 @@ class Block:
     """Linear constraints of one name: ``matrix`` (k, n) and ``rhs`` (k,).
 
     The matrix is sparse, an array, or the transpose of :class:`~reps_opt.rows.Rows`: dense, maybe larger than memory.
+    ``exact`` computes both in decimal numbers where they are known to more digits than a float has.
     """
 
     matrix: Any
     rhs: FloatArray
+    exact: Callable[[], tuple[Any, Any]] | None = None
 
     @cached_property
     def alone(self) -> dict[tuple[str, bool], Any]:

@@ -114,9 +114,9 @@ class Problem(Value):
         """The route taken when none is named."""
         return default_solver(self.program)
 
-    def second_solvers(self) -> Iterable[Solver]:
-        """Routes that are tried, the default having been taken, where its answer is not certified."""
-        return second_solvers(self.program, self.default_solver())
+    def second_solvers(self, answer: Answer | None) -> Iterable[Solver]:
+        """Routes to try after the default one, where its answer (None if it broke off) is not certified."""
+        return second_solvers(self.program, self.default_solver(), answer)
 
     def warm_start(self, program: Program, solution: Solution) -> Program:
         """The normalised program, told to start from the solution of a nearby problem."""

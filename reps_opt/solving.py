@@ -16,7 +16,7 @@ from reps_opt.problem import Posed, Problem
 from reps_opt.program import Program
 from reps_opt.progress import progress as show_progress
 from reps_opt.solution import S_co, Solution, Status, Viewed
-from reps_opt.solvers.answer import Solver
+from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.threads import limited
 from reps_opt.validation import InputError, UnsuitableError, as_float_array
 
@@ -123,6 +123,7 @@ Found = tuple[Verdict, Mapping[str, Any]]
 def _answer(problem: Problem, route: Solver, start: Solution | None, named: bool) -> Found:
     """The verdict on what the route finds; where a numerical library breaks down, one that says so."""
     where = POSING
+    answer = None
     try:
         if why := problem.infeasible():
             return without_point(problem, Status.INFEASIBLE, why), {}
@@ -134,30 +135,39 @@ def _answer(problem: Problem, route: Solver, start: Solution | None, named: bool
         where = type(route).__name__
         answer = answer or route.solve(program)
         where = "evaluating the answer"
-        verdict = certify(problem, program, scale, answer)
-        return (verdict, answer.stats) if named else _second_opinion(problem, (verdict, answer.stats))
+        found = certify(problem, program, scale, answer), answer.stats
     except (InputError, UnsuitableError):
         raise
     except BREAKDOWNS as error:
-        text = f"{where} broke down: {error or type(error).__name__}"
-        verdict = without_point(problem, Status.FAILED, text)
-        return (verdict, {}) if named or where == POSING else _second_opinion(problem, (verdict, {}))
+        found = _broken(problem, where, error), {}
+    return found if named or where == POSING else _second_opinion(problem, found, answer)
 
 
-def _second_opinion(problem: Problem, found: Found) -> Found:
-    """The same verdict if it is certain; else the best of it and of what conic solvers find, where that is cheap.
+def _broken(problem: Problem, where: str, error: Exception) -> Verdict:
+    return without_point(problem, Status.FAILED, f"{where} broke down: {error or type(error).__name__}")
 
-    They keep the primal point as a variable of its own, which masses of 1e-120 or a policy at the rounding of its
-    exponent need; the certificate decides between them.
+
+def _second_opinion(problem: Problem, found: Found, answer: Answer | None) -> Found:
+    """The same verdict if it is certain; else the best of it and of what other routes find, where that is cheap.
+
+    With more digits the values of 1e12 that gamma close to one leaves keep their differences. Conic solvers keep the
+    primal point as a variable of its own, which masses of 1e-120 or a policy at the rounding of its exponent need. The
+    certificate decides between them. What a closed form gave is not asked for again.
     """
     if found[0].status not in (Status.UNCERTIFIED, Status.FAILED):
         return found
-    for route in problem.second_solvers():
-        other = _answer(problem, route, None, named=True)
-        stats = {"route": type(route).__name__, **other[1]}
-        if other[0].status in (Status.CERTIFIED, Status.INFEASIBLE):
-            return other[0], stats
-        found = min(found, (other[0], stats), key=lambda candidate: rank(candidate[0].certificate))
+    program, scale = problem.normalised
+    for route in problem.second_solvers(answer):
+        try:
+            other = route.solve(program.fresh())
+            judged = certify(problem, program, scale, other), {"route": type(route).__name__, **other.stats}
+        except UnsuitableError:
+            continue
+        except BREAKDOWNS as error:
+            judged = _broken(problem, type(route).__name__, error), {"route": type(route).__name__}
+        if judged[0].status in (Status.CERTIFIED, Status.INFEASIBLE):
+            return judged
+        found = min(found, judged, key=lambda candidate: rank(candidate[0].certificate))
     return found
 
 

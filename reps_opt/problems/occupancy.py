@@ -114,7 +114,7 @@ class OccupancyProblem(FlowProblem):
         return self._pose(self.flow, self.flow.pick(self.rewards))
 
     def _pose(self, flow: Flow, objective: FloatArray) -> Program:
-        rows: dict[str, Block] = {"flow": flow.memo.setdefault("rows", Equal(flow.rows, flow.rhs))}
+        rows: dict[str, Block] = {"flow": flow.memo.setdefault("rows", Equal(flow.rows, flow.rhs, flow.exact))}
         if self.budget_rows is not None:
             rows["budgets"] = self.budget_rows.block(flow.pairs)
         hints = Hints(
@@ -302,7 +302,7 @@ class OccupancyProblem(FlowProblem):
         """
         offered = list(super().bounds(program, answer, point, divergences))
         yield from offered
-        if not 0 < 1 - self.mdp.gamma < NEARLY_ONE:
+        if not 0 < 1 - self.mdp.gamma < NEARLY_ONE or answer.digits is not None:
             return
         flow = self._known_flow
         rare = flow.node_sums(point) < RARE

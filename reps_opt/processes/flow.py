@@ -10,12 +10,14 @@ table is (S, A) over pairs and (S,) over nodes, or (T, S, A) and (T, S).
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 from scipy.linalg.lapack import dtrtrs
 
+from reps_opt.decimals import ONE, ZERO, Numbers, numbers
 from reps_opt.processes import markov, time_indexed
 from reps_opt.processes.graph import (
     FEW_ENTRIES,
@@ -276,6 +278,17 @@ class Flow(Value):
         first = self.nodes[self.nodes < self.mdp.n_states]
         start[: first.size] = self.mdp.mu0[first]
         return start
+
+    def exact(self) -> tuple[Numbers, Numbers]:
+        """Rows and right-hand side of a stationary flow in decimal numbers, all probabilities summing to one exactly.
+
+        As floats they sum to one up to 1e-16, which beside 1 - gamma = 1e-12 is a ten-thousandth of the mass.
+        """
+        gamma, arriving = Decimal(self.gamma), numbers(self.arriving.toarray())
+        rows = -gamma * (arriving / arriving.sum(axis=1, keepdims=True)).T
+        rows[self.pair_node, np.arange(self.pairs.size)] += ONE
+        begins = numbers(self.mdp.mu0[self.nodes])
+        return rows, begins * ((ONE - gamma) / begins.sum()) if gamma < 1 else ZERO * begins
 
     @cached_property
     def memo(self) -> dict[str, Any]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any, Protocol
 
 import numpy as np
 
+from reps_opt.decimals import Numbers
 from reps_opt.program import Program
 from reps_opt.validation import FloatArray, as_count, as_scalar
 
@@ -30,6 +32,8 @@ class Answer:
         What the solver says, in its own words. It decides nothing.
     stats : mapping
         Iterations, factorisations, and what else a reader may want to know.
+    digits : tuple or None
+        Eta and multipliers, that of the mass last, as decimal numbers where floats would lose what decides.
     """
 
     eta: Any
@@ -37,6 +41,7 @@ class Answer:
     point: FloatArray | None
     message: str = ""
     stats: Mapping[str, Any] = field(default_factory=dict)
+    digits: tuple[Decimal, Numbers] | None = None
 
     def unscaled(self, unit: float) -> Answer:
         """The answer to a program whose objective had been divided by ``unit``."""

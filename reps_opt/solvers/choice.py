@@ -11,11 +11,13 @@ from collections.abc import Iterator
 import numpy as np
 import scipy.sparse as sp
 
+from reps_opt.decimal_dual import Dual
 from reps_opt.divergences.base import KL, Quadratic
 from reps_opt.hints import Centre, LinearLimit
 from reps_opt.program import Program
 from reps_opt.scale import ordinary_scale
-from reps_opt.solvers.answer import Solver
+from reps_opt.solvers.answer import Answer, Solver
+from reps_opt.solvers.decimal_newton import DecimalNewton
 from reps_opt.solvers.eta_search import EtaSearch
 from reps_opt.solvers.linear import highs_limit
 from reps_opt.solvers.newton import Newton
@@ -27,6 +29,9 @@ from reps_opt.validation import FloatArray
 
 CONIC_LIMIT, CONIC_ENTRIES = 2_000, 100_000
 """Coordinates, and entries of dense rows, up to which a conic solver takes about a second."""
+
+DECIMAL_LIMIT, DECIMAL_PRODUCTS = 300, 50_000
+"""Coordinates, and products in a Hessian, up to which a Newton step in decimal numbers takes some 30 ms."""
 
 REPAIRABLE = (1e-12, 1e-3)
 """1-norm of the residual that is worth mending, and beyond which a single step would not mend it."""
@@ -48,11 +53,13 @@ def default_solver(program: Program) -> Solver:
     return Newton()
 
 
-def second_solvers(program: Program, first: Solver) -> Iterator[Solver]:
-    """The default route in other units, where coefficients are out of proportion; then both sides by a conic solver,
-    where the program is small enough for that to be quick."""
+def second_solvers(program: Program, first: Solver, answer: Answer | None) -> Iterator[Solver]:
+    """The default route in other units, where coefficients are out of proportion; then its answer refined with more
+    digits, and both sides by a conic solver, where the program is small enough for that to be quick."""
     if program.simplex and ordinary_scale(program.objective) is not None:
         yield from (Clipped(first, 1e4), Clipped(first, 1e6), InRange(first))
+    if program.n <= DECIMAL_LIMIT and program.n * program.rhs.size**2 <= DECIMAL_PRODUCTS and Dual.takes(program):
+        yield DecimalNewton(answer)
     if not program.simplex or program.n > CONIC_LIMIT or program.n * program.rhs.size > CONIC_ENTRIES:
         return
     from reps_opt.solvers.cvxpy_conic import CvxpyDual, CvxpyPrimal

@@ -1,0 +1,107 @@
+"""Arithmetic in decimal numbers of many digits, for what double precision cannot represent.
+
+They are Python's own, in NumPy arrays of objects: for some thousand operations, not for millions.
+
+Shapes: n numbers; a system is (n, n).
+"""
+
+from __future__ import annotations
+
+import decimal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+Numbers = Any
+"""An array of decimal numbers."""
+
+DIGITS = 50
+"""Digits that a prize of 1e10 needs for its exponent, over an eta of 1e-16, to have those of a float, and some more."""
+
+ROUNDED = 14
+"""Last digits of a pivot that are rounding, in a system scaled to a diagonal of ones."""
+
+ZERO, ONE = Decimal(0), Decimal(1)
+
+
+@contextmanager
+def many_digits(digits: int = DIGITS) -> Iterator[None]:
+    """Decimal arithmetic of so many digits and any exponent, in which nothing raises."""
+    context = decimal.Context(prec=digits, Emin=decimal.MIN_EMIN, Emax=decimal.MAX_EMAX, traps=[])
+    with decimal.localcontext(context):
+        yield
+
+
+def numbers(values: ArrayLike) -> Numbers:
+    """The exact decimal value of every float of an array."""
+    table = np.asarray(values, dtype=np.float64)
+    exact = np.empty(table.shape, dtype=object)
+    exact.ravel()[:] = [Decimal(value) for value in table.ravel().tolist()]
+    return exact
+
+
+def zeros(*shape: int) -> Numbers:
+    """An array of decimal zeros."""
+    return np.full(shape, ZERO, dtype=object)
+
+
+def appended(values: Numbers, last: Decimal) -> Numbers:
+    """Numbers (n,) and one more."""
+    return np.concatenate([values, np.array([last], dtype=object)])
+
+
+def floats(values: Numbers) -> Any:
+    """The floats nearest to decimal numbers."""
+    return np.array([float(value) for value in values])
+
+
+def each(function: Any, values: Numbers) -> Numbers:
+    """A function of one decimal number, of every entry (n,)."""
+    found = np.empty(values.size, dtype=object)
+    found[:] = [function(value) for value in values]
+    return found
+
+
+def solve(matrix: Numbers, rhs: Numbers) -> Numbers:
+    """Solution of a positive semidefinite system, zero in rows that follow from others: elimination, largest first."""
+    n = rhs.size
+    negligible = Decimal(10) ** (ROUNDED - decimal.getcontext().prec)
+    size = each(lambda value: value.sqrt() if value > 0 else ONE, np.diagonal(matrix))
+    left, right = matrix / np.outer(size, size), rhs / size
+    order = np.arange(n)
+    rank = n
+    for k in range(n):
+        best = k + int(np.argmax([left[i, i] for i in range(k, n)]))
+        if not left[best, best] > negligible:
+            rank = k
+            break
+        swap = [best, k]
+        left[[k, best]], right[[k, best]], order[[k, best]] = left[swap], right[swap], order[swap]
+        left[:, [k, best]] = left[:, swap]
+        share = left[k + 1 :, k] / left[k, k]
+        left[k + 1 :, k:] -= np.outer(share, left[k, k:])
+        right[k + 1 :] -= share * right[k]
+    found = zeros(n)
+    for k in range(rank - 1, -1, -1):
+        found[order[k]] = (right[k] - left[k, k + 1 : rank] @ found[order[k + 1 : rank]]) / left[k, k]
+    return found / size
+
+
+def solve_any(matrix: Numbers, rhs: Numbers) -> Numbers:
+    """Solution of a regular system, by elimination with partial pivoting."""
+    n = rhs.size
+    left, right = matrix.copy(), rhs.copy()
+    for k in range(n):
+        best = k + int(np.argmax(np.abs(left[k:, k])))
+        left[[k, best]], right[[k, best]] = left[[best, k]], right[[best, k]]
+        share = left[k + 1 :, k] / left[k, k]
+        left[k + 1 :, k:] -= np.outer(share, left[k, k:])
+        right[k + 1 :] -= share * right[k]
+    found = np.empty(n, dtype=object)
+    for k in range(n - 1, -1, -1):
+        found[k] = (right[k] - left[k, k + 1 :] @ found[k + 1 :]) / left[k, k]
+    return found
