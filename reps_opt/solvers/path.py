@@ -81,7 +81,12 @@ def follow_path(program: Program, max_iterations: int, verbose: bool) -> Answer:
         if message == IMPOSSIBLE:
             break
     stats = {"iterations": iterations, **search.equations.stats, "trace": trace}
-    return Answer(state.dual.eta, state.dual.multipliers, search.onto_rows(state), message, stats)
+    return Answer(state.dual.eta, state.dual.multipliers, search.onto_rows(state.dual), message, stats)
+
+
+def onto_rows(program: Program, dual: JointDualPoint) -> FloatArray:
+    """The primal point (n,) of several balls' dual, put onto the rows, which rounding in net / eta leaves it off."""
+    return _Path(program).onto_rows(dual)
 
 
 def _centre(search: _Path, state: _State, mu: float, budget: int, trace: Trace) -> tuple[_State, int, str]:
@@ -212,9 +217,8 @@ class _Path:
         moved = self.joint.sums(new.conjugate.point * (new.conjugate.scaled - old.conjugate.scaled))
         return float((moved - new.conjugate.log_partition + old.conjugate.log_partition).max())
 
-    def onto_rows(self, state: _State) -> FloatArray:
+    def onto_rows(self, dual: JointDualPoint) -> FloatArray:
         """The primal point, put onto the rows: rounding in net / eta for a tiny eta is undone where it arose."""
-        dual = state.dual
         weights = dual.conjugate.point / dual.conjugate.temperature[self.joint.layer]
         free = ~self.program.signed | (dual.multipliers > 0)
         self.equations.update(weights, free)

@@ -27,6 +27,8 @@ from reps_opt.solvers.newton import (
     quadratic_start,
     require_simplex,
 )
+from reps_opt.solvers.scipy_explicit import SmoothDual
+from reps_opt.solvers.scipy_joint import minimise_jointly
 from reps_opt.solvers.trace import Trace
 from reps_opt.systems.base import product_diagonal
 from reps_opt.systems.choice import normal_equations
@@ -36,6 +38,7 @@ from reps_opt.validation import FloatArray, UnsuitableError
 WITH_HESSIAN = ("trust-exact", "dogleg", "trust-constr")
 WITH_PRODUCTS = ("newton-cg", "trust-ncg", "trust-krylov")
 WITH_GRADIENT = ("cg", "bfgs", "l-bfgs-b", "tnc", "slsqp")
+WITH_BOUNDS = ("l-bfgs-b", "tnc", "slsqp", "trust-constr")
 
 FULL_ACCURACY: Mapping[str, Mapping[str, Any]] = {
     "l-bfgs-b": {"ftol": 0.0, "maxcor": 30, "maxfun": 10**6},
@@ -80,6 +83,9 @@ ENOUGH = 1e-9
 class ScipyDual(Iterative):
     """Any gradient method of ``scipy.optimize.minimize`` on the dual, in log eta and whitened multipliers.
 
+    The dual of several balls is minimised over their etas as they are, by the method where it takes bounds and by SLSQP
+    or L-BFGS-B, as suits the size, where it takes none.
+
     Parameters
     ----------
     method
@@ -119,7 +125,7 @@ class ScipyDual(Iterative):
         """Minimise the dual of a program whose objective is normalised to range one."""
         require_simplex(program, "ScipyDual")
         if len(program.balls) > 1:
-            raise UnsuitableError("ScipyDual takes one ball: use Newton, CvxpyPrimal or CvxpyDual")
+            return self._several(program)
         if program.unbounded:
             return linear_answer(program)
         if program.ridge is not None:
@@ -130,6 +136,20 @@ class ScipyDual(Iterative):
             if limit.divergence <= program.epsilon:
                 return Answer(0.0, limit.multipliers, limit.point, "the ball is slack", {"method": self.method})
         return self._with_active_set(program) if program.signed.any() else self._minimise(program)
+
+    def _several(self, program: Program) -> Answer:
+        """Several balls, by the method where it takes bounds."""
+        method = self.method.lower() if self.method.lower() in WITH_BOUNDS else ""
+        limit = "maxfun" if method == "tnc" else "maxiter"
+        options = {limit: self.max_iterations, **FULL_ACCURACY.get(method or "slsqp", {}), **self.options}
+        trace = Trace(self.verbose, SHOWN_EVERY)
+
+        def watch(dual: SmoothDual, z: FloatArray) -> None:
+            trace.add(dual=dual.value(z), largest_eta=dual.split(z)[0].max())
+
+        with quietly(), np.errstate(all="ignore"):
+            answer = minimise_jointly(program, method, self.tolerance, options, watch)
+        return replace(answer, stats={**answer.stats, "trace": trace})
 
     def _with_active_set(self, program: Program) -> Answer:
         """Inequality rows by an active set around the method, which need not know of bounds.

@@ -39,7 +39,7 @@ def pose_dual(program: Program, names: Names | None = None) -> Spec:
         return _pose_epigraph(program, names, _SoftPieces(program, divergence))
     if not all(ball.divergence.smooth for ball in program.balls):
         raise UnsuitableError("the dual is not smooth in the multipliers: pose the primal, or use to_cvxpy")
-    dual = _Smooth(program)
+    dual = SmoothDual(program)
     arguments: dict[str, Any] = {
         "fun": dual.value,
         "x0": dual.start(),
@@ -76,7 +76,7 @@ def _dual_bounds(program: Program, n_etas: int, n_masses: int) -> Bounds | None:
     return Bounds(low, np.inf, keep_feasible=kept) if np.isfinite(low).any() else None
 
 
-class _Smooth:
+class SmoothDual:
     """The dual function over z = (etas, multipliers), with products of its Hessian: a weighted covariance.
 
     ``H = (1 / t) U' Cov_w U`` with the columns of U the slopes of the exponent: of one ball, minus net / eta and -A'.
@@ -105,23 +105,24 @@ class _Smooth:
             eta = np.full(self.n_etas, float(np.ptp(program.objective)) or 1.0)
         return np.concatenate([np.maximum(eta, 1e-10)[: self.n_etas], v])
 
-    def _split(self, z: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def split(self, z: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """The eta (k,) of every ball, fixed ones too, and the multipliers (m,)."""
         eta = self.prices.copy()
         eta[self.free] = np.maximum(z[: self.n_etas], 1e-300)
         return eta, z[self.n_etas :]
 
     def point(self, z: FloatArray) -> FloatArray:
         """The maximiser x (n,) of the dual function at z."""
-        eta, v = self._split(z)
+        eta, v = self.split(z)
         dual = self.program.joint_dual(eta, v) if self.joint else self.program.dual(float(eta[0]), v)
         return dual.conjugate.point
 
     def value(self, z: FloatArray) -> float:
-        eta, v = self._split(z)
+        eta, v = self.split(z)
         return self.program.joint_dual(eta, v).value if self.joint else self.program.dual(float(eta[0]), v).value
 
     def gradient(self, z: FloatArray) -> FloatArray:
-        eta, v = self._split(z)
+        eta, v = self.split(z)
         if self.joint:
             many = self.program.joint_dual(eta, v)
             return np.concatenate([(self.program.radii - many.divergences)[self.free], many.residual])
@@ -130,7 +131,7 @@ class _Smooth:
         return np.concatenate([along, one.residual])
 
     def hessian_product(self, z: FloatArray, direction: FloatArray) -> FloatArray:
-        eta, v = self._split(z)
+        eta, v = self.split(z)
         program, ridge = self.program, self.program.ridge
         moved_eta, moved_v = np.zeros(eta.size), direction[self.n_etas :]
         moved_eta[self.free] = direction[: self.n_etas]

@@ -294,8 +294,6 @@ def test_the_shared_ball_takes_every_route(route: object) -> None:
 
 
 def test_other_balls_say_which_route_they_take() -> None:
-    with pytest.raises(ValueError, match="ScipyDual takes one ball"):
-        solve(random_problem(1, "per_step"), ScipyDual())
     with pytest.raises(ValueError, match="several balls"):
         solve(random_problem(1, "per_step"), SoftBellman())
     with pytest.raises(ValueError, match="not smooth"):

@@ -13,7 +13,7 @@ from reps_opt.constraints import AtMost, Equal
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL, Conjugate, NoBall, Quadratic, group_max, softmax_within
 from reps_opt.divergences.f_divergences import ChiSquare
-from reps_opt.hints import Centre, Hints, LinearLimit
+from reps_opt.hints import Hints, Nearest
 from reps_opt.metrics import Dense
 from reps_opt.program import Program
 from reps_opt.scale import Scale
@@ -238,7 +238,7 @@ class TestProgram:
         assert point.divergence == pytest.approx(ball.value(point.conjugate.point))
 
     def test_normalised_is_the_same_program_in_other_units(self):
-        limit = LinearLimit(Q, V, 0.2)
+        limit = Nearest(Q, V, 0.2)
         p = program(objective=3 * C - 7, linear_limit=lambda: limit, start=V, warm=(0.5, V), ridge=np.ones(3))
         scaled, scale = p.normalised()
         assert scale == Scale(-7.0, 9.0)
@@ -287,7 +287,7 @@ class TestProgram:
         assert warmed.epsilon == 0.3
 
     def test_centres_and_limits_hold_what_they_are_given(self):
-        assert Centre(Q, V, 0.1).divergence == 0.1
+        assert Nearest(Q, V, 0.1).divergence == 0.1
         assert (program().hints.centre, program().hints.mass_implied, program().hints.grounds.size) == (None, False, 0)
 
 

@@ -4,11 +4,12 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
-from reps_opt import REPS, Status, solve
+import envs
+from reps_opt import REPS, FiniteHorizonREPS, Status, solve
 from reps_opt.divergences.balls import Ball, JointKL
 from reps_opt.divergences.base import KL
 from reps_opt.divergences.f_divergences import ChiSquare
-from reps_opt.solvers import CvxpyDual, CvxpyPrimal, Newton
+from reps_opt.solvers import CvxpyDual, CvxpyPrimal, Newton, ScipyDual
 from tests.reps_opt.small_mdps import occupancy_set, optimum, random_case
 
 RADII = [0.05, 0.2, 0.6]
@@ -113,6 +114,20 @@ def test_both_multipliers_are_derivatives_of_the_optimum():
     assert slope == pytest.approx(solution.duals["kl"], rel=1e-5, abs=1e-8)
     slope = (value(entropy=least + h) - value(entropy=least - h)) / (2 * h)
     assert slope == pytest.approx(-solution.duals["entropy"], rel=1e-5, abs=1e-8)
+
+
+@pytest.mark.parametrize("method", ["trust-exact", "L-BFGS-B", "SLSQP", "trust-constr"])
+def test_scipy_takes_several_balls(method):
+    case, g, chain = random_case(3), envs.garnet(20, 3, 2, seed=0), envs.single_chain()
+    bounded = REPS(case.mdp, case.reference, 0.2, entropy=bound_for(case, 0.6))
+    each = FiniteHorizonREPS(g, g.uniform_policy(), 6, [0.1, 0.02, 0.3, 0.1, 0.05, 0.2], ball="per_step")
+    slack = FiniteHorizonREPS(chain, chain.uniform_policy(), 4, [0.1, 0.05, 0.2, 0.3], ball="per_step")
+    for problem in (bounded, each) if method == "trust-constr" else (bounded, each, slack):
+        newton, scipy = solve(problem), solve(problem, ScipyDual(method))
+        assert scipy.status is Status.CERTIFIED
+        assert scipy.objective == pytest.approx(newton.objective, abs=1e-5)
+        np.testing.assert_allclose(scipy.eta, newton.eta, atol=1e-3)
+        assert len(scipy.stats["trace"]) == scipy.stats["iterations"]
 
 
 def test_an_entropy_nobody_has_is_infeasible_and_one_that_is_slack_changes_nothing():
