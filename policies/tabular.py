@@ -21,7 +21,7 @@ from policies.categorical import LOG_TINY, Categorical
 from policies.categorical_policy import CategoricalPolicy
 from policies.checks import as_columns, check_states
 from policies.spaces import Observations, state_indices
-from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar, check_nonnegative
+from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar, check_nonnegative, sums_to_one
 
 
 class TabularPolicy(ParametricMixin, CategoricalPolicy):
@@ -75,8 +75,8 @@ class TabularPolicy(ParametricMixin, CategoricalPolicy):
         table = as_float_array(probabilities, "probabilities", ("S", "A"))
         check_nonnegative(table, "probabilities")
         sums = table.sum(axis=1)
-        worst = int(np.argmax(np.abs(sums - 1)))
-        if abs(sums[worst] - 1) > sum_tolerance(probabilities):
+        if not sums_to_one(sums, table):
+            worst = int(np.argmax(np.abs(sums - 1)))
             raise ValueError(f"probabilities[{worst}] sums to {sums[worst]}: every row must sum to one")
         policy = cls(n_states=len(table), n_actions=table.shape[1])
         policy._set_table(np.arange(len(table), dtype=np.float64)[:, None], np.arange(table.shape[1]))
@@ -134,7 +134,7 @@ class TabularPolicy(ParametricMixin, CategoricalPolicy):
         if table.shape not in (counts.shape, counts.shape[1:]):
             raise ValueError(f"prior must have shape {counts.shape} or {counts.shape[1:]}, got {table.shape}")
         check_nonnegative(table, "prior")
-        if not np.allclose(table.sum(axis=-1), 1, rtol=0, atol=sum_tolerance(self.prior)):
+        if not sums_to_one(table.sum(axis=-1), table):
             raise ValueError("prior must sum to one over the actions")
         return np.broadcast_to(table, counts.shape)
 
@@ -231,12 +231,6 @@ class TabularPolicy(ParametricMixin, CategoricalPolicy):
             return CategoricalActor(_IndexTable(self.probabilities_), self.classes_)
         index = {row.tobytes(): p for row, p in zip(self.states_, self.probabilities_, strict=True)}
         return CategoricalActor(_RowTable(index, self.fallback_), self.classes_)
-
-
-def sum_tolerance(table: ArrayLike) -> float:
-    """How far from one a row of probabilities may sum: 1e-8, or what single precision leaves."""
-    dtype = getattr(table, "dtype", np.dtype(float))
-    return 1e-8 if dtype.kind != "f" else max(1e-8, 16 * float(np.finfo(dtype).eps))
 
 
 @dataclass(frozen=True)

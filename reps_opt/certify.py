@@ -18,7 +18,7 @@ import numpy as np
 from reps_opt.certificate import Certificate
 from reps_opt.decimal_dual import Dual, digits_for
 from reps_opt.decimals import ZERO, many_digits
-from reps_opt.hints import Centre
+from reps_opt.hints import Nearest
 from reps_opt.program import Program
 from reps_opt.scale import Scale, usual_distance
 from reps_opt.segment import first_inside
@@ -77,7 +77,7 @@ class Judged(Protocol):
     """What a problem tells its judge; :class:`~reps_opt.problem.Problem` has the defaults."""
 
     @property
-    def centre(self) -> Centre: ...
+    def centre(self) -> Nearest: ...
 
     @property
     def anchor(self) -> FloatArray | None: ...

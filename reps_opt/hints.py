@@ -13,36 +13,21 @@ from reps_opt.values import altered
 
 
 @dataclass(frozen=True, eq=False)
-class Centre:
-    """The point of the constraints that is closest to the reference, in divergence.
+class Nearest:
+    """The point of a set that is closest to the reference, in divergence.
+
+    The set is that of the rows' points, and the point the program's centre; or the optimal face of the linear program,
+    and the point the limit of the answers as eta vanishes.
 
     Attributes
     ----------
     point : (n,) array
-        The reference itself where it satisfies the constraints.
+        The reference itself where it lies in the set.
     multipliers : (m,) array
-        v0 with ``point = grad D*(-A'v0)``; zero for the reference itself.
+        Of the centre v0 with ``point = grad D*(-A'v0)``, zero for the reference itself; of the limit, optimal
+        multipliers of the linear program.
     divergence : float
-        D(point): the smallest radius for which the program is feasible.
-    """
-
-    point: FloatArray
-    multipliers: FloatArray
-    divergence: float
-
-
-@dataclass(frozen=True, eq=False)
-class LinearLimit:
-    """The eta -> 0 limit: the point of the linear program's optimal face that is closest to the reference.
-
-    Attributes
-    ----------
-    point : (n,) array
-        The point itself.
-    multipliers : (m,) array
-        Optimal multipliers of the linear program.
-    divergence : float
-        D(point): the smallest radius at which the ball is slack.
+        D(point): the smallest radius for which the program is feasible, or at which its ball is slack.
     """
 
     point: FloatArray
@@ -61,9 +46,9 @@ class Hints:
     mass_implied
         Whether some combination of the rows already says ``sum x = 1``.
     linear_limit
-        Computes the :class:`LinearLimit` of this program, in its own units.
+        Computes the :class:`Nearest` of this program, in its own units.
     centre
-        The :class:`Centre`; None when the reference satisfies the constraints.
+        The :class:`Nearest`; None when the reference satisfies the constraints.
     variable
         What x is called where a reader sees it.
     start
@@ -76,8 +61,8 @@ class Hints:
 
     grounds: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     mass_implied: bool = False
-    linear_limit: Callable[[], LinearLimit] | None = None
-    centre: Centre | None = None
+    linear_limit: Callable[[], Nearest] | None = None
+    centre: Nearest | None = None
     variable: str = "x"
     start: FloatArray | None = None
     warm: tuple[float, FloatArray] | None = None
@@ -99,5 +84,5 @@ class Hints:
 NO_HINTS = Hints()
 
 
-def _scaled_limit(limit: LinearLimit, factor: float) -> LinearLimit:
+def _scaled_limit(limit: Nearest, factor: float) -> Nearest:
     return altered(limit, multipliers=limit.multipliers / factor)

@@ -16,7 +16,7 @@ import numpy as np
 from reps_opt.certify import Bound, Residuals, certify, each, excess, offered_bounds, unit_of
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL, NoBall
-from reps_opt.hints import Centre
+from reps_opt.hints import Nearest
 from reps_opt.processes.flow import CONSISTENT
 from reps_opt.program import Program
 from reps_opt.scale import Scale
@@ -65,11 +65,11 @@ class Problem(Value):
         return min((ball.allowed for ball in self.program.balls), default=math.inf)
 
     @cached_property
-    def centre(self) -> Centre:
+    def centre(self) -> Nearest:
         """The point of the rows that is closest to the reference: the reference itself where it satisfies them."""
         program = self.program
         reference = program.divergence.reference
-        at_reference = Centre(reference, np.zeros(program.rhs.size), 0.0)
+        at_reference = Nearest(reference, np.zeros(program.rhs.size), 0.0)
         if program.ridge is not None or isinstance(program.divergence, NoBall):
             return at_reference
         off = abs(float(reference.sum()) - program.mass) if program.simplex else 0.0

@@ -44,7 +44,7 @@ def describe(value: Any, depth: int = DEEPEST) -> Any:
     if isinstance(value, functools.partial):
         return {
             "class": "partial",
-            "of": describe(value.func),
+            "of": describe(value.func, depth - 1),
             "with": describe([value.args, value.keywords], depth - 1),
         }
     if inspect.isroutine(value) or isinstance(value, type):

@@ -13,7 +13,7 @@ import numpy as np
 
 from reps_opt.certify import Bound, Residuals
 from reps_opt.decimal_dual import slack_with_digits
-from reps_opt.hints import Centre, LinearLimit
+from reps_opt.hints import Nearest
 from reps_opt.problem import Problem
 from reps_opt.problems.flow_solution import TIGHT, FlowSolution
 from reps_opt.processes.flow import Flow
@@ -105,10 +105,10 @@ class FlowProblem(Problem):
     # The linear program that is left where the ball is slack
 
     @cached_property
-    def _limit(self) -> LinearLimit:
+    def _limit(self) -> Nearest:
         return self._linear_limit()
 
-    def _linear_limit(self) -> LinearLimit:
+    def _linear_limit(self) -> Nearest:
         """Dynamic programming for the linear program, then the point of its optimal face closest to the reference."""
         program, flow = self.program, self._known_flow
         scaled, scale = program.normalised()
@@ -122,7 +122,7 @@ class FlowProblem(Problem):
             # rounding left no closed face, or its points are too far for a projection: the optimal policy is on it
             near = (optimum.gain >= optimum.gain.max() - TIGHT).astype(np.float64)
             point = self.share * flow.occupancy(optimum.greedy, near)
-        return LinearLimit(point, scale.factor * optimum.value, program.balls[0].value(point))
+        return Nearest(point, scale.factor * optimum.value, program.balls[0].value(point))
 
     def _on_face(self, tight: np.ndarray) -> FloatArray | None:
         """Point (n,) closest to the reference among those with mass on the tight pairs (n,) only; None if none has."""
@@ -183,9 +183,9 @@ class UnrolledProblem(FlowProblem):
             """The reference occupancy (T, S, A)."""
 
     @cached_property
-    def centre(self) -> Centre:
+    def centre(self) -> Nearest:
         """The reference."""
-        return Centre(self.share * self.flow.pick(self.reference), np.zeros(self.flow.nodes.size), 0.0)
+        return Nearest(self.share * self.flow.pick(self.reference), np.zeros(self.flow.nodes.size), 0.0)
 
     @cached_property
     def anchor(self) -> FloatArray | None:

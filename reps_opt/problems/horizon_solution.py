@@ -15,6 +15,7 @@ from scipy.special import rel_entr
 from reps_opt import plotting
 from reps_opt.plotting import Panel
 from reps_opt.problems.flow_solution import FlowSolution
+from reps_opt.problems.readings import PolicyReadings
 from reps_opt.processes.time_indexed import bellman_error, evaluate, optimal_values, soft_values
 from reps_opt.result import Arrays
 from reps_opt.sensitivity import Sensitivity
@@ -23,7 +24,7 @@ from reps_opt.values import cached_property, value
 
 
 @value
-class FiniteHorizonSolution(FlowSolution):
+class FiniteHorizonSolution(PolicyReadings, FlowSolution):
     r"""Answer to a :class:`~reps_opt.FiniteHorizonREPS`; see :class:`~reps_opt.Solution` for what every answer has.
 
     Attributes
@@ -75,11 +76,6 @@ class FiniteHorizonSolution(FlowSolution):
     def advantage(self) -> FloatArray:
         """Advantage (T, S, A) of the new policy: ``q_values - policy_value``."""
         return read_only(bellman_error(self.problem.mdp, self.problem.rewards, self.policy_value))
-
-    @property
-    def q_values(self) -> FloatArray:
-        """Action values (T, S, A) of the new policy, the rewards of its step included."""
-        return self.advantage + self.policy_value[:, :, None]
 
     @property
     def _shift(self) -> float:

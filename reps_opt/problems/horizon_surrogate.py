@@ -12,7 +12,7 @@ import numpy as np
 from reps_opt.constraints import Equal
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.policy_divergences import NewOldKL
-from reps_opt.hints import Hints, LinearLimit
+from reps_opt.hints import Hints, Nearest
 from reps_opt.problems.horizon import FiniteHorizonREPS
 from reps_opt.problems.policy_steps import StatewiseProblem
 from reps_opt.processes.time_indexed import bellman_error, evaluate
@@ -100,7 +100,7 @@ class SurrogateProblem(StatewiseProblem):
         """An array (T, S, A) as the program's x (n,)."""
         return self.data.pick(table)
 
-    def _linear_limit(self) -> LinearLimit:
+    def _linear_limit(self) -> Nearest:
         return self.best_actions(TIED * max(float(np.ptp(self.program.objective)), 1e-300))
 
     def __repr__(self) -> str:

@@ -17,7 +17,7 @@ from reps_opt.certify import Bound, Residuals, excess
 from reps_opt.constraints import Block, Equal
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL, Divergence, NoBall
-from reps_opt.hints import Centre, Hints, LinearLimit
+from reps_opt.hints import Hints, Nearest
 from reps_opt.problems.budgets import Budgets, Cheapest, as_budgets
 from reps_opt.problems.flow_problem import FlowProblem
 from reps_opt.problems.occupancy_solution import OccupancySolution
@@ -127,17 +127,17 @@ class OccupancyProblem(FlowProblem):
         return Program(objective, rows, self._balls(flow), hints=hints)
 
     @cached_property
-    def centre(self) -> Centre:
+    def centre(self) -> Nearest:
         """The occupancy closest to the reference that keeps the budgets: the reference itself where it does."""
         divergence, none = self.program.balls[0].divergence, np.zeros(self.program.rhs.size)
         if not divergence.bounded:
-            return Centre(divergence.reference, none, math.inf)
+            return Nearest(divergence.reference, none, math.inf)
         if (own := self._own_occupancy()) is not None:
-            return Centre(own, none, 0.0)
+            return Nearest(own, none, 0.0)
         answer = self._project(self._known_flow)
         assert answer.point is not None
         assert answer.multipliers is not None
-        return Centre(answer.point, answer.multipliers, divergence.value(answer.point))
+        return Nearest(answer.point, answer.multipliers, divergence.value(answer.point))
 
     def _own_occupancy(self) -> FloatArray | None:
         """The occupancy (n,) that the reference is itself, None where it is none, or misses a budget."""
@@ -335,12 +335,12 @@ class OccupancyProblem(FlowProblem):
             return "the MDP is multichain on the reference's support: gain and bias are not unique"
         return ""
 
-    def _linear_limit(self) -> LinearLimit:
+    def _linear_limit(self) -> Nearest:
         """The best occupancy nearest to the reference; with budgets a vertex, from HiGHS."""
         if self.budget_rows is None:
             return super()._linear_limit()
         anchor = self.anchor
-        return highs_limit(self.program) or LinearLimit(
+        return highs_limit(self.program) or Nearest(
             anchor, np.zeros(self.program.rhs.size), self.program.balls[0].value(anchor)
         )
 

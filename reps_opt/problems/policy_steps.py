@@ -16,7 +16,7 @@ from reps_opt.certify import SLACK_MARGIN, Bound
 from reps_opt.constraints import Equal
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.policy_divergences import NewOldKL, OldNewKL, PolicyDivergence
-from reps_opt.hints import Hints, LinearLimit
+from reps_opt.hints import Hints, Nearest
 from reps_opt.problem import SINGLE_POINT, Problem
 from reps_opt.problems.policy_solution import LEAST, PolicySolution
 from reps_opt.processes.graph import IntArray
@@ -63,13 +63,13 @@ class StatewiseProblem(Problem):
         """The point, no action of the old policy's support less likely than the smaller of :data:`LEAST` and it."""
         return ball.in_proportion(np.maximum(point / ball.mass[ball.block], np.minimum(ball.conditional, LEAST)))
 
-    def best_actions(self, leeway: float) -> LinearLimit:
+    def best_actions(self, leeway: float) -> Nearest:
         """The best actions of every state, up to a leeway, in the old policy's proportions: the closest best policy."""
         ball, c = self.program.divergence, self.program.objective
         assert isinstance(ball, PolicyDivergence)
         top = ball.state_max(c)
         point = ball.in_proportion(np.where(c >= top[ball.block] - leeway, ball.conditional, 0.0))
-        return LinearLimit(point, top, ball.value(point))
+        return Nearest(point, top, ball.value(point))
 
     def bounds(self, program: Program, answer: Answer, point: FloatArray, divergences: list[float]) -> Iterator[Bound]:
         """Dual bounds on offer: the answer's own multipliers, the best ones for its eta, and eta zero inside."""
@@ -252,7 +252,7 @@ class ExactTRPO(PolicyStep, StatewiseProblem):
         """Entries (n,) of an array (S, A) at the pairs with mass."""
         return np.asarray(table, dtype=np.float64).ravel()[self.pairs]
 
-    def _linear_limit(self) -> LinearLimit:
+    def _linear_limit(self) -> Nearest:
         return self.best_actions(max(TIGHT * float(np.abs(self.program.objective).max()), self.rounding))
 
     def closed_form(self, program: Program) -> Answer | None:

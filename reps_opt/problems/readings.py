@@ -45,8 +45,11 @@ class PolicyReadings:
 
     @property
     def q_values(self) -> FloatArray:
-        """Action values (S, A) of the new policy: ``r + gamma P policy_value``, with gamma = 1 less the gain."""
-        return self.advantage + self.policy_value[:, None]
+        """Action values (S, A) of the new policy: ``r + gamma P policy_value``, with gamma = 1 less the gain.
+
+        Those of a finite horizon are (T, S, A), the rewards of their own step included.
+        """
+        return self.advantage + self.policy_value[..., None]
 
     def _policy_rows(self) -> list[tuple[str, str]]:
         """A line of the summary: the most probable action by its label, of the first states that have labels."""

@@ -13,7 +13,7 @@ from scipy.optimize import linprog
 from reps_opt.constraints import Equal
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL
-from reps_opt.hints import LinearLimit
+from reps_opt.hints import Nearest
 from reps_opt.processes.graph import BoolArray, IntArray
 from reps_opt.program import Program
 from reps_opt.rows import ArrayRows, spectrum
@@ -41,7 +41,7 @@ SOLVED_AT_ONCE = 1_000
 EXACT: dict[str, Any] = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
 
 
-def best_weights(program: Program) -> LinearLimit:
+def best_weights(program: Program) -> Nearest:
     """Linear program over the weights that match the features, and the point of its optimal face nearest the base.
 
     Without features: the tied maxima, weighted as the base weighs them. With features: HiGHS, then a projection.
@@ -57,11 +57,11 @@ def best_weights(program: Program) -> LinearLimit:
         gain = np.clip(scaled.objective, -LARGEST, LARGEST)
         result = linprog(-gain, A_eq=stacked, b_eq=np.append(scaled.rhs, 1.0), method="highs", options=EXACT)
         if result.x is None:
-            return LinearLimit(program.divergence.reference, v, np.inf)
+            return Nearest(program.divergence.reference, v, np.inf)
         v = -result.eqlin.marginals[:-1]
     net = scaled.net(v)
     point = _nearest(scaled, net >= net.max() - TIGHT, matched)
-    return LinearLimit(point, scale.factor * v, program.divergence.value(point))
+    return Nearest(point, scale.factor * v, program.divergence.value(point))
 
 
 def _softened(program: Program) -> FloatArray:

@@ -18,7 +18,7 @@ from reps_opt.certify import Residuals
 from reps_opt.constraints import Equal
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL
-from reps_opt.hints import Centre, Hints
+from reps_opt.hints import Hints
 from reps_opt.problem import SINGLE_POINT, Problem
 from reps_opt.problems.sample_limits import best_weights
 from reps_opt.problems.sample_solution import SampleSolution
@@ -153,27 +153,6 @@ class SampleProblem(Problem):
     def normalised(self) -> tuple[Program, Scale]:
         """The program in units of its own; where it starts nobody looks for a centre, which would cost a projection."""
         return self.program.normalised()
-
-    @cached_property
-    def centre(self) -> Centre:
-        """The weights that match the features closest to the base; of divergence infinity where none do."""
-        program = self.program
-        base = program.divergence.reference
-        at_base = Centre(base, np.zeros(program.rhs.size), 0.0)
-        if program.ridge is not None or np.abs(program.residual(base)).sum() <= MATCHED:
-            return at_base
-        answer = Newton().project(program)
-        assert answer.point is not None
-        assert answer.multipliers is not None
-        least = program.least_divergence(answer.multipliers)
-        if least > program.divergence.largest:
-            return replace(at_base, divergence=math.inf)
-        return Centre(answer.point, answer.multipliers, max(least, 0.0))
-
-    @property
-    def epsilon_min(self) -> float:
-        """Smallest radius at which some weights match the features; infinite when none do."""
-        return self.centre.divergence
 
     @cached_property
     def _needs_no_solver(self) -> bool:

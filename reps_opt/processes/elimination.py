@@ -153,13 +153,13 @@ def _band_table(chain: sp.csr_array, band: int) -> FloatArray:
     return as_strided(stored[band:], shape=(n, n), strides=(2 * band * width, width))
 
 
-def unpivoted(matrix: sp.csc_array) -> spla.SuperLU:
-    """A factorisation by SuperLU without pivoting, which a matrix ``I - P`` dominated by its diagonal does not need.
+def unpivoted(matrix: sp.csc_array, ordering: str = "MMD_AT_PLUS_A") -> spla.SuperLU:
+    """A factorisation by SuperLU without pivoting: a matrix that its diagonal dominates, as ``I - P``, needs none.
 
     Off the diagonal nothing is subtracted then, so that masses of 1e-30 keep the digits that the diagonal has.
     """
     options = {"SymmetricMode": True}
-    return spla.splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options)
+    return spla.splu(matrix, permc_spec=ordering, diag_pivot_thresh=0.0, options=options)
 
 
 class Factor:

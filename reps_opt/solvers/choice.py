@@ -13,7 +13,7 @@ import scipy.sparse as sp
 
 from reps_opt.decimal_dual import Dual
 from reps_opt.divergences.base import KL, Quadratic
-from reps_opt.hints import Centre, LinearLimit
+from reps_opt.hints import Nearest
 from reps_opt.program import Program
 from reps_opt.scale import ordinary_scale
 from reps_opt.solvers.answer import Answer, Solver
@@ -68,10 +68,10 @@ def second_solvers(program: Program, first: Solver, answer: Answer | None) -> It
     yield CvxpyDual()
 
 
-def project(program: Program) -> Centre:
+def project(program: Program) -> Nearest:
     """The point of the rows closest to the reference; of divergence infinity where the rows hold no point."""
     reference = program.divergence.reference
-    none = Centre(reference, np.zeros(program.rhs.size), math.inf)
+    none = Nearest(reference, np.zeros(program.rhs.size), math.inf)
     flat = program.flat()
     if not program.simplex or not program.divergence.smooth:
         from reps_opt.solvers.cvxpy_conic import CvxpyPrimal
@@ -84,7 +84,7 @@ def project(program: Program) -> Centre:
     v = answer.multipliers
     if program.least_divergence(v) > program.divergence.largest or program.violation(answer.point) > 1e-6:
         return none
-    return Centre(answer.point, v, max(program.divergence.value(answer.point), 0.0))
+    return Nearest(answer.point, v, max(program.divergence.value(answer.point), 0.0))
 
 
 def onto_rows(program: Program, x: FloatArray) -> FloatArray:
@@ -102,9 +102,9 @@ def onto_rows(program: Program, x: FloatArray) -> FloatArray:
     return np.maximum(x + x * (pulled - float(x @ pulled) / float(x.sum())), 0.0)
 
 
-def linear_limit(program: Program) -> LinearLimit:
+def linear_limit(program: Program) -> Nearest:
     """A vertex of the linear program's optimal face, by HiGHS; of divergence infinity where it finds none."""
     limit = highs_limit(program)
     if limit is not None:
         return limit
-    return LinearLimit(program.divergence.reference, np.zeros(program.rhs.size), math.inf)
+    return Nearest(program.divergence.reference, np.zeros(program.rhs.size), math.inf)

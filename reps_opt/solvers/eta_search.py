@@ -19,7 +19,7 @@ import numpy as np
 
 from reps_opt.divergences.base import KL
 from reps_opt.divergences.policy_divergences import PolicyDivergence
-from reps_opt.hints import LinearLimit
+from reps_opt.hints import Nearest
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer, Iterative
 from reps_opt.solvers.descent import LARGEST_LOG_STEP
@@ -54,7 +54,7 @@ class Reduced(Protocol):
         """``c'Hc`` at the reference: twice the product of epsilon and eta squared where epsilon is small."""
         ...
 
-    def slack(self, epsilon: float) -> LinearLimit | None:
+    def slack(self, epsilon: float) -> Nearest | None:
         """The limit of eta zero, where a ball of this radius holds it."""
         ...
 
@@ -78,13 +78,13 @@ class Softmax:
         centred = self.below - float(self.reference @ self.below)
         return float(self.reference @ (centred * centred))
 
-    def slack(self, epsilon: float) -> LinearLimit | None:
+    def slack(self, epsilon: float) -> Nearest | None:
         tied = self.below == 0
         mass = float(self.reference[tied].sum())
         least = -math.log(mass) if mass > 0 else math.inf
         if least > epsilon:
             return None
-        return LinearLimit(np.where(tied, self.reference, 0.0) / mass, np.zeros(0), least)
+        return Nearest(np.where(tied, self.reference, 0.0) / mass, np.zeros(0), least)
 
 
 class Statewise:
@@ -105,7 +105,7 @@ class Statewise:
     def variance(self) -> float:
         return self.ball.curvature(self.below, self.ball.reference)
 
-    def slack(self, epsilon: float) -> LinearLimit | None:
+    def slack(self, epsilon: float) -> Nearest | None:
         assert self.program.hints.linear_limit is not None
         limit = self.program.hints.linear_limit()
         return limit if limit.divergence <= epsilon else None

@@ -9,14 +9,14 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.optimize import linprog
 
-from reps_opt.hints import LinearLimit
+from reps_opt.hints import Nearest
 from reps_opt.program import Program
 
 TOLERANCE = 1e-10
 """HiGHS's primal and dual feasibility tolerance, the objective scaled to range one."""
 
 
-def highs_limit(program: Program) -> LinearLimit | None:
+def highs_limit(program: Program) -> Nearest | None:
     """A vertex of the linear program's optimal face and its multipliers; None when HiGHS finds no optimum.
 
     The face may hold points closer to the reference than the vertex; where the optimum is unique there are none.
@@ -41,4 +41,4 @@ def highs_limit(program: Program) -> LinearLimit | None:
     if not equal.all():
         multipliers[~equal] = np.maximum(-result.ineqlin.marginals, 0.0)
     point = np.maximum(result.x, 0.0)
-    return LinearLimit(point, scale.factor * multipliers, program.divergence.value(point / point.sum()))
+    return Nearest(point, scale.factor * multipliers, program.divergence.value(point / point.sum()))

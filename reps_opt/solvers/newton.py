@@ -16,7 +16,7 @@ import numpy as np
 
 from reps_opt.divergences.base import Conjugate
 from reps_opt.dual_point import DualPoint
-from reps_opt.hints import LinearLimit
+from reps_opt.hints import Nearest
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer, Iterative
 from reps_opt.solvers.descent import LARGEST_LOG_STEP, LARGEST_TRAVEL, PROVEN, SHORTEST_STEP, SUFFICIENT_DECREASE
@@ -151,7 +151,7 @@ def check_smooth(program: Program) -> None:
         raise UnsuitableError("the dual is not smooth in the multipliers: use SoftBellman, CvxpyPrimal or CvxpyDual")
 
 
-def limit_if_slack(program: Program, reached: float) -> LinearLimit | None:
+def limit_if_slack(program: Program, reached: float) -> Nearest | None:
     """The linear program's answer when it lies inside the ball, of which ``reached`` is used at a small eta."""
     if program.epsilon is None or program.hints.linear_limit is None or reached >= program.epsilon:
         return None

@@ -10,9 +10,9 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 import scipy.sparse as sp
-import scipy.sparse.linalg as spla
 from scipy.linalg.lapack import dgetrf, dgetrs, dpotrf, dpotri, dpotrs
 
+from reps_opt.processes.elimination import unpivoted
 from reps_opt.program import Program
 from reps_opt.validation import FloatArray
 
@@ -206,17 +206,12 @@ class SparseEquations(SparseRows):
         matrix = matrix + sp.diags_array(shift, format="csc")
         self.stats["factorisations"] += 1
         if self._ordering is None or self._ordering.size != matrix.shape[0]:
-            self._factor = self._factorise(matrix, "MMD_AT_PLUS_A")
+            self._factor = unpivoted(matrix)
             self._ordering = np.argsort(self._factor.perm_c)
             self._kept = np.arange(matrix.shape[0])
         else:
             self._kept = self._ordering
-            self._factor = self._factorise(matrix[self._kept][:, self._kept].tocsc(), "NATURAL")
-
-    @staticmethod
-    def _factorise(matrix: sp.csc_array, ordering: str) -> spla.SuperLU:
-        options = {"SymmetricMode": True}
-        return spla.splu(matrix, permc_spec=ordering, diag_pivot_thresh=0.0, options=options)
+            self._factor = unpivoted(matrix[self._kept][:, self._kept].tocsc(), "NATURAL")
 
     def _apply(self, rhs: FloatArray, rtol: float = 0.0, guess: FloatArray | None = None) -> FloatArray:
         solution = np.empty_like(rhs)
