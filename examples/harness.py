@@ -41,9 +41,8 @@ class Trial(NamedTuple):
 
 def random_actions(env: Any, std: float) -> LinearGaussianPolicy:
     """Actions without regard to what is seen, N(0, std^2)."""
-    seen, acted = env.observation_space.shape[0], env.action_space.shape[0]
-    anything = LinearGaussianPolicy(ridge=1.0).fit(np.eye(3 * acted, seen), np.eye(3 * acted, acted))
-    return anything.with_params(np.r_[np.zeros((seen + 1) * acted), np.full(acted, np.log(std))])
+    start, acted = LinearGaussianPolicy.from_env(env), env.action_space.shape[0]
+    return start.with_params(np.r_[np.zeros(start.params.size - acted), np.full(acted, np.log(std))])
 
 
 def held_actions(env: Any, std: float, n_episodes: int, hold: int, seed: int) -> Batch:

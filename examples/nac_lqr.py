@@ -48,9 +48,7 @@ def main(n_seeds: int = 30, n_epochs: int = 30, plot: str | None = None) -> dict
     for method in ("eNAC", "GPOMDP"):
         runs = np.zeros((n_seeds, n_epochs))
         for seed in tqdm(range(n_seeds), desc=method, disable=None):
-            rng = np.random.default_rng(seed)
-            policy = LinearGaussianPolicy(ridge=0.0).fit(rng.normal(size=(20, 3)), rng.normal(size=(20, 3)))
-            policy = policy.with_params(np.r_[np.zeros(12), np.full(3, np.log(START_STD))])
+            policy = LinearGaussianPolicy.from_env(env).with_params(np.r_[np.zeros(12), np.full(3, np.log(START_STD))])
             for epoch in range(n_epochs):
                 for fit in range(FITS_AN_EPOCH):
                     policy = step(policy, method, env, np.random.SeedSequence((seed, epoch, fit)))

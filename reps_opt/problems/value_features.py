@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
 
 from reps_opt.batch import Batch
@@ -54,6 +54,9 @@ MOST_COLUMNS = 30
 
 MOST_COMPONENTS = 10
 
+HALF_TURN = math.pi * (1 + 1e-6)
+"""Largest size of an angle that is kept within half a turn either way, rounding in single precision included."""
+
 SELECTION_ROWS = 3_000
 """Transitions on which a choice rests at most, in whole episodes."""
 
@@ -81,6 +84,8 @@ class ValueFeatures:
         d.
     ridge : float
         That goes with them, see :class:`~reps_opt.SampleREPS`.
+    angles : tuple of int
+        Columns of the states that were taken for angles.
     trials : mapping
         Held-out dual less the base's mean reward, by width, in reward units; empty where there was no choice.
     """
@@ -91,6 +96,7 @@ class ValueFeatures:
     n_features: int
     ridge: float
     trials: dict[float, float]
+    angles: tuple[int, ...] = ()
 
     def transform(self, states: ArrayLike) -> FloatArray:
         """phi (n, d)."""
@@ -98,7 +104,8 @@ class ValueFeatures:
 
     def __str__(self) -> str:
         width = "" if not math.isfinite(self.width) else f" of width {self.width:.2g}"
-        return f"{self.n_features} {self.kind}{width}"
+        turns = f", columns {', '.join(map(str, self.angles))} as angles" if self.angles else ""
+        return f"{self.n_features} {self.kind}{width}{turns}"
 
 
 class _Trial(NamedTuple):
@@ -144,9 +151,10 @@ def value_features(
 ) -> ValueFeatures:
     r"""Value features of a batch, chosen from it; the arguments are those of :meth:`SampleREPS.from_batch`.
 
-    Discrete states, and states that are indicators already, get a value each. Other states are standardised (more than
-    30 columns, such as pixels, reduced to principal components first), and get random Fourier features, or squares and
-    products. Their width, or what they are, is what has the least dual on held-out episodes,
+    Discrete states, and states that are indicators already, get a value each. Columns that are angles, which are
+    within pi either way and go over to the other side in a step, count as their sines and cosines. States are
+    standardised (more than 30 columns, such as pixels, reduced to principal components first), and get random Fourier
+    features, or squares and products. Their width, or what they are, is what has the least dual on held-out episodes,
 
     .. math:: \eta \epsilon + \eta \log \textstyle\sum_i b_i e^{\min(\delta_i, \max \delta)/\eta}
               - \langle b, r \rangle, \qquad \delta = r + \psi'\theta
@@ -178,18 +186,19 @@ def value_features(
     radius, price = as_radius(epsilon, temperature, default=USUAL_RADIUS)
     trial = _Trial(batch, gamma, on_done, starts, radius, price, base_weights, ridge or 0.0)
     flow, make, trials = trial.flow(IDENTITY), _make(batch, seed), dict[float, float]()
+    angles = tuple(int(column) for column in make.angles)
     if ridge is None:
         trial = trial._replace(ridge=default_ridge(flow))
     width, some = make.widths[FIRST_WIDTH], _some(trial, seed)
     if batch.n_episodes < FOLDS or np.ptp(flow.rewards) == 0:
-        return ValueFeatures(make(width), "waves", width, make.count, trial.ridge, trials)
+        return ValueFeatures(make(width), "waves", width, make.count, trial.ridge, trials, angles)
     width = _downhill(lambda width: held_out_dual(some, make(width), seed), make.widths, FIRST_WIDTH, trials)
     if make.columns <= MOST_SQUARED:
         trials[math.inf] = held_out_dual(some, make(math.inf), seed)
         width = width if trials[width] <= trials[math.inf] else math.inf
     features = make(width)
     kind = "waves" if width < math.inf else "quadratics"
-    return ValueFeatures(features, kind, width, features.transform(seen[:1]).shape[1], trial.ridge, trials)
+    return ValueFeatures(features, kind, width, features.transform(seen[:1]).shape[1], trial.ridge, trials, angles)
 
 
 def default_ridge(flow: SampleFlow) -> float:
@@ -294,6 +303,7 @@ class _Waves:
     columns: int
     count: int
     seed: int
+    angles: NDArray[np.intp]
 
     @property
     def widths(self) -> list[float]:
@@ -308,9 +318,9 @@ class _Waves:
         width = self.widths[FINE_WIDTH] if width is None else width
         if width == math.inf:
             squares = PolynomialFeatures(2, include_bias=False).fit(np.zeros((1, self.columns)))
-            return _OfColumns(make_pipeline(self.scaler, squares))
+            return _OfColumns(make_pipeline(self.scaler, squares), self.angles)
         sampler = RBFSampler(gamma=0.5 / width**2, n_components=self.count, random_state=self.seed)
-        return _OfColumns(make_pipeline(self.scaler, sampler.fit(np.zeros((1, self.columns)))))
+        return _OfColumns(make_pipeline(self.scaler, sampler.fit(np.zeros((1, self.columns)))), self.angles)
 
 
 def _make(batch: Batch, seed: int) -> _Waves:
@@ -319,28 +329,49 @@ def _make(batch: Batch, seed: int) -> _Waves:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-    states = as_columns(batch.states)
+    angles = _angles(batch)
+    states = _unrolled(as_columns(batch.states), angles)
     count = int(np.clip(len(batch) // 8, FEWEST_WAVES, MOST_WAVES))
     if states.shape[1] <= MOST_COLUMNS:
-        return _Waves(StandardScaler().fit(states), states.shape[1], count, seed)
+        return _Waves(StandardScaler().fit(states), states.shape[1], count, seed, angles)
     components = PCA(min(MOST_COMPONENTS, *states.shape), random_state=seed).fit(states)
     unit = float(np.sqrt(components.explained_variance_[0])) or 1.0
     scaler = make_pipeline(components, FunctionTransformer(partial(_divided, unit=unit)))
-    return _Waves(scaler, components.n_components_, count, seed)
+    return _Waves(scaler, components.n_components_, count, seed, angles)
 
 
 def _divided(states: FloatArray, unit: float) -> FloatArray:
     return states / unit
 
 
+def _angles(batch: Batch) -> NDArray[np.intp]:
+    """Columns that hold angles: within half a turn either way, and going over to the other side in a step.
+
+    A column that merely has this range moves by a half of it now and then; of an angle's steps none is so long, but for
+    those that are all but a whole turn.
+    """
+    states, following = as_columns(batch.states), as_columns(batch.next_states)
+    moved = np.abs(following - states)
+    within = np.maximum(np.abs(states).max(axis=0), np.abs(following).max(axis=0)) <= HALF_TURN
+    over = moved > 1.5 * math.pi
+    return np.flatnonzero(within & over.any(axis=0) & ~((moved > 0.5 * math.pi) & ~over).any(axis=0))
+
+
+def _unrolled(states: FloatArray, angles: NDArray[np.intp]) -> FloatArray:
+    """Columns with the angles among them as sines, and their cosines behind."""
+    columns = states.astype(np.float64)
+    columns[:, angles] = np.sin(states[:, angles])
+    return np.hstack([columns, np.cos(states[:, angles])])
+
+
 class _OfColumns:
     """A transformer of states in any shape that a batch has."""
 
-    def __init__(self, transformer: Any) -> None:
-        self.transformer = transformer
+    def __init__(self, transformer: Any, angles: NDArray[np.intp]) -> None:
+        self.transformer, self.angles = transformer, angles
 
     def transform(self, states: ArrayLike) -> FloatArray:
-        return np.asarray(self.transformer.transform(as_columns(states)))
+        return np.asarray(self.transformer.transform(_unrolled(as_columns(states), self.angles)))
 
 
 class _Rows:

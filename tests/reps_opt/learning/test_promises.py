@@ -200,6 +200,29 @@ def test_value_features_by_kind_of_state():
     assert plain.ridge > 0
 
 
+def test_angles_are_told_from_what_has_their_range():
+    """An angle's values meet at half a turn; a column of the same range that moves anywhere is none."""
+    rng = np.random.default_rng(0)
+    turn = np.cumsum(0.3 * rng.normal(size=(2_001, 1)), axis=0)
+    angle = (turn + np.pi) % (2 * np.pi) - np.pi
+    other = rng.uniform(-np.pi, np.pi, size=(2_001, 2))
+    other[:, 1] *= 0.1
+    states = np.hstack([other[:, :1], angle, other[:, 1:]])
+    ends = np.arange(2_000) % 20 == 19
+    batch = Batch(states[:-1], rng.normal(size=2_000), np.cos(angle[:-1, 0]), states[1:], truncated=ends)
+    chosen = value_features(batch, gamma=0.9)
+    assert chosen.angles == (1,)
+    assert "columns 1 as angles" in str(chosen)
+    across = np.zeros((2, 3))
+    across[:, 1] = np.pi, -np.pi
+    np.testing.assert_allclose(*chosen.transform(across), atol=1e-12)
+    given = states.copy()
+    chosen.transform(given)
+    assert np.array_equal(given, states)
+    pendulum = rollout("Pendulum-v1", n_episodes=3, seed=0)
+    assert value_features(pendulum).angles == ()  # it shows sine and cosine itself
+
+
 def test_the_width_follows_the_value():
     """Rewards that wiggle fast want narrow waves, rewards linear in the state wide ones or quadratics."""
     rng = np.random.default_rng(0)
