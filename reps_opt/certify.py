@@ -150,7 +150,7 @@ def certify(problem: Judged, program: Program, scale: Scale, answer: Answer) -> 
         best = min([best, _judge(problem, program, scale, answer, problem.anchor)], key=lambda found: rank(found[2]))
         reasons = best[2].reasons()
     point, bound, certificate = best
-    if any(reason.startswith("constraint") for reason in reasons) and (text := problem.reconsider(program)):
+    if reasons and any(reason.startswith("constraint") for reason in reasons) and (text := problem.reconsider(program)):
         return without_point(problem, Status.INFEASIBLE, text)
     eta = bound.eta * scale.factor
     message = "; ".join([*reasons, answer.message, problem.advice]) if reasons else answer.message
@@ -175,12 +175,14 @@ def excess(program: Program, x: FloatArray) -> float:
 
 
 def _beyond_balls(program: Program, divergences: list[float]) -> float:
-    beyond = [d - ball.allowed for ball, d in zip(program.balls, divergences, strict=True)]
-    return max(beyond, default=-math.inf)
+    worst = -math.inf
+    for ball, reached in zip(program.balls, divergences, strict=True):
+        worst = max(worst, reached - ball.allowed)
+    return worst
 
 
 def _beyond_rows(program: Program, x: FloatArray) -> float:
-    blocks = program.inequalities if program.rows else {}
+    blocks = program.inequalities
     return max([float((block.matrix @ x - block.rhs).max()) for block in blocks.values()]) if blocks else -math.inf
 
 
@@ -193,7 +195,7 @@ def into_balls(problem: Judged, program: Program, x: FloatArray) -> tuple[FloatA
     """
     reached = [ball.value(x) for ball in program.balls]
     beyond = _beyond_balls(program, reached)
-    outside = max(beyond, _beyond_rows(program, x))
+    outside = max(beyond, _beyond_rows(program, x)) if program.rows else beyond
     if outside <= 0:
         return x, reached
     if (beyond <= problem.leeway and outside <= ROW_LEEWAY) or problem.anchor is None:
@@ -213,7 +215,7 @@ def _judge(
     point, divergences = into_balls(problem, program, point)
     bounds = list(problem.bounds(program, answer, point, divergences))
     bound = bounds[0] if len(bounds) == 1 else min(bounds, key=lambda bound: bound.value)
-    lower, residuals = program.score(point), problem.residuals(program, point)
+    lower, residuals = program.score(point, divergences), problem.residuals(program, point)
     gap = bound.value - lower + problem.price(program, point, bound, divergences)
     price = max([ball.price or 0.0 for ball in program.balls], default=0.0)  # of a nat, which is rounded too
     shown = ROUNDING * (abs(bound.value) + abs(lower) + abs(scale.shift / scale.factor) + price)

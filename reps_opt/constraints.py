@@ -73,6 +73,9 @@ class Simplex:
 class Space:
     """All of R^n."""
 
+    starts = None
+    mass = 1.0
+
 
 class Stack:
     """The rows of a program on top of each other, computed when asked for and shared by programs that have the same.

@@ -84,7 +84,7 @@ class Metric(ABC):
 
     def half_square(self, s: FloatArray) -> float:
         """``s'Fs / 2``."""
-        return 0.5 * float(s @ self.product(s))
+        return 0.5 * float(s.dot(self.product(s)))
 
     def inverse_squares(self, columns: FloatArray) -> FloatArray:
         """``y'F^-1 y`` of every column y of (P, k)."""
@@ -166,8 +166,9 @@ class Factorised(Metric):
         lower, info = dpotrf(self.matrix.T, lower=True, clean=False)  # column-major already, where F is row-major
         if info != 0:
             return None
-        regular = lower.diagonal() ** 2 > RANK_TOLERANCE * self.matrix.diagonal()
-        return lower if regular.all() else None
+        pivots = lower.diagonal()
+        regular = np.count_nonzero(pivots * pivots > RANK_TOLERANCE * self.matrix.diagonal())
+        return lower if regular == len(lower) else None
 
     @cached_property
     def _spectrum(self) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -208,7 +209,7 @@ class Factorised(Metric):
         if self._lower is None:
             return super().residual_bound(residual, whole)
         whitened = dtrtrs(self._lower, residual, lower=True)[0]
-        return 0.5 * float(whitened @ whitened)
+        return 0.5 * float(whitened.dot(whitened))
 
     def root(self, size: int) -> Any:
         if self._lower is not None:
@@ -447,14 +448,14 @@ def _probe(n: int) -> FloatArray:
 def _looks_symmetric(matrix: FloatArray) -> bool:
     """Whether F v equals F'v for one v, and the diagonal is >= 0: two products, where the entries take several passes.
 
-    Where they differ, or are not finite, the entries are to be looked at. The largest entry of a semidefinite matrix is
-    on its diagonal.
+    Where they differ by much beside an entry of the diagonal, on which the largest of a semidefinite matrix is, or are
+    not finite, the entries are to be looked at.
     """
     probe, diagonal = _probe(len(matrix)), matrix.diagonal()
     with np.errstate(invalid="ignore", over="ignore"):
         difference = matrix.dot(probe) - probe.dot(matrix)
         size = math.sqrt(difference.dot(difference))
-    return bool(diagonal.min() >= 0 and size <= SYMMETRY_TOLERANCE * diagonal.max())
+    return bool(size <= SYMMETRY_TOLERANCE * diagonal[0] and diagonal.min() >= 0)
 
 
 def _as_symmetric(F: ArrayLike) -> FloatArray:

@@ -28,7 +28,7 @@ import numpy as np
 
 from reps_opt.constraints import SIMPLEX, SPACE, Block, Equal, Simplex, Space, Stack, checked_block
 from reps_opt.divergences.balls import Ball, JointKL
-from reps_opt.divergences.base import KL, Conjugate, Divergence, NoBall, softmax_within
+from reps_opt.divergences.base import KL, SMALLEST, Conjugate, Divergence, NoBall, softmax_within
 from reps_opt.dual_point import DualPoint, JointDualPoint
 from reps_opt.hints import NO_HINTS, Hints
 from reps_opt.processes.graph import BoolArray, IntArray
@@ -134,19 +134,18 @@ class Program:
     @property
     def mass(self) -> float:
         """What x sums to: one, one for each simplex of several, or what the domain says."""
-        if not isinstance(self.domain, Simplex):
-            return 1.0
-        return self.domain.mass if self.starts is None else float(self.starts.size)
+        starts = self.domain.starts
+        return self.domain.mass if starts is None else float(starts.size)
 
     @property
     def simplex(self) -> bool:
         """Whether the domain is the simplex, or a product of simplexes."""
-        return isinstance(self.domain, Simplex)
+        return self.domain is SIMPLEX or isinstance(self.domain, Simplex)
 
     @property
     def starts(self) -> IntArray | None:
         """First coordinate (G,) of each simplex of several; None where there is one, or none."""
-        return self.domain.starts if isinstance(self.domain, Simplex) else None
+        return self.domain.starts
 
     @cached_property
     def _stack(self) -> Stack:
@@ -375,14 +374,17 @@ class Program:
         """``c - A'v - C'nu`` (n,): the objective net of what the rows charge."""
         return self.objective - self.pulled(multipliers) if np.count_nonzero(multipliers) else self.objective.copy()
 
-    def score(self, x: FloatArray) -> float:
-        """Primal objective: ``<c, x>``, less ``temperature * D(x)`` in penalty form and the price of softened rows."""
-        value = float(self.objective @ x)
+    def score(self, x: FloatArray, divergences: Sequence[float] | None = None) -> float:
+        """Primal objective: ``<c, x>``, less ``temperature * D(x)`` in penalty form and the price of softened rows.
+
+        ``divergences`` are those of the balls at x, where they are known.
+        """
+        value = float(self.objective.dot(x))
         if self.ridge is not None:
             value -= float(np.sum(self.residual(x) ** 2 / self.ridge)) / 2
-        for ball in self.balls:
+        for k, ball in enumerate(self.balls):
             if ball.price is not None:
-                value -= ball.price * ball.value(x)
+                value -= ball.price * (ball.value(x) if divergences is None else divergences[k])
         return value
 
     def dual(self, eta: float, multipliers: FloatArray) -> DualPoint:
@@ -467,10 +469,14 @@ class Program:
 
         For groups that are states they are the policy: a softmax of the Bellman error.
         """
-        net = self.net(multipliers)
         if isinstance(eta, np.ndarray):
-            return softmax_within(self.joint.conjugate(eta, net).scaled, group, n_groups)[0]
-        return self.divergence.within(net / eta, group, n_groups)
+            joint = self.joint.conjugate(eta, self.net(multipliers))
+            return softmax_within(joint.scaled, group, n_groups)[0]
+        best = self.dual(eta, multipliers)
+        point = best.conjugate.point
+        if point.min() > SMALLEST:  # nothing has underflowed: no second pass over exponents
+            return point / np.bincount(group, weights=point, minlength=n_groups)[group]
+        return self.divergence.within(best.net / eta, group, n_groups)
 
     def bound(self, eta: float | FloatArray, multipliers: FloatArray) -> float:
         """Upper bound on the optimum from any ``eta >= 0`` and multipliers of the right sign (weak duality).
@@ -501,7 +507,9 @@ class Program:
 
 def _as_balls(balls: Ball | Sequence[Ball]) -> tuple[Ball, ...]:
     """The balls of a program."""
-    several = (balls,) if isinstance(balls, Ball) else tuple(balls) if isinstance(balls, Iterable) else (balls,)
+    if isinstance(balls, Ball):
+        return (balls,)
+    several = tuple(balls) if isinstance(balls, Iterable) else (balls,)
     for ball in several:
         if not isinstance(ball, Ball):
             raise TypeError(f"balls must be a Ball or several, got {type(ball).__name__}")

@@ -58,11 +58,21 @@ def _libraries(torch_loaded: bool) -> list[_Library]:
     from threadpoolctl import ThreadpoolController
 
     found = ThreadpoolController().select(user_api="blas").lib_controllers
-    libraries = [_Library(blas.get_num_threads, partial(_set_blas, blas)) for blas in found]
+    libraries = [_Library(_counter(blas), partial(_set_blas, blas)) for blas in found]
     if torch_loaded:
         torch = sys.modules["torch"]
         libraries.append(_Library(torch.get_num_threads, torch.set_num_threads))
     return libraries
+
+
+def _counter(blas: Any) -> Callable[[], int]:
+    """How many threads it uses, by OpenBLAS's own function where that is found: threadpoolctl looks for it at every
+    call, which takes as long as a tenth of the smallest solve."""
+    names = [f"{before}openblas_get_num_threads{after}" for before in ("scipy_", "") for after in ("64_", "")]
+    openmp = getattr(blas, "threading_layer", "") == "openmp"
+    own = [] if openmp else [getattr(blas.dynlib, name) for name in names if hasattr(blas.dynlib, name)]
+    found: Callable[[], int] = own[0] if own and own[0]() == blas.get_num_threads() else blas.get_num_threads
+    return found
 
 
 def _set_blas(blas: Any, count: int) -> None:
@@ -74,6 +84,10 @@ def _set_blas(blas: Any, count: int) -> None:
         blas.clear_controlling_thread(force=True)
 
 
+def _nothing() -> None:
+    """What there is to undo where nothing was done."""
+
+
 _before = 1
 """Threads that BLAS had when it was limited."""
 
@@ -81,7 +95,10 @@ _before = 1
 def _limit() -> Callable[[], None]:
     global _before
     threaded = [(lib, used) for lib in _libraries("torch" in sys.modules) if (used := lib.used()) != 1]
-    _before = max([used for _, used in threaded], default=1)
+    if not threaded:
+        _before = 1
+        return _nothing
+    _before = max(used for _, used in threaded)
     for library, _ in threaded:
         library.set_count(1)
 

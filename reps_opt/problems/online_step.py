@@ -91,7 +91,7 @@ class ORePSStep(UnrolledProblem):
         """The MDP whose flow it is."""
         return self.flow.mdp
 
-    @property
+    @cached_property
     def share(self) -> float:  # type: ignore[override]
         """One over the number of layers: x is on one simplex."""
         assert self.flow.horizon is not None

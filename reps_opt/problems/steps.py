@@ -304,7 +304,7 @@ class TrustRegionStep(Problem):
         else:
             curved = metric.product(point)
             left = pulled - eta * curved
-            height = float(pulled @ point) - eta * divergences[0]
+            height = float(pulled.dot(point)) - eta * divergences[0]
             height += metric.residual_bound(left, program.objective) / eta
             yield Bound(eta * self.epsilon + rows + height, eta, nu)
 
@@ -320,7 +320,7 @@ class TrustRegionStep(Problem):
 
     def unit(self, program: Program, point: FloatArray, bound: Bound, divergences: list[float], gap: float) -> float:
         """The gain of the ball without rows, which no parametrisation changes."""
-        gain = max(float(program.objective @ point), 0.0)
+        gain = max(float(program.objective.dot(point)), 0.0)
         if self.levels.size:
             gain = max(gain, math.sqrt(max(2 * self.epsilon * self.gradient_square, 0.0)) / self.largest)
         return gain if gain > 0 else 1.0

@@ -71,7 +71,7 @@ class DensePenalty:
         price = program.temperature
         if price is None or not isinstance(program.divergence, KL) or not program.simplex:
             raise UnsuitableError("DensePenalty solves KL in penalty form on the simplex: use Newton")
-        if not program.hints.mass_implied or program.signed.any() or program.ridge is not None:
+        if not program.hints.mass_implied or program.inequalities or program.ridge is not None:
             raise UnsuitableError("DensePenalty needs equality rows that imply the mass: use Newton")
         start = program.hints.start
         search = _Search(program, price)

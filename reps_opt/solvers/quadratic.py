@@ -277,11 +277,11 @@ def _orthonormal_pair(gram: FloatArray) -> FloatArray | None:
 
 def _on_a_line(objective: FloatArray, image: FloatArray, curved: FloatArray, epsilon: float) -> FacePoint | None:
     """The step (P,) along ``F^-1 g`` to the ball's boundary; None where the metric sees nothing of it."""
-    square = float(image @ curved)
+    square = float(image.dot(curved))
     if not square > 0:
         return None
     reach, length = math.sqrt(2 * epsilon), math.sqrt(square)
-    gain = float(objective @ image) / length
+    gain = float(objective.dot(image)) / length
     return FacePoint(image * (reach / length), gain / reach, np.zeros(0)) if gain > 0 else None
 
 

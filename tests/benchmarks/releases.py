@@ -25,12 +25,13 @@ from tests.benchmarks.comparison import LEVEL, line, seconds
 
 HERE = Path(__file__).parents[2]
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-ROUNDS, SLOW_ROUNDS, SLOW = 11, 3, 2.0
+ROUNDS, SLOW_ROUNDS, SLOW = 15, 3, 2.0
+"""Turns that each of both takes, and of what takes longer than so many seconds."""
 HEADS = ("case", "now", "before", "ratio of minima", "of medians", "answer now", "before", "slower")
 
 
 class Compared(NamedTuple):
-    """CPU seconds a round (r,) of both, and what is known of their answers."""
+    """Least and median CPU seconds of each turn (r, 2) of both, and what is known of their answers."""
 
     case: str
     now: np.ndarray
@@ -49,7 +50,7 @@ class Compared(NamedTuple):
 
     def cells(self) -> tuple[str, ...]:
         """The line's cells, see :data:`HEADS`."""
-        medians = float(np.median(self.now) / np.median(self.before))
+        medians = float(np.median(self.now[:, 1]) / np.median(self.before[:, 1]))
         mark = "SLOWER" if self.slower else ""
         now, before = seconds(float(self.now.min())), seconds(float(self.before.min()))
         return (self.case, now, before, f"{self.ratio:.2f}", f"{medians:.2f}", *self.answers, mark)
@@ -71,8 +72,8 @@ class Served:
         self.process.kill()
         self.process.communicate()
 
-    def measure(self, case: str) -> tuple[float, str]:
-        """CPU seconds of a case, and what is known of its answer."""
+    def measure(self, case: str) -> tuple[float, float, str]:
+        """Least and median CPU seconds of a case in one turn, and what is known of its answer."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(case + "\n")
@@ -80,8 +81,8 @@ class Served:
         told = self.process.stdout.readline()
         if not told:
             raise RuntimeError(f"{case!r} broke down, see above")
-        cpu, answer = json.loads(told)
-        return cpu, answer
+        least, median, answer = json.loads(told)
+        return least, median, answer
 
 
 def compare(other: Path, cases: Sequence[str], rounds: int = ROUNDS) -> Iterator[Compared]:
@@ -90,10 +91,10 @@ def compare(other: Path, cases: Sequence[str], rounds: int = ROUNDS) -> Iterator
         for case in cases:
             found: list[Any] = []
             while len(found) < (rounds if not found or found[0][0][0] < SLOW else min(rounds, SLOW_ROUNDS)):
-                both = [(i, (mine, theirs)[i].measure(case)) for i in ((0, 1) if len(found) % 2 else (1, 0))]
-                found.append([told for _, told in sorted(both)])
-            times = np.array([[cpu for cpu, _ in told] for told in found])
-            now, before = (answer for _, answer in found[-1])
+                turns = [(i, (mine, theirs)[i].measure(case)) for i in ((0, 1) if len(found) % 2 else (1, 0))]
+                found.append([told for _, told in sorted(turns)])
+            times = np.array([[told[:2] for told in both] for both in found])
+            now, before = (told[2] for told in found[-1])
             yield Compared(case, times[:, 0], times[:, 1], (now, before))
 
 
