@@ -17,6 +17,7 @@ from reps_opt.program import Program
 from reps_opt.progress import progress as show_progress
 from reps_opt.solution import S_co, Solution, Status, Viewed
 from reps_opt.solvers.answer import Answer, Solver
+from reps_opt.solvers.trace import in_units
 from reps_opt.threads import limited
 from reps_opt.validation import InputError, UnsuitableError, as_float_array
 
@@ -133,7 +134,8 @@ def _answer(problem: Problem, route: Solver, start: Solution | None, named: bool
             program = problem.warm_start(program, start)
         answer = problem.closed_form(program)
         where = type(route).__name__
-        answer = answer or route.solve(program)
+        with in_units(scale):
+            answer = answer or route.solve(program)
         where = "evaluating the answer"
         found = certify(problem, program, scale, answer), answer.stats
     except (InputError, UnsuitableError):

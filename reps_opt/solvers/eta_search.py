@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -143,7 +143,7 @@ class EtaSearch(Iterative):
         reduced = _reduced(program)
         if program.temperature is not None:
             here = reduced.at(program.temperature)
-            return _answer(program.temperature, here, "closed form at a fixed temperature", 0)
+            return _answer(program.temperature, here, "closed form at a fixed temperature", {"iterations": 0})
         assert program.epsilon is not None
         return self.search(reduced, program.epsilon)
 
@@ -168,7 +168,7 @@ class EtaSearch(Iterative):
                 break
             low, high = (log_eta, high) if excess > 0 else (low, log_eta)
             log_eta = _next(log_eta, low, high, here, epsilon)
-        return _answer(eta, here, message, iteration)
+        return _answer(eta, here, message, {"iterations": iteration, "trace": trace})
 
 
 def best_eta(program: Program, net: FloatArray) -> float:
@@ -203,5 +203,5 @@ def _next(log_eta: float, low: float, high: float, here: AtEta, epsilon: float) 
     return log_eta + math.copysign(LARGEST_LOG_STEP, reached - epsilon)
 
 
-def _answer(eta: float, here: AtEta, message: str, iterations: int) -> Answer:
-    return Answer(eta, here.multipliers, here.point, message, {"iterations": iterations})
+def _answer(eta: float, here: AtEta, message: str, stats: dict[str, Any]) -> Answer:
+    return Answer(eta, here.multipliers, here.point, message, stats)

@@ -199,7 +199,7 @@ class _SoftSearch:
         self._start()
         suspicion, tolerance = SLACK_SUSPECTED * self.eta, self.settings.tolerance
         message, previous, stalled = "iteration limit", math.inf, 0
-        trace = Trace(self.settings.verbose)
+        self.trace = trace = Trace(self.settings.verbose)
         for iteration in range(self.settings.max_iterations):
             self._evaluate(previous)
             off = 0.0 if self.program.epsilon is None else abs(self.reached - self.program.epsilon)
@@ -319,4 +319,4 @@ class _SoftSearch:
         return point * (self.program.mass / point.sum())
 
     def _stats(self, iteration: int) -> dict[str, Any]:
-        return {"iterations": iteration, "linear_solves": self.chain.solves}
+        return {"iterations": iteration, "linear_solves": self.chain.solves, "trace": self.trace}

@@ -1,6 +1,33 @@
-"""What a solver did, one row an iteration: kept for the statistics, and printed as it grows where somebody watches."""
+"""What a solver did, one row an iteration: kept for the statistics, and printed as it grows where somebody watches.
+
+Solvers see an objective of range one; who asked reads the units of the problem.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from reps_opt.scale import Scale
+
+VALUES = frozenset({"dual", "objective"})
+"""Columns in the units of the objective."""
+
+PRICES = frozenset({"eta", "largest_eta", "barrier", "decrement", "bellman_error"})
+"""Columns that scale with the objective, and do not move with its shift."""
+
+_units: ContextVar[Scale | None] = ContextVar("units of a trace", default=None)
+
+
+@contextmanager
+def in_units(scale: Scale) -> Iterator[None]:
+    """Traces made in this block are in the units that ``scale`` leads back to."""
+    token = _units.set(scale)
+    try:
+        yield
+    finally:
+        _units.reset(token)
 
 
 class Trace(list[dict[str, float]]):
@@ -12,6 +39,10 @@ class Trace(list[dict[str, float]]):
         Print every row when it is added, under a header at first.
     every
         Print only every so many rows: first-order methods take thousands.
+
+    Notes
+    -----
+    Inside :func:`in_units` the columns of :data:`VALUES` and :data:`PRICES` are turned into the problem's units.
 
     Examples
     --------
@@ -30,9 +61,16 @@ class Trace(list[dict[str, float]]):
         super().__init__()
         self.verbose = verbose
         self.every = every
+        self._scale = _units.get()
 
     def add(self, **row: float) -> None:
         """Append a row, and print it where it is its turn."""
+        if (scale := self._scale) is not None:
+            for name, number in row.items():
+                if name in PRICES:
+                    row[name] = scale.factor * number
+                elif name in VALUES:
+                    row[name] = scale.original(number)
         if self.verbose and not self:
             print("  it" + "".join(f"{name:>15}" for name in row))
         if self.verbose and len(self) % self.every == 0:

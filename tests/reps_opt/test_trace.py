@@ -26,6 +26,7 @@ from reps_opt.solvers import (
     EtaSearch,
     Newton,
     ScipyDual,
+    ScipyPrimal,
     SoftBellman,
 )
 
@@ -105,3 +106,35 @@ def test_conic_solvers_print_for_themselves(route: CvxpyPrimal, capfd: pytest.Ca
     assert capfd.readouterr().out == ""
     solve(exact(), route)
     assert "iter" in capfd.readouterr().out
+
+
+def in_other_units(problem: Problem) -> Problem:
+    """The same with rewards in thousands, and a constant added to each."""
+    if isinstance(problem, SampleREPS | EpisodicREPS):
+        name = "returns" if isinstance(problem, EpisodicREPS) else "rewards"
+        return problem.replace(**{name: 1000 * problem.rewards + 7})
+    return problem.replace(mdp=problem.mdp.replace(r=1000 * problem.mdp.rewards + 7))
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if not name.startswith("ScipyDual")])
+def test_a_trace_is_in_the_units_of_the_answer(name: str) -> None:
+    route, make, columns = CASES[name]
+    problem = make()
+    solution = solve(in_other_units(problem), route)  # type: ignore[arg-type]
+    plain = solve(problem, route)  # type: ignore[arg-type]
+    first, last = solution.stats["trace"][0], solution.stats["trace"][-1]
+    if "eta" in columns:
+        assert last["eta"] == pytest.approx(solution.eta, rel=1e-3)
+        assert first["eta"] == pytest.approx(1000 * plain.stats["trace"][0]["eta"], rel=1e-6)
+    if "dual" in columns:
+        assert last["dual"] == pytest.approx(solution.dual_objective, rel=1e-6)
+
+
+def test_what_is_printed_is_in_the_units_of_the_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    for route in (Newton(), ScipyDual(), ScipyPrimal()):
+        solution = solve(in_other_units(exact()), route, verbose=True)
+        header, *rows = capsys.readouterr().out.splitlines()
+        shown = dict(zip(header.split(), rows[-1].split(), strict=True))
+        assert float(shown.get("dual", shown.get("objective"))) == pytest.approx(solution.objective, rel=1e-3)
+        if "eta" in shown:
+            assert float(shown["eta"]) == pytest.approx(solution.eta, rel=1e-3)
