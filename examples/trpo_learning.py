@@ -38,12 +38,13 @@ def learn(task, make_update, n_steps, batch, seed, reported, verbose=False):
     return np.array(curve), spent + time.process_time() - began
 
 
-def study(task, make_update, n_seeds, n_steps, batch, reported, plot=None):
-    """Curves (seeds, points, 2) of some seeds, printed beside what a mature implementation reaches, and drawn."""
-    runs = [learn(task, make_update, n_steps, batch, seed, reported, verbose=seed == 0) for seed in range(n_seeds)]
+def study(task, make_update, n_seeds, n_steps, batch, reported, plot=None, first=0):
+    """Curves (seeds, points, 2) from the first seed on, beside what a mature implementation reaches, and drawn."""
+    seeds = range(first, first + n_seeds)
+    runs = [learn(task, make_update, n_steps, batch, seed, reported, verbose=seed == first) for seed in seeds]
     curves = np.array([curve for curve, _ in runs])
     print(f"{task}, {n_steps} steps, {', '.join(f'{cpu:.0f}' for _, cpu in runs)} s of CPU")
-    print("steps    " + "".join(f"seed {seed:<4d}" for seed in range(n_seeds)) + "mean    mature TRPO")
+    print("steps    " + "".join(f"seed {seed:<4d}" for seed in seeds) + "mean    mature TRPO")
     for steps, known in reported.items():
         if steps <= curves[0, -1, 0]:
             now = curves[:, np.searchsorted(curves[0, :, 0], steps), 1]

@@ -2,7 +2,7 @@
 
 Needs the extras ``gp`` and ``mujoco``.
 
-python examples/trpo_mujoco.py --n-seeds 3
+python examples/trpo_mujoco.py --n-seeds 5 --seed 100
 """
 
 import typer
@@ -23,9 +23,9 @@ def update(done):
     return TRPO()
 
 
-def main(tasks: list[str] = list(REPORTED), n_seeds: int = 3, n_steps: int = 150_000):  # noqa: B006
+def main(tasks: list[str] = list(REPORTED), n_seeds: int = 3, n_steps: int = 150_000, seed: int = 0):  # noqa: B006
     """Learn each task over several seeds, and print the tables beside the mature figures."""
-    return {task: study(task, update, n_seeds, n_steps, BATCH, REPORTED[task]) for task in tasks}
+    return {task: study(task, update, n_seeds, n_steps, BATCH, REPORTED[task], first=seed) for task in tasks}
 
 
 if __name__ == "__main__":
