@@ -57,6 +57,11 @@ class Hints:
         Eta and multipliers (m,) of a nearby program's solution, to start from instead.
     inside
         Computes a point (n,) on the rows and inside the balls, for methods that start there.
+    attained
+        Given the objective (n,) and preferences (n,), computes the score of a feasible point that takes what is
+        preferred: a lower bound on the linear program's optimum, much cheaper than ``linear_limit``.
+    optimum
+        Computes the multipliers (m,) of that limit, where they cost less than its point.
     """
 
     grounds: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
@@ -67,14 +72,17 @@ class Hints:
     start: FloatArray | None = None
     warm: tuple[float, FloatArray] | None = None
     inside: Callable[[], FloatArray | None] | None = None
+    attained: Callable[[FloatArray, FloatArray], float] | None = None
+    optimum: Callable[[], FloatArray] | None = None
 
     def in_units_of(self, unit: float) -> Hints:
         """The same for a program whose objective has been divided by ``unit``."""
         if self is NO_HINTS:
             return self
-        limit = self.linear_limit
+        limit, optimum = self.linear_limit, self.optimum
         return altered(
             self,
+            optimum=None if optimum is None else lambda: optimum() / unit,
             linear_limit=None if limit is None else lambda: _scaled_limit(limit(), unit),
             start=None if self.start is None else self.start / unit,
             warm=None if self.warm is None else (self.warm[0] / unit, self.warm[1] / unit),

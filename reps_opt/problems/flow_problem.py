@@ -104,6 +104,12 @@ class FlowProblem(Problem):
 
     # The linear program that is left where the ball is slack
 
+    @property
+    def _optimal_value(self) -> FloatArray:
+        """Multipliers (m,) of the linear program: the optimal value, in the units of the rewards."""
+        scaled, scale = self.program.normalised()
+        return scale.factor * self._known_flow.optimum(scaled.objective).value
+
     @cached_property
     def _limit(self) -> Nearest:
         return self._linear_limit()

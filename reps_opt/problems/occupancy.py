@@ -123,6 +123,8 @@ class OccupancyProblem(FlowProblem):
             linear_limit=(lambda: self._limit) if flow is self.flow else None,
             variable="occupancy",
             inside=lambda: self._inside if flow is self.flow else flow.interior(),
+            attained=None if flow.averages or self.budget_rows is not None else flow.attained,
+            optimum=(lambda: self._optimal_value) if flow is self.flow and self.budget_rows is None else None,
         )
         return Program(objective, rows, self._balls(flow), hints=hints)
 

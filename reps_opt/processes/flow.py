@@ -414,6 +414,19 @@ class Flow(Value):
         value: FloatArray = self._remembered("rough value", weights, lambda new: self._rough_value(new, rewards))
         return value
 
+    def attained(self, rewards: FloatArray, preferences: FloatArray) -> float:
+        """Lower bound on the mean of rewards (n,) under the policy that takes what is preferred (n,) in each node.
+
+        Discounted. An approximate value V of that policy is enough: its mean reward is ``(1 - gamma) mu0 V`` and the
+        mean of what V misses of the Bellman equation, which is no less than the least of it.
+        """
+        top = np.maximum.reduceat(preferences, self.first_pairs)[self.pair_node]
+        policy = self.conditional((preferences >= top).astype(np.float64))
+        chain, reward = self.chain(policy), self.node_sums(policy * rewards)
+        value = markov.discounted_solve(chain, self.gamma, reward, rtol=START_RTOL)
+        missed = reward + self.gamma * (chain @ value) - value
+        return float(self.rhs @ value + missed.min())
+
     def _rough_value(self, weights: FloatArray, rewards: FloatArray) -> FloatArray:
         policy = weights / self.node_sums(weights)[self.pair_node]
         reward = self.node_sums(policy * (rewards - rewards.min()))

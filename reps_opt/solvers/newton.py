@@ -16,11 +16,11 @@ import numpy as np
 
 from reps_opt.divergences.base import Conjugate
 from reps_opt.dual_point import DualPoint
-from reps_opt.hints import Nearest
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer, Iterative
 from reps_opt.solvers.descent import LARGEST_LOG_STEP, LARGEST_TRAVEL, PROVEN, SHORTEST_STEP, SUFFICIENT_DECREASE
 from reps_opt.solvers.path import follow_path
+from reps_opt.solvers.slack import binds, limit_if_slack
 from reps_opt.solvers.trace import Trace
 from reps_opt.systems.base import NormalEquations
 from reps_opt.systems.choice import METHODS, normal_equations
@@ -46,6 +46,12 @@ NEGLIGIBLE_ETA = 1e-7
 
 DAMPING = 0.1
 """Curvature added, in units of the reference and of the error, where a divergence has exact zeros."""
+
+EVEN = (1e-2, 1e-12)
+"""Share of the mass spread evenly where rows are thin, in units of the squared error, and the least of it."""
+
+START_ERROR = 0.3
+"""Error that counts at the start, before there is a point to measure it."""
 
 LARGEST_COOLING = 0.7
 """Largest change of log eta in one step towards a fixed temperature: further on, the curve's tangent says little."""
@@ -86,7 +92,8 @@ def quadratic_start(program: Program, equations: NormalEquations) -> DualPoint:
     centre = program.hints.centre
     offset = np.zeros(program.rhs.size) if centre is None else centre.multipliers
     base = program.divergence.conjugate(program.net(offset) - program.objective)
-    equations.update(base.weights, ~program.signed, _starting_shift(program, base))
+    weights = evened(base.weights, equations, START_ERROR)
+    equations.update(weights, ~program.signed, _starting_shift(program, base))
     v = np.zeros(program.rhs.size) if program.hints.start is None else program.hints.start
     v = v + equations.solve(program.times(base.hessian(program.net(v))), 1e-2)
     left = program.net(v)
@@ -99,6 +106,17 @@ def quadratic_start(program: Program, equations: NormalEquations) -> DualPoint:
     room = program.epsilon - (0.0 if centre is None else centre.divergence)
     eta = max(deviation / math.sqrt(2 * room), gentle, SMALLEST_ETA)
     return program.dual(eta, v + eta * offset)
+
+
+def evened(weights: FloatArray, equations: NormalEquations, error: float) -> FloatArray:
+    """Weights of a system, a share of them spread evenly where the equations need it.
+
+    Rows without mass then take the smoothest step that continues their neighbours'. The share falls with the square of
+    the error, so that the last steps are Newton's.
+    """
+    if not equations.thin:
+        return weights
+    return weights + max(EVEN[0] * min(1.0, error) ** 2, EVEN[1]) * weights.sum() / weights.size
 
 
 def _warm_point(program: Program) -> DualPoint | None:
@@ -149,14 +167,6 @@ def check_smooth(program: Program) -> None:
     """Raise ValueError where the dual cannot be descended by its gradient."""
     if not program.divergence.smooth:
         raise UnsuitableError("the dual is not smooth in the multipliers: use SoftBellman, CvxpyPrimal or CvxpyDual")
-
-
-def limit_if_slack(program: Program, reached: float) -> Nearest | None:
-    """The linear program's answer when it lies inside the ball, of which ``reached`` is used at a small eta."""
-    if program.epsilon is None or program.hints.linear_limit is None or reached >= program.epsilon:
-        return None
-    limit = program.hints.linear_limit()
-    return limit if limit.divergence <= program.epsilon else None
 
 
 def require_simplex(program: Program, route: str) -> None:
@@ -249,7 +259,8 @@ class _Search:
                 break
             if point.eta <= suspicion and point.divergence < (self.program.epsilon or 0.0):
                 suspicion = 0.0
-                if (limit := limit_if_slack(self.program, point.divergence)) is not None:
+                surely, point = binds(self.program, point) if self.equations.iterative else (False, point)
+                if not surely and (limit := limit_if_slack(self.program, point.divergence)) is not None:
                     return self._answer(0.0, limit.multipliers, limit.point, "the ball is slack")
             shift = None if self.program.ridge is None else point.eta * self.program.ridge
             moved = self._line_search(point, self._bounded_direction(point, self._curvature(point), free, shift))
@@ -257,6 +268,9 @@ class _Search:
                 if suspicion > 0 and (limit := limit_if_slack(self.program, point.divergence)) is not None:
                     return self._answer(0.0, limit.multipliers, limit.point, "the ball is slack")
                 moved = self._damped_step(point, free, shift)
+            if moved is None and self.equations.thin:
+                self.equations = normal_equations(self.program, "sparse")
+                continue
             if moved is None:
                 message = "no further decrease of the dual"
                 break
@@ -269,6 +283,8 @@ class _Search:
         The damping falls with the error, so that the last steps are Newton's (Li, Fukushima, Qi, Yamashita 2004).
         """
         weights, divergence = point.conjugate.weights, self.program.divergence
+        if self.equations.thin:
+            weights = evened(weights, self.equations, dual_error(self.program, point))
         if not divergence.truncates:
             return weights
         return weights + DAMPING * min(1.0, dual_error(self.program, point)) * divergence.reference

@@ -33,7 +33,8 @@ from reps_opt.processes.markov import DIRECT_LIMIT
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer, Iterative
 from reps_opt.solvers.descent import LARGEST_LOG_STEP
-from reps_opt.solvers.newton import SLACK_SUSPECTED, limit_if_slack, linear_answer
+from reps_opt.solvers.newton import SLACK_SUSPECTED, linear_answer
+from reps_opt.solvers.slack import limit_if_slack
 from reps_opt.solvers.trace import Trace
 from reps_opt.systems.base import DenseFactor
 from reps_opt.validation import FloatArray, UnsuitableError

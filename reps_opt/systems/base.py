@@ -98,6 +98,9 @@ class NormalEquations(ABC):
     iterative = False
     """Whether a guess saves work."""
 
+    thin = False
+    """Whether some rows have next to no mass, and the method needs a share of the mass spread evenly."""
+
     least_along_rtol = 1e-5
     """Least relative residual worth its price in solving for dv/d eta."""
 

@@ -13,8 +13,11 @@ from reps_opt.systems.iterative import ConjugateGradientEquations
 from reps_opt.systems.sampled import SampledEquations
 from reps_opt.validation import UnsuitableError
 
-NEXT_TO_NOTHING = 1e-13
-"""Mass of a row, under the reference, below which conjugate gradient is not trusted."""
+THIN = 1e-13
+"""Mass of a row, under the reference, below which conjugate gradient needs mass spread evenly to see it."""
+
+FACTORED_LIMIT = 20_000
+"""Rows up to which a sparse factorisation takes no longer than conjugate gradient where some rows are thin."""
 
 METHODS = ("auto", "dense", "sparse", "cg", "sampled")
 
@@ -25,9 +28,10 @@ def normal_equations(program: Program, method: str = "auto") -> NormalEquations:
     ``dense`` Cholesky for few rows. Above that ``cg``, conjugate gradient, where the flow is discounted: scaled by the
     state masses alone the system's condition number is at most ``((1 + sqrt(gamma)) / (1 - sqrt(gamma)))**2`` at every
     feasible point, however unequal the masses, because a flow-consistent mu makes ``gamma P`` a contraction of factor
-    ``sqrt(gamma)`` in the mu-weighted 2-norm. ``sparse`` LU otherwise: average reward needs it, and so do masses that
-    fall off to nothing far from the start, where conjugate gradient's norm no longer looks but the exponential of the
-    Bellman error does.
+    ``sqrt(gamma)`` in the mu-weighted 2-norm. ``sparse`` LU otherwise: average reward needs it, and so do, up to some
+    size, masses that fall off to nothing far from the start, where conjugate gradient's norm no longer looks but the
+    exponential of the Bellman error does. Beyond that size Newton's method spreads a little mass evenly, so that the
+    steps of such rows follow those of their neighbours.
 
     Where the rows are a feature matrix rather than sparse, ``sampled`` (:mod:`reps_opt.systems.sampled`),
     whatever else is asked for.
@@ -39,10 +43,15 @@ def normal_equations(program: Program, method: str = "auto") -> NormalEquations:
     if program.ridge is not None or method == "sampled":
         raise UnsuitableError("a ridge and sampled equations need dense rows")
     if method == "cg":
-        return ConjugateGradientEquations(program)
+        return ConjugateGradientEquations(program, _thinnest(program) <= THIN)
     return DenseEquations(program) if method == "dense" else SparseEquations(program)
 
 
 def _for_many_rows(program: Program) -> str:
-    masses = product_diagonal(program.matrix, program.divergence.reference)
-    return "cg" if program.hints.mass_implied and masses.min() > NEXT_TO_NOTHING else "sparse"
+    iterative = program.rhs.size > FACTORED_LIMIT or _thinnest(program) > THIN
+    return "cg" if program.hints.mass_implied and iterative else "sparse"
+
+
+def _thinnest(program: Program) -> float:
+    """Least mass of a row under the reference."""
+    return float(product_diagonal(program.matrix, program.divergence.reference).min())

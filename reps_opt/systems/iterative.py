@@ -31,8 +31,9 @@ class ConjugateGradientEquations(SparseRows):
     RIDGE = 1e-30
     """Added to the diagonal, in units of the total weight: keeps multipliers of rows without mass from running away."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, thin: bool = False) -> None:
         super().__init__(program)
+        self.thin = thin
         self._levels: Multilevel | None = None
         self._by_row: sp.csr_array | None = None
         self.rows = self.columns.T  # entries in the order of columns: a sum over pairs then writes where it just read

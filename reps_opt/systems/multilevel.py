@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from reps_opt.processes.graph import BoolArray, IntArray, slim
 from reps_opt.systems.base import Cholesky
@@ -48,16 +49,19 @@ def match(matrix: sp.csr_array, alone: BoolArray | None = None) -> IntArray:
 
     Rows ``alone`` (m,) are kept out of it.
     """
-    m = matrix.shape[0]
-    here = np.arange(m)
+    m, width = matrix.shape[0], np.diff(matrix.indptr)
+    here = np.arange(m, dtype=matrix.indices.dtype)
     scale = 1.0 / np.sqrt(np.maximum(matrix.diagonal(), np.finfo(float).tiny))
     if alone is not None:
         scale[alone] = 0.0
-    entries = _Entries(np.repeat(here, np.diff(matrix.indptr)), matrix.indices, np.abs(matrix.data))
-    coupling = entries.coupling * scale[entries.row] * scale[entries.column]
-    entries = entries._replace(coupling=coupling).where((entries.row != entries.column) & (coupling > 0))
-    entries = entries.where(entries.coupling >= STRONG * entries.strongest(m)[entries.row])
-    entries.coupling[:] *= 1.0 + 1e-6 * entries.scrambled()  # else equal couplings all prefer the same side
+    coupling = np.abs(matrix.data)
+    coupling *= scale[matrix.indices]
+    coupling *= np.repeat(scale, width)
+    entries = _Entries(np.repeat(here, width), matrix.indices, coupling.astype(np.float32))  # fewer bytes to read
+    entries.coupling[entries.row == entries.column] = 0.0
+    least = np.maximum(STRONG * entries.strongest(m), np.finfo(np.float32).tiny)
+    entries = entries.where(entries.coupling >= np.repeat(least, width))
+    entries.coupling[:] *= 1.0 + 1e-5 * entries.scrambled()  # else equal couplings all prefer the same side
     partner = here.copy()
     for _ in range(HANDSHAKES):
         preferred = here.copy()
@@ -65,8 +69,8 @@ def match(matrix: sp.csr_array, alone: BoolArray | None = None) -> IntArray:
         preferred[entries.row[best]] = entries.column[best]
         agreed = (preferred[preferred] == here) & (preferred != here)
         partner[agreed] = preferred[agreed]
-        single = partner == here
-        entries = entries.where(single[entries.row] & single[entries.column])
+        left = partner == here
+        entries = entries.where(left[entries.row] & left[entries.column])
     first = partner >= here
     return (np.cumsum(first) - 1)[np.minimum(here, partner)]
 
@@ -76,23 +80,25 @@ class _Entries(NamedTuple):
 
     row: IntArray
     column: IntArray
-    coupling: FloatArray
+    coupling: NDArray[np.float32]
 
     def where(self, kept: BoolArray) -> _Entries:
         return _Entries(self.row[kept], self.column[kept], self.coupling[kept])
 
-    def strongest(self, m: int) -> FloatArray:
+    def strongest(self, m: int) -> NDArray[np.float32]:
         """Strongest coupling (m,) of each row, zero in a row without entries."""
-        top = np.zeros(m)
+        top = np.zeros(m, dtype=np.float32)
         begins = np.flatnonzero(np.diff(self.row, prepend=-1))
         if begins.size:
             top[self.row[begins]] = np.maximum.reduceat(self.coupling, begins)
         return top
 
-    def scrambled(self) -> IntArray:
+    def scrambled(self) -> NDArray[np.float32]:
         """A number below 1024 for each pair of indices, without pattern (Teschner et al. 2003's spatial hash)."""
         first, second = np.minimum(self.row, self.column), np.maximum(self.row, self.column)
-        return ((first * np.int64(73856093)) ^ (second * np.int64(19349663))) >> 7 & 1023
+        mixed = first.astype(np.uint32) * np.uint32(73856093)
+        mixed ^= second.astype(np.uint32) * np.uint32(19349663)
+        return (mixed >> np.uint32(7) & np.uint32(1023)).astype(np.float32)
 
 
 class Aggregation:
