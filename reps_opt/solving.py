@@ -161,7 +161,8 @@ def _second_opinion(problem: Problem, found: Found, answer: Answer | None) -> Fo
     program, scale = problem.normalised
     for route in problem.second_solvers(answer):
         try:
-            other = route.solve(program.fresh())
+            with in_units(scale):
+                other = route.solve(program.fresh())
             judged = certify(problem, program, scale, other), {"route": type(route).__name__, **other.stats}
         except UnsuitableError:
             continue
