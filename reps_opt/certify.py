@@ -107,6 +107,8 @@ class Judged(Protocol):
         self, program: Program, point: FloatArray, bound: Bound, divergences: list[float], gap: float
     ) -> float: ...
 
+    def reached(self, point: FloatArray, divergence: float) -> float: ...
+
     def refute(self, program: Program, answer: Answer) -> str: ...
 
     def reconsider(self, program: Program) -> str: ...
@@ -228,7 +230,7 @@ def _judge(
         gap=gap / unit,
         flow=residuals.flow,
         mass=residuals.mass,
-        kl=divergences[worst] if divergences else 0.0,
+        kl=problem.reached(point, divergences[worst]) if divergences else 0.0,
         epsilon=allowed[worst] if divergences else math.inf,
         upper=scale.original(bound.value),
         lower=scale.original(lower),

@@ -174,6 +174,10 @@ class Problem(Value):
         """The unit of the gap, in the program's own."""
         return unit_of(program, point, bound, divergences, gap)
 
+    def reached(self, point: FloatArray, divergence: float) -> float:
+        """The divergence to report of a point, given that of the program's ball."""
+        return divergence
+
     def refute(self, program: Program, answer: Answer) -> str:
         """Why the answer proves that nothing is feasible: a dual value below every objective (weak duality)."""
         v, eta = answer.multipliers, answer.eta

@@ -138,6 +138,12 @@ class REPS(OccupancyProblem):
             return KL(self._weights[flow.pairs])  # no ball: it only picks the nearest of equally good answers
         return divergence_factory(self.divergence)(self._weights[flow.pairs])
 
+    def reached(self, point: FloatArray, divergence: float) -> float:
+        """The divergence of the kind asked for, also where an infinite radius leaves KL to pick the nearest optimum."""
+        if self.epsilon != math.inf:
+            return divergence
+        return divergence_factory(self.divergence)(self._weights[self._known_flow.pairs]).value(point)
+
     def _balls(self, flow: Flow) -> list[Ball]:
         balls = super()._balls(flow)
         if self.entropy is not None:

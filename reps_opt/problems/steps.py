@@ -225,9 +225,11 @@ class TrustRegionStep(Problem):
             return 0.0
         if np.isnan(step).any():
             return math.inf
+        size = float(np.abs(self.levels).max())  # steps are in proportion to it, radii to its square
+        step, multipliers = step / size, multipliers / size
         pulled = -(multipliers @ self.slopes)
-        least = float(self.levels @ multipliers) - self.damped_metric.conjugate_bound(pulled, step)
-        return max(least, 0.0)
+        least = float((self.levels / size) @ multipliers) - self.damped_metric.conjugate_bound(pulled, step)
+        return max(least, 0.0) * size * size
 
     @property
     def _single_row_met(self) -> bool:
@@ -247,7 +249,7 @@ class TrustRegionStep(Problem):
         text = f"no step within epsilon = {self.epsilon:g} meets the cost rows"
         return (
             f"{text}; they contradict each other"
-            if self.epsilon_min == math.inf
+            if np.isnan(self.nearest[0]).any()
             else (f"{text}: it takes at least {self.epsilon_min:.9g}")
         )
 

@@ -31,6 +31,9 @@ COLDEST, HOTTEST = Decimal("1e-16"), Decimal("1e30")
 STEEP = Decimal("1e-26")
 """Newton decrement, in units of eta, at which a point is the minimiser to all the digits of a float."""
 
+LOST = Decimal("1e-12")
+"""What a point that steps no longer improve may miss in the rows."""
+
 SPREAD = Decimal(40)
 """Range of the exponents from which eta is lowered: no coordinate is out of reach there."""
 
@@ -91,7 +94,13 @@ class DecimalNewton:
         if not Dual.takes(program):
             raise UnsuitableError("DecimalNewton solves programs over one simplex with one ball of a known divergence")
         with many_digits(digits_for(program)):
-            return _Search(self, Dual(program)).run()
+            dual = Dual(program)
+            try:
+                return _Search(self, dual).run()
+            except (ArithmeticError, ValueError):
+                if self.start is None:
+                    raise
+                return _Search(replace(self, start=None), dual).run()  # it misled
 
 
 class _Search:
@@ -124,6 +133,9 @@ class _Search:
         return self._on_the_ball(program.epsilon)
 
     def _answer(self, eta: float, point: Point, message: str = "converged") -> Answer:
+        missed = abs(point.gradient[~(self.dual.signed & (self.v <= 0) & (point.gradient >= 0))]).sum()
+        if not missed <= LOST:
+            raise ArithmeticError(f"{self.steps} Newton steps leave {missed:.0e} in the rows at eta = {self.eta:.1e}")
         stats = {"iterations": self.steps}
         return Answer(eta, floats(self.v[:-1]), floats(point.x), message, stats, digits=(self.eta, self.v))
 
@@ -317,4 +329,4 @@ class SoftChain:
         x = policy * mu[self.group]
         ratio = policy / numbers(self.dual.program.divergence.reference)
         spent = sum((mass * share.ln() for mass, share in zip(x, ratio, strict=True) if share > 0), ZERO)
-        return Point(ZERO, x, x, zeros(x.size), zeros(m), spent)
+        return Point(ZERO, x, x, zeros(x.size), zeros(m + 1), spent)
