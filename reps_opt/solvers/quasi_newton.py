@@ -2,7 +2,8 @@ r"""Quasi-Newton on the dual of many samples: solved on a few of them first, the
 
 The dual of a tenth of the rows costs a tenth, and its solution misses the whole's by about ``sqrt(d / n_few)``
 standard deviations. From there BFGS starts with the few rows' own Hessian in (eta, multipliers), a covariance of the
-feature columns and the Bellman error, and gains about a digit for every pass. A search that stalls, and rows of which
+feature columns and the Bellman error, and gains about a digit for every pass. Near the solution the Hessian of all rows
+takes its place, once, and every pass gains about two. A search that stalls, and rows of which
 a few say too little, go to :class:`~reps_opt.solvers.newton.Newton`.
 
 Shapes: N rows, of which n_few are drawn; d features; joint vectors stack the multipliers and eta (d + 1,).
@@ -38,7 +39,7 @@ SHARE_OF_ROWS = 0.1
 LARGEST_SHARE = 0.3
 """Fraction of the rows beyond which solving some of them first saves nothing."""
 
-EFFECTIVE_PER_FEATURE = 24
+EFFECTIVE_PER_FEATURE = 10
 """Effective samples, about ``n_few exp(-epsilon)``, that the few rows must hold for each feature."""
 
 RADII_TO_SPARE = 3.0
@@ -55,6 +56,10 @@ SMALLEST_FACTOR = 0.2
 
 PATIENCE = 4
 """Iterations in which the error must halve."""
+
+REFRESHED = (0.1, 150)
+"""Error at which the Hessian is taken over all rows, once; and features up to which their Gram matrix, which costs
+about d / 25 passes, saves more than it costs."""
 
 NEAR = 0.1
 """Error below which a search that stalls is worth going on from."""
@@ -141,7 +146,7 @@ def _inverse_hessian(program: Program, point: DualPoint) -> Callable[[FloatArray
     assert point.coupling is not None
     weights, scaled = point.conjugate.point, point.net / point.eta
     d = point.multipliers.size
-    mean = program.transpose.total(weights)
+    mean = program.rhs - point.residual
     hessian = np.empty((d + 1, d + 1))
     hessian[:d, :d] = program.transpose.gram(weights) - np.outer(mean, mean)
     hessian[:d, d] = hessian[d, :d] = point.coupling
@@ -161,6 +166,7 @@ class _Search:
         self.steps: list[FloatArray] = []
         self.changes: list[FloatArray] = []
         self.iterations = 0
+        self.refreshed = program.rhs.size > REFRESHED[1]
 
     def run(self) -> tuple[DualPoint, bool]:
         """The last point, and whether it meets the tolerance."""
@@ -170,6 +176,9 @@ class _Search:
             slow = len(errors) > PATIENCE and max(errors[-1]) > 0.5 * max(errors[-1 - PATIENCE])
             if slow or self.iterations >= self.settings.max_iterations:
                 return point, False
+            if not self.refreshed and max(errors[-1]) < REFRESHED[0]:
+                self.refreshed, self.steps, self.changes = True, [], []
+                self.apply = _inverse_hessian(self.program, point)
             moved = self._move(point)
             if moved is None:
                 return point, False

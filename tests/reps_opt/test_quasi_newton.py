@@ -35,6 +35,15 @@ def test_the_default_for_many_rows_takes_fewer_passes_to_the_same_answer(epsilon
     assert (psi == kept).all()
 
 
+def test_the_hessian_of_all_rows_near_the_solution_saves_passes(monkeypatch):
+    r, psi = draw(60_000, 40)
+    ours = solve(SampleREPS(r, psi, 0.5))
+    monkeypatch.setattr(quasi_newton, "REFRESHED", (0.1, 0))
+    without = solve(SampleREPS(r, psi, 0.5))
+    assert ours.stats["passes"] <= 13 < without.stats["passes"]
+    assert ours.objective == pytest.approx(without.objective, abs=1e-11 * np.ptp(r))
+
+
 @pytest.mark.parametrize("scale", [1e-8, 1e8])
 def test_many_rows_with_rewards_of_any_scale(scale):
     r, psi = draw(30_000, 20)
