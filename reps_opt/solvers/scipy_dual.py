@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -309,9 +310,26 @@ class _WhitenedDual:
         return np.concatenate([[along_eta / ratio], along_y])
 
     def hessian(self, z: FloatArray) -> FloatArray:
-        products = [self.hessian_product(z, row) for row in np.eye(z.size)]
-        matrix = np.array(products)
-        return (matrix + matrix.T) / 2
+        """The Hessian at once, a weighted covariance; by products where the rows are only seen by passes."""
+        if not (sp.issparse(self.program.matrix) or isinstance(self.program.matrix, np.ndarray)):
+            matrix = np.array([self.hessian_product(z, row) for row in np.eye(z.size)])
+            return (matrix + matrix.T) / 2
+        point = self.at(z)
+        weights, ratio = point.conjugate.weights, self.origin.eta / point.eta
+        slopes = -ratio * self._pulled
+        if not self.fixed:
+            slopes = np.column_stack([-point.net / point.eta, slopes])
+        mean = weights @ slopes
+        matrix = (slopes.T @ (weights[:, None] * slopes) - np.outer(mean, mean) / max(weights.sum(), 1e-300)) / ratio
+        if not self.fixed:
+            matrix[0, 0] += (self._epsilon() - point.divergence) / ratio
+        return matrix
+
+    @cached_property
+    def _pulled(self) -> FloatArray:
+        """The columns seen from the coordinates of x: A' T (n, k)."""
+        pulled = self.program.transpose @ self.columns
+        return pulled.toarray() if sp.issparse(pulled) else np.asarray(pulled)
 
     def _epsilon(self) -> float:
         assert self.program.epsilon is not None
