@@ -201,7 +201,7 @@ class Problem(Value):
         return ""
 
     def to_cvxpy(self, side: str = "primal") -> Any:
-        """The program as a ``cvxpy.Problem`` to inspect and to solve again, in the problem's own units.
+        """The program as a :class:`cvxpy.Problem` to inspect and to solve again, in the problem's own units.
 
         Parameters
         ----------
@@ -261,7 +261,7 @@ class Problem(Value):
         return table
 
     def to_scipy(self, side: str = "primal") -> Any:
-        """The program as the arguments of ``scipy.optimize.minimize``, in the problem's own units.
+        """The program as the arguments of :func:`scipy.optimize.minimize`, in the problem's own units.
 
         Parameters
         ----------

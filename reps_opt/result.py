@@ -87,8 +87,8 @@ class Result:
     def to_xarray(self) -> xarray.Dataset:
         """The arrays with named dimensions, labelled or counted from zero; the numbers as coordinates and attributes.
 
-        As scalar coordinates, the numbers of a sweep become its axes: ``xr.concat(..., coords="all")`` stacks them, and
-        the arrays, along any of them. The attributes of what it makes are those of its first dataset.
+        As scalar coordinates, the numbers of a sweep become its axes: :func:`xarray.concat` with ``coords="all"``
+        stacks them, and the arrays, along any of them. The attributes of what it makes are those of its first dataset.
 
         Examples
         --------
@@ -110,7 +110,7 @@ class Result:
         return xarray.Dataset(arrays, coordinates, numbers)
 
     def to_frame(self) -> pandas.DataFrame:
-        """A pandas table, a row an entry of the first array and beside it all that shares its dimensions.
+        """A :class:`pandas.DataFrame`, a row an entry of the first array and beside it all that shares its dimensions.
 
         Arrays along other dimensions are left to :meth:`to_xarray`; a result without arrays is one row of numbers.
         """
@@ -164,7 +164,7 @@ class Result:
         return Panel(lambda axis: plotting.lines_of_text(axis, self.rows()))
 
     def plot(self, ax: matplotlib.axes.Axes | None = None) -> matplotlib.figure.Figure:
-        """Draw it: a matplotlib figure that holds what a person looks at first, or its first panel on a given axis."""
+        """Draw what one looks at first: a :class:`matplotlib.figure.Figure`, or the first panel on a given axis."""
         panels = self.panels()
         if ax is None:
             return plotting.figure_of(panels, self.title)

@@ -38,7 +38,7 @@ class Sources:
             reward zero; ``"restart"`` continues from the start distribution. With ``gamma=1`` one of them must be
             given: in the long run every policy has ended, so that with absorbing ends all gains are zero.
         **kwargs
-            Passed to ``gymnasium.make`` when ``env`` is an id: ``is_slippery=True``, ``map_name="8x8"``.
+            Passed to :func:`gymnasium.make` when ``env`` is an id: ``is_slippery=True``, ``map_name="8x8"``.
 
         Returns
         -------
