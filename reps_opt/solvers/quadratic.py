@@ -13,7 +13,7 @@ Shapes: P parameters, k cost rows; r <= 1 + k reduced coordinates z; N is (k, r)
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -47,6 +47,9 @@ LOOSENED = 1e-14
 
 STRIDE = 3.0
 """Change of log eta between trials, on the way from a target at the ball's radius to farther ones."""
+
+NEARNESS = (3e-2, 1e-14)
+"""How near in log eta the right one is met: few rows leave or join between, so that a rough one mostly has them all."""
 
 FARTHEST = 30.0
 """Change of log eta beyond which targets, 1e13 radii away, have lost the rows to rounding."""
@@ -215,12 +218,14 @@ class Reduced:
 
         start = math.log(float(np.linalg.norm(self.objective)) / math.sqrt(2 * epsilon))
         low, high = start, start + FARTHEST
+        tried: Iterable[float]
         while (beyond := excess(low)) <= 0 and low > start - FARTHEST:
-            low -= STRIDE  # no farther than the ball asks for: where it is left, the rows are still exact
+            low, high = low - STRIDE, low  # no farther than the ball asks for: where it is left, the rows are exact
         if beyond <= 0:
             tried = [low + closer for closer in np.arange(0.0, FARTHEST + 1.0, 2 * STRIDE).tolist()]
         else:
-            tried = [high if excess(high) >= 0 else brentq(excess, low, high, xtol=1e-14, rtol=1e-14)]
+            over = excess(high) >= 0
+            tried = [high] if over else (brentq(excess, low, high, xtol=xtol, rtol=1e-14) for xtol in NEARNESS)
         for log_eta in tried:
             u = self._project(self.objective * math.exp(-log_eta))[1]
             yield (u > 1e-12 * u.max(initial=0.0)).astype(float)
