@@ -240,12 +240,12 @@ class Program:
     def times(self, x: FloatArray) -> FloatArray:
         """``(A, C) x`` (m,) for x (n,)."""
         table = self._stack.table
-        return self.matrix @ x if table is None else table @ x
+        return self.matrix @ x if table is None else table.dot(x)
 
     def pulled(self, multipliers: FloatArray) -> FloatArray:
         """``A'v + C'nu`` (n,) for multipliers (m,)."""
         table = self._stack.table
-        return self.transpose @ multipliers if table is None else multipliers @ table
+        return self.transpose @ multipliers if table is None else multipliers.dot(table)
 
     @property
     def rhs(self) -> FloatArray:
@@ -390,7 +390,7 @@ class Program:
     def dual(self, eta: float, multipliers: FloatArray) -> DualPoint:
         """Dual function and derivatives at ``eta > 0``; remembered until the next, for whoever certifies the answer."""
         last: DualPoint | None = self.__dict__.get("_last")
-        if last is None or last.eta != eta or (multipliers.size and not np.array_equal(last.multipliers, multipliers)):
+        if last is None or last.eta != eta or np.count_nonzero(last.multipliers != multipliers):
             last = self._evaluate(eta, multipliers.copy())
             self.__dict__["_last"] = last
         return last
@@ -418,11 +418,11 @@ class Program:
         residual: FloatArray,
     ) -> DualPoint:
         """The dual's value and derivatives from the conjugate at ``scaled = net / eta``."""
-        value = float(self.rhs @ multipliers + self.mass * eta * conjugate.value)
+        value = float(self.rhs.dot(multipliers)) + self.mass * eta * conjugate.value
         if self.epsilon is not None:
             value += eta * self.epsilon
         shift = conjugate.value if self.simplex else 0.0  # taken inside <x, y> where x sums to one
-        divergence = float(conjugate.point @ (scaled - shift)) - (conjugate.value - shift)
+        divergence = float(conjugate.point.dot(scaled - shift)) - (conjugate.value - shift)
         if self.ridge is not None:
             value += float(self.ridge @ multipliers**2) / 2
             residual = residual + self.ridge * multipliers

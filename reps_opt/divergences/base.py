@@ -213,7 +213,7 @@ class KL(Divergence):
 
     def value(self, x: FloatArray) -> float:
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            value = float(x @ np.log(x / self.reference))
+            value = float(x.dot(np.log(x / self.reference)))
         if not value < math.inf:  # an entry that is not positive, or a reference that has underflowed
             value = float(kl_div(x, self.reference).sum() + (x.sum() - self.reference.sum()))
         if value == math.inf and x.min() >= 0:  # by logarithms, where the reference has underflowed

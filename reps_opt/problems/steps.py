@@ -152,10 +152,14 @@ class TrustRegionStep(Problem):
         """Largest entry of the gradient: the objective's unit, as solvers see it."""
         return float(np.abs(self.gradient).max()) or 1.0
 
-    @cached_property
+    @property
     def damped_metric(self) -> Metric:
         """F + damping I."""
-        return self.metric.damped(self.damping) if self.damping > 0 else self.metric
+        return self._damped if self.damping > 0 else self.metric
+
+    @cached_property
+    def _damped(self) -> Metric:
+        return self.metric.damped(self.damping)
 
     @cached_property
     def program(self) -> Program:
@@ -304,8 +308,7 @@ class TrustRegionStep(Problem):
             reach = math.sqrt(2 * self.epsilon * 2 * metric.conjugate_bound(pulled, metric.solve(pulled)))
             yield Bound(rows + reach, eta, nu)
         else:
-            curved = metric.product(point)
-            left = pulled - eta * curved
+            left = pulled - eta * metric.product(point)
             height = float(pulled.dot(point)) - eta * divergences[0]
             height += metric.residual_bound(left, program.objective) / eta
             yield Bound(eta * self.epsilon + rows + height, eta, nu)

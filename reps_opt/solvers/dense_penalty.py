@@ -90,12 +90,12 @@ class _Search:
     def run(self, start: FloatArray | None, max_iterations: int) -> tuple[_Point, int]:
         """Newton steps until none is left worth taking."""
         u = np.zeros(self.rhs.size) if start is None else start
-        point = self._at(u, self.base if start is None else self.base - u @ self.rows)
+        point = self._at(u, self.base if start is None else self.base - u.dot(self.rows))
         last = math.inf
         for iterations in range(max_iterations):
-            residual = self.rhs - self.rows @ point.x
+            residual = self.rhs - self.rows.dot(point.x)
             step = -self._solve(point.x, residual)
-            decrement = -float(residual @ step)
+            decrement = -float(residual.dot(step))
             if decrement <= CONVERGED or last / 4 < decrement <= QUADRATIC:  # converged, or rounding
                 break
             last = decrement
@@ -112,13 +112,13 @@ class _Search:
         x = np.exp(exponent - top)
         total = float(np.add.reduce(x))
         log_partition = top + math.log(total)
-        return _Point(u, exponent, float(self.rhs @ u) + log_partition, log_partition, x / total)
+        return _Point(u, exponent, float(self.rhs.dot(u)) + log_partition, log_partition, x / total)
 
     def _solve(self, x: FloatArray, residual: FloatArray) -> FloatArray:
         """Solution of ``A diag(x) A' d = residual``; with a ridge at rounding level where masses have vanished."""
-        hessian = (self.rows * x) @ self.rows.T
+        hessian = (self.rows * x).dot(self.rows.T)
         diagonal = hessian.diagonal()
-        if diagonal.min() > VANISHED:
+        if np.minimum.reduce(diagonal) > VANISHED:
             solution, failed = dposv(hessian.T, residual)[1:]  # symmetric: the transpose is in LAPACK's order
             if not failed:
                 return np.asarray(solution)
@@ -129,13 +129,13 @@ class _Search:
     def _line_search(self, point: _Point, step: FloatArray, decrement: float) -> _Point | None:
         """Halve the step until the dual falls enough and x does not travel too far."""
         noise = NOISE * (1.0 + abs(point.value))
-        moving = step @ self.rows
+        moving = step.dot(self.rows)
         alpha = 1.0
         while alpha > SHORTEST_STEP:
             trial = self._at(point.u + alpha * step, point.exponent - alpha * moving)
             falls = trial.value <= point.value - SUFFICIENT_DECREASE * alpha * decrement + noise
             shift = point.log_partition - trial.log_partition
-            if falls and shift - alpha * float(trial.x @ moving) <= LARGEST_TRAVEL:  # KL(x_trial || x_point)
+            if falls and shift - alpha * float(trial.x.dot(moving)) <= LARGEST_TRAVEL:  # KL(x_trial || x_point)
                 return trial
             alpha *= 0.5
         return None

@@ -8,8 +8,8 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
-import scipy.linalg
 import scipy.sparse as sp
+from scipy.linalg.lapack import dpotrf, dtrtrs
 
 from reps_opt.processes.graph import BoolArray, IntArray
 from reps_opt.program import Program
@@ -34,6 +34,11 @@ class BlockEquations(SparseRows):
         super().__init__(program)
         ends = np.append(row_starts, program.rhs.size)
         self._layers = [slice(int(a), int(b)) for a, b in pairwise(ends)]
+        size = np.diff(ends)
+        width = size + np.append(size[1:], 0)  # of a layer's rows: its own columns and those of the next
+        self._bands = np.append(0, np.cumsum(size * width))
+        self._first = np.repeat(ends[:-1], size)
+        self._place = np.concatenate([o + w * np.arange(k) for o, w, k in zip(self._bands, width, size, strict=False)])
 
     def update(self, weights: FloatArray, free: BoolArray, shift: FloatArray | None = None) -> None:
         """Set the weights; every row must be free and none softened."""
@@ -44,33 +49,40 @@ class BlockEquations(SparseRows):
     def _prepare(self) -> None:
         matrix = (self.rows @ (sp.diags_array(self.weights) @ self.columns)).tocsr()
         self._scale = self._scaling(matrix.diagonal())
-        scaling = sp.diags_array(self._scale)
-        matrix = (scaling @ matrix @ scaling).tocsr()
+        row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+        entries = matrix.data * self._scale[row] * self._scale[matrix.indices]
+        ahead = matrix.indices - self._first[row]
+        dense = np.zeros(self._bands[-1])
+        dense[(self._place[row] + ahead)[ahead >= 0]] = entries[ahead >= 0]
         self.stats["factorisations"] += 1
         ridge = 1e-15
-        while True:
-            try:
-                self._factor(matrix, ridge)
-                return
-            except np.linalg.LinAlgError:
-                ridge *= 10
+        while not self._factor(dense, ridge):
+            ridge *= 10
+            if ridge > 1.0:  # beside a diagonal of one: the entries are no numbers
+                raise np.linalg.LinAlgError("the normal equations are not finite")
 
-    def _factor(self, matrix: sp.csr_array, ridge: float) -> None:
-        """Lower factors: L_t on the diagonal, and the block E_t below it, ``E_t L_t' = H_{t+1,t}``."""
+    def _factor(self, dense: FloatArray, ridge: float) -> bool:
+        """Lower factors: L_t on the diagonal, and the block E_t below it, ``E_t L_t' = H_{t+1,t}``; whether there are.
+
+        ``dense`` holds each layer's rows of H, its own columns and those of the next layer.
+        """
         self._diagonal: list[FloatArray] = []
         self._below: list[FloatArray] = []
         carried: FloatArray | float = 0.0
         for t, rows in enumerate(self._layers):
-            band = matrix[rows]
-            block = band[:, rows].toarray() - carried
-            block[np.diag_indices_from(block)] += ridge
-            lower = scipy.linalg.cholesky(block, lower=True, check_finite=False)
+            size = rows.stop - rows.start
+            band = dense[self._bands[t] : self._bands[t + 1]].reshape(size, -1)
+            block = band[:, :size] - carried
+            block.ravel()[:: size + 1] += ridge
+            lower, failed = dpotrf(block.T, lower=True, clean=False)
+            if failed:
+                return False
             self._diagonal.append(lower)
             if t + 1 < len(self._layers):
-                coupling = band[:, self._layers[t + 1]].toarray()
-                below = scipy.linalg.solve_triangular(lower, coupling, lower=True, check_finite=False).T
+                below = dtrtrs(lower, band[:, size:], lower=True)[0].T
                 self._below.append(below)
                 carried = below @ below.T
+        return True
 
     def _apply(self, rhs: FloatArray, rtol: float = 0.0, guess: FloatArray | None = None) -> FloatArray:
         scale = self._scale if rhs.ndim == 1 else self._scale[:, None]
@@ -78,12 +90,12 @@ class BlockEquations(SparseRows):
         for t, rows in enumerate(self._layers):
             if t:
                 x[rows] -= self._below[t - 1] @ x[self._layers[t - 1]]
-            x[rows] = scipy.linalg.solve_triangular(self._diagonal[t], x[rows], lower=True, check_finite=False)
+            x[rows] = dtrtrs(self._diagonal[t], x[rows], lower=True)[0]
         for t in reversed(range(len(self._layers))):
             rows = self._layers[t]
             if t + 1 < len(self._layers):
                 x[rows] -= self._below[t].T @ x[self._layers[t + 1]]
-            x[rows] = scipy.linalg.solve_triangular(self._diagonal[t], x[rows], lower=True, trans=1, check_finite=False)
+            x[rows] = dtrtrs(self._diagonal[t], x[rows], lower=True, trans=1)[0]
         return scale * x
 
     def solve_many(self, rhs: FloatArray) -> FloatArray:
