@@ -41,11 +41,12 @@ class DaskRows(Rows):
         super().__init__()
         self.lazy = array.rechunk({1: -1}).astype(np.float64)
         self.shape = tuple(array.shape)
-        if any(np.isnan(self.shape)):
-            raise ValueError(f"feature_differences must have a known shape, got {self.shape}: compute its chunk sizes")
         ends = np.cumsum([0, *self.lazy.chunks[0]])
         blocks = self.lazy.to_delayed().ravel()
-        self._pieces = [(slice(int(a), int(b)), x) for a, b, x in zip(ends[:-1], ends[1:], blocks, strict=True)]
+        places = [(slice(int(a), int(b)), x) for a, b, x in zip(ends[:-1], ends[1:], blocks, strict=True)]
+        self._pieces = [
+            (place, block) for place, block in places if place.stop > place.start
+        ]  # a mask leaves empty ones
         if validate:
             self._fold(_check, lambda place: (place.start,))
 

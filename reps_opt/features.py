@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import ArrayLike
 from scipy.linalg import cho_factor, cho_solve
 from scipy.spatial.distance import cdist, pdist
@@ -46,15 +47,29 @@ def as_columns(values: ArrayLike, name: str = "states") -> FloatArray:
     return array.reshape(array.shape[0], -1)
 
 
+def transformed(features: Any, states: ArrayLike) -> FloatArray:
+    """Features phi (N, d) of states (N,) or (N, k): dense, whatever an encoder returns.
+
+    A scikit-learn transformer, which is known by its ``get_params``, sees labels (N,) as one column.
+    """
+    phi = features.transform(_as_taken(features, states))
+    return as_columns(phi.toarray() if sp.issparse(phi) else phi, "features")
+
+
+def _as_taken(features: Any, states: ArrayLike) -> Any:
+    return np.reshape(states, (-1, 1)) if hasattr(features, "get_params") and np.ndim(states) == 1 else states
+
+
 def fitted(features: Any, states: ArrayLike) -> Any:
     """The feature map itself when it can transform already, else a copy fitted to the states."""
+    given = _as_taken(features, states)
     try:
-        features.transform(states[:1])  # type: ignore[index]
+        features.transform(given[:1])
         return features
     except Exception as error:
         if type(error).__name__ != "NotFittedError":
             raise
-    return copy.deepcopy(features).fit(states)
+    return copy.deepcopy(features).fit(given)
 
 
 def feature_differences(batch: Batch, features: Any, gamma: float, embedding: Any = None) -> FloatArray:
@@ -79,9 +94,9 @@ def feature_differences(batch: Batch, features: Any, gamma: float, embedding: An
     array([[ 0.5],
            [-1. ]])
     """
-    phi = as_columns(features.transform(batch.states), "features")
-    following = as_columns(features.transform(batch.next_states), "features")
-    start = as_columns(features.transform(batch.start_states), "features").mean(axis=0)
+    phi = transformed(features, batch.states)
+    following = transformed(features, batch.next_states)
+    start = transformed(features, batch.start_states).mean(axis=0)
     following = np.where(batch.terminated[:, None], start, following)
     if embedding is not None:
         inputs = np.hstack([as_columns(batch.states), as_columns(batch.actions, "actions")])

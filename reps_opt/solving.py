@@ -134,7 +134,7 @@ def _answer(problem: Problem, route: Solver, start: Solution | None, named: bool
             program = problem.warm_start(program, start)
         answer = problem.closed_form(program)
         where = type(route).__name__
-        with in_units(scale):
+        with in_units(scale), np.errstate(all="ignore"):  # what overflows is for the certificate to see
             answer = answer or route.solve(program)
         where = "evaluating the answer"
         found = certify(problem, program, scale, answer), answer.stats
@@ -161,7 +161,7 @@ def _second_opinion(problem: Problem, found: Found, answer: Answer | None) -> Fo
     program, scale = problem.normalised
     for route in problem.second_solvers(answer):
         try:
-            with in_units(scale):
+            with in_units(scale), np.errstate(all="ignore"):
                 other = route.solve(program.fresh())
             judged = certify(problem, program, scale, other), {"route": type(route).__name__, **other.stats}
         except UnsuitableError:

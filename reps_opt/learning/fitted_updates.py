@@ -362,10 +362,10 @@ class EpisodicREPSUpdate(WeightedFit):
             raise ValueError("batch must have one transition an episode: roll out a reps_opt.ParameterSearch")
         phi = None
         if self.contexts is not None:
-            from reps_opt.features import as_columns, fitted
+            from reps_opt.features import fitted, transformed
 
             transformer = self.contexts if hasattr(self.contexts, "transform") else self.contexts(batch)
-            phi = as_columns(fitted(transformer, batch.states).transform(batch.states), "contexts")
+            phi = transformed(fitted(transformer, batch.states), batch.states)
         return EpisodicREPS(batch.rewards, phi, self.epsilon, base_weights, self.ridge, self.temperature)
 
 

@@ -100,14 +100,16 @@ class Budgets:
         n = flow.pairs.size
         rows = (self.costs[:, flow.pairs] - self.shift[:, None]) / unit[:, None]
         upper = sp.hstack([sp.csr_array(rows), np.full((self.limits.size, 1), -1.0)], format="csr")
-        equal = sp.vstack([sp.hstack([flow.matrix, sp.csr_array((flow.rhs.size, 1))]), np.ones((1, n + 1))]).tolil()
+        # discounted, the mass follows from the flow, and as floats close to gamma = 1 contradicts it: one row too many
+        matrix, rhs = (flow.matrix, flow.rhs) if flow.averages else (flow.matrix[1:], flow.rhs[1:])
+        equal = sp.vstack([sp.hstack([matrix, sp.csr_array((rhs.size, 1))]), np.ones((1, n + 1))]).tolil()
         equal[-1, n] = 0.0
         result = linprog(
             np.append(np.zeros(n), 1.0),
             A_ub=upper,
             b_ub=(self.limits - self.shift) / unit,
             A_eq=equal.tocsr(),
-            b_eq=np.append(flow.rhs, 1.0),
+            b_eq=np.append(rhs, 1.0),
             bounds=[(0, None)] * n + [(None, None)],
             method="highs",
         )

@@ -6,6 +6,7 @@ Shapes: S states, A actions; n pairs that can carry mass (:mod:`reps_opt.process
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,6 +21,9 @@ from reps_opt.processes.graph import BoolArray, reachable_states, state_graph
 from reps_opt.processes.mdp import MDP
 from reps_opt.validation import FloatArray, as_radius, as_scalar
 from reps_opt.values import cached_property, value
+
+POLICY_LIKE = 1e-7
+"""Distance from one of the sums of a policy's rows, in single precision."""
 
 
 @value
@@ -113,9 +117,11 @@ class REPS(OccupancyProblem):
         factory = divergence_factory(divergence)
         if entropy is not None and (radius is None or radius == math.inf or factory is not KL):
             raise ValueError("entropy bounds a KL ball: it needs a finite epsilon and no other divergence")
+        weights = as_reference(reference, mdp)
+        _warn_of_policy(reference)
         self._assign(
             mdp=mdp,
-            reference=as_reference(reference, mdp),
+            reference=weights,
             epsilon=radius,
             costs=None if rows is None else rows.table(mdp.rewards.shape),
             budgets=None if rows is None else rows.limits,
@@ -159,6 +165,14 @@ class REPS(OccupancyProblem):
             if self.entropy > most + CONSISTENT:
                 return f"no distribution over the pairs has entropy >= {self.entropy:g}: the largest is {most:.9g}"
         return super().infeasible()
+
+
+def _warn_of_policy(reference: ArrayLike) -> None:
+    """Say so where a table (S, A), a reference by its shape, is rather a policy by its sums."""
+    rows = np.sum(np.asarray(reference, dtype=np.float64), axis=1)
+    if rows.size > 1 and np.all(np.abs(rows - 1) <= POLICY_LIKE):
+        text = "reference has rows that sum to one each, as a policy has: mdp.occupancy(policy) is what REPS takes"
+        warnings.warn(text, UserWarning, stacklevel=4)
 
 
 def _refill_underflow(mdp: MDP, reference: FloatArray) -> FloatArray:

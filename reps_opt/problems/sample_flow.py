@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from reps_opt.batch import Batch
-from reps_opt.features import IDENTITY, as_columns
+from reps_opt.features import IDENTITY, as_columns, transformed
 from reps_opt.validation import FloatArray, as_float_array, as_scalar, check_nonnegative, read_only
 from reps_opt.values import Value, value
 
@@ -245,8 +245,8 @@ def _differences(
     batch: Batch, features: Any, gamma: float, absorbs: bool, embedding: Any
 ) -> tuple[FloatArray, FloatArray]:
     """``gamma phi(s') - phi(s)`` (N, d), the absorbing state's column among them, and the size (d,) of the features."""
-    phi = as_columns(features.transform(batch.states), "features")
-    following = as_columns(features.transform(batch.next_states), "features")
+    phi = transformed(features, batch.states)
+    following = transformed(features, batch.next_states)
     over = batch.terminated[:, None]
     following = np.where(over, 0.0 if absorbs else _start_features(batch, features), following)
     if absorbs:
@@ -261,4 +261,4 @@ def _differences(
 
 def _start_features(batch: Batch, features: Any) -> FloatArray:
     """Mean of phi over the start states (d,)."""
-    return np.asarray(as_columns(features.transform(batch.start_states), "features").mean(axis=0))
+    return np.asarray(transformed(features, batch.start_states).mean(axis=0))

@@ -348,9 +348,20 @@ def as_samples(values: ArrayLike, name: str) -> FloatArray:
 def as_features(values: Any, name: str, n: int) -> Any:
     """A feature matrix (n, d): checked now if in memory, pass by pass if not."""
     if hasattr(values, "dask"):
-        check_shape(values, name, (n, "d"))
-        return values
+        return _checked_lazily(values, name, n)
     return as_float_array(values, name, (n, "d"))
+
+
+def _checked_lazily(values: Any, name: str, n: int) -> Any:
+    """A dask array (n, d) of real numbers, none of them masked."""
+    if values.dtype.kind not in "biufO":
+        raise TypeError(f"{name} must be real numbers, got a dask array of dtype {values.dtype}")
+    if any(np.isnan(values.shape)):
+        raise ValueError(f"{name} must have a known shape, got {values.shape}: call its compute_chunk_sizes()")
+    if isinstance(values._meta, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked dask array: leave masked rows out, or fill them by da.ma.filled")
+    check_shape(values, name, (n, "d"))
+    return values
 
 
 def as_base(base_weights: ArrayLike | None, n: int) -> FloatArray:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from reps_opt import plotting
+from reps_opt.features import transformed
 from reps_opt.plotting import Panel
 from reps_opt.result import Arrays
 from reps_opt.sensitivity import Sensitivity, as_rates, check_movable, moved
@@ -180,7 +181,7 @@ class SampleSolution(Solution):
         """V (n,) at states, or at feature rows (n, d) where the problem has no feature map; its offset is free, and
         chosen such that the absorbing state is worth nothing where there is one."""
         features = self.problem.features
-        phi = states if features is None else features.transform(states)
+        phi = states if features is None else transformed(features, states)
         absorbs = self.problem.flow is not None and self.problem.flow.absorbs
         theta, absorbed = (self.theta[:-1], self.theta[-1]) if absorbs else (self.theta, 0.0)
         return as_float_array(phi, "states", ("n", theta.size)) @ theta - absorbed

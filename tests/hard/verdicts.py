@@ -18,6 +18,7 @@ from scipy.optimize import linprog, minimize
 from scipy.special import logsumexp, rel_entr
 
 from reps_opt import REPS, ConditionalREPS, Solution, Status
+from tests.hard import digits
 from tests.hard.cones import TIGHT, Pairs, cone, floor, pairs, power_of, sample_rows, value_range
 from tests.hard.recipes import INCONSISTENT, Recipe, step_data
 from tests.reps_opt.rational import solve, tables
@@ -36,6 +37,10 @@ class Verdict:
     kind: str
     reason: str = ""
     confirmed: str = ""
+
+
+FLOWS = ("reps", "temperature", "f-divergence", "budgets", "conditional", "linear")
+"""Families over a stationary flow, where any point's policy has an exact occupancy."""
 
 
 class WrongError(Exception):
@@ -124,7 +129,16 @@ def _occupancy(recipe: Recipe, solution: Any) -> str:
     demand(solution.objective - upper, GAP * unit + rounding, "objective above a dual bound by")
     if upper - solution.objective <= GAP * unit + rounding and rounding <= 100 * GAP * unit:
         return "dual bound"
+    if _exactly_bounded(solution, unit, rounding=4 * np.finfo(float).eps * (size + price)):
+        return "sixty digits"
     return _better_point(recipe, solution, unit)
+
+
+def _exactly_bounded(solution: Any, unit: float, rounding: float) -> bool:
+    """Whether a bound in sixty digits proves the answer; WrongError where it lies below the objective."""
+    upper = digits.upper_bound(solution)
+    demand(solution.objective - upper, 2e-8 * unit + rounding, "objective above a bound in sixty digits by")
+    return upper - solution.objective <= GAP * unit + rounding
 
 
 def _unit(r: np.ndarray, x: np.ndarray, usual: float, eta: float, divergence: float) -> float:
@@ -238,7 +252,9 @@ def _better_point(recipe: Recipe, solution: Any, unit: float) -> str:
         return "nothing"
     rounding = 64 * np.finfo(float).eps * abs(posed.low) / posed.unit
     allowed = CONE * unit / posed.unit + rounding + 1e-9 * abs(best)  # of which the solver's tolerances are a share
-    if _lost_in_tolerances(solution.problem) and best - (solution.objective - posed.low) / posed.unit > allowed:
+    if (
+        recipe.family in FLOWS and best - (solution.objective - posed.low) / posed.unit > allowed
+    ):  # is it a point at all?
         p, data = _exact_occupancy(solution.problem, posed.x.value), pairs(solution.problem)
         divergence = _divergence(solution, data, p)
         over = (data.costs @ p - data.limits) / data.span
