@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -32,7 +33,7 @@ from reps_opt.solvers.scipy_dual import ScipyDual
 from reps_opt.solving import solve
 
 NEEDED = ("numpy", "scipy", "cvxpy", "scikit-learn", "gymnasium", "matplotlib", "pandas", "xarray", "tqdm", "typer")
-OPTIONAL = ("torch", "gpytorch", "dask", "distributed")
+OPTIONAL = ("torch", "gpytorch", "dask", "distributed", "bokeh")
 CONIC_SOLVERS: dict[str, dict[str, Any]] = {
     "CLARABEL": {"tol_gap_abs": 1e-12, "tol_gap_rel": 1e-12, "tol_feas": 1e-12},
     "SCS": {"eps_abs": 1e-9, "eps_rel": 1e-9, "max_iters": 100_000},
@@ -50,7 +51,7 @@ AGREEMENT = 1e-6
 
 GAUSSIAN_POLICIES = ("LinearGaussianPolicy", "RBFPolicy", "GaussianProcessPolicy", "NeuralPolicy")
 DISCRETE_POLICIES = ("SoftmaxPolicy", "NeuralCategoricalPolicy")
-NEED_TORCH = ("NeuralPolicy", "NeuralCategoricalPolicy")
+NETWORKS = ("NeuralPolicy", "NeuralCategoricalPolicy")
 
 FIT = 0.15
 """Largest mean error of a fitted line of slope 2 on [-1, 1], and largest share of wrong signs."""
@@ -206,8 +207,8 @@ def _missing_solvers() -> list[str]:
 def _learning() -> Iterator[tuple[str, Callable[[], str], tuple[str, ...]]]:
     """Name of each attempt at learning, what does it and says what was found, and the packages it needs."""
     for name in (*GAUSSIAN_POLICIES, *DISCRETE_POLICIES):
-        needs = ("policies", "torch") if name in NEED_TORCH else ("policies",)
-        yield name, lambda name=name: _fit(name), needs  # type: ignore[misc]
+        yield name, lambda name=name: _fit(name), ("policies",)  # type: ignore[misc]
+    yield "a kernel of gpytorch", _fit_torch, ("policies", "torch", "gpytorch")
     yield "TabularPolicy and a roll-out", _roll_out, ("policies",)
 
 
@@ -216,20 +217,27 @@ def _attempt(name: str, make: Callable[[], str], needs: tuple[str, ...]) -> Chec
     if absent:
         return Check(name, None, f"{', '.join(absent)} not installed")
     try:
-        return Check(name, True, make())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of a library by another: it works all the same
+            return Check(name, True, make())
     except Exception as error:  # an installation can be broken in any way: each is a finding
         return Check(name, False, f"{type(error).__name__}: {error}")
 
 
-def _fit(name: str) -> str:
+def _fit_torch() -> str:
+    kernels = import_module("gpytorch.kernels")
+    return _fit("GaussianProcessPolicy", kernel=kernels.ScaleKernel(kernels.RBFKernel()))
+
+
+def _fit(name: str, **arguments: Any) -> str:
     """Fit a policy to weighted samples of a line, or of its sign, and hold it to what it was fitted to."""
     rng = np.random.default_rng(0)
     states = rng.uniform(-1, 1, (200, 1))
     line = 2 * states + 0.1 * rng.normal(size=states.shape)
     discrete = name in DISCRETE_POLICIES
     actions = (states[:, 0] > 0).astype(int) if discrete else line
-    small = {"hidden": (8,)} if name in NEED_TORCH else {}
-    policy: Any = getattr(import_module("policies"), name)(**small)
+    small = {"hidden": (8,)} if name in NETWORKS else {}
+    policy: Any = getattr(import_module("policies"), name)(**small, **arguments)
     with threadpoolctl.threadpool_limits(1):  # tiny matrices on many threads take minutes on a busy machine
         policy.fit(states, actions, rng.uniform(0.5, 1.5, 200))
     predicted = np.reshape(policy.predict(states), actions.shape)

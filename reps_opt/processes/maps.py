@@ -52,7 +52,7 @@ def drawn_on(mdp: MDP) -> dict[str, Any]:
 def text_map(solution: Any, digits: int = 3) -> str:
     """Value and most probable action of every state, for a terminal: on the map, or a line a state where there is none.
 
-    A cell shows the map's letter, an arrow (where the state can be left) and the value; ``-`` where V is undefined. A
+    A cell shows the map's letter and, where it can be left, an arrow and the value; ``-`` where V is undefined. A
     line shows the labels of the state and of its most probable action, that action's probability, and the value.
 
     Parameters
@@ -77,7 +77,8 @@ def text_map(solution: Any, digits: int = 3) -> str:
     cells = []
     for state, letter in enumerate("".join(mdp.layout)):
         number = f"{solution.value[state]:.{digits}f}" if np.isfinite(solution.value[state]) else "-"
-        cells.append(f"{letter}{' ' if absorbing[state] else arrows[best[state]]}{number:>{digits + 4}}")
+        shown = " " * (digits + 5) if absorbing[state] else f"{arrows[best[state]]}{number:>{digits + 4}}"
+        cells.append(f"{letter}{shown}")
     width = len(mdp.layout[0])
     return "\n".join("  ".join(cells[i : i + width]) for i in range(0, len(cells), width))
 

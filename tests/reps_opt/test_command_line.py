@@ -133,7 +133,6 @@ def test_doctor_notices_a_route_that_breaks_and_one_that_is_wrong(monkeypatch: p
 @pytest.fixture
 def without_problems(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     monkeypatch.setattr(doctor, "_cases", lambda: iter(()))
-    monkeypatch.setattr(doctor, "NEED_TORCH", ())
     for names in ("GAUSSIAN_POLICIES", "DISCRETE_POLICIES"):
         monkeypatch.setattr(doctor, names, getattr(doctor, names)[:1])
     return monkeypatch
@@ -148,12 +147,11 @@ def test_doctor_notices_a_missing_package(without_problems: pytest.MonkeyPatch) 
 
 def test_doctor_does_not_call_well_what_it_could_not_try(without_problems: pytest.MonkeyPatch) -> None:
     without_problems.setattr(doctor, "OPTIONAL", ("no-such-package",))
-    without_problems.setattr(doctor, "NEED_TORCH", doctor.GAUSSIAN_POLICIES)
     without_problems.setattr(doctor, "CONIC_SOLVERS", {"ABACUS": {}})
     without_problems.setattr(doctor, "find_spec", lambda name: None if name == "torch" else name)
     found = doctor.examine()
     assert found.healthy  # what is there works
-    left_out = ("no-such-package", "routes by ABACUS", "LinearGaussianPolicy")
+    left_out = ("no-such-package", "routes by ABACUS", "a kernel of gpytorch")
     assert found.title.endswith(f"is well as far as it is installed, which leaves out {', '.join(left_out)}")
     assert "not tried: torch not installed" in str(found)
 
