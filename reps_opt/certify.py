@@ -24,6 +24,7 @@ from reps_opt.scale import Scale, usual_distance
 from reps_opt.segment import first_inside
 from reps_opt.solution import Status
 from reps_opt.solvers.answer import Answer
+from reps_opt.tolerances import CLOSE
 from reps_opt.validation import FloatArray
 
 Eta = float | FloatArray
@@ -49,10 +50,6 @@ ROUNDING = 4 * float(np.finfo(np.float64).eps)
 
 SMALL = 1e-9
 """Gap, in the units of the balls, that needs no look at other units: a thousandth of what is certified."""
-
-ROUNDED = 1e-9
-"""Scale, relative to the coefficients taken, that may be rounding."""
-
 
 AT_THE_TOP = 1e-4
 """How near the best coefficient, relative to those taken, an objective is that has nothing more to gain from it."""
@@ -289,7 +286,7 @@ def _unit_without_ball(program: Program, point: FloatArray) -> float:
         if q.size == c.size:
             scales.append(abs(scored - float(q @ c) / float(q.sum())))
     scales.append(usual_distance(c, float(np.median(c))))
-    return min((scale for scale in scales if scale > ROUNDED * size), default=0.0)
+    return min((scale for scale in scales if scale > CLOSE * size), default=0.0)
 
 
 def offered_bounds(problem: Judged, program: Program, answer: Answer, divergences: list[float]) -> Iterator[Bound]:

@@ -21,10 +21,8 @@ from scipy.spatial.distance import cdist, pdist
 
 from reps_opt.batch import Batch
 from reps_opt.threads import limited
+from reps_opt.tolerances import ULPS
 from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar
-
-ROUNDING = 8 * np.finfo(float).eps
-"""Feature differences below this fraction of the features themselves are rounding, and become zero."""
 
 PAIRS_LIMIT = 1_000
 """Samples from which a median distance is taken."""
@@ -103,7 +101,7 @@ def feature_differences(batch: Batch, features: Any, gamma: float, embedding: An
         following = as_columns(copy.deepcopy(embedding).fit(inputs, following).predict(inputs), "embedding")
     psi = gamma * following + (1 - gamma) * start - phi
     size = np.maximum(np.abs(phi).max(axis=0), np.abs(following).max(axis=0))
-    psi[:, np.abs(psi).max(axis=0) <= ROUNDING * size] = 0.0
+    psi[:, np.abs(psi).max(axis=0) <= ULPS * size] = 0.0
     return psi
 
 

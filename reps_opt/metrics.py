@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike
 from scipy.linalg.lapack import dpotrf, dpotrs, dtrtrs
 
 from reps_opt.conjugate_gradient import conjugate_gradient
+from reps_opt.tolerances import ROUNDING
 from reps_opt.validation import (
     FloatArray,
     InputError,
@@ -31,9 +32,6 @@ from reps_opt.validation import (
     read_only,
 )
 from reps_opt.values import cached_property, same
-
-RANK_TOLERANCE = 1e-13
-"""Pivot, relative to its diagonal entry, below which a Cholesky factor says that F is singular."""
 
 SYMMETRY_TOLERANCE = 1e-8
 """Largest asymmetry of a dense F, relative to its largest entry."""
@@ -167,7 +165,7 @@ class Factorised(Metric):
         if info != 0:
             return None
         pivots = lower.diagonal()
-        regular = np.count_nonzero(pivots * pivots > RANK_TOLERANCE * self.matrix.diagonal())
+        regular = np.count_nonzero(pivots * pivots > ROUNDING * self.matrix.diagonal())
         return lower if regular == len(lower) else None
 
     @cached_property

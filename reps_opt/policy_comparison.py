@@ -17,10 +17,8 @@ from reps_opt import plotting
 from reps_opt.plotting import Panel
 from reps_opt.processes.mdp import MDP
 from reps_opt.result import Result
+from reps_opt.tolerances import ROUNDING
 from reps_opt.validation import FloatArray
-
-ROUNDING = 1e-12
-"""How far below a bound a gain may lie, in units of the largest reward, and still count as rounding."""
 
 
 @dataclass(frozen=True, repr=False)

@@ -24,12 +24,9 @@ from reps_opt.solution import S_co, Solution, Viewed
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.choice import default_solver, linear_limit, onto_rows, project, second_solvers
 from reps_opt.solvers.newton import proves_infeasible
+from reps_opt.tolerances import LAST_PLACE
 from reps_opt.validation import FloatArray, InputError
 from reps_opt.values import Value, cached_property, value
-
-SINGLE_POINT = 1e-15
-"""Radius, beyond the smallest feasible one, up to which the ball counts as a single point: rounding of a divergence."""
-
 
 SIDES = ("primal", "dual")
 
@@ -104,7 +101,7 @@ class Problem(Value):
         if len(program.balls) > 1:
             return None
         v = np.zeros(program.rhs.size)
-        if program.epsilon is not None and program.epsilon - self.centre.divergence <= SINGLE_POINT:
+        if program.epsilon is not None and program.epsilon - self.centre.divergence <= LAST_PLACE:
             return Answer(math.inf, v, self.centre.point, "the ball holds a single point")
         if program.simplex and program.constant and program.temperature is None and program.ridge is None:
             return Answer(0.0, v, self.centre.point, "the objective is constant")

@@ -28,12 +28,13 @@ import numpy as np
 
 from reps_opt.constraints import SIMPLEX, SPACE, Block, Equal, Simplex, Space, Stack, checked_block
 from reps_opt.divergences.balls import Ball, JointKL
-from reps_opt.divergences.base import KL, SMALLEST, Conjugate, Divergence, NoBall, softmax_within
+from reps_opt.divergences.base import KL, Conjugate, Divergence, NoBall, softmax_within
 from reps_opt.dual_point import DualPoint, JointDualPoint
 from reps_opt.hints import NO_HINTS, Hints
 from reps_opt.processes.graph import BoolArray, IntArray
 from reps_opt.rows import Transposed
 from reps_opt.scale import Scale, ordinary_scale
+from reps_opt.tolerances import TINY
 from reps_opt.validation import FloatArray, UnsuitableError, as_float_array, check_spread
 from reps_opt.values import altered, cached_property
 
@@ -474,7 +475,7 @@ class Program:
             return softmax_within(joint.scaled, group, n_groups)[0]
         best = self.dual(eta, multipliers)
         point = best.conjugate.point
-        if point.min() > SMALLEST:  # nothing has underflowed: no second pass over exponents
+        if point.min() > TINY:  # nothing has underflowed: no second pass over exponents
             return point / np.bincount(group, weights=point, minlength=n_groups)[group]
         return self.divergence.within(best.net / eta, group, n_groups)
 

@@ -28,11 +28,8 @@ import numpy as np
 from reps_opt.program import Program
 from reps_opt.result import Arrays, Result
 from reps_opt.systems.choice import normal_equations
+from reps_opt.tolerances import CLOSE
 from reps_opt.validation import FloatArray, InputError, UnsuitableError, as_scalar
-
-DEGENERATE = 1e-9
-"""Multiplier of an inequality, in units of the objective's range, below which a row that holds with equality says
-nothing of which way it would go."""
 
 MISSED = 1e-6
 """Part of a derivative's size that may be missing in the rows: beyond it the system was singular."""
@@ -159,7 +156,7 @@ def moved(
 def _check_strict(program: Program, multipliers: FloatArray, residual: FloatArray) -> None:
     """Raise UnsuitableError where an inequality holds with equality and costs nothing: it may bind or not."""
     unit = float(np.ptp(program.objective)) or 1.0
-    weak = program.signed & (multipliers <= DEGENERATE * unit) & (np.abs(residual) <= DEGENERATE)
+    weak = program.signed & (multipliers <= CLOSE * unit) & (np.abs(residual) <= CLOSE)
     if weak.any():
         row = int(np.flatnonzero(weak)[0])
         raise UnsuitableError(f"the answer is degenerate: row {row} holds with equality at a price of zero")

@@ -50,6 +50,7 @@ def pools() -> dict[str, Executor]:
     return {"8 threads": ThreadPoolExecutor(8), "4 processes": ProcessPoolExecutor(4, mp_context=spawned)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", ["8 threads", "4 processes"])
 def test_pools_give_the_sequential_answers(pool):
     expected = [solved(recipe) for recipe in RECIPES]

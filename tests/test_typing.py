@@ -58,26 +58,20 @@ def checked(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*command, *files], cwd=folder, capture_output=True, text=True)
 
 
-def mypy(folder: Path) -> subprocess.CompletedProcess[str]:
-    settings = folder / "mypy.ini"
-    settings.write_text(f"[mypy]\nignore_missing_imports = True\nmypy_path = {ROOT}\ncache_dir = {folder / 'cache'}\n")
-    return checked(folder, sys.executable, "-m", "mypy", "--config-file", str(settings))
-
-
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="mypy is not installed")
-def test_mypy_passes_a_users_files(user: Path) -> None:
-    done = mypy(user)
-    assert done.returncode == 0, done.stdout
+def test_mypy_passes_a_users_files_and_notices_what_is_wrong(user: Path) -> None:
+    (user / "wrong.py").write_text(WRONG)
+    settings = user / "mypy.ini"
+    settings.write_text(f"[mypy]\nignore_missing_imports = True\nmypy_path = {ROOT}\ncache_dir = {user / 'cache'}\n")
+    done = checked(user, sys.executable, "-m", "mypy", "--config-file", str(settings))
+    errors = [line for line in done.stdout.splitlines() if ": error: " in line]
+    assert all(line.startswith("wrong.py:") for line in errors), done.stdout
+    assert any('Unexpected keyword argument "gama"' in line for line in errors)
+    assert any('has no attribute "valeu"' in line for line in errors)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="mypy is not installed")
-def test_mypy_notices_what_is_wrong(tmp_path: Path) -> None:
-    (tmp_path / "wrong.py").write_text(WRONG)
-    done = mypy(tmp_path)
-    assert 'Unexpected keyword argument "gama"' in done.stdout
-    assert 'has no attribute "valeu"' in done.stdout
-
-
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("pyright") is None, reason="pyright is not installed")
 def test_pyright_passes_a_users_files(user: Path) -> None:
     (user / "pyrightconfig.json").write_text(f'{{"extraPaths": ["{ROOT}"], "reportMissingImports": false}}')

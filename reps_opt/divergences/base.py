@@ -24,20 +24,15 @@ from scipy.special import kl_div
 
 from reps_opt.metrics import Metric
 from reps_opt.processes.graph import IntArray
+from reps_opt.tolerances import ROUNDING, TINY
 from reps_opt.validation import FloatArray, read_only
 
 DIFFERENCES = (1e-5, 1e-3)
 """Steps of central differences, relative to the coordinate: of a value, and of a gradient that may be made of these."""
 
-SMALLEST = 1e-300
-"""What a coordinate that a method has put on the edge of the domain counts as, in a logarithm or a quotient."""
-
 CLOSE = 16.0
 """Range of exponents up to which all are taken relative to the largest: rounding then costs a few units of the last
 place, and each group's own largest takes longer to find than the rest of a small softmax."""
-
-ROUNDING = 1e-12
-"""How far below zero rounding can put a divergence that is zero."""
 
 
 @dataclass(frozen=True)
@@ -222,10 +217,10 @@ class KL(Divergence):
         return max(value, 0.0) if value > -ROUNDING else value  # not below zero by rounding: a price may multiply it
 
     def gradient(self, x: FloatArray) -> FloatArray:
-        return np.log(np.maximum(x, SMALLEST)) - self.log_reference + 1.0
+        return np.log(np.maximum(x, TINY)) - self.log_reference + 1.0
 
     def hessian(self, x: FloatArray) -> Any:
-        return sp.diags_array(1.0 / np.maximum(x, SMALLEST))
+        return sp.diags_array(1.0 / np.maximum(x, TINY))
 
     def conjugate(self, y: FloatArray) -> Conjugate:
         exponent = self.log_reference + y

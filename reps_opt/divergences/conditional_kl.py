@@ -12,8 +12,9 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.special import kl_div
 
-from reps_opt.divergences.base import SMALLEST, Conjugate, Divergence, group_max, softmax_within
+from reps_opt.divergences.base import Conjugate, Divergence, group_max, softmax_within
 from reps_opt.processes.graph import IntArray
+from reps_opt.tolerances import TINY
 from reps_opt.validation import FloatArray, read_only
 
 
@@ -53,12 +54,12 @@ class ConditionalKL(Divergence):
         return float(kl_div(x, near).sum() + x.sum() - near.sum())
 
     def gradient(self, x: FloatArray) -> FloatArray:
-        return np.log(np.maximum(x, SMALLEST) / (self.reference * self.state_sums(x)[self.group]))
+        return np.log(np.maximum(x, TINY) / (self.reference * self.state_sums(x)[self.group]))
 
     def hessian(self, x: FloatArray) -> Any:
         sums = self._sums()
-        within = sums.T @ sp.diags_array(1.0 / np.maximum(self.state_sums(x), SMALLEST)) @ sums
-        return sp.diags_array(1.0 / np.maximum(x, SMALLEST)) - within
+        within = sums.T @ sp.diags_array(1.0 / np.maximum(self.state_sums(x), TINY)) @ sums
+        return sp.diags_array(1.0 / np.maximum(x, TINY)) - within
 
     def state_sums(self, values: FloatArray) -> FloatArray:
         """Sums (m,), or (m, k), of values (n,), or (n, k), over each state's actions."""

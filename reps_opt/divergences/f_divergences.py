@@ -25,7 +25,8 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.special import kl_div
 
-from reps_opt.divergences.base import KL, SMALLEST, Conjugate, Divergence
+from reps_opt.divergences.base import KL, Conjugate, Divergence
+from reps_opt.tolerances import ROUNDING, TINY
 from reps_opt.validation import FloatArray, as_scalar, read_only
 
 LARGEST_EXPONENT = 700.0
@@ -39,9 +40,6 @@ QUADRATIC = 1e-9
 
 FAR = 2.0
 """Factor between two normalisers beyond which they are halved on a logarithmic scale."""
-
-LOST = 1e-12
-"""Mass missing from the reference that counts as rounding."""
 
 
 def as_alpha(alpha: float, name: str) -> float:
@@ -98,7 +96,7 @@ class Alpha(Divergence):
             raise ValueError("alpha = 1 is KL: ask for that")
         self.truncates = self.alpha > 1
         missing = 1.0 - float(reference.sum())
-        self.lost = missing if abs(missing) > LOST else 0.0
+        self.lost = missing if abs(missing) > ROUNDING else 0.0
 
     @property
     def bounded(self) -> bool:
@@ -122,11 +120,11 @@ class Alpha(Divergence):
         return float(terms.sum()) / (alpha * (alpha - 1)) + self._offset
 
     def gradient(self, x: FloatArray) -> FloatArray:
-        ratio = np.maximum(x, SMALLEST) / self.reference
+        ratio = np.maximum(x, TINY) / self.reference
         return (ratio ** (self.alpha - 1) - 1) / (self.alpha - 1)
 
     def hessian(self, x: FloatArray) -> Any:
-        return sp.diags_array((np.maximum(x, SMALLEST) / self.reference) ** (self.alpha - 2) / self.reference)
+        return sp.diags_array((np.maximum(x, TINY) / self.reference) ** (self.alpha - 2) / self.reference)
 
     def reach(self, y: FloatArray, room: float, centre: FloatArray) -> float:
         """Pinsker's inequality for the family: the 1-norm is at most ``sqrt(2 D)`` for alpha in [-1, 2].
@@ -280,7 +278,7 @@ class ReverseKL(Alpha):
         return float(kl_div(self.reference, x).sum() + self.reference.sum() - x.sum()) + self._offset
 
     def gradient(self, x: FloatArray) -> FloatArray:
-        return -self.reference / np.maximum(x, SMALLEST)
+        return -self.reference / np.maximum(x, TINY)
 
     def _inner(self, point: FloatArray, xi: FloatArray) -> float:
         return -float(self.reference @ np.log(xi))

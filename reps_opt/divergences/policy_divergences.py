@@ -16,8 +16,9 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.special import kl_div
 
-from reps_opt.divergences.base import KL, SMALLEST, Conjugate, Divergence
+from reps_opt.divergences.base import KL, Conjugate, Divergence
 from reps_opt.processes.graph import IntArray
+from reps_opt.tolerances import TINY
 from reps_opt.validation import FloatArray, read_only
 
 MAX_ITERATIONS = 200
@@ -131,10 +132,10 @@ class OldNewKL(PolicyDivergence):
         return float(kl_div(self.reference, x).sum() + (self.reference.sum() - x.sum()))
 
     def gradient(self, x: FloatArray) -> FloatArray:
-        return -self.reference / np.maximum(x, SMALLEST)
+        return -self.reference / np.maximum(x, TINY)
 
     def hessian(self, x: FloatArray) -> Any:
-        return sp.diags_array(self.reference / np.maximum(x, SMALLEST) ** 2)
+        return sp.diags_array(self.reference / np.maximum(x, TINY) ** 2)
 
     def conjugate(self, y: FloatArray) -> Conjugate:
         whole = np.zeros(1, dtype=np.int64)

@@ -17,12 +17,10 @@ from numpy.typing import ArrayLike
 
 from reps_opt.learning.returns import Episodes, episodes
 from reps_opt.metrics import Factor
+from reps_opt.tolerances import ROUNDING
 from reps_opt.validation import FloatArray, as_float_array, as_scalar, check_nonnegative, check_shape
 
 BASELINES = ("optimal", "mean", "none")
-
-NO_SPREAD = 1e-12
-"""Spread of returns or advantages, relative to their size, below which there is nothing to learn."""
 
 
 class ParametricPolicy(Protocol):
@@ -151,7 +149,7 @@ def enac(
     totals = _by_episode(rows * gamma ** parts.time[:, None] if discounted_scores else rows, parts)
     returns = _returns(r, parts, gamma)
     spread, centred = totals - totals.mean(axis=0), returns - returns.mean()
-    if np.abs(centred).max() <= NO_SPREAD * np.abs(returns).max():
+    if np.abs(centred).max() <= ROUNDING * np.abs(returns).max():
         return np.zeros(rows.shape[1])  # a direction made of rounding is none
     if ridge == 0:
         return np.asarray(scipy.linalg.lstsq(spread, centred, check_finite=False)[0])

@@ -19,7 +19,7 @@ import numpy as np
 
 from reps_opt.learning.advantages import Transitions, estimate_advantages
 from reps_opt.learning.fisher_steps import FisherStep, fisher_step
-from reps_opt.learning.gradients import NO_SPREAD, ParametricPolicy, mean_kl, surrogate_gradient
+from reps_opt.learning.gradients import ParametricPolicy, mean_kl, surrogate_gradient
 from reps_opt.learning.policy_update import PolicyUpdate, branch, check_parametric, possible_actions, unchanged, under
 from reps_opt.learning.standardising import standardised
 from reps_opt.learning.value_network import Memory, ValueNetwork
@@ -30,6 +30,7 @@ from reps_opt.solution import Status
 from reps_opt.solvers.answer import Solver
 from reps_opt.solving import solve
 from reps_opt.threads import limited
+from reps_opt.tolerances import ROUNDING
 from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar, renamed
 
 VALUES = ValueNetwork()
@@ -116,7 +117,7 @@ class GradientUpdate(ABC):
         """Advantages (N,) of what can happen, standardised where asked for; zeros where they are rounding."""
         some = advantages[possible]
         spread, size = float(some.std()), float(np.abs(some).max())
-        if spread <= NO_SPREAD * max(size, float(np.abs(values).max()), 1e-300):
+        if spread <= ROUNDING * max(size, float(np.abs(values).max()), 1e-300):
             return np.zeros_like(advantages)
         if self.standardise:
             advantages = (advantages - some.mean()) / spread

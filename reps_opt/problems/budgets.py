@@ -16,10 +16,8 @@ from scipy.optimize import linprog
 from reps_opt.constraints import AtMost
 from reps_opt.processes.flow import Flow
 from reps_opt.processes.graph import IntArray
+from reps_opt.tolerances import ROUNDING
 from reps_opt.validation import FloatArray, as_float_array, read_only
-
-ROUNDING = 1e-11
-"""Excess over a budget, in units of its cost's range, that is rounding."""
 
 
 class Cheapest(NamedTuple):

@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike
 
 from reps_opt.divergences.base import Divergence
 from reps_opt.divergences.conditional_kl import ConditionalKL
-from reps_opt.problem import SINGLE_POINT
 from reps_opt.problems.occupancy import OccupancyProblem, as_reference
 from reps_opt.processes.flow import CONSISTENT, Flow
 from reps_opt.processes.markov import gain_and_bias
@@ -20,11 +19,9 @@ from reps_opt.processes.mdp import MDP
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.soft_bellman import SoftBellman, policy_value
+from reps_opt.tolerances import LAST_PLACE, ROUNDING
 from reps_opt.validation import FloatArray, as_radius, read_only
 from reps_opt.values import cached_property, value
-
-TIED = 1e-12
-"""Difference of gains, in units of the rewards' range, that is rounding."""
 
 
 @value
@@ -122,7 +119,7 @@ class ConditionalREPS(OccupancyProblem):
 
     def closed_form(self, program: Program) -> Answer | None:
         """Answer that needs no solver: a ball that holds one policy, or rewards that are all the same."""
-        if self.epsilon is not None and self.epsilon - self.centre.divergence <= SINGLE_POINT:
+        if self.epsilon is not None and self.epsilon - self.centre.divergence <= LAST_PLACE:
             return self._single_policy(program)
         return super().closed_form(program)
 
@@ -133,7 +130,7 @@ class ConditionalREPS(OccupancyProblem):
             return Answer(np.inf, policy_value(program, flow.conditional(point)), point, words)
         policy = program.divergence.reference
         gain, bias = gain_and_bias(flow.chain(policy), flow.node_sums(policy * program.objective))
-        best = gain >= gain.max() - TIED * float(np.ptp(program.objective))
+        best = gain >= gain.max() - ROUNDING * float(np.ptp(program.objective))
         return Answer(np.inf, bias, flow.occupancy(policy, best * flow.node_sums(point)), words)
 
     def _project(self, flow: Flow) -> Answer:

@@ -12,11 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from reps_opt.problems.sample_problem import SampleProblem, as_features, as_samples
+from reps_opt.tolerances import ULPS
 from reps_opt.validation import FloatArray, as_scalar, read_only
 from reps_opt.values import cached_property, value
-
-ROUNDING = 8 * np.finfo(float).eps
-"""Feature differences below this fraction of the features themselves are rounding, and count as zero."""
 
 
 @value
@@ -93,7 +91,7 @@ class EpisodicREPS(SampleProblem):
             return None
         phi = self.contexts
         differences = self.base_weights @ phi - phi
-        differences[:, np.abs(differences).max(axis=0) <= ROUNDING * np.abs(phi).max(axis=0)] = 0.0
+        differences[:, np.abs(differences).max(axis=0) <= ULPS * np.abs(phi).max(axis=0)] = 0.0
         return differences
 
 

@@ -15,19 +15,17 @@ from reps_opt.certify import Bound, Residuals
 from reps_opt.decimal_dual import slack_with_digits
 from reps_opt.hints import Nearest
 from reps_opt.problem import Problem
-from reps_opt.problems.flow_solution import TIGHT, FlowSolution
+from reps_opt.problems.flow_solution import FlowSolution
 from reps_opt.processes.flow import Flow
 from reps_opt.processes.mdp import MDP
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
+from reps_opt.tolerances import CLOSE, ROUNDING
 from reps_opt.validation import FloatArray
 from reps_opt.values import cached_property
 
 ON_THE_ROWS = 1e-8
 """1-norm of what a projection may miss in the rows."""
-
-SAME_POLICY = 1e-12
-"""Largest difference of two policies that counts as rounding."""
 
 
 class FlowProblem(Problem):
@@ -121,12 +119,12 @@ class FlowProblem(Problem):
         optimum = flow.optimum(scaled.objective)
         net = scaled.objective - program.pulled(optimum.value)
         size = float(np.median(np.abs(optimum.value)))
-        tight = net >= net.max() - TIGHT * max(1.0, 1e-3 * size)
+        tight = net >= net.max() - CLOSE * max(1.0, 1e-3 * size)
         # what rounds is large beside what decides: the best policy is on the face all the same
         point = self._on_face(tight if flow.averages else tight | (optimum.greedy > 0))
         if point is None or program.violation(point) > ON_THE_ROWS:
             # rounding left no closed face, or its points are too far for a projection: the optimal policy is on it
-            near = (optimum.gain >= optimum.gain.max() - TIGHT).astype(np.float64)
+            near = (optimum.gain >= optimum.gain.max() - CLOSE).astype(np.float64)
             point = self.share * flow.occupancy(optimum.greedy, near)
         return Nearest(point, scale.factor * optimum.value, program.balls[0].value(point))
 
@@ -155,12 +153,12 @@ class FlowProblem(Problem):
         if answer.multipliers is not None and len(program.balls) == 1 and 0 < answer.eta < math.inf:
             policy = program.within(answer.eta, answer.multipliers, flow.pair_node, flow.nodes.size)
             yield self.share * flow.occupancy(policy, near)
-            if conditional is None or np.abs(policy - conditional).max() <= SAME_POLICY:
+            if conditional is None or np.abs(policy - conditional).max() <= ROUNDING:
                 return
         if answer.digits is not None and answer.eta == 0:
             slack = slack_with_digits(program, answer.digits[1])
             best = np.maximum.reduceat(slack, flow.first_pairs)[flow.pair_node]
-            face = self._on_face(slack >= best - TIGHT)
+            face = self._on_face(slack >= best - CLOSE)
             yield from [] if face is None else [face]
         if conditional is not None:
             yield self.share * flow.occupancy(conditional, near)

@@ -10,14 +10,9 @@ import numpy as np
 from reps_opt.divergences.base import group_max
 from reps_opt.result import Arrays
 from reps_opt.solution import Solution
+from reps_opt.tolerances import CLOSE, TINY
 from reps_opt.validation import FloatArray, read_only
 from reps_opt.values import cached_property, value
-
-LEAST_VISIBLE = 1e-290
-"""Mass of a node below which dividing by it would lose digits: its policy is read off the multipliers."""
-
-TIGHT = 1e-9
-"""Bellman error, in units of the largest value, up to which an action counts as optimal where eta is zero."""
 
 
 @value
@@ -53,7 +48,7 @@ class FlowSolution(Solution):
             rows = policy.reshape(-1, problem.shape[-1])
             rows[flow.nodes] = flow.spread(elsewhere).reshape(rows.shape)[flow.nodes]
         mass = occupancy.sum(axis=-1, keepdims=True)
-        return read_only(np.where(mass > LEAST_VISIBLE, occupancy / np.where(mass > 0, mass, 1.0), policy))
+        return read_only(np.where(mass > TINY, occupancy / np.where(mass > 0, mass, 1.0), policy))
 
     def _elsewhere(self) -> FloatArray | None:
         """Policy (n,) for nodes that the occupancy does not visit: the dual maximiser's or its limit.
@@ -71,7 +66,7 @@ class FlowSolution(Solution):
             return program.within(self.eta, self.multipliers, flow.pair_node, flow.nodes.size)
         net = program.net(self.multipliers)
         top = group_max(net, flow.pair_node, flow.nodes.size)
-        leeway = TIGHT * max(float(np.ptp(net)), float(np.abs(self.multipliers).max()))
+        leeway = CLOSE * max(float(np.ptp(net)), float(np.abs(self.multipliers).max()))
         tight = net >= top[flow.pair_node] - leeway
         return flow.conditional(np.where(tight, program.divergence.reference, 0.0))
 

@@ -15,16 +15,14 @@ from numpy.typing import ArrayLike
 
 from reps_opt.metrics import Identity
 from reps_opt.problems.policy_solution import GradientSolution
-from reps_opt.problems.policy_steps import FLAT, PolicyStep
+from reps_opt.problems.policy_steps import PolicyStep
 from reps_opt.problems.steps import CLOSED_FORM, step_program
 from reps_opt.processes.mdp import MDP
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
+from reps_opt.tolerances import ROUNDING
 from reps_opt.validation import FloatArray, as_float_array, as_scalar, read_only
 from reps_opt.values import cached_property, value
-
-RANK_TOLERANCE = 1e-12
-"""Singular value of the scores, relative to the largest, up to which a direction changes no policy."""
 
 
 @value
@@ -90,7 +88,7 @@ class GradientStep(PolicyStep):
         assert self.features is not None
         centred = self.features - np.einsum("sa,sak->sk", self.policy, self.features)[:, None, :]
         size = np.abs(self.features).max(axis=(0, 1), initial=0.0)
-        centred[:, :, np.abs(centred).max(axis=(0, 1), initial=0.0) <= FLAT * size] = 0.0
+        centred[:, :, np.abs(centred).max(axis=(0, 1), initial=0.0) <= ROUNDING * size] = 0.0
         return (self.root_mass[:, :, None] * centred).reshape(-1, self.features.shape[2])
 
     @cached_property
@@ -177,7 +175,7 @@ class ExactNaturalGradient(GradientStep):
     @cached_property
     def _fit(self) -> FloatArray:
         """``F^+ g`` (k,): least squares of the weighted advantage on the scores."""
-        return np.asarray(np.linalg.lstsq(self.scores, self.pull.ravel(), rcond=RANK_TOLERANCE)[0], dtype=np.float64)
+        return np.asarray(np.linalg.lstsq(self.scores, self.pull.ravel(), rcond=ROUNDING)[0], dtype=np.float64)
 
     def whitened_gradient(self) -> FloatArray:
         if self.features is None:

@@ -18,7 +18,6 @@ from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL
 from reps_opt.divergences.conditional_kl import ConditionalKL
 from reps_opt.hints import Hints
-from reps_opt.problem import SINGLE_POINT
 from reps_opt.problems.flow_problem import UnrolledProblem
 from reps_opt.problems.horizon_solution import FiniteHorizonSolution
 from reps_opt.processes.flow import Flow
@@ -35,6 +34,7 @@ from reps_opt.scale import Scale, ordinary_scale
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.newton import Newton
 from reps_opt.solvers.soft_bellman import SoftBellman
+from reps_opt.tolerances import LAST_PLACE
 from reps_opt.validation import FloatArray, as_count, as_scalar, check_shape, read_only
 from reps_opt.values import cached_property, value
 
@@ -165,7 +165,7 @@ class FiniteHorizonREPS(UnrolledProblem):
         check_shape(np.asarray(epsilon), "epsilon", (horizon,))
         each = [as_scalar(x, f"epsilon[{t}]", low=0.0, infinite=True) for t, x in enumerate(np.asarray(epsilon))]
         radii = np.array(each)
-        if radii.min() <= SINGLE_POINT < radii.max():
+        if radii.min() <= LAST_PLACE < radii.max():
             raise ValueError(f"epsilon[{int(radii.argmin())}] is zero: radii must be positive in all steps, or in none")
         return radii
 
@@ -222,7 +222,7 @@ class FiniteHorizonREPS(UnrolledProblem):
         """Answer that needs no solver: a single point, rewards that are all the same, or every ball slack."""
         zeros, none = np.zeros(self.flow.nodes.size), np.zeros(self.epsilon_array.size)
         eta: Any = none if self.ball == "per_step" else 0.0
-        if self.epsilon_array.max() <= SINGLE_POINT:
+        if self.epsilon_array.max() <= LAST_PLACE:
             return Answer(math.inf, zeros, self.centre.point, "the ball holds a single point")
         if np.ptp(self.flow.pick(self.rewards)) == 0:
             return Answer(eta, self._values_of(program, self.policy), self.centre.point, "the rewards are constant")

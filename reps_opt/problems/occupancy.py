@@ -30,6 +30,7 @@ from reps_opt.solution import Solution
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.linear import highs_limit
 from reps_opt.solvers.newton import Newton
+from reps_opt.tolerances import CLOSE, LAST_PLACE
 from reps_opt.validation import FloatArray, UnsuitableError, as_float_array, check_nonnegative, read_only
 from reps_opt.values import OldName, cached_property
 
@@ -38,12 +39,6 @@ STARTING = 1e2
 
 NEARLY_ONE = 1e-6
 """``1 - gamma`` below which values cost the Bellman error its digits."""
-
-ROUNDING = 1e-15
-"""Residual of the flow that is all rounding."""
-
-RARE = 1e-9
-"""Mass of a state up to which its value may be lifted."""
 
 LIFT, SWEEPS = 1e-14, 30
 """By how much, in units of the largest value, at every step of the way out of rare states; and how many steps."""
@@ -307,7 +302,7 @@ class OccupancyProblem(FlowProblem):
         if not 0 < 1 - self.mdp.gamma < NEARLY_ONE or answer.digits is not None:
             return
         flow = self._known_flow
-        rare = flow.node_sums(point) < RARE
+        rare = flow.node_sums(point) < CLOSE
         for bound in offered:
             size = float(np.abs(bound.multipliers[: rare.size]).max())
             if not math.isfinite(bound.value) or not np.all(np.isfinite(bound.eta)) or size == 0:
@@ -325,7 +320,7 @@ class OccupancyProblem(FlowProblem):
     def residuals(self, program: Program, point: FloatArray) -> Residuals:
         missed, mass = super().residuals(program, point)
         flow = self._known_flow
-        if missed > ROUNDING and 1 - self.mdp.gamma < NEARLY_ONE:  # where 1e-12 may be that of a tenth of the mass
+        if missed > LAST_PLACE and 1 - self.mdp.gamma < NEARLY_ONE:  # where 1e-12 may be that of a tenth of the mass
             own = flow.occupancy(flow.conditional(point), flow.node_sums(point))
             missed = max(missed, float(np.abs(own - point).sum()))
         if self.budget_rows is not None:

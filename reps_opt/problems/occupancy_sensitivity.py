@@ -16,10 +16,8 @@ from reps_opt.divergences.base import KL
 from reps_opt.divergences.conditional_kl import ConditionalKL
 from reps_opt.sensitivity import Moved, Sensitivity, as_rates, check_movable, moved
 from reps_opt.solution import Solution
+from reps_opt.tolerances import CLOSE
 from reps_opt.validation import FloatArray, InputError, UnsuitableError, as_float_array
-
-CONSERVED = 1e-9
-"""Sum of a change of the start distribution that counts as rounding."""
 
 
 class Change(NamedTuple):
@@ -53,7 +51,7 @@ def _check_start(problem: Any, mu0: FloatArray) -> None:
     """Refuse a change of the start distribution that leaves the distributions, or the states that can carry mass."""
     if problem.mdp.gamma == 1:
         raise UnsuitableError("mu0 plays no part where gamma is one")
-    if abs(float(mu0.sum())) > CONSERVED * float(np.abs(mu0).sum()):
+    if abs(float(mu0.sum())) > CLOSE * float(np.abs(mu0).sum()):
         raise InputError(f"mu0 must sum to zero, as a change of a distribution does, got {mu0.sum():g}")
     outside = np.setdiff1d(np.flatnonzero(mu0), problem.flow.nodes)
     if outside.size:

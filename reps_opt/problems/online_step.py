@@ -16,8 +16,8 @@ from reps_opt.divergences.base import KL, softmax_within
 from reps_opt.hints import Hints
 from reps_opt.problem import Problem
 from reps_opt.problems.flow_problem import UnrolledProblem
-from reps_opt.problems.flow_solution import LEAST_VISIBLE, FlowSolution
-from reps_opt.processes.flow import LEAST_MASS, Flow
+from reps_opt.problems.flow_solution import FlowSolution
+from reps_opt.processes.flow import Flow
 from reps_opt.processes.mdp import MDP
 from reps_opt.processes.time_indexed import soft_values
 from reps_opt.program import Program
@@ -26,6 +26,7 @@ from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.dense_penalty import DensePenalty
 from reps_opt.solvers.newton import Newton
 from reps_opt.systems.base import DENSE_LIMIT
+from reps_opt.tolerances import TINY
 from reps_opt.validation import FloatArray, read_only
 from reps_opt.values import cached_property, value
 
@@ -50,13 +51,13 @@ class ORePSStepSolution(FlowSolution):
     def log_occupancy(self) -> FloatArray:
         """Log of the occupancy (n,), also of pairs whose mass has underflowed."""
         assert self.point is not None
-        if self.point.min() > LEAST_VISIBLE:
+        if self.point.min() > TINY:
             return np.log(self.point / self.problem.share)
         assert self.multipliers is not None
         flow, program = self.problem.flow, self.problem.program
         exponent = program.divergence.log_reference + program.net(self.multipliers) / self.eta
         partition = softmax_within(exponent, flow.pair_node, flow.nodes.size)[1]
-        mass = np.maximum(flow.node_sums(self.point) / self.problem.share, LEAST_MASS)
+        mass = np.maximum(flow.node_sums(self.point) / self.problem.share, TINY)
         return (np.log(mass) - partition)[flow.pair_node] + exponent
 
 

@@ -17,21 +17,16 @@ from reps_opt.constraints import Equal
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.policy_divergences import NewOldKL, OldNewKL, PolicyDivergence
 from reps_opt.hints import Hints, Nearest
-from reps_opt.problem import SINGLE_POINT, Problem
+from reps_opt.problem import Problem
 from reps_opt.problems.policy_solution import LEAST, PolicySolution
 from reps_opt.processes.graph import IntArray
 from reps_opt.processes.mdp import MDP
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.eta_search import EtaSearch
+from reps_opt.tolerances import LAST_PLACE, ROUNDING
 from reps_opt.validation import FloatArray, as_radius, read_only
 from reps_opt.values import cached_property, value
-
-TIGHT = 1e-12
-"""Advantage below the best, in units of the largest, up to which an action counts as one of the best."""
-
-FLAT = 1e-13
-"""Differences between advantages, in units of the largest value there can be, that are rounding."""
 
 DIRECTIONS: dict[str, type[PolicyDivergence]] = {"old||new": OldNewKL, "new||old": NewOldKL}
 
@@ -117,7 +112,7 @@ class PolicyStep(Problem):
     def rounding(self) -> float:
         """Differences between advantages up to here are noise: a fraction of the largest value there can be."""
         horizon = 1 / (1 - self.mdp.gamma) if self.mdp.gamma < 1 else float(self.mdp.n_states)
-        return FLAT * horizon * float(np.abs(self.mdp.rewards).max())
+        return ROUNDING * horizon * float(np.abs(self.mdp.rewards).max())
 
     def __repr__(self) -> str:
         size = f"epsilon={self.epsilon:g}" if self.epsilon is not None else f"temperature={self.temperature:g}"
@@ -253,14 +248,14 @@ class ExactTRPO(PolicyStep, StatewiseProblem):
         return np.asarray(table, dtype=np.float64).ravel()[self.pairs]
 
     def _linear_limit(self) -> Nearest:
-        return self.best_actions(max(TIGHT * float(np.abs(self.program.objective).max()), self.rounding))
+        return self.best_actions(max(ROUNDING * float(np.abs(self.program.objective).max()), self.rounding))
 
     def closed_form(self, program: Program) -> Answer | None:
         """Answer that needs no solver: a ball that holds the old policy alone, or advantages all equal in a state."""
         ball = program.divergence
         assert isinstance(ball, PolicyDivergence)
         top = ball.state_max(program.objective)
-        if self.epsilon is not None and self.epsilon <= SINGLE_POINT:
+        if self.epsilon is not None and self.epsilon <= LAST_PLACE:
             return Answer(math.inf, top, ball.reference, "the ball holds the old policy alone", {"iterations": 0})
         if np.all(program.objective == top[ball.block]) and self.temperature is None:
             return Answer(0.0, top, ball.reference, "the old policy is the best on its support", {"iterations": 0})

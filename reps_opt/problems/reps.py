@@ -16,9 +16,10 @@ from reps_opt.divergences.base import KL, Divergence
 from reps_opt.divergences.f_divergences import Factory, divergence_factory
 from reps_opt.problems.budgets import as_budgets
 from reps_opt.problems.occupancy import OccupancyProblem, as_reference
-from reps_opt.processes.flow import CONSISTENT, LEAST_MASS, Flow
+from reps_opt.processes.flow import CONSISTENT, Flow
 from reps_opt.processes.graph import BoolArray, reachable_states, state_graph
 from reps_opt.processes.mdp import MDP
+from reps_opt.tolerances import TINY
 from reps_opt.validation import FloatArray, as_radius, as_scalar
 from reps_opt.values import cached_property, value
 
@@ -187,5 +188,5 @@ def _refill_underflow(mdp: MDP, reference: FloatArray) -> FloatArray:
     pairs = ((reference > 0) | silent[:, None]) & mdp.allowed
     led_to = reachable_states(state_graph(mdp.transitions, pairs.ravel()), ~silent)
     filled = reference.copy()
-    filled[(silent & led_to)[:, None] & mdp.allowed] = LEAST_MASS
+    filled[(silent & led_to)[:, None] & mdp.allowed] = TINY
     return filled

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from reps_opt.batch import Batch
 from reps_opt.features import IDENTITY, as_columns, transformed
+from reps_opt.tolerances import ULPS
 from reps_opt.validation import FloatArray, as_float_array, as_scalar, check_nonnegative, read_only
 from reps_opt.values import Value, value
 
@@ -25,9 +26,6 @@ STARTS = ("visited", "episodes")
 
 LONGEST_HORIZON = 100
 """Largest ``1 / (1 - gamma)`` where gamma is taken from the batch: what is further ahead is mostly noise."""
-
-ROUNDING = 8 * np.finfo(float).eps
-"""Feature differences below this fraction of the features themselves are rounding, and become zero."""
 
 
 @value
@@ -125,7 +123,7 @@ def sample_flow(
         start = np.append(start, 0.0)
     base = base / base.sum()
     psi = psi - base @ psi if starts == "visited" else psi + (1 - gamma) * start
-    psi[:, np.abs(psi).max(axis=0) <= ROUNDING * size] = 0.0
+    psi[:, np.abs(psi).max(axis=0) <= ULPS * size] = 0.0
     return SampleFlow(
         rewards=read_only(rewards.copy()),
         differences=read_only(psi),

@@ -18,19 +18,14 @@ from reps_opt.processes.graph import BoolArray, IntArray
 from reps_opt.program import Program
 from reps_opt.rows import ArrayRows, spectrum
 from reps_opt.solvers.newton import Newton
+from reps_opt.tolerances import CLOSE, ROUNDING
 from reps_opt.validation import FloatArray
-
-TIGHT = 1e-9
-"""Reduced cost, in units of the rewards, up to which a sample counts as one of the best."""
 
 LARGEST = 1e9
 """Reward, in the same units, beyond which the linear program is told no more: a penalty that is not paid."""
 
 MATCHED = 1e-10
 """1-norm of the residual up to which a projection has found its point."""
-
-DEPENDENT = 1e-12
-"""Singular values below this fraction of the largest count as zero."""
 
 ROUNDS = 60
 """Working sets tried; five to fifteen are usual."""
@@ -60,7 +55,7 @@ def best_weights(program: Program) -> Nearest:
             return Nearest(program.divergence.reference, v, np.inf)
         v = -result.eqlin.marginals[:-1]
     net = scaled.net(v)
-    point = _nearest(scaled, net >= net.max() - TIGHT, matched)
+    point = _nearest(scaled, net >= net.max() - CLOSE, matched)
     return Nearest(point, scale.factor * v, program.divergence.value(point))
 
 
@@ -76,7 +71,7 @@ def _softened(program: Program) -> FloatArray:
     for _ in range(ROUNDS):
         v = _over(program, working)
         net = program.net(v)
-        beyond = net - net[working].max() - TIGHT
+        beyond = net - net[working].max() - CLOSE
         beyond[working] = -np.inf
         joining = np.argsort(-beyond, kind="stable")[:size]
         joining = joining[beyond[joining] > 0]
@@ -138,7 +133,7 @@ def _projected(program: Program, kept: IntArray, matched: FloatArray) -> FloatAr
         return reference
     rows = ArrayRows(program.transpose.take(kept))
     singular, directions = spectrum(rows.triangle())
-    alive = singular > DEPENDENT * singular[0]
+    alive = singular > ROUNDING * singular[0]
     white = directions[:, alive] / singular[alive] * np.sqrt(kept.size)
     blocks = {"features": Equal(rows.combined(white).T, matched @ white)} if alive.any() else {}
     answer = Newton().project(Program(np.zeros(kept.size), blocks, Ball(KL(reference), price=1.0)))

@@ -19,7 +19,7 @@ from reps_opt.constraints import Equal
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL
 from reps_opt.hints import Hints
-from reps_opt.problem import SINGLE_POINT, Problem
+from reps_opt.problem import Problem
 from reps_opt.problems.sample_limits import best_weights
 from reps_opt.problems.sample_solution import SampleSolution
 from reps_opt.program import Program
@@ -31,6 +31,7 @@ from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.eta_search import EtaSearch, best_eta
 from reps_opt.solvers.newton import Newton
 from reps_opt.solvers.quasi_newton import QuasiNewton, rows_to_start
+from reps_opt.tolerances import LAST_PLACE, ROUNDING
 from reps_opt.validation import (
     FloatArray,
     as_float_array,
@@ -46,14 +47,8 @@ from reps_opt.values import cached_property, value
 USUAL_RADIUS = 0.5
 """Radius of a ball around samples where none is given, in nats: that of van Hoof, Peters and Neumann (2015)."""
 
-MATCHED = 1e-11
-"""1-norm of the residual, in features of root mean square one, up to which weights match the features."""
-
 EVEN = 1e-4
 """Least singular value, relative to the largest, for which the features are used as they are."""
-
-DEPENDENT = 1e-12
-"""Singular values below this fraction of the largest count as zero: their residual is below any tolerance."""
 
 SMALL_ESS = 2.0
 """Effective sample size below which a policy fitted to the weights follows one or two samples."""
@@ -161,7 +156,7 @@ class SampleProblem(Problem):
 
     def infeasible(self) -> str:
         """Why no weights within the ball match the features, where that decides before any solver runs."""
-        return self._why_infeasible(MATCHED) if self._needs_no_solver else ""
+        return self._why_infeasible(ROUNDING) if self._needs_no_solver else ""
 
     def reconsider(self, program: Program) -> str:
         return self._why_infeasible(1e-9)
@@ -187,7 +182,7 @@ class SampleProblem(Problem):
         v = np.zeros(program.rhs.size)
         if program.ridge is not None:  # the point is given: its mismatch sets the multipliers
             v = -program.residual(self.centre.point) / program.ridge
-        if self.epsilon is not None and self.epsilon - self.centre.divergence <= SINGLE_POINT and program.n > 1:
+        if self.epsilon is not None and self.epsilon - self.centre.divergence <= LAST_PLACE and program.n > 1:
             return Answer(math.inf, v, self.centre.point, "the ball holds a single point")
         if program.temperature is not None:
             v = v + self.centre.multipliers * program.temperature
@@ -214,7 +209,7 @@ class SampleProblem(Problem):
         if self._spectrum is None:
             return np.zeros((self.column_scale.size, 0))
         singular, directions = self._spectrum
-        return directions[:, singular <= DEPENDENT * singular[0]]
+        return directions[:, singular <= ROUNDING * singular[0]]
 
     @cached_property
     def basis(self) -> FloatArray | None:
@@ -225,7 +220,7 @@ class SampleProblem(Problem):
         if self._spectrum is None or self.ridge:
             return None
         singular, directions = self._spectrum
-        kept = singular > DEPENDENT * singular[0]
+        kept = singular > ROUNDING * singular[0]
         return None if singular[-1] > EVEN * singular[0] else directions[:, kept] * (singular[0] / singular[kept])
 
     def theta(self, multipliers: FloatArray) -> FloatArray:

@@ -24,12 +24,9 @@ from reps_opt.program import Program
 from reps_opt.scale import Scale
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.quadratic import Quadratic, Reduced, reduce_program
+from reps_opt.tolerances import ROUNDING
 from reps_opt.validation import FloatArray, all_finite, as_float_array, as_scalar, read_only
 from reps_opt.values import cached_property, value
-
-MARGIN = 1e-12
-"""Relative excess of the smallest divergence over epsilon that proves a problem infeasible."""
-
 
 STEP = Hints(variable="step")
 
@@ -248,7 +245,7 @@ class TrustRegionStep(Problem):
 
     def infeasible(self) -> str:
         """Why every step in the ball violates a row."""
-        if not self.levels.size or self._single_row_met or self.epsilon >= self.epsilon_min * (1 - MARGIN):
+        if not self.levels.size or self._single_row_met or self.epsilon >= self.epsilon_min * (1 - ROUNDING):
             return ""
         text = f"no step within epsilon = {self.epsilon:g} meets the cost rows"
         return (

@@ -13,6 +13,7 @@ import numpy as np
 from reps_opt.processes import markov
 from reps_opt.processes.elimination import banded
 from reps_opt.processes.graph import IntArray, state_graph
+from reps_opt.tolerances import ROUNDING
 from reps_opt.validation import FloatArray
 
 EVALUATION_RTOL = 0.05
@@ -26,9 +27,6 @@ MAX_INEXACT = 10_000
 
 MAX_ITERATIONS = 1000
 """Policies that are evaluated exactly, at most."""
-
-NOISE = 1e-12
-"""Rounding error of an advantage, in units of the numbers that it is the sum of."""
 
 FAR_SIGHTED = 1 - 1e-5
 """Discount whose optimal policy average reward starts from: nearly always it is optimal there too, and no chain on the
@@ -164,7 +162,7 @@ def _greedy(worth: FloatArray, noise: FloatArray, current: IntArray) -> IntArray
 
 def _noise(mdp: Process, level: float | FloatArray, size: FloatArray) -> FloatArray:
     """Rounding errors (S, A) of the Bellman error of values that are sums of a given size (S,)."""
-    return NOISE * (np.abs(mdp.rewards - level) + mdp.gamma * mdp._ahead(size) + size[:, None])
+    return ROUNDING * (np.abs(mdp.rewards - level) + mdp.gamma * mdp._ahead(size) + size[:, None])
 
 
 def _discounted(mdp: Process, direct: bool) -> OptimalPolicy:
@@ -214,7 +212,7 @@ def _inexact_policy_iteration(mdp: Process) -> FloatArray:
     best = np.where(mdp.allowed, mdp.rewards, -np.inf).max(axis=1)
     low, unit = float(best.min()), float(np.ptp(best)) or float(np.ptp(mdp.rewards)) or 1.0
     rewards = np.where(mdp.allowed, (mdp.rewards - low) / unit, -np.inf)
-    first, noise = np.arange(mdp.n_states) * mdp.n_actions, 0.5 * NOISE / max(1 - mdp.gamma, 1e-3)
+    first, noise = np.arange(mdp.n_states) * mdp.n_actions, 0.5 * ROUNDING / max(1 - mdp.gamma, 1e-3)
     value, actions, failed = np.zeros(mdp.n_states), None, 0
     for iteration in range(MAX_INEXACT):
         worth = _backed_up(mdp, rewards, value)
@@ -264,7 +262,7 @@ def _multichain_policy_iteration(mdp: Process, actions: IntArray) -> OptimalPoli
         found = markov.evaluate_average(mdp._chain(policy), mdp.rewards[states, actions])
         gain = found.gain[:, None]
         ahead = np.where(mdp.allowed, mdp._ahead(found.gain), -np.inf)
-        unsure = NOISE * (mdp._ahead(found.gain_size) + found.gain_size[:, None])
+        unsure = ROUNDING * (mdp._ahead(found.gain_size) + found.gain_size[:, None])
         improved = _greedy(ahead, unsure, actions)
         error = mdp._bellman_error(found.bias, gain)
         tied = np.where(ahead >= gain - unsure, error, -np.inf)

@@ -29,6 +29,7 @@ import scipy.sparse.linalg as spla
 from numpy.lib.stride_tricks import as_strided
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 
+from reps_opt.tolerances import TINY
 from reps_opt.validation import FloatArray
 
 Chain: TypeAlias = Any
@@ -39,9 +40,6 @@ DENSE_LIMIT = 300
 
 ELIMINATION_LIMIT = 4e9
 """Most multiplications that an elimination without subtraction may take: some seconds."""
-
-SLOWEST = 1e-290
-"""Smallest rate at which a state is left: its inverse still is a number."""
 
 TRUSTED_TIME = 1e7
 """Longest expected stay, in steps, at which an ordinary factorisation is trusted: it keeps nine digits there."""
@@ -91,10 +89,10 @@ class Elimination:
             low = max(0, k - self.band)
             ahead = table[k, low:k]
             out = ahead.sum() + remaining[k]
-            if out < SLOWEST:
+            if out < TINY:
                 self.saturated = True
-                remaining[k] += SLOWEST - out
-                out = SLOWEST
+                remaining[k] += TINY - out
+                out = TINY
             self.leaving[k] = out
             if k:
                 share = table[low:k, k]

@@ -30,26 +30,18 @@ from reps_opt.processes.graph import (
     state_graph,
 )
 from reps_opt.processes.mdp import MDP
+from reps_opt.tolerances import CLOSE, LAST_PLACE, TINY
 from reps_opt.validation import FloatArray
 from reps_opt.values import Value, cached_property, value
 
 CONSISTENT = 1e-11
 """Largest 1-norm of the residual for which a reference counts as feasible itself: a thousandth of what is certified."""
 
-OWN = 1e-9
-"""Largest distance of a feasible reference from the occupancy of its own policy, in the 1-norm."""
-
-ROUNDING = 1e-15
-"""Residual of the flow that is all rounding."""
-
 START_RTOL = 1e-3
 """Relative residual of the value that solvers start from."""
 
 KNOWN_FLOWS = 8
 """Flows that a small MDP remembers, one for each set of pairs allowed."""
-
-LEAST_MASS = 1e-300
-"""Mass of a pair that has underflowed."""
 
 FEW_AHEAD = 40_000
 """Entries of a horizon's transitions up to which one dense product takes less time than a sparse one a step."""
@@ -367,22 +359,22 @@ class Flow(Value):
         """
         if missed > CONSISTENT:
             return False
-        if missed <= max(ROUNDING, OWN * (1 - self.gamma)):  # |own - point| <= missed / (1 - gamma)
+        if missed <= max(LAST_PLACE, CLOSE * (1 - self.gamma)):  # |own - point| <= missed / (1 - gamma)
             return True
         own = self.occupancy(self.conditional(point), near=self.node_sums(point))
-        return float(np.abs(own - point).sum()) <= OWN
+        return float(np.abs(own - point).sum()) <= CLOSE
 
     def interior(self) -> FloatArray:
         """Occupancy (n,) of the policy that takes every pair of a node equally often: positive on all pairs."""
         policy = self.conditional(np.ones(self.pairs.size))
         if self.horizon is not None:
-            return np.maximum(self.occupancy(policy), LEAST_MASS)
+            return np.maximum(self.occupancy(policy), TINY)
         chain = self.chain(policy)
         if self.averages:
             mu = markov.average_occupancy(chain, np.full(self.nodes.size, 1.0 / self.nodes.size))
         else:
             mu = markov.discounted_occupancy(chain, self.gamma, self.mdp.mu0[self.nodes], graded=True)
-        return np.maximum(mu[self.pair_node] * policy, LEAST_MASS)
+        return np.maximum(mu[self.pair_node] * policy, TINY)
 
     def optimum(self, rewards: FloatArray) -> Optimum:
         """The best policy for rewards (n,), remembered until it is asked for with others."""

@@ -13,6 +13,7 @@ import scipy.sparse.linalg as spla
 
 from reps_opt.processes.elimination import DENSE_LIMIT, Chain, Elimination, System, factorised, unpivoted
 from reps_opt.processes.graph import IntArray, recurrent_classes
+from reps_opt.tolerances import ROUNDING
 from reps_opt.validation import FloatArray
 
 DIRECT_LIMIT = 2_000
@@ -22,15 +23,11 @@ DIRECT_LIMIT = 2_000
 SLOW = 1e-6
 """``1 - gamma`` below which small chains are eliminated without subtraction: the discount is all that is left."""
 
-ROUNDING = 1e-14
+RESIDUAL = 1e-14
 """Relative residual that counts as rounding."""
 
 LEVEL = 1e3
 """Common part of all values, in units of their differences, from which it is kept apart."""
-
-NEXT_TO_NOTHING = 1e-13
-"""Mass below which an iterative solution has few digits left."""
-
 
 GUESSES = 6
 """Anchors that are tried for a recurrent class: one that turns out rare is replaced by the likeliest state found."""
@@ -60,7 +57,7 @@ def discounted_solve(
     rhs: FloatArray,
     transposed: bool = False,
     guess: FloatArray | None = None,
-    rtol: float = ROUNDING,
+    rtol: float = RESIDUAL,
     direct: bool = False,
 ) -> FloatArray:
     """Solve ``(I - gamma P) x = rhs``, or with ``P'`` when transposed.
@@ -165,9 +162,9 @@ def discounted_occupancy(
     """
     start = (1 - gamma) * mu0
     mu = np.maximum(discounted_solve(chain, gamma, start, transposed=True, guess=guess), 0.0)
-    if graded and mu.min() < NEXT_TO_NOTHING and chain.shape[0] <= DENSE_LIMIT:
+    if graded and mu.min() < ROUNDING and chain.shape[0] <= DENSE_LIMIT:
         mu = Elimination(gamma * chain, np.full(mu.size, 1 - gamma)).solve_transposed(start)
-    elif graded and mu.min() < NEXT_TO_NOTHING:
+    elif graded and mu.min() < ROUNDING:
         matrix = (sp.eye_array(chain.shape[0], format="csr") - gamma * chain).T.tocsc()
         mu = np.maximum(unpivoted(matrix).solve(start), 0.0)
     for _ in range(2):  # the fixed-point map keeps signs, and restores what clipping moved

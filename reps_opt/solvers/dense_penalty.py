@@ -22,6 +22,7 @@ from reps_opt.divergences.base import KL
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.descent import LARGEST_TRAVEL, SHORTEST_STEP, SUFFICIENT_DECREASE
+from reps_opt.tolerances import LAST_PLACE, TINY
 from reps_opt.validation import FloatArray, UnsuitableError
 
 CONVERGED = 1e-26
@@ -35,12 +36,6 @@ QUADRATIC = 1e-8
 
 VANISHED = 1e-100
 """Mass of a row below which the systems are no longer factorised as they are."""
-
-LEAST_DIAGONAL = 1e-290
-"""Mass of a row that is scaled: its root's inverse must be far from overflow."""
-
-RIDGE = 1e-15
-"""What is added to a diagonal of one: rounding."""
 
 NOISE = 16 * float(np.finfo(np.float64).eps)
 """Relative difference of two dual values that may be rounding."""
@@ -122,8 +117,8 @@ class _Search:
             solution, failed = dposv(hessian.T, residual)[1:]  # symmetric: the transpose is in LAPACK's order
             if not failed:
                 return np.asarray(solution)
-        scale = 1.0 / np.sqrt(np.where(diagonal > LEAST_DIAGONAL, diagonal, 1.0))
-        scaled = hessian * scale * scale[:, None] + RIDGE * np.eye(scale.size)
+        scale = 1.0 / np.sqrt(np.where(diagonal > TINY, diagonal, 1.0))
+        scaled = hessian * scale * scale[:, None] + LAST_PLACE * np.eye(scale.size)
         return scale * np.linalg.solve(scaled, scale * residual)
 
     def _line_search(self, point: _Point, step: FloatArray, decrement: float) -> _Point | None:

@@ -24,14 +24,12 @@ from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer, Iterative
 from reps_opt.solvers.descent import LARGEST_LOG_STEP
 from reps_opt.solvers.trace import Trace
+from reps_opt.tolerances import LAST_PLACE
 from reps_opt.validation import FloatArray, UnsuitableError
 
 LEAST_GAP = 1e-20
 """Duality gap ``eta (epsilon - D)``, in units of the objective's range, below which filling the ball gains nothing: a
 radius that the linear limit misses by rounding would have eta fall for ever."""
-
-ROUNDED = 1e-15
-"""Distance of D from epsilon that is rounding: D is a difference of numbers of order one."""
 
 
 class AtEta(NamedTuple):
@@ -154,7 +152,7 @@ class EtaSearch(Iterative):
         log_eta = math.log(max(reduced.variance(), 1e-300) / (2 * epsilon)) / 2
         low, high = -math.inf, math.inf
         message, trace = "iteration limit", Trace(self.verbose)
-        enough = max(self.tolerance * min(epsilon, 1.0), ROUNDED)
+        enough = max(self.tolerance * min(epsilon, 1.0), LAST_PLACE)
         for iteration in range(1, self.max_iterations + 1):
             eta = math.exp(log_eta)
             here = reduced.at(eta)

@@ -25,21 +25,13 @@ from reps_opt.divergences import base as divergences
 from reps_opt.metrics import Metric
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
+from reps_opt.tolerances import LAST_PLACE, ROUNDING
 from reps_opt.validation import FloatArray, UnsuitableError, as_count, as_scalar
 
 METHODS = ("auto", "cholesky", "cg")
 
-FLAT = 1e-13
-"""Part of the objective outside the active rows' span, relative to all of it, below which the ball is slack."""
-
 LEAST_ROOM = 1e-14
 """Share of the squared radius that counts as room left by the active rows."""
-
-ALIGNED = 1e-15
-"""Share of the largest eigenvalue of the vectors' Gram matrix below which a direction is rounding."""
-
-TOLERANCE = 1e-12
-"""Violation of a row, relative to the radius and its length, that rounding explains."""
 
 LOOSENED = 1e-14
 """Share of its right-hand side by which a row gives way in a projection: opposite rows may miss each other by rounding.
@@ -136,7 +128,7 @@ class Reduced:
             return None
         nu = np.zeros(len(self.rows))
         size = float(np.linalg.norm(left))
-        if size <= FLAT * float(np.linalg.norm(self.objective)):
+        if size <= ROUNDING * float(np.linalg.norm(self.objective)):
             nu[held] = explained
             return FacePoint(nearest, 0.0, nu)
         length = math.sqrt(max(room, LEAST_ROOM * 2 * epsilon))
@@ -181,7 +173,7 @@ class Reduced:
         size, length, reach = math.hypot(*h), math.hypot(*n), math.sqrt(2 * epsilon)
         eta = size / reach
         free = [x / eta for x in h] if eta > 0 else h
-        if sum(x * y for x, y in zip(n, free, strict=True)) - d <= TOLERANCE * (reach * length + abs(d)):
+        if sum(x * y for x, y in zip(n, free, strict=True)) - d <= ROUNDING * (reach * length + abs(d)):
             return FacePoint(np.array(free), eta, np.zeros(1))
         unit = [x / (length or 1.0) for x in n]
         nearest, pull = d / (length or 1.0), sum(x * y for x, y in zip(unit, h, strict=True))
@@ -190,7 +182,7 @@ class Reduced:
             return None
         left = [x - pull * y for x, y in zip(h, unit, strict=True)]
         rest = math.hypot(*left)
-        if rest <= FLAT * size:
+        if rest <= ROUNDING * size:
             return FacePoint(np.array([nearest * x for x in unit]), 0.0, np.array([max(pull / length, 0.0)]))
         eta = rest / math.sqrt(max(room, LEAST_ROOM * 2 * epsilon))
         along = math.sqrt(max(room, 0.0)) / rest
@@ -199,8 +191,8 @@ class Reduced:
 
     def _holds(self, point: FacePoint, epsilon: float) -> bool:
         reach = math.sqrt(2 * epsilon) * np.linalg.norm(self.rows, axis=1) + np.abs(self.rhs)
-        inside = bool(np.all(self.rows @ point.z - self.rhs <= TOLERANCE * reach))
-        return inside and bool(np.all(point.nu >= -TOLERANCE * max(1.0, float(np.abs(point.nu).max(initial=0.0)))))
+        inside = bool(np.all(self.rows @ point.z - self.rhs <= ROUNDING * reach))
+        return inside and bool(np.all(point.nu >= -ROUNDING * max(1.0, float(np.abs(point.nu).max(initial=0.0)))))
 
     def _actives(self, epsilon: float) -> Iterator[FloatArray]:
         """Rows (k,) with positive multiplier at the eta where the projection of ``h / eta`` has the ball's radius.
@@ -259,7 +251,7 @@ def _reduce(columns: FloatArray, rhs: FloatArray, images: FloatArray, curved: Fl
     if len(squares) > 1:
         cross = (curved * scale).T @ basis
         values, vectors = np.linalg.eigh((cross + cross.T) / 2)
-        kept = values > ALIGNED * max(float(values[-1]), 1e-300)
+        kept = values > LAST_PLACE * max(float(values[-1]), 1e-300)
         basis = basis @ (vectors[:, kept] / np.sqrt(values[kept]))
     reduced = columns.T @ basis
     return Reduced(basis, reduced[0], reduced[1:], rhs)
@@ -276,7 +268,7 @@ def _orthonormal_pair(gram: FloatArray) -> FloatArray | None:
     a, b = 1 / math.sqrt(first), 1 / math.sqrt(second)
     cosine = (cross + mirrored) / 2 * a * b
     pairs = [(sign, 1 + sign * cosine) for sign in (1.0, -1.0)]
-    kept = [(sign, 1 / math.sqrt(2 * value)) for sign, value in pairs if value > ALIGNED * (1 + abs(cosine))]
+    kept = [(sign, 1 / math.sqrt(2 * value)) for sign, value in pairs if value > LAST_PLACE * (1 + abs(cosine))]
     return np.array([[a * weight for _, weight in kept], [sign * b * weight for sign, weight in kept]])
 
 

@@ -34,6 +34,7 @@ from reps_opt.solvers.trace import Trace
 from reps_opt.systems.base import product_diagonal
 from reps_opt.systems.choice import normal_equations
 from reps_opt.threads import quietly
+from reps_opt.tolerances import ROUNDING
 from reps_opt.validation import FloatArray, UnsuitableError
 
 WITH_HESSIAN = ("trust-exact", "dogleg", "trust-constr")
@@ -54,9 +55,6 @@ WHITENED_LIMIT = 1_000
 LARGEST_LOG = 50.0
 """Largest |log(eta / eta0)| that is evaluated."""
 
-VIOLATED = 1e-11
-"""Excess over an inequality row, in its own units, from which it joins the active set."""
-
 MAX_ROUNDS = 25
 """Largest number of times the coordinates are whitened anew at the point reached."""
 
@@ -66,9 +64,6 @@ ROUND_ITERATIONS = 250
 WHITENING_DAMPINGS = (0.0, 1e-4, 1e-2, 1.0)
 """Shares of the reference in the weights that coordinates are whitened for, each tried when the one before leads
 nowhere: where eta is small, the weights of one point leave out pairs that the next one needs."""
-
-ROUNDING = 1e-12
-"""Decrease of the dual, in units of eta, that a round must bring where the error does not fall."""
 
 COOLING = 3.0
 """Factor between the temperatures of two rounds in penalty form."""
@@ -168,7 +163,7 @@ class ScipyDual(Iterative):
             v = np.zeros(program.rhs.size)
             v[kept] = answer.multipliers
             negative = active & (v < 0)
-            violated = program.signed & ~active & (program.residual(answer.point) < -VIOLATED)
+            violated = program.signed & ~active & (program.residual(answer.point) < -ROUNDING)
             if not negative.any() and not violated.any():
                 break
             active = (active & ~negative) | violated

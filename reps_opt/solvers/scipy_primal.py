@@ -19,7 +19,6 @@ from scipy.optimize import Bounds, LinearConstraint, NonlinearConstraint, minimi
 from scipy.sparse.linalg import LinearOperator
 
 from reps_opt.divergences.balls import Ball
-from reps_opt.divergences.base import SMALLEST
 from reps_opt.processes.graph import IntArray
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
@@ -35,6 +34,7 @@ from reps_opt.solvers.scipy_spec import (
 )
 from reps_opt.solvers.trace import Trace
 from reps_opt.threads import quietly
+from reps_opt.tolerances import CLOSE, TINY
 from reps_opt.validation import FloatArray
 
 LEAST_START = 1e-10
@@ -45,9 +45,6 @@ DEPENDENT = 1e-10
 
 PROVEN = 1e-8
 """Gap, as a share of the objective's range, that ends the iterations: a hundredth of what is certified."""
-
-FEASIBLE = 1e-9
-"""Violation of the constraints up to which that gap is looked at."""
 
 BARRIER = {"initial_barrier_parameter": 1e-2, "initial_barrier_tolerance": 1e-1, "initial_tr_radius": 1.0}
 """Where the barrier of the bounds starts: one much smaller lets coordinates run into their bounds, and stay there."""
@@ -157,7 +154,7 @@ def pose_primal(program: Program, start: FloatArray | None = None, names: Names 
 
     def proven(x: FloatArray, state: Any) -> bool:
         found = spread(program, kept, dict(zip(limits, state.v, strict=False)))
-        return state.constr_violation <= FEASIBLE and _is_proven(program, x, found)
+        return state.constr_violation <= CLOSE and _is_proven(program, x, found)
 
     arguments = {
         "fun": objective.value,
@@ -202,7 +199,7 @@ def _independent(program: Program) -> dict[str, IntArray]:
     rows = np.concatenate([block.dense for block in blocks.values()])
     if _has_mass(program):
         rows = rows - rows.mean(axis=1, keepdims=True)
-    rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), SMALLEST)
+    rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), TINY)
     triangle, order = scipy.linalg.qr(rows.T, mode="r", pivoting=True)
     pivots = np.abs(np.diag(triangle))
     independent = np.zeros(rows.shape[0], dtype=bool)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 
+@pytest.mark.slow
 def test_adversarial_mdp(example: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plot = tmp_path / "regret.png"
     slopes = example("adversarial_mdp").main(episodes=[50, 200, 800], n_seeds=4, plot=str(plot))

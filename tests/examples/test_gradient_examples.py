@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 
+@pytest.mark.slow
 def test_nac_cart_pole(example: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plot = tmp_path / "pole.png"
     runs = example("nac_cart_pole").main(n_seeds=2, n_updates=10, plot=str(plot))
@@ -39,6 +40,7 @@ def test_the_policy_of_gains_has_the_score_and_fisher_matrix_of_its_density(exam
     assert policy.kl_divergence(other, states).mean() == pytest.approx(quadratic, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_trpo_evaluation(example: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for extra in ("torch", "cma"):
         pytest.importorskip(extra)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["swing_up_gp", "swing_up_pixels"])
 def test_swing_up(name: str, example: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plot = tmp_path / "up.png"

@@ -50,6 +50,7 @@ def test_the_handwritten_pusher_brings_the_disc_home(example: Any) -> None:
     assert pushing.reward(env, env.by_hand, 10) > 0.5 * rest
 
 
+@pytest.mark.slow
 def test_puddle_pixels(example: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     puddles = example("puddle_pixels")
     (trial,) = puddles.main(n_trials=1, n_iterations=3, n_evaluated=5, first=100, plot=str(tmp_path / "puddle.png"))
@@ -59,6 +60,7 @@ def test_puddle_pixels(example: Any, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert (tmp_path / "puddle.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_reps_on_gymnasium(example, capsys, tmp_path):
     plot = str(tmp_path / "promises.png")
     last = example("reps_on_gymnasium").main(("CartPole-v1",), n_trials=1, seed=0, share=0.1, plot=plot)

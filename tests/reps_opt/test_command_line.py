@@ -37,6 +37,7 @@ def test_solve_prints_the_answer_and_writes_figure_and_arrays(lake: MDP, tmp_pat
     np.testing.assert_allclose(xarray.load_dataset(arrays, engine="scipy").policy, solution.policy, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("route", list(Route))
 def test_every_route_gives_the_same_answer(route: Route) -> None:
     done = run("solve", "FrozenLake-v1", "--gamma", "0.9", "--solver", route.value)

@@ -148,6 +148,7 @@ def test_a_long_pass_shows_its_progress_on_a_terminal(monkeypatch):
         assert ("pass over the rows" in stream.getvalue()) == shown
 
 
+@pytest.mark.slow
 def test_on_a_local_cluster():
     distributed = pytest.importorskip("distributed")
     r, psi = draw(800, 4)

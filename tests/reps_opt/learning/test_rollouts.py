@@ -332,6 +332,7 @@ def test_restarts_of_own_environments_are_told_from_time_limits() -> None:
     assert 0 < batch.restarted.sum() < 200 == batch.truncated.sum()
 
 
+@pytest.mark.slow
 def test_visits_of_any_environment_with_restarts_are_the_discounted_occupancy() -> None:
     env = gymnasium.make("FrozenLake-v1", is_slippery=True, max_episode_steps=10**6)
     mdp = MDP.from_gymnasium(env, gamma=0.8)
