@@ -127,7 +127,7 @@ def check(name: str, result: Any, batch: Batch) -> None:
     if not result.accepted:
         assert result.policy is POLICY
         assert result.message
-        assert (result.gain, result.kl, result.fraction) == (0.0, 0.0, 0.0)
+        assert (result.gain, result.kl, result.kl_old_new, result.fraction) == (0.0, 0.0, 0.0, 0.0)
         return
     new = result.policy
     assert np.isfinite(new.params).all()
@@ -135,10 +135,11 @@ def check(name: str, result: Any, batch: Batch) -> None:
     if name in FITS:
         check_weights(name, result.solution, batch)
         return
-    assert result.kl == pytest.approx(POLICY.kl_divergence(new, batch.states).mean(), rel=1e-9, abs=1e-14)
+    assert result.kl_old_new == pytest.approx(POLICY.kl_divergence(new, batch.states).mean(), rel=1e-9, abs=1e-14)
+    assert result.kl == pytest.approx(new.kl_divergence(POLICY, batch.states).mean(), rel=1e-9, abs=1e-14)
     check_length(name, new.params - POLICY.params, batch)
     if name in ("trpo", "cpo"):
-        assert result.kl <= RADIUS
+        assert result.kl_old_new <= RADIUS
         assert result.gain > 0
 
 
@@ -237,6 +238,6 @@ def test_a_broken_budget_is_mended_first(changes):
     assert result.stats["expected_cost"] == pytest.approx(expected)
     assert result.accepted
     assert result.cost < expected
-    assert result.kl <= RADIUS
+    assert result.kl_old_new <= RADIUS
     J, step = POLICY.fisher_factor(batch.states), result.policy.params - POLICY.params
     assert 0.5 * float(np.sum((J @ step) ** 2)) / len(J) <= RADIUS * (1 + 1e-6)

@@ -57,6 +57,7 @@ EXCEPTIONS = {
     "reps_opt.problems.sample_solution.SampleSolution": {"sample_weights": "the field that weights(scale) scales"},
     "reps_opt.learning": {"trace": "taken for one release, with a warning: gae_lambda"},
     "reps_opt.history.History": {"iterations": "the iterations themselves, not how many"},
+    "reps_opt.learning.improvement.Unevaluated": {"iterations": "as History's"},
 }
 """Where another name stands, and why."""
 
