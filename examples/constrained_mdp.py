@@ -10,6 +10,7 @@ import typer
 
 import envs
 from reps_opt import REPS, LinearProgram, solve
+from reps_opt.plotting import COLOURS, LINES, MARKERS
 
 SIZE = 6
 SLIP = 0.1
@@ -34,9 +35,10 @@ def sweep(mdp, q, cost, budgets, epsilon):
 
 def draw(answers, budgets):
     figure, (top, bottom) = plt.subplots(2, 1, figsize=(6, 6), sharex=True, layout="constrained")
-    for label, solutions in answers.items():
-        top.plot(budgets, [s.objective for s in solutions], "o-", markersize=3, label=label)
-        bottom.plot(budgets, [s.nu[0] for s in solutions], "o-", markersize=3, label=label)
+    for k, (label, solutions) in enumerate(answers.items()):
+        style = {"color": COLOURS[k], "marker": MARKERS[k], "ls": LINES[k], "ms": 4}
+        top.plot(budgets, [s.objective for s in solutions], label=label, **style)
+        bottom.plot(budgets, [s.nu[0] for s in solutions], label=label, **style)
     top.set_ylabel("mean reward")
     bottom.set_ylabel("price nu: reward a unit of budget")
     bottom.set_yscale("symlog", linthresh=1e-3)

@@ -9,6 +9,7 @@ import numpy as np
 import typer
 
 from reps_opt import MDP, REPS, Solution, solve
+from reps_opt.plotting import curves
 
 GAMMA = 0.99
 EPSILONS = np.geomspace(1e-3, 10.0, 41).tolist()
@@ -38,23 +39,20 @@ def _draw(epsilons: list[float], solutions: list[Solution], start: int):  # type
     import matplotlib.pyplot as plt
 
     figure, ((top_left, top_right), (low_left, low_right)) = plt.subplots(2, 2, figsize=(11, 8), layout="constrained")
-    eta = np.array([s.eta for s in solutions])
-    top_left.loglog(np.array(epsilons)[eta > 0], eta[eta > 0], ".-")
-    top_left.set(ylabel="eta", title="temperature: reward that one more nat buys")
-    top_right.semilogx(epsilons, [s.objective for s in solutions], ".-")
-    top_right.set(ylabel="mean reward", title="objective")
+    eta = {"eta": [s.eta for s in solutions]}
+    curves(top_left, epsilons, eta, "temperature: reward that one more nat buys", logarithmic=True)
+    curves(top_right, epsilons, {"mean reward": [s.objective for s in solutions]}, "objective")
     values = np.array([s.value for s in solutions])
-    low_left.semilogx(epsilons, np.delete(values, start, axis=1), color="grey", linewidth=0.7)
-    low_left.semilogx(epsilons, values[:, start], linewidth=2, label="start state")
+    low_left.plot(epsilons, np.delete(values, start, axis=1), color="grey", linewidth=0.7)
+    low_left.plot(epsilons, values[:, start], linewidth=2, label="start state")
     low_left.set(ylabel="V", title="value of every state")
-    policies = np.array([s.policy[start] for s in solutions])
-    for action, (name, line) in enumerate((("left", "-"), ("down", "-"), ("right", "--"), ("up", "-"))):
-        low_right.semilogx(epsilons, policies[:, action], line, label=name)
-    low_right.set(ylabel="probability", title="policy at the start state")
+    policies = np.array([s.policy[start] for s in solutions]).T
+    names = ("left", "down", "right", "up")
+    curves(low_right, epsilons, dict(zip(names, policies, strict=True)), "policy at the start state")
     for axis in figure.axes:
-        axis.set_xlabel("epsilon (nats)")
+        axis.set(xlabel="epsilon (nats)", xscale="log")
         axis.axvline(solutions[-1].kl, color="grey", linestyle=":", label="slack from here on")
-        axis.legend()
+        axis.legend(fontsize="small")
     return figure
 
 
