@@ -198,6 +198,8 @@ def _points(
     axis.set_xlabel("state")
     if labels is not None and values.size <= 20:
         axis.set_xticks(index, [str(label) for label in labels], rotation=45, ha="right")
+    else:
+        whole_ticks(axis)
     if policy is None or policy.shape[1] > MOST_COLOURS:
         axis.plot(index, values, ".", color=COLOURS[0])
         return
@@ -276,7 +278,8 @@ def bars(axis: matplotlib.axes.Axes, values: Mapping[str, float], title: str, re
     for place, (name, value) in enumerate(drawn.items()):
         axis.bar(name, value, color=COLOURS[place % MOST_COLOURS], hatch=hatches[place % len(hatches)], ec="white")
         height = float(np.clip(value, -1.2 * reach, 1.1 * reach))
-        axis.text(place, height, f"{value:.3g}", ha="center", va="bottom", fontsize="small")
+        behind = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}  # a cut bar has its number inside
+        axis.text(place, height, f"{value:.3g}", ha="center", va="bottom", fontsize="small", bbox=behind)
     axis.axhline(0.0, color="black", lw=0.8)
     axis.set_ylim(-1.3 * reach, 1.3 * reach)
     axis.set_title(title)
@@ -324,5 +327,6 @@ def profiles(axis: matplotlib.axes.Axes, vectors: Mapping[str, FloatArray], titl
         style: dict[str, Any] = {"color": COLOURS[k], "marker": MARKERS[k], "ls": "", "ms": 3}
         axis.plot(shown / size, label=f"{name} / {size:.3g}", **style)
     axis.axhline(0.0, color="0.5", lw=0.8)
+    whole_ticks(axis)
     axis.set(title=title, xlabel=xlabel)
     axis.legend(fontsize="small")
