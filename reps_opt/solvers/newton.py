@@ -68,6 +68,9 @@ SHARES = (1e-6, 1e-3, 1.0)
 ROUNDING = 1e-14
 """Divergence that may be rounding."""
 
+NOISE = 8 * float(np.finfo(np.float64).eps)
+"""Relative difference of two dual values that may be rounding."""
+
 SMALLEST_ETA = 1e-10
 """Where the search starts when the multipliers explain the objective completely."""
 
@@ -250,8 +253,7 @@ class _Search:
         message = "iteration limit"
         for _ in range(self.settings.max_iterations):
             free = free_rows(self.program, point)
-            self._log(point, free)
-            if self._converged(point, free):
+            if self._converged(point, self._log(point, free)):
                 message = "converged"
                 break
             if proves_infeasible(self.program, point.eta, point.value):
@@ -305,9 +307,9 @@ class _Search:
                 return moved
         return None
 
-    def _converged(self, point: DualPoint, free: np.ndarray) -> bool:
+    def _converged(self, point: DualPoint, residual: float) -> bool:
         tolerance = self.settings.tolerance
-        return np.abs(point.residual[free]).sum() <= tolerance and off_ball(self.program, point) <= tolerance
+        return residual <= tolerance and off_ball(self.program, point) <= tolerance
 
     def _bounded_direction(
         self, point: DualPoint, weights: FloatArray, free: np.ndarray, shift: FloatArray | None
@@ -334,9 +336,10 @@ class _Search:
     def _direction(self, point: DualPoint) -> Direction:
         program, equations = self.program, self.equations
         eta, conjugate = point.eta, point.conjugate
-        size = np.abs(point.residual).sum()
-        # quadratic convergence, but no more than the last step needs (Kelley 1995, equation 6.20)
-        rtol = min(1e-2, max(size, 0.3 * self.settings.tolerance / size)) if size > 0 else 1e-2
+        size, rtol = 0.0, 1e-2
+        if not equations.exact and (size := float(np.abs(point.residual).sum())) > 0:
+            # quadratic convergence, but no more than the last step needs (Kelley 1995, equation 6.20)
+            rtol = min(rtol, max(size, 0.3 * self.settings.tolerance / size))
         newton = equations.solve(-eta * point.residual, rtol)
         if program.epsilon is None and not self._may_cool(point):
             return Direction(0.0, newton, np.zeros_like(newton), float(point.residual @ newton))
@@ -361,7 +364,7 @@ class _Search:
         D falls about as 1 / eta^2.
         """
         epsilon = self.program.epsilon
-        if not epsilon:
+        if not epsilon or self.equations.exact:
             return ALONG_RTOL
         expected = off_ball(self.program, point) / (2 * epsilon) * float(np.abs(coupling).sum())
         return min(max(left / max(expected, 1e-300), self.equations.least_along_rtol), ALONG_RTOL)
@@ -387,7 +390,7 @@ class _Search:
     def _line_search(self, point: DualPoint, direction: Direction) -> DualPoint | None:
         """Halve the step until the dual falls; at rounding level, until the residual does."""
         terms = np.abs(self.program.rhs) @ np.abs(point.multipliers) + point.eta * abs(point.conjugate.value)
-        noise = 8 * np.finfo(float).eps * float(terms + point.eta)
+        noise = NOISE * float(terms + point.eta)
         error = None
         alpha = 1.0
         while alpha > SHORTEST_STEP:
@@ -424,10 +427,11 @@ class _Search:
         moved = trial.net / trial.eta - point.net / point.eta
         return float(trial.conjugate.point @ moved - trial.conjugate.value + point.conjugate.value)
 
-    def _log(self, point: DualPoint, free: np.ndarray) -> None:
-        """One row of the trace: the point, and the share of Newton's step that led to it."""
+    def _log(self, point: DualPoint, free: np.ndarray) -> float:
+        """One row of the trace: the point, and the share of Newton's step that led to it; and its residual."""
         residual = float(np.abs(point.residual[free]).sum())
         self.trace.add(dual=point.value, eta=point.eta, divergence=point.divergence, residual=residual, step=self.alpha)
+        return residual
 
     def _answer(self, eta: float, multipliers: FloatArray, point: FloatArray, message: str) -> Answer:
         stats: dict[str, Any] = {"iterations": max(len(self.trace) - 1, 0), **self.equations.stats, "trace": self.trace}

@@ -34,7 +34,8 @@ class Cholesky:
     """
 
     def __init__(self, matrix: FloatArray, grounds: np.ndarray | None = None) -> None:
-        diagonal = np.einsum("ii->i", matrix)  # a view
+        diagonal = matrix.diagonal()  # a view
+        diagonal.flags.writeable = True
         self.scale = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
         matrix *= self.scale[:, None]  # one after the other: the product of two scales may overflow where no entry does
         matrix *= self.scale
@@ -97,6 +98,9 @@ class NormalEquations(ABC):
 
     iterative = False
     """Whether a guess saves work."""
+
+    exact = False
+    """Whether solutions are right to rounding, whatever tolerance is asked for."""
 
     thin = False
     """Whether some rows have next to no mass, and the method needs a share of the mass spread evenly."""
@@ -170,6 +174,8 @@ class NormalEquations(ABC):
 class DenseEquations(NormalEquations):
     """Cholesky factorisation of the system as an array."""
 
+    exact = True
+
     def _prepare(self) -> None:
         matrix = self.program.gram(self.weights)
         if not self._all_free:
@@ -196,6 +202,7 @@ class SparseRows(NormalEquations):
 class SparseEquations(SparseRows):
     """Sparse symmetric-mode LU of the scaled system; the fill-reducing ordering is found once and kept."""
 
+    exact = True
     _ordering: np.ndarray | None = None
 
     def _prepare(self) -> None:
