@@ -54,18 +54,18 @@ def default_solver(program: Program) -> Solver:
 
 
 def second_solvers(program: Program, first: Solver, answer: Answer | None) -> Iterator[Solver]:
-    """The default route in other units, where coefficients are out of proportion; then its answer refined with more
-    digits, and both sides by a conic solver, where the program is small enough for that to be quick."""
+    """The default route in other units, where coefficients are out of proportion; then, where the program is small
+    enough for that to be quick, both sides by a conic solver, and the answer refined with more digits."""
     if program.simplex and ordinary_scale(program.objective) is not None:
         yield from (Clipped(first, 1e4), Clipped(first, 1e6), InRange(first))
-    if program.n <= DECIMAL_LIMIT and program.n * program.rhs.size**2 <= DECIMAL_PRODUCTS and Dual.takes(program):
-        yield DecimalNewton(answer)
     if not program.simplex or program.n > CONIC_LIMIT or program.n * program.rhs.size > CONIC_ENTRIES:
         return
     from reps_opt.solvers.cvxpy_conic import CvxpyDual, CvxpyPrimal
 
     yield CvxpyPrimal()
     yield CvxpyDual()
+    if program.n <= DECIMAL_LIMIT and program.n * program.rhs.size**2 <= DECIMAL_PRODUCTS and Dual.takes(program):
+        yield DecimalNewton(answer)
 
 
 def project(program: Program) -> Nearest:
