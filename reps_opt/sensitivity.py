@@ -28,11 +28,8 @@ import numpy as np
 from reps_opt.program import Program
 from reps_opt.result import Arrays, Result
 from reps_opt.systems.choice import normal_equations
-from reps_opt.tolerances import CLOSE
+from reps_opt.tolerances import CLOSE, VISIBLE
 from reps_opt.validation import FloatArray, InputError, UnsuitableError, as_scalar
-
-MISSED = 1e-6
-"""Part of a derivative's size that may be missing in the rows: beyond it the system was singular."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,5 +163,5 @@ def _check_rows(program: Program, free: Any, d_x: FloatArray, wanted: FloatArray
     """Raise UnsuitableError where the derivative misses the rows that it must keep: the system was singular."""
     missed = (program.times(d_x) - wanted)[free] if wanted.size else wanted
     size = float(np.abs(d_x).sum() + np.abs(wanted).sum())
-    if float(np.abs(missed).sum()) > MISSED * size:
+    if float(np.abs(missed).sum()) > VISIBLE * size:
         raise UnsuitableError("the answer is degenerate: no derivative keeps the rows, so that it moves by jumps only")

@@ -18,8 +18,14 @@ ULPS = 8 * float(np.finfo(np.float64).eps)
 ROUNDING = 1e-12
 """What a thousand operations leave of rounding, relative to their numbers: ties, singular directions, margins."""
 
+SOLVED = 1e-10
+"""What solvers leave of a residual in a problem of size one, and ask of those they call."""
+
 CLOSE = 1e-9
 """Between what solvers leave, 1e-10, and what certificates allow, 1e-8: two readings of an answer that near are one."""
+
+VISIBLE = 1e-6
+"""A certificate's gap, as a share: radii and derivatives are not told apart where they differ by less."""
 
 TINY = 1e-290
 """Smallest number that is divided by, or stands for zero in a logarithm: its inverse is still a number."""

@@ -11,10 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from reps_opt.batch import Batch
+from reps_opt.tolerances import VISIBLE
 from reps_opt.validation import FloatArray
-
-SPENT = 1e-6
-"""Relative excess of a divergence over its radius that is rounding."""
 
 SHARES = 0.5 ** np.arange(1, 8, 2)
 """Shares of the samples beside the old policy's own, tried in turn where a family has no mixtures."""
@@ -52,7 +50,7 @@ def fit_within(prototype: Any, old: Any, batch: Batch, weights: FloatArray, epsi
     states, actions = batch.states, batch.actions
     new = _fitted(prototype, old, states, actions, weights)
     kl = mean_kl(new, old, states, weights)
-    if epsilon is None or not kl > epsilon * (1 + SPENT) + SPENT:
+    if epsilon is None or not kl > epsilon * (1 + VISIBLE) + VISIBLE:
         return Fit(new, kl, 1.0, "")
     outside = f"the fit is {kl:.3g} nats from the old policy, epsilon {epsilon:g}"
     for candidate in (lambda: new, lambda: _refitted(new, old, states, actions, weights)):

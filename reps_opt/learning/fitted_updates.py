@@ -32,6 +32,7 @@ from reps_opt.problems.value_features import flow_residual
 from reps_opt.solution import Status
 from reps_opt.solvers.newton import Newton
 from reps_opt.solving import solve
+from reps_opt.tolerances import VISIBLE
 from reps_opt.validation import FloatArray, as_radius, as_scalar
 
 WARM = ("kernel", "noise")
@@ -39,9 +40,6 @@ WARM = ("kernel", "noise")
 
 SMALLEST_ETA = 1e-3
 """Multiplier of the ball, in spreads of the rewards, below which it counts as slack where a ridge softens the match."""
-
-OUTSIDE = 1e-6
-"""How far outside of its ball a point may be for an update to take it, relative to a radius above one."""
 
 UNMATCHED = 1e-2
 """1-norm of what the weights may miss of features of root mean square one, for an update to take them."""
@@ -163,7 +161,7 @@ class WeightedFit(ABC):
                 f"{solution.status}: {solution.message or f'the smallest feasible epsilon is {solution.epsilon_min}'}"
             )
         check = solution.certificate
-        if check.kl > check.epsilon + OUTSIDE * max(1.0, check.epsilon) or not check.flow <= UNMATCHED:
+        if check.kl > check.epsilon + VISIBLE * max(1.0, check.epsilon) or not check.flow <= UNMATCHED:
             return f"uncertified, and outside of its ball or its flow: {solution.message}"
         return ""
 

@@ -30,7 +30,7 @@ from reps_opt.solution import Solution
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.linear import highs_limit
 from reps_opt.solvers.newton import Newton
-from reps_opt.tolerances import CLOSE, LAST_PLACE
+from reps_opt.tolerances import CLOSE, LAST_PLACE, VISIBLE
 from reps_opt.validation import FloatArray, UnsuitableError, as_float_array, check_nonnegative, read_only
 from reps_opt.values import OldName, cached_property
 
@@ -42,9 +42,6 @@ NEARLY_ONE = 1e-6
 
 LIFT, SWEEPS = 1e-14, 30
 """By how much, in units of the largest value, at every step of the way out of rare states; and how many steps."""
-
-ROOM = 1e-6
-"""Room to its budgets, in units of each cost's range, that a centre needs to serve as the anchor."""
 
 MIXTURES = (0.25, 0.5, 0.75, 1.0)
 """Shares of a second ball's reference that are tried for a point inside both."""
@@ -159,7 +156,7 @@ class OccupancyProblem(FlowProblem):
         assert self._cheapest is not None
         if isinstance(program.balls[0].divergence, NoBall):
             return self._cheapest.point
-        if np.all(rows.matrix @ centre.point < rows.rhs - ROOM):
+        if np.all(rows.matrix @ centre.point < rows.rhs - VISIBLE):
             return centre.point
         epsilon = math.inf if self.epsilon is None else self.epsilon
         share = 0.5

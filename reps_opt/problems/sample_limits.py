@@ -18,14 +18,11 @@ from reps_opt.processes.graph import BoolArray, IntArray
 from reps_opt.program import Program
 from reps_opt.rows import ArrayRows, spectrum
 from reps_opt.solvers.newton import Newton
-from reps_opt.tolerances import CLOSE, ROUNDING
+from reps_opt.tolerances import CLOSE, ROUNDING, SOLVED
 from reps_opt.validation import FloatArray
 
 LARGEST = 1e9
 """Reward, in the same units, beyond which the linear program is told no more: a penalty that is not paid."""
-
-MATCHED = 1e-10
-"""1-norm of the residual up to which a projection has found its point."""
 
 ROUNDS = 60
 """Working sets tried; five to fifteen are usual."""
@@ -116,7 +113,7 @@ def _nearest(program: Program, tight: BoolArray, matched: FloatArray) -> FloatAr
     """Weights (n,) on the tight samples (n,) only whose features come to ``matched`` (m,), nearest to the base."""
     kept = np.flatnonzero(tight)
     weights = _projected(program, kept, matched)
-    if program.rhs.size and np.abs(weights @ program.transpose.take(kept) - matched).sum() > MATCHED:
+    if program.rhs.size and np.abs(weights @ program.transpose.take(kept) - matched).sum() > SOLVED:
         # some can have no weight at all, and would have the projection's dual grow for ever
         kept = kept[_alive(program.transpose.take(kept), matched)]
         weights = _projected(program, kept, matched)

@@ -11,9 +11,7 @@ from scipy.optimize import linprog
 
 from reps_opt.hints import Nearest
 from reps_opt.program import Program
-
-TOLERANCE = 1e-10
-"""HiGHS's primal and dual feasibility tolerance, the objective scaled to range one."""
+from reps_opt.tolerances import SOLVED
 
 
 def highs_limit(program: Program) -> Nearest | None:
@@ -32,7 +30,7 @@ def highs_limit(program: Program) -> Nearest | None:
         A_eq=sp.vstack([matrix[np.flatnonzero(equal)], ones], format="csr"),
         b_eq=np.append(rhs[equal], 1.0),
         method="highs-ds",
-        options={"primal_feasibility_tolerance": TOLERANCE, "dual_feasibility_tolerance": TOLERANCE},
+        options={"primal_feasibility_tolerance": SOLVED, "dual_feasibility_tolerance": SOLVED},
     )
     if result.x is None or result.status != 0:
         return None

@@ -34,14 +34,8 @@ from reps_opt.solvers.scipy_spec import (
 )
 from reps_opt.solvers.trace import Trace
 from reps_opt.threads import quietly
-from reps_opt.tolerances import CLOSE, TINY
+from reps_opt.tolerances import CLOSE, SOLVED, TINY
 from reps_opt.validation import FloatArray
-
-LEAST_START = 1e-10
-"""Least entry of the point that the primal starts from: its bounds are kept from the start."""
-
-DEPENDENT = 1e-10
-"""Pivot, of rows of length one, that says that a row is implied by others."""
 
 PROVEN = 1e-8
 """Gap, as a share of the objective's range, that ends the iterations: a hundredth of what is certified."""
@@ -158,7 +152,7 @@ def pose_primal(program: Program, start: FloatArray | None = None, names: Names 
 
     arguments = {
         "fun": objective.value,
-        "x0": np.maximum(x0, LEAST_START) if program.simplex else x0.copy(),
+        "x0": np.maximum(x0, SOLVED) if program.simplex else x0.copy(),
         "jac": objective.gradient,
         "hess": objective.hessian,
         "bounds": Bounds(0.0, np.inf, keep_feasible=True) if program.simplex else None,
@@ -203,7 +197,7 @@ def _independent(program: Program) -> dict[str, IntArray]:
     triangle, order = scipy.linalg.qr(rows.T, mode="r", pivoting=True)
     pivots = np.abs(np.diag(triangle))
     independent = np.zeros(rows.shape[0], dtype=bool)
-    independent[order[: pivots.size][pivots > DEPENDENT]] = True
+    independent[order[: pivots.size][pivots > SOLVED]] = True
     ends = np.cumsum([block.rhs.size for block in blocks.values()])[:-1]
     return kept | {name: np.flatnonzero(mask) for name, mask in zip(blocks, np.split(independent, ends), strict=True)}
 
