@@ -40,7 +40,7 @@ def pack(value: Any, name: str) -> bytes:
     tree = {"format": FORMAT, "value": encode(value, arrays, name, _taken_apart)}
     arrays[DESCRIPTION] = np.frombuffer(json.dumps(tree).encode(), dtype=np.uint8)
     file = io.BytesIO()
-    np.savez_compressed(file, allow_pickle=False, **arrays)
+    np.savez(file, allow_pickle=False, **arrays)  # who stores the bytes compresses them, once
     return file.getvalue()
 
 

@@ -6,6 +6,7 @@ import base64
 import html
 import io
 import os
+import zlib
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -180,7 +181,7 @@ def _text(value: Any) -> str:
 
 def _as_text(parts: Mapping[str, bytes]) -> dict[str, str]:
     """Bytes as an attribute of a netCDF file takes them."""
-    return {name: base64.b64encode(part).decode() for name, part in parts.items()}
+    return {name: base64.b64encode(zlib.compress(part, 1)).decode() for name, part in parts.items()}
 
 
 def _storable(values: Any) -> NDArray[Any]:
@@ -225,6 +226,6 @@ def stored_bytes(path: str | os.PathLike[str], name: str) -> bytes:
 
     content = source.read_bytes()
     try:
-        return base64.b64decode(xarray.load_dataset(io.BytesIO(content), engine="scipy").attrs[name])
+        return zlib.decompress(base64.b64decode(xarray.load_dataset(io.BytesIO(content), engine="scipy").attrs[name]))
     except Exception as error:  # what damage makes the reader of netCDF raise has no end
         raise ValueError(f"{source} holds no {name}: {type(error).__name__}: {error}") from None
