@@ -238,6 +238,7 @@ class _Search:
         self.trace = Trace(settings.verbose)
         self.alpha = math.nan
         self._turned: FloatArray | None = None
+        self._curved = math.inf
 
     def run(self) -> Answer:
         """Iterate to the tolerance, or to where no step improves the dual any more."""
@@ -254,7 +255,7 @@ class _Search:
         for _ in range(self.settings.max_iterations):
             free = free_rows(self.program, point)
             if self._converged(point, self._log(point, free)):
-                message = "converged"
+                message, point = "converged", self._on_the_sphere(point)
                 break
             if proves_infeasible(self.program, point.eta, point.value):
                 message = "the dual falls below every feasible objective: no point is feasible"
@@ -311,6 +312,15 @@ class _Search:
         tolerance = self.settings.tolerance
         return residual <= tolerance and off_ball(self.program, point) <= tolerance
 
+    def _on_the_sphere(self, point: DualPoint) -> DualPoint:
+        """The point moved along the curve by what it misses of the sphere: for one more look at the dual, where that is
+        little beside a step, the certificate's gap is what the square of the residual leaves."""
+        if not self.equations.iterative or self.program.epsilon is None or self._turned is None:
+            return point
+        log_step = self._log_step(point.divergence, self._curved)
+        moved = self._move(point, Direction(log_step, np.zeros_like(self._turned), -self._turned, 0.0), 1.0)
+        return moved if dual_error(self.program, moved) <= dual_error(self.program, point) else point
+
     def _bounded_direction(
         self, point: DualPoint, weights: FloatArray, free: np.ndarray, shift: FloatArray | None
     ) -> Direction:
@@ -353,6 +363,7 @@ class _Search:
             log_step = max(math.log(program.temperature / eta), -LARGEST_COOLING)
             return Direction(log_step, newton, along, math.nan)
         curvature = max(float(scaled @ spread + coupling @ along), 1e-300)  # eta d2g/d eta2 on the curve
+        self._curved = curvature
         predicted = point.divergence - float(coupling @ newton) / eta  # D after the step at fixed eta
         log_step = self._log_step(predicted, curvature)
         decrease = float(point.residual @ newton) + (program.epsilon - predicted) * eta * log_step

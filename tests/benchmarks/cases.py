@@ -51,11 +51,12 @@ def lake(size: int) -> MDP:
 
 
 @lru_cache(maxsize=2)
-def grid(side: int, corner: bool = False) -> MDP:
-    """A slippery grid with a random reward a state, started anywhere or in a corner."""
+def grid(side: int, corner: bool = False, goal: bool = False) -> MDP:
+    """A slippery grid, started anywhere or in a corner; a random reward a state, or one there."""
     bare = envs.gridworld((side, side), slip=0.2, gamma=0.95)
-    rewards = np.random.default_rng(0).uniform(size=(bare.n_states, 1)).repeat(4, axis=1)
-    return MDP(bare.transitions, rewards, 0.95, np.eye(1, bare.n_states)[0] if corner else None)
+    first = np.eye(1, bare.n_states)[0]
+    worth = first if goal else np.random.default_rng(0).uniform(size=bare.n_states)
+    return MDP(bare.transitions, worth[:, None].repeat(4, axis=1), 0.95, first if corner else None)
 
 
 @lru_cache(maxsize=2)
@@ -209,7 +210,8 @@ CASES: dict[str, Callable[[], Case]] = {
     "GP action, N = 2000": partial(process_action, 2_000),
     "TRPO update, 64 x 64, policy part": partial(network_step, 2_048),
     **{f"REPS, grid of {n**2:,}": partial(lambda n: reps(grid(n)), n) for n in (32, 100, 316)},
-    **{f"REPS, corner of {n**2:,}": partial(lambda n: reps(grid(n, True)), n) for n in (32, 100)},
+    **{f"REPS, corner of {n**2:,}": partial(lambda n: reps(grid(n, True)), n) for n in (32, 100, 316)},
+    **{f"REPS, distant goal of {n**2:,}": partial(lambda n: reps(grid(n, goal=True), 0.3), n) for n in (32, 100, 316)},
     **{f"REPS, Garnet of {n:,}": partial(lambda n: reps(garnet(n)), n) for n in (1_024, 10_000, 99_856)},
     **{f"conditional, grid of {n**2:,}": partial(lambda n: conditional(grid(n)), n) for n in (32, 100, 316)},
     **{f"optimal policy, grid of {n**2:,}": partial(lambda n: grid(n).solve_optimal, n) for n in (32, 100, 316)},

@@ -29,8 +29,8 @@ PARTS = {
 
 NO_OPTIONS: Mapping[str, Mapping[str, Any]] = {}
 
-FEW_PEERS = 2_000
-"""Largest number of states that conic solvers are given where there should be few peers."""
+FEW_PEERS = {"exact": {"largest_conic": 2_000}, "samples": {"largest_beside": 10**6}, "gp": {"peers": False}}
+"""What peers are given at most where there should be few: states, entries of features, no fits of processes."""
 
 PACKAGES = ("numpy", "scipy", "cvxpy", "clarabel", "scs", "quantecon", "scikit-learn", "torch", "gpytorch")
 PEERS = ("sb3-contrib", "mushroom-rl", "gymnasium", "dask")
@@ -61,13 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     parser.add_argument("--table", type=Path, metavar="FILE", help="write the table as markdown")
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw cost against size, log-log")
     parser.add_argument("--growth", type=Path, metavar="FILE", help="draw time and memory of the part of that name")
-    parser.add_argument("--few-peers", action="store_true", help="leave out conic solvers that take minutes")
+    parser.add_argument("--few-peers", action="store_true", help="leave out peers that take minutes")
     chosen = parser.parse_args(arguments)
     print(line(HEADS), line("---" for _ in HEADS), sep="\n", flush=True)
     found = []
-    options: dict[str, dict[str, Any]] = {"growth": {"figure": chosen.growth}}
+    options: dict[str, Mapping[str, Any]] = {"growth": {"figure": chosen.growth}}
     if chosen.few_peers:
-        options["exact"] = {"largest_conic": FEW_PEERS}
+        options |= FEW_PEERS
     for row in rows(chosen.only, chosen.quick, options):
         print(line(row.cells()), flush=True)
         found.append(row)

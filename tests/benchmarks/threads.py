@@ -13,10 +13,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import gymnasium
 import numpy as np
 
 import envs
@@ -80,6 +81,33 @@ def network(n: int) -> Case:
     return lambda: NeuralPolicy(max_iter=30, random_state=0).fit(X, np.sin(X).sum(axis=1)).predict(X[:5]).sum()
 
 
+def trusted(n_steps: int) -> Case:
+    """One TRPO update of two networks of 64 x 64, policy and value fit, on a batch of noise."""
+    from policies import NeuralPolicy
+    from reps_opt import TRPO
+
+    rng = np.random.default_rng(0)
+    policy = NeuralPolicy(max_iter=5, random_state=0).fit(rng.normal(size=(100, 8)), rng.normal(size=(100, 2)))
+    batch = rollout(Noise(), policy, n_steps=n_steps, seed=0)
+    return lambda: TRPO()(policy, batch).policy.params.sum()
+
+
+class Noise(gymnasium.Env):
+    """Observations and rewards of noise: what the update is of costs nothing to collect."""
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (8,))
+    action_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,))
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.steps = 0
+        return self.np_random.normal(size=8), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.steps += 1
+        return self.np_random.normal(size=8), float(self.np_random.normal()), False, self.steps == 100, {}
+
+
 def rolled_out(n_steps: int) -> Case:
     """Roll-outs of a Gaussian process's controller on two workers."""
     from policies import GaussianProcessPolicy
@@ -97,6 +125,7 @@ CASES: dict[str, tuple[Callable[..., Case], tuple[int, ...], tuple[int, ...]]] =
     "sample dual, 1e5 x 100": (samples, (100_000,), (2_000,)),
     "GP fit, N = 1000": (process, (1_000,), (60,)),
     "network fit, N = 4000": (network, (4_000,), (200,)),
+    "TRPO update, 64 x 64, 2048 steps": (trusted, (2_048,), (200,)),
     "roll-outs of a GP, two workers": (rolled_out, (8_000,), (400,)),
 }
 """Each case with its arguments, and those of a quick run."""
@@ -126,9 +155,9 @@ def _measured(name: str, quick: bool, threads: int | None) -> tuple[float, float
     return wall, cpu, answer
 
 
-def rows(quick: bool = False) -> Iterator[Row]:
+def rows(quick: bool = False, names: Sequence[str] = tuple(CASES)) -> Iterator[Row]:
     """A row a case; the accuracy is that both answers are the same, bit for bit."""
-    for name in CASES:
+    for name in names:
         with _busy():
             found = [[_measured(name, quick, n) for n in (None, 1)] for _ in range(1 if quick else ROUNDS)]
         wall, cpu = np.median(np.array(found)[..., 0], axis=0), np.median(np.array(found)[..., 1], axis=0)
@@ -158,9 +187,10 @@ def _one(name: str, quick: bool) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", choices=list(CASES), help="time one case in this process, and print it as JSON")
+    parser.add_argument("--only", nargs="+", choices=list(CASES), default=list(CASES), help="the cases to compare")
     parser.add_argument("--quick", action="store_true", help="small sizes")
     arguments = parser.parse_args()
     if arguments.case:
         _one(arguments.case, arguments.quick)
     else:
-        show(rows(arguments.quick))
+        show(rows(arguments.quick, arguments.only))
