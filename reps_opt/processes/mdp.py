@@ -323,6 +323,8 @@ class MDP(Sources, Tables):
         note = f", {lost} states unreachable from mu0" if lost else ""
         barred = self.allowed.size - int(np.count_nonzero(self.allowed))
         note += f", {barred} pairs not allowed" if barred else ""
+        if self.counts is not None:
+            note += f", {int(np.count_nonzero(self.counts == 0))} pairs never seen"
         return f"MDP({self.n_states} states, {self.n_actions} actions, {kind}{note})"
 
     @staticmethod

@@ -200,7 +200,7 @@ class Sources:
         >>> batch = Batch([0, 1, 0], [0, 1, 0], [0.0, 1.0, 0.0], [1, 0, 0])
         >>> mdp = MDP.from_batch(batch)
         >>> mdp
-        MDP(2 states, 2 actions, gamma=0.95, 2 pairs not allowed)
+        MDP(2 states, 2 actions, gamma=0.95, 2 pairs not allowed, 2 pairs never seen)
         >>> int((mdp.counts == 0).sum())
         2
         """

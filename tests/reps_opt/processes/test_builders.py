@@ -293,6 +293,12 @@ class TestFromBatch:
             MDP.from_batch(Batch(**rows), **size)
 
 
+def test_an_empirical_model_counts_what_was_never_seen() -> None:
+    batch = Batch([0, 1, 0], [0, 1, 0], [0.0, 1.0, 0.0], [1, 0, 0])
+    assert repr(MDP.from_batch(batch, n_states=3)).endswith("4 pairs never seen)")
+    assert "never seen" not in repr(MDP.from_table(RAGGED))
+
+
 class TestMatricesAnAction:
     def test_three_dimensions_with_the_action_first(self) -> None:
         P, r = random_tables(3, 2)
