@@ -99,3 +99,18 @@ def walks(env: Any, policy: Any, n_walks: int, n_steps: int) -> np.ndarray:
     for _ in range(n_steps):
         places.append(env.step_batch(places[-1], policy.predict(env.observe(places[-1])), rng).next_states)
     return np.array(places)
+
+
+def draw_promises(histories, path):
+    """Promised and reached gain of every update, summed over the run, and refuted updates marked; a panel a task."""
+    with figure_in(path, 1, len(histories), legends=False, squeeze=False, figsize=(4 * len(histories), 3.4)) as axes:
+        for axis, (task, runs) in zip(axes[0], histories.items(), strict=True):
+            for i, history in enumerate(runs):
+                table = history.to_frame()
+                at, said = table["steps"] / 1000, table["refuted"] >= 3  # in a row: from there the run says so
+                sums = table[["predicted_gain", "gain"]].where(table["predicted_gain"].notna(), 0.0).cumsum()
+                for name, style, label in (("predicted_gain", "C1--", "promised"), ("gain", "C0-", "reached")):
+                    axis.plot(at, sums[name], style, lw=0.9, alpha=0.7, label=label if i == 0 else None)
+                axis.plot(at[said], sums["gain"][said], "k.", ms=4, label="run says: refuted" if i == 0 else None)
+            axis.set(title=task, xlabel="thousand steps", ylabel="sum of gains, reward a step")
+        axes[0, 0].legend(fontsize="small")

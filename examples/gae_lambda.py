@@ -1,7 +1,8 @@
 """The lambda of generalised advantages against the return: TRPO on Hopper, as in Schulman et al. (2016).
 
-Between lambda = 0, which trusts the value function, and 1, which trusts the returns alone, lie bias and variance. Needs
-the extras ``gp``, ``mujoco`` and ``cma``. Runs are kept in the folder ``--keep``: what was stopped goes on from there.
+Between lambda = 0, which trusts the value function, and 1, which trusts the returns alone, lie bias and variance.
+The example needs the extras ``gp``, ``mujoco`` and ``cma``. Runs are kept in the folder ``--keep``: what was stopped
+goes on from there.
 
 python examples/gae_lambda.py --plot lambda.png
 """

@@ -12,13 +12,12 @@ import warnings
 
 import numpy as np
 import typer
-from drawing import figure_in
+from drawing import draw_promises
 
 from policies import GaussianProcessPolicy, SoftmaxPolicy
 from reps_opt import History, REPSUpdate, improve, rollout
 
 N_EVALUATED = 30
-REFUTED = 3  # promises in a row, from which a run says so
 TASKS = {  # the policy to fit, the updates, and what each of them sees
     "Pendulum-v1": (GaussianProcessPolicy(), 20, {"n_episodes": 10, "keep": 30}),
     "InvertedPendulum-v5": (GaussianProcessPolicy(), 10, {"n_steps": 2_000}),
@@ -63,23 +62,8 @@ def main(tasks: list[str] = EVERY, n_trials: int = 10, seed: int = 100, share: f
             print(f"{task:<25}{name:<17} mean {values.mean():.1f}, std {values.std():.1f}, worst {values.min():.1f}")
         print(f"{task:<25}{np.mean(seconds):.0f} s of CPU a trial", flush=True)
     if plot:
-        draw(histories, plot)
+        draw_promises(histories, plot)
     return np.array([[history.returns[-1] for history in runs] for runs in histories.values()])
-
-
-def draw(histories, path):
-    """Promised and reached gain of every update, summed over the run, and refuted updates marked; a panel a task."""
-    with figure_in(path, 1, len(histories), legends=False, squeeze=False, figsize=(4 * len(histories), 3.4)) as axes:
-        for axis, (task, runs) in zip(axes[0], histories.items(), strict=True):
-            for i, history in enumerate(runs):
-                table = history.to_frame()
-                at, said = table["steps"] / 1000, table["refuted"] >= REFUTED
-                sums = table[["predicted_gain", "gain"]].where(table["predicted_gain"].notna(), 0.0).cumsum()
-                for name, style, label in (("predicted_gain", "C1--", "promised"), ("gain", "C0-", "reached")):
-                    axis.plot(at, sums[name], style, lw=0.9, alpha=0.7, label=label if i == 0 else None)
-                axis.plot(at[said], sums["gain"][said], "k.", ms=4, label="run says: refuted" if i == 0 else None)
-            axis.set(title=task, xlabel="thousand steps", ylabel="sum of gains, reward a step")
-        axes[0, 0].legend(fontsize="small")
 
 
 if __name__ == "__main__":

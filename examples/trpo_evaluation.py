@@ -2,7 +2,7 @@
 
 CartPole, Swimmer, Hopper and Walker2d (Gymnasium's MuJoCo tasks, v5); a tanh network of one hidden layer. Gradient
 updates and reward-weighted regression see batches of 2,000 steps; CEM and CMA-ES try a network for one episode. The
-steps that are fixed were chosen on one seed of CartPole and Hopper. Needs the extras ``gp``, ``mujoco`` and ``cma``.
+steps that are fixed were chosen on one seed of CartPole and Hopper. It needs the extras ``gp``, ``mujoco`` and ``cma``.
 Runs are kept in the folder ``--keep``: what was stopped goes on from there.
 
 python examples/trpo_evaluation.py --plot evaluation.png

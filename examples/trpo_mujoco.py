@@ -1,6 +1,6 @@
 """TRPO with a 64 x 64 network on three of Gymnasium's MuJoCo tasks, from defaults, beside a mature implementation.
 
-Needs the extras ``gp`` and ``mujoco``.
+It needs the extras ``gp`` and ``mujoco``.
 
 python examples/trpo_mujoco.py --n-seeds 5 --seed 100
 """
