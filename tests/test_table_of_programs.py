@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pytest
 
@@ -144,11 +145,24 @@ def test_every_row_goes_through_the_same_solve_and_the_same_certificate(name: st
     assert program.bound(solution.eta, solution.multipliers) == pytest.approx(solution.dual_objective, abs=1e-7 * unit)
     assert all(ball.value(solution.point) <= ball.allowed + 1e-9 for ball in program.balls)
     assert program.violation(solution.point) <= 1e-9
-    twin = pickle.loads(pickle.dumps(solution))
-    assert twin == solution
-    assert twin.problem == problem
     with pytest.raises(AttributeError, match="make another with"):
         problem.epsilon = 0.2
+
+
+@pytest.mark.parametrize(("name", "make"), PROBLEMS, ids=lambda value: value if isinstance(value, str) else "")
+def test_an_answer_to_any_row_is_a_value(name: str, make: Callable[[], Problem], tmp_path: Path) -> None:
+    """It goes through pickle and joblib, and its arrays are read only."""
+    solution = solve(make())
+    joblib.dump(solution, tmp_path / "solution.joblib")
+    for twin in (pickle.loads(pickle.dumps(solution)), joblib.load(tmp_path / "solution.joblib")):
+        assert twin == solution
+        assert twin.problem == solution.problem
+    named = ("point", "multipliers", "value", "policy", "occupancy", "theta", "step", "nu")
+    held = {reading: getattr(solution, reading, None) for reading in named}
+    writeable = [r for r, array in held.items() if isinstance(array, np.ndarray) and array.flags.writeable]
+    assert not writeable
+    with pytest.raises(AttributeError, match="make another with"):
+        solution.eta = 0.2
 
 
 @pytest.mark.parametrize(("name", "make"), PROBLEMS, ids=lambda value: value if isinstance(value, str) else "")

@@ -87,7 +87,7 @@ class OccupancySolution(PolicyReadings, FlowSolution):
     @property
     def nu(self) -> FloatArray:
         """Prices (K,) of the budgets, in reward a unit of cost: what the optimum gains per unit of budget."""
-        return self.duals.get("budgets", np.zeros(0))
+        return read_only(self.duals.get("budgets", np.zeros(0)))
 
     @property
     def expected_costs(self) -> FloatArray:

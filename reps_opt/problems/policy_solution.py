@@ -55,12 +55,12 @@ class _StepInPolicySpace(PolicyReadings, Solution):
     @cached_property
     def value(self) -> FloatArray:
         """Value function (S,) that the step went by, the old policy's: its Bellman error is the advantage."""
-        return self.problem.mdp.value(self.problem.policy)
+        return read_only(self.problem.mdp.value(self.problem.policy))
 
     @cached_property
     def occupancy(self) -> FloatArray:
         """Exact occupancy (S, A) of the new policy."""
-        return self.problem.mdp.occupancy(self.policy)
+        return read_only(self.problem.mdp.occupancy(self.policy))
 
     def sensitivity(
         self,
