@@ -14,8 +14,9 @@ import numpy as np
 from reps_opt.archive import pack, unpack
 from reps_opt.certificate import Certificate
 from reps_opt.result import Arrays, Result, stored_bytes
+from reps_opt.sensitivity import Sensitivity, check_movable, moved
 from reps_opt.storage import MALFORMED
-from reps_opt.validation import FloatArray, read_only
+from reps_opt.validation import FloatArray, UnsuitableError, as_float_array, as_scalar, read_only
 from reps_opt.values import Value, cached_property, value
 
 STORED = "solution"
@@ -178,6 +179,42 @@ class Solution(Value, Result):
             return float(program.net(self.multipliers) @ self.point)
         return float(program.normalisers(self.eta, self.multipliers)[0])
 
+    def sensitivity(self, *unnamed: Any, **directions: Any) -> Sensitivity:
+        """How the answer to a program moves with its data: directional derivatives, from one factorisation.
+
+        The solutions of problems take the data of these in place of the program's: rewards, for instance.
+
+        Parameters
+        ----------
+        objective
+            Direction (n,) in which the objective moves.
+        rhs
+            Directions in which right-hand sides move, by the name of their rows.
+        epsilon, temperature
+            Rate at which the radius of the ball, or its price, moves.
+
+        Returns
+        -------
+        Sensitivity
+            ``objective``, ``eta``, ``point`` and ``multipliers``.
+
+        Raises
+        ------
+        UnsuitableError
+            For a direction that there is not; where the answer has no derivative, being slack, a single point or
+            degenerate; and where none is available: of several balls, and of balls off the simplex.
+
+        Examples
+        --------
+        >>> from reps_opt import Ball, Program, solve
+        >>> from reps_opt.divergences import KL
+        >>> solution = solve(Program([0.0, 1.0, 2.0], balls=Ball(KL(np.full(3, 1 / 3)), radius=0.1)))
+        >>> moved = solution.sensitivity(epsilon=1.0)
+        >>> abs(moved.objective - solution.eta) < 1e-9, abs(moved.point.sum()) < 1e-9
+        (True, True)
+        """
+        return _sensitivity(self, unnamed, directions)
+
     @property
     def epsilon_min(self) -> float:
         """Smallest radius for which the problem is feasible: zero when its reference is."""
@@ -226,6 +263,33 @@ class Solution(Value, Result):
         """The point, over the coordinates; subclasses name theirs."""
         n = self.problem.program.n
         return {"point": (("coordinate",), np.full(n, math.nan) if self.point is None else self.point)}
+
+
+def _sensitivity(solution: Solution, unnamed: Sequence[Any], directions: Mapping[str, Any]) -> Sensitivity:
+    """Directional derivatives of the answer to a program."""
+    known = ("objective", "rhs", "epsilon", "temperature")
+    wrong = [*map(repr, unnamed[:1]), *(name for name in directions if name not in known)]
+    if wrong or not directions:
+        raise UnsuitableError(
+            f"sensitivity takes directions by name, of {', '.join(known)}, got {', '.join(wrong) or 'none'}"
+        )
+    program = solution.problem.program
+    check_movable(solution.eta, solution.point, program)
+    for name, now in (("epsilon", program.epsilon), ("temperature", program.temperature)):
+        if name in directions and now is None:
+            raise UnsuitableError(f"{name} does not move: the program has none")
+    objective = as_float_array(directions.get("objective", np.zeros(program.n)), "objective", (program.n,))
+    rhs, place = np.zeros(program.rhs.size), program.by_name(np.arange(float(program.rhs.size)))
+    for name, part in directions.get("rhs", {}).items():
+        if name not in place:
+            raise UnsuitableError(f"rhs has no rows {name!r}: the program has {', '.join(place) or 'none'}")
+        rows = place[name].astype(int)
+        rhs[rows] = as_float_array(part, f"rhs[{name!r}]", (rows.size,))
+    rates = {name: as_scalar(directions.get(name, 0.0), name) for name in ("epsilon", "temperature")}
+    assert solution.multipliers is not None
+    found = moved(program, float(solution.eta), solution.multipliers, objective, rhs, **rates)
+    readings = {"point": (("coordinate",), found.point), "multipliers": (("row",), found.multipliers)}
+    return Sensitivity(found.objective, found.eta, readings)
 
 
 S_co = TypeVar("S_co", bound=Solution, covariant=True)

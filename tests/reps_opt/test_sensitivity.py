@@ -11,16 +11,22 @@ import envs
 from reps_opt import (
     MDP,
     REPS,
+    AtMost,
+    Ball,
     ConditionalREPS,
     EpisodicREPS,
+    Equal,
     ExactNaturalGradient,
     ExactPolicyGradient,
     ExactTRPO,
     FiniteHorizonREPS,
     LinearProgram,
+    Program,
     SampleREPS,
+    TrustRegionStep,
     solve,
 )
+from reps_opt.divergences import KL
 from reps_opt.problem import Problem
 from reps_opt.solvers import Newton
 
@@ -284,3 +290,37 @@ def test_what_does_not_move_is_named() -> None:
         horizon.sensitivity(epsilon=[1.0, 2.0])
     with pytest.raises(ValueError, match="single point"):
         solve(FiniteHorizonREPS(mdp, mdp.uniform_policy(), 3, 0.0)).sensitivity(epsilon=1.0)
+
+
+OBJECTIVE = np.array([0.0, 2.0, 1.0, 3.0, -1.0, 2.5])
+
+
+def own(h: float = 0.0, rhs: float = 0.0, radius: float = 0.1) -> Program:
+    rows = {"mean": Equal(np.arange(6.0)[None], [2.2 + rhs]), "tail": AtMost(np.eye(6)[5:], [0.1 - rhs])}
+    return Program(OBJECTIVE + h * MOVED_RETURNS[:6], rows, Ball(KL(np.full(6, 1 / 6)), radius=radius))
+
+
+@pytest.mark.parametrize("part", ["objective", "rhs", "epsilon"])
+def test_programs_of_ones_own_move_as_their_solves_do(part: str) -> None:
+    given = {"objective": MOVED_RETURNS[:6], "rhs": {"mean": [1.0], "tail": [-1.0]}, "epsilon": 1.0}[part]
+    found = solve(own()).sensitivity(**{part: given})
+    name, base = {"objective": ("h", 0.0), "rhs": ("rhs", 0.0), "epsilon": ("radius", 0.1)}[part]
+    up, down = (solve(own(**{name: base + sign * STEP})) for sign in (1, -1))
+    for reading in ("objective", "eta", "point", "multipliers"):
+        expected = (getattr(up, reading) - getattr(down, reading)) / (2 * STEP)
+        size = max(float(np.max(np.abs(expected))), 1e-3)
+        np.testing.assert_allclose(getattr(found, reading), expected, atol=1e-4 * size, err_msg=reading)
+
+
+def test_what_is_not_available_is_named() -> None:
+    solution = solve(own())
+    with pytest.raises(ValueError, match="by name, of objective, rhs, epsilon, temperature, got rewards"):
+        solution.sensitivity(rewards=OBJECTIVE)
+    with pytest.raises(ValueError, match="got none"):
+        solution.sensitivity()
+    with pytest.raises(ValueError, match="no rows 'middle': the program has mean, tail"):
+        solution.sensitivity(rhs={"middle": [1.0]})
+    with pytest.raises(ValueError, match="temperature does not move"):
+        solution.sensitivity(temperature=1.0)
+    with pytest.raises(ValueError, match=r"smooth dual on the simplex, not .*Quadratic"):
+        solve(TrustRegionStep([1.0, 2.0], np.eye(2), 0.1)).sensitivity(epsilon=1.0)
