@@ -6,7 +6,9 @@ that checkout, see :mod:`tests.benchmarks.releases`.
 
 from __future__ import annotations
 
+import inspect
 import json
+import math
 import sys
 import time
 import warnings
@@ -157,7 +159,8 @@ def network_step(batch: int) -> Case:
     policy = policy.fit(states, rng.standard_normal((batch, 6)))
     data = SimpleNamespace(states=states, actions=policy.sample(states, rng), rewards=np.zeros(batch))
     advantages, update = rng.standard_normal(batch), TRPO(exact_fisher=True, damping=1e-2)
-    return lambda: update._step(policy, data, advantages, None)
+    more = [None] * (len(inspect.signature(update._step).parameters) - 3)  # a memory, for instance
+    return lambda: update._step(policy, data, advantages, *more)
 
 
 def swings(batch: int, n_steps: int = 100) -> Case:
@@ -227,18 +230,28 @@ def quality(value: Any) -> str:
 
 def serve() -> None:
     """Time the case named on each line of standard input; answer with least and median seconds and quality in JSON."""
-    name, work, repeats = "", None, 1
+    name, repeats = "", 1
+    work: Case = dict
     for line in sys.stdin:
-        if name != line.strip():
-            name = line.strip()
-            work = CASES[name]()
-            work()
-            repeats = 1 + int(WINDOW / max(_timed(work, 1)[0], 1e-7))
-        found = [_timed(work, repeats)]
-        while repeats * sum(cpu for cpu, _ in found) < TURN:
-            found.append(_timed(work, repeats))
-        spent = [cpu for cpu, _ in found]
-        print(json.dumps([min(spent), float(np.median(spent)), quality(found[-1][1])]), flush=True)
+        try:
+            if name != line.strip():
+                name = line.strip()
+                work = CASES[name]()
+                work()
+                repeats = 1 + int(WINDOW / max(_timed(work, 1)[0], 1e-7))
+            told = _turn(work, repeats)
+        except Exception as error:
+            told = math.nan, math.nan, f"broke down: {error}"
+        print(json.dumps(told), flush=True)
+
+
+def _turn(work: Case, repeats: int) -> tuple[float, float, str]:
+    """Least and median CPU seconds of the work in some windows, and the quality of its answer."""
+    found = [_timed(work, repeats)]
+    while repeats * sum(cpu for cpu, _ in found) < TURN:
+        found.append(_timed(work, repeats))
+    spent = [cpu for cpu, _ in found]
+    return min(spent), float(np.median(spent)), quality(found[-1][1])
 
 
 def _timed(work: Case, repeats: int) -> tuple[float, Any]:

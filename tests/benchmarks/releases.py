@@ -45,8 +45,8 @@ class Compared(NamedTuple):
 
     @property
     def slower(self) -> bool:
-        """By more than a tenth."""
-        return self.ratio > LEVEL
+        """By more than a tenth; so is what broke down."""
+        return not self.ratio <= LEVEL
 
     def cells(self) -> tuple[str, ...]:
         """The line's cells, see :data:`HEADS`."""
