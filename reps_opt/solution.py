@@ -210,7 +210,7 @@ class Solution(Value, Result):
         >>> from reps_opt.divergences import KL
         >>> solution = solve(Program([0.0, 1.0, 2.0], balls=Ball(KL(np.full(3, 1 / 3)), radius=0.1)))
         >>> moved = solution.sensitivity(epsilon=1.0)
-        >>> abs(moved.objective - solution.eta) < 1e-9, abs(moved.point.sum()) < 1e-9
+        >>> abs(moved.objective - solution.eta) < 1e-9, bool(abs(moved.point.sum()) < 1e-9)
         (True, True)
         """
         return _sensitivity(self, unnamed, directions)
