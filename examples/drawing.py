@@ -31,7 +31,8 @@ def band(axis: Any, x: Any, centre: Any, edges: Any, label: str, k: int, *, mark
     style = {"color": COLOURS[k % len(COLOURS)], "ls": LINES[k % len(LINES)]}
     if marks:
         every = max(1, len(x) // MARKS)
-        style |= {"marker": MARKERS[k % len(MARKERS)], "ms": 4, "markevery": (k % every, every)}
+        hollow = {"mfc": "none"} if k >= len(MARKERS) else {}
+        style |= {"marker": MARKERS[k % len(MARKERS)], "ms": 5, "markevery": (k % every, every), **hollow}
     axis.plot(x, centre, label=label, **style)
     axis.fill_between(x, *edges, alpha=0.15, color=style["color"], lw=0)
 
