@@ -26,8 +26,8 @@ BARRIERS = (1e-2, 1e-4, 1e-6, 1e-8, 1e-9)
 L-BFGS-B stopped far away on one in six random horizons."""
 
 SMALL = 300
-"""Coordinates up to which methods that know no bounds are replaced by SLSQP, whose steps cost their cube: it was
-certified on all of 15 random horizons, L-BFGS-B on 12."""
+"""Coordinates up to which SLSQP, whose steps cost their cube, is the method where none is named: of 20 random horizons
+with a ball a step (2-5 states, 2-5 steps) it was certified on all, L-BFGS-B and trust-constr on 19."""
 
 
 def minimise_jointly(
