@@ -317,10 +317,17 @@ class Quadratic(Divergence):
         self.reference = _origin(size)
 
     def value(self, x: FloatArray) -> float:
-        return self.metric.half_square(x)
+        return 0.5 * float(x.dot(self.gradient(x)))
 
     def gradient(self, x: FloatArray) -> FloatArray:
-        return self.metric.product(x)
+        """F x, remembered for an array that nobody can write to: a certificate asks twice, and products can be dear."""
+        last: tuple[FloatArray, FloatArray] | None = self.__dict__.get("_last")
+        if last is not None and last[0] is x:
+            return last[1]
+        product = self.metric.product(x)
+        if x.base is None and not x.flags.writeable:
+            self.__dict__["_last"] = (x, product)
+        return product
 
     def hessian(self, x: FloatArray) -> LinearOperator:
         n = self.reference.size

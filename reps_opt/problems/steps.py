@@ -305,7 +305,7 @@ class TrustRegionStep(Problem):
             reach = math.sqrt(2 * self.epsilon * 2 * metric.conjugate_bound(pulled, metric.solve(pulled)))
             yield Bound(rows + reach, eta, nu)
         else:
-            left = pulled - eta * metric.product(point)
+            left = pulled - eta * program.divergence.gradient(point)
             height = float(pulled.dot(point)) - eta * divergences[0]
             height += metric.residual_bound(left, program.objective) / eta
             yield Bound(eta * self.epsilon + rows + height, eta, nu)

@@ -290,6 +290,12 @@ def _columns(program: Program) -> FloatArray:
     return np.concatenate([objective, *(block.dense for block in program.inequalities.values())]).T
 
 
+def _kept(step: FloatArray) -> FloatArray:
+    """The same array, never to be written to again: what is computed of it may be remembered."""
+    step.flags.writeable = False
+    return step
+
+
 def _metric(program: Program) -> Metric:
     divergence = program.divergence
     if not isinstance(divergence, divergences.Quadratic):
@@ -345,7 +351,7 @@ class Quadratic:
         if epsilon is not None and not program.rows:
             point = _on_a_line(columns[:, 0], images[:, 0], curved[:, 0], epsilon)
             if point is not None:
-                return Answer(point.eta, point.nu, point.z, "closed form", stats)
+                return Answer(point.eta, point.nu, _kept(point.z), "closed form", stats)
         reduced = _reduce(columns, program.rhs, images, curved)
         if price is not None:
             point = reduced.at_price(price)
@@ -353,7 +359,7 @@ class Quadratic:
             assert epsilon is not None
             point = reduced.solve(epsilon)
         message = "no point of the ball satisfies the rows" if point.eta == math.inf else "closed form"
-        return Answer(point.eta, point.nu, reduced.basis @ point.z, message, stats)
+        return Answer(point.eta, point.nu, _kept(reduced.basis @ point.z), message, stats)
 
     def _images(self, metric: Metric, columns: FloatArray) -> tuple[FloatArray, FloatArray | None, dict[str, Any]]:
         """``F^-1`` times columns (P, 1 + k), F times that where it is known, and what it took."""
