@@ -47,9 +47,6 @@ NEGLIGIBLE_ETA = 1e-7
 DAMPING = 0.1
 """Curvature added, in units of the reference and of the error, where a divergence has exact zeros."""
 
-EVEN = (1e-2, 1e-12)
-"""Share of the mass spread evenly where rows are thin, in units of the squared error, and the least of it."""
-
 START_ERROR = 0.3
 """Error that counts at the start, before there is a point to measure it."""
 
@@ -95,7 +92,7 @@ def quadratic_start(program: Program, equations: NormalEquations) -> DualPoint:
     centre = program.hints.centre
     offset = np.zeros(program.rhs.size) if centre is None else centre.multipliers
     base = program.divergence.conjugate(program.net(offset) - program.objective)
-    weights = evened(base.weights, equations, START_ERROR)
+    weights = equations.evened(base.weights, START_ERROR)
     equations.update(weights, ~program.signed, _starting_shift(program, base))
     v = np.zeros(program.rhs.size) if program.hints.start is None else program.hints.start
     v = v + equations.solve(program.times(base.hessian(program.net(v))), 1e-2)
@@ -109,17 +106,6 @@ def quadratic_start(program: Program, equations: NormalEquations) -> DualPoint:
     room = program.epsilon - (0.0 if centre is None else centre.divergence)
     eta = max(deviation / math.sqrt(2 * room), gentle, SMALLEST_ETA)
     return program.dual(eta, v + eta * offset)
-
-
-def evened(weights: FloatArray, equations: NormalEquations, error: float) -> FloatArray:
-    """Weights of a system, a share of them spread evenly where the equations need it.
-
-    Rows without mass then take the smoothest step that continues their neighbours'. The share falls with the square of
-    the error, so that the last steps are Newton's.
-    """
-    if not equations.thin:
-        return weights
-    return weights + max(EVEN[0] * min(1.0, error) ** 2, EVEN[1]) * weights.sum() / weights.size
 
 
 def _warm_point(program: Program) -> DualPoint | None:
@@ -287,7 +273,7 @@ class _Search:
         """
         weights, divergence = point.conjugate.weights, self.program.divergence
         if self.equations.thin:
-            weights = evened(weights, self.equations, dual_error(self.program, point))
+            weights = self.equations.evened(weights, dual_error(self.program, point))
         if not divergence.truncates:
             return weights
         return weights + DAMPING * min(1.0, dual_error(self.program, point)) * divergence.reference

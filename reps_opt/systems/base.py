@@ -129,6 +129,10 @@ class NormalEquations(ABC):
             z = self._apply(u)
             self._spread = (u, z, float(weights.sum() - u @ z))
 
+    def evened(self, weights: FloatArray, error: float) -> FloatArray:
+        """Weights (n,), a share of them spread evenly where rows are thin and the solution is an error away."""
+        return weights
+
     def solve(self, rhs: FloatArray, rtol: float = 0.0, guess: FloatArray | None = None) -> FloatArray:
         """Solution (m,), zero in the rows that may not move; an iterative method may stop at the relative residual,
         and start from a guess (m,).

@@ -17,6 +17,10 @@ LARGEST_PRODUCT = 4.5
 """Products that ``A diag(w) A'`` may take to multiply out, in units of A's non-zeros, to be applied faster so."""
 
 
+EVEN = (1e-2, 1e-12)
+"""Share of the mass spread evenly where rows are thin, in units of the squared error, and the least of it."""
+
+
 class ConjugateGradientEquations(SparseRows):
     """Preconditioned conjugate gradient: no ordering, no fill, memory linear in the rows' non-zeros.
 
@@ -37,6 +41,15 @@ class ConjugateGradientEquations(SparseRows):
         self._levels: Multilevel | None = None
         self._by_row: sp.csr_array | None = None
         self.rows = self.columns.T  # entries in the order of columns: a sum over pairs then writes where it just read
+
+    def evened(self, weights: FloatArray, error: float) -> FloatArray:
+        """Rows without mass then take the smoothest step that continues their neighbours'.
+
+        The share falls with the square of the error, so that the last steps are Newton's.
+        """
+        if not self.thin:
+            return weights
+        return weights + max(EVEN[0] * min(1.0, error) ** 2, EVEN[1]) * weights.sum() / weights.size
 
     def _choose(self) -> None:
         super()._choose()

@@ -58,7 +58,7 @@ def solved(mdp: MDP, q: np.ndarray, epsilon: float, route: Solver | None = None)
 
 
 def rows(quick: bool = False, sides: Sequence[int] | None = None, largest_conic: int | None = None) -> Iterator[Row]:
-    """A row a graph, size and peer; ``largest_conic`` is the largest S given to Clarabel."""
+    """A row a graph, size and peer; ``largest_conic`` is the largest S given to conic solvers."""
     sides = (QUICK_SIDES if quick else SIDES) if sides is None else sides
     for kind in KINDS:
         costs: dict[int, float] = {}
@@ -85,7 +85,8 @@ def _beside_peers(
     if "goal" in kind:  # no peer comes near an eta of 1e-7
         return
     for name, (route, largest) in PEERS.items():
-        if mdp.n_states > (largest_conic if "Clarabel" in name else largest):
+        most = {"CVXPY, Clarabel": largest_conic, "CVXPY, SCS": min(largest, largest_conic)}.get(name, largest)
+        if mdp.n_states > most:
             continue
         theirs = solved(mdp, q, KINDS[kind], route)
         wanted = name == "CVXPY, Clarabel" and kind == "grid" and mdp.n_states > 50_000

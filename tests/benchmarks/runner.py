@@ -29,7 +29,7 @@ PARTS = {
 
 NO_OPTIONS: Mapping[str, Mapping[str, Any]] = {}
 
-FEW_PEERS = {"exact": {"largest_conic": 2_000}, "samples": {"largest_beside": 10**6}, "gp": {"peers": False}}
+FEW_PEERS = {"exact": {"largest_conic": 500}, "samples": {"largest_beside": 10**6}, "gp": {"peers": False}}
 """What peers are given at most where there should be few: states, entries of features, no fits of processes."""
 
 PACKAGES = ("numpy", "scipy", "cvxpy", "clarabel", "scs", "quantecon", "scikit-learn", "torch", "gpytorch")
