@@ -80,7 +80,7 @@ def test_a_steps_optimum_falls_as_its_divergence_says(seed: int, estimates: floa
         (("alpha", 0.5), lambda p, q: 4 * (1 - np.sqrt(p * q).sum())),
         (("alpha", -1.0), lambda p, q: np.divide(q * q, p, out=np.full_like(q, np.inf), where=p > 0).sum() / 2 - 0.5),
     ],
-    ids=str,
+    ids=["kl", "chi2", "reverse_kl", "alpha 0.5", "alpha -1"],
 )
 def test_without_a_radius_the_divergence_of_the_kind_asked_for_is_reported(divergence: object, own: object) -> None:
     mdp, policy = random_mdp(np.random.default_rng(1))
