@@ -28,6 +28,7 @@ from reps_opt.program import Program
 from reps_opt.scale import Scale, ordinary_scale
 from reps_opt.solution import Solution
 from reps_opt.solvers.answer import Answer, Solver
+from reps_opt.solvers.choice import with_more_digits
 from reps_opt.solvers.linear import highs_limit
 from reps_opt.solvers.newton import Newton
 from reps_opt.tolerances import CLOSE, LAST_PLACE, VISIBLE
@@ -129,6 +130,10 @@ class OccupancyProblem(FlowProblem):
         if (own := self._own_occupancy()) is not None:
             return Nearest(own, none, 0.0)
         answer = self._project(self._known_flow)
+        assert answer.point is not None
+        nearly = 0 < 1 - self.mdp.gamma < NEARLY_ONE  # where rounding of the flow is a mass that small ones would feel
+        if nearly or not self._known_flow.is_occupancy(answer.point, self.program.violation(answer.point)):
+            answer = with_more_digits(self.program.with_ball(self.program.balls[0]).flat(), answer)
         assert answer.point is not None
         assert answer.multipliers is not None
         return Nearest(answer.point, answer.multipliers, divergence.value(answer.point))

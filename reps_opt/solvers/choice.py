@@ -64,8 +64,24 @@ def second_solvers(program: Program, first: Solver, answer: Answer | None) -> It
 
     yield CvxpyPrimal()
     yield CvxpyDual()
-    if program.n <= DECIMAL_LIMIT and program.n * program.rhs.size**2 <= DECIMAL_PRODUCTS and Dual.takes(program):
+    if _few(program):
         yield DecimalNewton(answer)
+
+
+def _few(program: Program) -> bool:
+    """Whether decimal numbers are quick enough for a program, and know what to do with it."""
+    few = program.n <= DECIMAL_LIMIT and program.n * program.rhs.size**2 <= DECIMAL_PRODUCTS
+    return few and Dual.takes(program)
+
+
+def with_more_digits(program: Program, answer: Answer) -> Answer:
+    """An answer refined in decimal numbers; as it is where the program is not small, or the search breaks off."""
+    if not _few(program):
+        return answer
+    try:
+        return DecimalNewton(answer).solve(program)
+    except (ArithmeticError, ValueError):
+        return answer
 
 
 def project(program: Program) -> Nearest:

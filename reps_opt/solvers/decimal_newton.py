@@ -223,7 +223,8 @@ class _Search:
             while share > SMALLEST_SHARE:
                 moved = v + share * step
                 new, trial = self._centred(np.where(dual.signed & (moved < 0), zeros(v.size), moved))
-                if trial.value <= point.value + DECREASE * share * slope and moved_by(point, trial) <= FARTHEST:
+                near = dual.alpha < 1 or moved_by(point, trial) <= FARTHEST
+                if near and trial.value <= point.value + DECREASE * share * slope:
                     break
                 share /= 4
             else:

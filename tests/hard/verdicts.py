@@ -18,7 +18,7 @@ from scipy.optimize import linprog, minimize
 from scipy.special import logsumexp, rel_entr
 
 from reps_opt import REPS, ConditionalREPS, Solution, Status
-from tests.hard import digits
+from tests.hard import digits, supports
 from tests.hard.cones import TIGHT, Pairs, cone, floor, pairs, power_of, sample_rows, value_range
 from tests.hard.recipes import INCONSISTENT, Recipe, step_data
 from tests.reps_opt.rational import solve, tables
@@ -277,7 +277,11 @@ def _infeasible(recipe: Recipe, solution: Any) -> str:
     consistent |= {"samples": False, "episodic": recipe.option == ""}
     if consistent.get(recipe.family, recipe.reference not in INCONSISTENT):
         raise WrongError("the reference itself is feasible")
+    if recipe.family in FLOWS and supports.carries_none(solution.problem):
+        return "graph"
     epsilon = solution.problem.epsilon
+    if recipe.family == "f-divergence" and _beyond(solution.problem):
+        return "dual bound"
     radius = 1.0 if recipe.family == "step" else 1e300 if epsilon is None else min(epsilon, 1e300)
     posed = cone(recipe, solution.problem)
     for settings in ({}, TIGHT):
@@ -293,6 +297,11 @@ def _infeasible(recipe: Recipe, solution: Any) -> str:
             return "dual bound" if _least_divergence(recipe, solution.problem) > radius else "nothing"
     demand(radius - least, 1e-5 * (1 + abs(least)), "a point lies inside the ball by")
     return "cone"
+
+
+def _beyond(problem: Any) -> bool:
+    """Whether a lower bound on the divergence proves that the radius is too small."""
+    return supports.least_divergence(problem) > problem.epsilon * (1 + 1e-9) + 1e-12
 
 
 def _lost_in_tolerances(problem: Any) -> bool:

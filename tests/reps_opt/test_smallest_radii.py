@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from reps_opt import MDP, REPS, ConditionalREPS, Problem, SampleREPS, Status, TrustRegionStep, solve
+from tests.hard import supports
 
 SEEDS = range(12)
 
@@ -84,6 +85,27 @@ def test_feasible_at_it_and_not_a_thousandth_below(name: str, seed: int) -> None
         assert at.status is Status.CERTIFIED
     assert beyond.status is Status.CERTIFIED
     assert solve(make(least * 0.999)).status is Status.INFEASIBLE
+
+
+@pytest.mark.parametrize("gamma", [1 - 1e-8, 1 - 1e-12])
+@pytest.mark.parametrize("divergence", ["reverse_kl", ("alpha", -1.0), ("alpha", -3.0)], ids=str)
+@pytest.mark.parametrize("seed", range(2))
+def test_close_to_gamma_one_too(gamma: float, divergence: object, seed: int) -> None:
+    """The smallest radius is that of an exact occupancy, and a dual bound that shares no code is the same number.
+
+    A projection in floats stopped at points that no policy has: .125 was reported for .097, and 5022 for 8.4e7.
+    """
+    rng = np.random.default_rng(seed)
+    S, A = int(rng.integers(2, 6)), int(rng.integers(1, 4))
+    P = np.eye(S)[rng.integers(0, S, size=(S, A))] if seed % 2 else rng.dirichlet(np.full(S, 0.5), size=(S, A))
+    mdp = MDP(P, rng.normal(size=(S, A)), gamma, order="SAS")
+    problem = REPS(mdp, rng.dirichlet(np.ones(S * A)).reshape(S, A), 1.0, divergence=divergence)  # type: ignore[arg-type]
+    least = problem.epsilon_min
+    assert supports.least_divergence(problem) == pytest.approx(least, rel=1e-7)
+    assert solve(problem.replace(epsilon=least * 0.999)).status is Status.INFEASIBLE
+    at = solve(problem.replace(epsilon=least * (1 + 1e-6)))
+    assert at.has_point
+    assert at.certificate.flow <= 1e-8
 
 
 @pytest.mark.parametrize("seed", SEEDS)
