@@ -11,7 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from reps_opt.hints import Nearest
 from reps_opt.problems.sample_problem import SampleProblem, as_features, as_samples
+from reps_opt.program import Program
+from reps_opt.solvers.answer import Answer
 from reps_opt.tolerances import ULPS
 from reps_opt.validation import FloatArray, as_scalar, read_only
 from reps_opt.values import cached_property, value
@@ -83,6 +86,16 @@ class EpisodicREPS(SampleProblem):
     def rewards(self) -> FloatArray:
         """R (N,): what takes the place of rewards."""
         return self.returns
+
+    @cached_property
+    def centre(self) -> Nearest:
+        """The base weights: they match their own mean, whatever rounding leaves of it."""
+        program = self.program
+        return Nearest(program.divergence.reference, np.zeros(program.rhs.size), 0.0)
+
+    def refute(self, program: Program, answer: Answer) -> str:
+        """Nothing: the base weights are feasible."""
+        return ""
 
     @cached_property
     def differences(self) -> Any:

@@ -47,3 +47,20 @@ def test_tiny_constant_rewards_are_a_unit_where_a_mismatch_has_a_price():
     assert judge(recipe, solve(recipe.build())).kind != "wrong"
     plain = Recipe("samples", 3, 75, 2, "normal", "constant", "uniform", 0.1, scale=1e-9, shift=1.0, option="ridge")
     assert judge(plain, solve(plain.build())).kind == "certified"
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Recipe("episodic", 4, 4, 4, "indicators", "one goal", "zeros", 0.01, 0.9, 1e-3, 1.0, "contexts"),
+        Recipe("episodic", 5, 5, 5, "indicators", "potential", "graded", 1.0, 0.9, 1e3, 0.0, "contexts"),
+    ],
+    ids=["as many contexts as episodes", "contexts whose episode has all the weight"],
+)
+def test_base_weights_match_their_own_contexts_whatever_rounding_says(recipe: Recipe) -> None:
+    """Called infeasible until now, by a dual bound, or a combination of contexts, at the rounding of their mean."""
+    problem = recipe.build()
+    assert problem.epsilon_min == 0
+    solution = solve(problem)
+    assert solution.has_point
+    assert judge(recipe, solution).kind == solution.status
