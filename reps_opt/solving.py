@@ -99,10 +99,10 @@ def _solved(problem: Any, solver: Solver | str | None, start: Solution | None, v
     if solver is not None and (isinstance(solver, type) or not hasattr(solver, "solve")):
         raise TypeError(f"solver must be an instance such as Newton(), got {solver!r}")
     began = time.perf_counter()
-    route = problem.default_solver() if solver is None else solver
-    if verbose and is_dataclass(route) and "verbose" in {setting.name for setting in fields(route)}:
-        route = replace(route, verbose=True)
-    with limited():
+    with limited():  # looking at a problem for its default route factorises samples too
+        route = problem.default_solver() if solver is None else solver
+        if verbose and is_dataclass(route) and "verbose" in {setting.name for setting in fields(route)}:
+            route = replace(route, verbose=True)
         verdict, stats = _answer(problem, route, start, named=solver is not None)
         stats = {"route": type(route).__name__, **stats, **problem.spent(), "seconds": time.perf_counter() - began}
         solution = problem.view.of(problem, verdict, stats)

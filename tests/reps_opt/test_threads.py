@@ -12,7 +12,7 @@ import scipy.linalg  # noqa: F401  brings a BLAS of its own
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import envs
-from reps_opt import REPS, Program, solve
+from reps_opt import REPS, Program, SampleREPS, solve
 from reps_opt.rows import ArrayRows
 from reps_opt.solvers import Newton
 from reps_opt.solvers.answer import Answer
@@ -88,6 +88,21 @@ def test_a_route_and_its_judge_work_on_one_thread() -> None:
         assert solve(problem, Watched()).status == "certified"
         assert counts() == before
     assert [set(found) for found in seen] == [{1}]
+
+
+def test_a_solve_is_on_one_thread_from_looking_at_its_samples_on(monkeypatch) -> None:
+    seen, qr = [], np.linalg.qr
+
+    def watched(matrix, mode):
+        seen.append(set(counts()))
+        return qr(matrix, mode)
+
+    monkeypatch.setattr(np.linalg, "qr", watched)
+    rng = np.random.default_rng(0)
+    with threadpool_limits(2, user_api="blas"):
+        solve(SampleREPS(rng.normal(size=2_000), rng.normal(size=(2_000, 5))))
+    assert seen
+    assert all(found == {1} for found in seen)
 
 
 def test_passes_on_several_threads_are_those_of_one_bit_for_bit() -> None:
