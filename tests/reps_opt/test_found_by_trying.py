@@ -49,6 +49,7 @@ def test_tiny_constant_rewards_are_a_unit_where_a_mismatch_has_a_price():
     assert judge(plain, solve(plain.build())).kind == "certified"
 
 
+@pytest.mark.filterwarnings("ignore:the effective sample size")
 @pytest.mark.parametrize(
     "recipe",
     [
