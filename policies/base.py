@@ -131,25 +131,41 @@ class Policy(MixtureMixin, BaseEstimator):
     def _both(self, other: Policy, states: ArrayLike) -> tuple[Any, Any]:
         """Action distributions of both policies, checked to be comparable."""
         check_is_fitted(self)
-        check_is_fitted(other)
         mine = self._distribution(self._check_states(states))
+        return mine, self._beside(mine, other, states)
+
+    def _beside(self, mine: Any, other: Policy, states: ArrayLike) -> Any:
+        """Action distributions of another policy, checked to be comparable with this one's."""
+        check_is_fitted(other)
         theirs = other._distribution(other._check_states(states))
         if type(mine) is not type(theirs):
             raise TypeError(f"other must have a {type(mine).__name__} distribution, got {type(theirs).__name__}")
         self._check_same_actions(other)
-        return mine, theirs
+        return theirs
+
+    def comparison(self, states: ArrayLike, actions: ArrayLike) -> Callable[[Policy], tuple[FloatArray, FloatArray]]:
+        """What compares other policies with this one, which is evaluated once for all of them.
+
+        Returns
+        -------
+        callable
+            Of another policy, log pi_other(a|s) / pi(a|s) and KL(self ‖ other) at each state, both (N,). It raises as
+            :meth:`kl_divergence` does.
+        """
+        check_is_fitted(self)
+        mine = self._distribution(self._check_states(states))
+        checked = self._check_actions(actions, len(states))  # type: ignore[arg-type]
+        before = mine.log_prob(checked)
+
+        def compare(other: Policy) -> tuple[FloatArray, FloatArray]:
+            theirs = self._beside(mine, other, states)
+            return theirs.log_prob(checked) - before, mine.kl(theirs)
+
+        return compare
 
     def compare(self, other: Policy, states: ArrayLike, actions: ArrayLike) -> tuple[FloatArray, FloatArray]:
-        """log pi_other(a|s) / pi(a|s) and KL(self ‖ other) at each state, both (N,), by one evaluation of each policy.
-
-        Raises
-        ------
-        TypeError, ValueError
-            As :meth:`kl_divergence` does.
-        """
-        mine, theirs = self._both(other, states)
-        checked = self._check_actions(actions, len(states))  # type: ignore[arg-type]
-        return theirs.log_prob(checked) - mine.log_prob(checked), mine.kl(theirs)
+        """What :meth:`comparison` says of one other policy."""
+        return self.comparison(states, actions)(other)
 
     @abstractmethod
     def _check_same_actions(self, other: Any) -> None:

@@ -27,7 +27,7 @@ class ParametricPolicy(Protocol):
     """What gradients ask of a policy.
 
     Where they exist, ``fisher_factor(states)``, ``score_product(states, actions, weights)`` and
-    ``compare(other, states, actions)`` are used too: see the neural policy's.
+    ``comparison(states, actions)`` are used too: see the neural policy's.
     """
 
     @property

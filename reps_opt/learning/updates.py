@@ -130,18 +130,30 @@ class GradientUpdate(ABC):
         """Update along the surrogate of these advantages (N,)."""
 
 
+Comparison = Callable[[Any], tuple[FloatArray, FloatArray]]
+"""Of a new policy, log pi_new(a|s) / pi(a|s) and KL(old || new) at each state, both (N,)."""
+
+
+def comparison(policy: ParametricPolicy, batch: Transitions) -> Comparison:
+    """What compares new policies with the old one on a batch; the old one is evaluated once."""
+    with np.errstate(divide="ignore"):  # of actions that have no probability
+        if hasattr(policy, "comparison"):
+            return policy.comparison(batch.states, batch.actions)
+        before = policy.log_prob(batch.states, batch.actions)
+    return lambda new: (
+        new.log_prob(batch.states, batch.actions) - before,
+        policy.kl_divergence(new, batch.states),
+    )
+
+
 def taken(
-    policy: ParametricPolicy, batch: Transitions, advantages: FloatArray, step: FisherStep, fraction: float
+    policy: ParametricPolicy, compare: Comparison, advantages: FloatArray, step: FisherStep, fraction: float
 ) -> PolicyUpdate:
     """The policy after a fraction of the step, with its true surrogate gain and mean KL."""
     moved = fraction * step.direction
     new = policy.with_params(policy.params + moved)
-    with np.errstate(invalid="ignore", divide="ignore"):  # of actions that have no probability, and no advantage
-        if hasattr(policy, "compare"):
-            log_ratio, kl = policy.compare(new, batch.states, batch.actions)
-        else:
-            log_ratio = new.log_prob(batch.states, batch.actions) - policy.log_prob(batch.states, batch.actions)
-            kl = policy.kl_divergence(new, batch.states)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        log_ratio, kl = compare(new)
         gain = float(np.mean(np.where(advantages == 0, 0.0, np.expm1(log_ratio) * advantages)))
     divergence = float(np.mean(kl))
     return PolicyUpdate(new, True, step.solution, fraction, gain, kl_old_new=divergence, message=step.note, step=moved)
@@ -176,7 +188,8 @@ class VanillaGradient(GradientUpdate):
         solution = solve(TrustRegionStep(g, Identity(), radius))
         assert isinstance(solution, StepSolution)
         fraction = 1.0 if self.step_size is None else self.step_size * solution.eta
-        return taken(policy, batch, advantages, FisherStep(solution, solution.step), fraction)
+        step = FisherStep(solution, solution.step)
+        return taken(policy, comparison(policy, batch), advantages, step, fraction)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,7 +269,7 @@ class NaturalGradient(FisherUpdate):
         if self.step_size is not None:
             fraction = self.step_size * solution.eta / solution.lengthening  # the step is F^-1 g over eta
             fraction = fraction if self.epsilon is None else min(1.0, fraction)
-        return taken(policy, batch, advantages, step, fraction)
+        return taken(policy, comparison(policy, batch), advantages, step, fraction)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -312,9 +325,9 @@ class TRPO(FisherUpdate):
         solution = step.solution
         if solution.status is Status.FAILED or not step.direction.any():
             return unchanged(policy, solution, solution.message or "the step is zero")
-        best_kl, fraction = np.inf, 1.0
+        best_kl, fraction, compare = np.inf, 1.0, comparison(policy, batch)
         for i in range(self.trials):
-            trial = taken(policy, batch, advantages, step, fraction)
+            trial = taken(policy, compare, advantages, step, fraction)
             best_kl = min(best_kl, trial.kl_old_new)
             if trial.kl_old_new <= self.epsilon and improves(trial):
                 notes = [f"the line search shortened the step {i} times" if i else "", trial.message]
