@@ -50,3 +50,17 @@ def test_an_infinite_excess_is_left_behind(epsilon: float) -> None:
     mended = first_inside(excess, point, anchor)
     assert excess(mended) <= 0
     assert mended[1] > 0
+
+
+@pytest.mark.parametrize("outside", [1e-13, 1e-9, 1e-7])
+def test_next_to_the_set_a_few_evaluations_do(outside):
+    """A metric in single precision misses its ball by 1e-8: thirty products more took longer than the step."""
+    asked = []
+
+    def excess(x):
+        asked.append(x)
+        return float(x @ x) - 1.0
+
+    mended = first_inside(excess, np.array([math.sqrt(1 + outside), 0.0]), np.zeros(2))
+    assert -1e-7 * outside - 1e-15 <= excess(mended) <= 0
+    assert len(asked) <= 6
