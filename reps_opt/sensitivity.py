@@ -18,7 +18,6 @@ Fiacco (1983), *Introduction to sensitivity and stability analysis in nonlinear 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -78,14 +77,25 @@ class Sensitivity(Result):
         return self.readings if np.ndim(self.eta) == 0 else {**self.readings, "eta": (("ball",), self.eta)}
 
 
+def check_given(directions: Mapping[str, Any]) -> None:
+    """Raise InputError where nothing moves: every direction, by name, is None."""
+    *most, last = directions
+    if all(part is None for part in directions.values()):
+        raise InputError(f"{', '.join(most)} or {last} must be given: the direction in which the data move")
+
+
+def check_zero_sum(mu0: FloatArray) -> None:
+    """Raise InputError for a direction of a start distribution that leads off the distributions."""
+    if abs(float(mu0.sum())) > CLOSE * float(np.abs(mu0).sum()):
+        raise InputError(f"mu0 must sum to zero, as a change of a distribution does, got {mu0.sum():g}")
+
+
 def as_rates(problem: Any, directions: Mapping[str, Any]) -> tuple[float, float]:
     """How fast radius and temperature move, zero where they stay; refuses the rate of what the problem has not.
 
     ``directions`` holds all that may move, by name, None for what stays: something must.
     """
-    *most, last = directions
-    if all(part is None for part in directions.values()):
-        raise InputError(f"{', '.join(most)} or {last} must be given: the direction in which the data move")
+    check_given(directions)
     rates = {}
     for name in ("epsilon", "temperature"):
         part = directions[name]
@@ -95,18 +105,23 @@ def as_rates(problem: Any, directions: Mapping[str, Any]) -> tuple[float, float]
     return rates["epsilon"], rates["temperature"]
 
 
-def check_movable(eta: Any, point: FloatArray | None, program: Program) -> None:
-    """Raise UnsuitableError where the answer has no derivative, or where none is known."""
+def check_interior(eta: Any, point: FloatArray | None) -> None:
+    """Raise UnsuitableError without a point, and where every ball is slack or one holds a single point."""
     if point is None:
         raise UnsuitableError("there is no point to move: the solution is infeasible or failed")
-    if len(program.balls) > 1:
-        raise UnsuitableError("the derivative of a program of several balls is not available: difference two solves")
-    if eta == 0:
+    if not np.any(eta):
         raise UnsuitableError(
             "the ball is slack (eta = 0): the answer is a corner of a linear program, which stays where it is or jumps"
         )
-    if not math.isfinite(eta):
+    if not np.all(np.isfinite(eta)):
         raise UnsuitableError("the ball holds a single point (eta is infinite): the answer has no derivative there")
+
+
+def check_movable(eta: Any, point: FloatArray | None, program: Program) -> None:
+    """Raise UnsuitableError where the answer has no derivative, or where none is known."""
+    if point is not None and len(program.balls) > 1:
+        raise UnsuitableError("the derivative of a program of several balls is not available: difference two solves")
+    check_interior(eta, point)
     if not program.simplex or not program.divergence.smooth:
         raise UnsuitableError(f"sensitivity takes a smooth dual on the simplex, not {program.divergence!r}")
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from reps_opt.sensitivity import Sensitivity
+from reps_opt.sensitivity import Sensitivity, check_given, check_interior, check_zero_sum
 from reps_opt.solution import Solution, Status
 from reps_opt.solving import solve
 from reps_opt.validation import FloatArray, InputError, UnsuitableError, as_float_array
@@ -61,7 +61,7 @@ def differenced(
     ----------
     Richardson (1911), *The approximate arithmetical solution by finite differences*.
     """
-    _check_movable(solution)
+    check_interior(solution.eta, solution.point)
     move, unit = _moving(solution.problem, rewards, epsilon, mu0, temperature)
     long, short = (_differences(solution, move, step) for step in (STEP * unit, STEP * unit / 2))
     for name, (first, second) in short.items():
@@ -77,25 +77,13 @@ def differenced(
     return Sensitivity(float(found["objective"]), float(eta) if np.ndim(eta) == 0 else eta, readings)
 
 
-def _check_movable(solution: Any) -> None:
-    if solution.point is None:
-        raise UnsuitableError("there is no point to move: the solution is infeasible or failed")
-    if not np.any(solution.eta):
-        raise UnsuitableError(
-            "the ball is slack (eta = 0): the answer is a corner of a linear program, which stays where it is or jumps"
-        )
-    if not np.all(np.isfinite(solution.eta)):
-        raise UnsuitableError("the ball holds a single point (eta is infinite): the answer has no derivative there")
-
-
 Move = Callable[[float], Any]
 
 
 def _moving(problem: Any, rewards: Any, epsilon: Any, mu0: Any, temperature: Any) -> tuple[Move, float]:
     """The problem as a function of how far its data moved, and how far they can: the unit of a step."""
     mdp, changes, sizes = problem.mdp, dict[str, tuple[Any, Any]](), []
-    if all(part is None for part in (rewards, epsilon, mu0, temperature)):
-        raise InputError("rewards, epsilon, mu0 or temperature must be given: the direction in which the data move")
+    check_given({"rewards": rewards, "epsilon": epsilon, "mu0": mu0, "temperature": temperature})
     for name, rate in (("epsilon", epsilon), ("temperature", temperature)):
         if rate is None:
             continue
@@ -135,8 +123,7 @@ def _room(now: Any, direction: Any) -> float:
 
 def _as_start_direction(start: FloatArray, mu0: Any) -> FloatArray:
     direction = as_float_array(mu0, "mu0", start.shape)
-    if abs(float(direction.sum())) > 1e-9 * float(np.abs(direction).sum()):
-        raise InputError(f"mu0 must sum to zero, as a change of a distribution does, got {direction.sum():g}")
+    check_zero_sum(direction)
     empty = np.flatnonzero((direction != 0) & (start == 0))
     if empty.size:
         raise InputError(f"mu0[{empty[0]}] must be zero: no episode starts in state {empty[0]}, and fewer cannot")

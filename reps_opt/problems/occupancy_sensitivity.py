@@ -14,9 +14,8 @@ from numpy.typing import ArrayLike
 
 from reps_opt.divergences.base import KL
 from reps_opt.divergences.conditional_kl import ConditionalKL
-from reps_opt.sensitivity import Moved, Sensitivity, as_rates, check_movable, moved
+from reps_opt.sensitivity import Moved, Sensitivity, as_rates, check_movable, check_zero_sum, moved
 from reps_opt.solution import Solution
-from reps_opt.tolerances import CLOSE
 from reps_opt.validation import FloatArray, InputError, UnsuitableError, as_float_array
 
 
@@ -51,8 +50,7 @@ def _check_start(problem: Any, mu0: FloatArray) -> None:
     """Refuse a change of the start distribution that leaves the distributions, or the states that can carry mass."""
     if problem.mdp.gamma == 1:
         raise UnsuitableError("mu0 plays no part where gamma is one")
-    if abs(float(mu0.sum())) > CLOSE * float(np.abs(mu0).sum()):
-        raise InputError(f"mu0 must sum to zero, as a change of a distribution does, got {mu0.sum():g}")
+    check_zero_sum(mu0)
     outside = np.setdiff1d(np.flatnonzero(mu0), problem.flow.nodes)
     if outside.size:
         raise InputError(f"mu0[{outside[0]}] must be zero: state {outside[0]} cannot carry mass")
