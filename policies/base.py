@@ -143,29 +143,32 @@ class Policy(MixtureMixin, BaseEstimator):
         self._check_same_actions(other)
         return theirs
 
-    def comparison(self, states: ArrayLike, actions: ArrayLike) -> Callable[[Policy], tuple[FloatArray, FloatArray]]:
+    def comparison(
+        self, states: ArrayLike, actions: ArrayLike
+    ) -> Callable[[Policy], tuple[FloatArray, FloatArray, FloatArray]]:
         """What compares other policies with this one, which is evaluated once for all of them.
 
         Returns
         -------
         callable
-            Of another policy, log pi_other(a|s) / pi(a|s) and KL(self ‖ other) at each state, both (N,). It raises as
-            :meth:`kl_divergence` does.
+            Of another policy, log pi_other(a|s) / pi(a|s), KL(self ‖ other) and KL(other ‖ self) at each state, all
+            (N,). It raises as :meth:`kl_divergence` does.
         """
         check_is_fitted(self)
         mine = self._distribution(self._check_states(states))
         checked = self._check_actions(actions, len(states))  # type: ignore[arg-type]
         before = mine.log_prob(checked)
 
-        def compare(other: Policy) -> tuple[FloatArray, FloatArray]:
+        def compare(other: Policy) -> tuple[FloatArray, FloatArray, FloatArray]:
             theirs = self._beside(mine, other, states)
-            return theirs.log_prob(checked) - before, mine.kl(theirs)
+            return theirs.log_prob(checked) - before, mine.kl(theirs), theirs.kl(mine)
 
         return compare
 
     def compare(self, other: Policy, states: ArrayLike, actions: ArrayLike) -> tuple[FloatArray, FloatArray]:
-        """What :meth:`comparison` says of one other policy."""
-        return self.comparison(states, actions)(other)
+        """The first two of what :meth:`comparison` says of one other policy."""
+        log_ratio, kl, _ = self.comparison(states, actions)(other)
+        return log_ratio, kl
 
     @abstractmethod
     def _check_same_actions(self, other: Any) -> None:

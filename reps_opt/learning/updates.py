@@ -19,7 +19,7 @@ import numpy as np
 
 from reps_opt.learning.advantages import Transitions, estimate_advantages
 from reps_opt.learning.fisher_steps import FisherStep, fisher_step
-from reps_opt.learning.gradients import ParametricPolicy, mean_kl, surrogate_gradient
+from reps_opt.learning.gradients import ParametricPolicy, surrogate_gradient
 from reps_opt.learning.policy_update import PolicyUpdate, branch, check_parametric, possible_actions, unchanged, under
 from reps_opt.learning.standardising import standardised
 from reps_opt.learning.value_network import Memory, ValueNetwork
@@ -103,8 +103,6 @@ class GradientUpdate(ABC):
         possible = possible_actions(current, batch)
         advantages = self._scaled(estimate.advantages, estimate.values, possible)
         result = self._step(current, batch, advantages, memory)
-        if result.accepted:
-            result = replace(result, kl=mean_kl(current, result.policy, batch.states, "new-old"))
         if not possible.all():
             note = f"{np.sum(~possible)} of {possible.size} actions have probability zero under the policy: left out"
             result = replace(result, message="; ".join(filter(None, [result.message, note])))
@@ -130,8 +128,8 @@ class GradientUpdate(ABC):
         """Update along the surrogate of these advantages (N,)."""
 
 
-Comparison = Callable[[Any], tuple[FloatArray, FloatArray]]
-"""Of a new policy, log pi_new(a|s) / pi(a|s) and KL(old || new) at each state, both (N,)."""
+Comparison = Callable[[Any], tuple[FloatArray, FloatArray, FloatArray]]
+"""Of a new policy, log pi_new(a|s) / pi(a|s), KL(old || new) and KL(new || old) at each state, all (N,)."""
 
 
 def comparison(policy: ParametricPolicy, batch: Transitions) -> Comparison:
@@ -143,6 +141,7 @@ def comparison(policy: ParametricPolicy, batch: Transitions) -> Comparison:
     return lambda new: (
         new.log_prob(batch.states, batch.actions) - before,
         policy.kl_divergence(new, batch.states),
+        new.kl_divergence(policy, batch.states),
     )
 
 
@@ -153,10 +152,10 @@ def taken(
     moved = fraction * step.direction
     new = policy.with_params(policy.params + moved)
     with np.errstate(invalid="ignore", divide="ignore"):
-        log_ratio, kl = compare(new)
+        log_ratio, old_new, new_old = compare(new)
         gain = float(np.mean(np.where(advantages == 0, 0.0, np.expm1(log_ratio) * advantages)))
-    divergence = float(np.mean(kl))
-    return PolicyUpdate(new, True, step.solution, fraction, gain, kl_old_new=divergence, message=step.note, step=moved)
+        kl, kl_old_new = float(np.mean(new_old)), float(np.mean(old_new))
+    return PolicyUpdate(new, True, step.solution, fraction, gain, kl, kl_old_new, message=step.note, step=moved)
 
 
 @dataclass(frozen=True, kw_only=True)
