@@ -48,16 +48,11 @@ def random_actions(env: Any, std: float) -> LinearGaussianPolicy:
 def held_actions(env: Any, std: float, n_episodes: int, hold: int, seed: int) -> Batch:
     """Roll-outs of random actions that are held for some steps each: they get further than as many small pushes."""
 
+    def act(state: Any, rng: np.random.Generator) -> Any:
+        return rng.normal(0.0, std, env.action_space.shape)
+
     def roll_out(number: int) -> Batch:
-        drawn: dict[str, Any] = {"age": 0}
-
-        def act(state: Any, rng: np.random.Generator) -> Any:
-            if drawn["age"] % hold == 0:
-                drawn["action"] = rng.normal(0.0, std, env.action_space.shape)
-            drawn["age"] += 1
-            return drawn["action"]
-
-        return rollout(env, act, n_episodes=1, seed=np.random.SeedSequence((seed, number)))
+        return rollout(env, act, n_episodes=1, hold=hold, seed=np.random.SeedSequence((seed, number)))
 
     return Batch.concatenate(roll_out(number) for number in range(n_episodes))
 

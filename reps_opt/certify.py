@@ -250,7 +250,7 @@ def _distance(program: Program, eta: Eta, gap: float) -> float:
     return min(1.0, math.sqrt(2 * gap / least)) if known else 1.0
 
 
-def each(eta: Eta) -> list[float]:
+def per_ball(eta: Eta) -> list[float]:
     """The etas as a list, one a ball."""
     return eta.ravel().tolist() if isinstance(eta, np.ndarray) else [eta]
 
@@ -260,7 +260,7 @@ def unit_of(program: Program, point: FloatArray, bound: Bound, divergences: list
 
     A gap that is small in the units of the balls needs no other.
     """
-    binding = [(eta, d) for eta, d in zip(each(bound.eta), divergences, strict=False) if 0 < eta < math.inf]
+    binding = [(eta, d) for eta, d in zip(per_ball(bound.eta), divergences, strict=False) if 0 < eta < math.inf]
     if not program.simplex:
         gain = sum(2 * eta * d for eta, d in binding)
         return gain or float(np.abs(program.objective).max()) or 1.0

@@ -43,12 +43,13 @@ def exact(block: Block) -> tuple[Numbers, Numbers]:
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """The dual at one eta and multipliers (m + 1,): its value, the point x (n,), its curvature, gradient and D(x)."""
+    """The dual at one eta and multipliers (m + 1,): its value, the point x (n,), its curvature, exponent t and
+    gradient, and D(x)."""
 
     value: Decimal
     x: Numbers
     curvature: Numbers
-    tilt: Numbers
+    exponent: Numbers
     gradient: Numbers
     divergence: Decimal
 
@@ -98,7 +99,7 @@ class Dual:
         one = program.simplex and program.starts is None and program.mass == 1 and len(program.balls) <= 1
         return one and isinstance(program.divergence, kinds)
 
-    def slack(self, v: Numbers) -> Numbers:
+    def net(self, v: Numbers) -> Numbers:
         """``c - A'v - lambda`` (n,)."""
         return self.c - v @ self.rows
 
@@ -120,7 +121,7 @@ class Dual:
 
     def at(self, eta: Decimal, v: Numbers) -> Point:
         """The dual and its derivatives at eta > 0 and multipliers (m + 1,)."""
-        t = self.slack(v) / eta
+        t = self.net(v) / eta
         x, curvature, inner = self.conjugate(t)
         value, gradient = eta * self.radius + self.rhs @ v + eta * inner, self.rhs - self.rows @ x
         if self.ridge is not None:
@@ -144,7 +145,7 @@ class Dual:
             value = self.at(eta, v).value
             return math.inf if value.is_nan() else float(value)
         softened = ZERO if self.ridge is None else self.ridge @ (v * v) / 2
-        return float(self.rhs @ v + max(self.slack(v)) + softened)
+        return float(self.rhs @ v + max(self.net(v)) + softened)
 
     def soft_errors(self, eta: Decimal, v: Numbers) -> Numbers:
         """``eta log sum_a pi_q exp(delta / eta)`` (S,) of every state, of a conditional KL."""
@@ -155,15 +156,15 @@ class Dual:
         """Policy (n,) in proportion to ``pi_q exp(delta / eta)``, its masses (S,), and what was taken out of them."""
         divergence = self.program.divergence
         assert isinstance(divergence, ConditionalKL)
-        slack, group = self.slack(v), divergence.group
+        net, group = self.net(v), divergence.group
         members = [np.flatnonzero(group == s) for s in range(divergence.n_groups)]
-        top = np.array([max(slack[some]) for some in members], dtype=object)
-        weight = numbers(divergence.reference) * each(Decimal.exp, (slack - top[group]) / eta)
+        top = np.array([max(net[some]) for some in members], dtype=object)
+        weight = numbers(divergence.reference) * each(Decimal.exp, (net - top[group]) / eta)
         masses = np.array([weight[some].sum() for some in members], dtype=object)
         return weight / masses[group], masses, top
 
 
-def slack_with_digits(program: Program, multipliers: Numbers) -> FloatArray:
+def net_with_digits(program: Program, multipliers: Numbers) -> FloatArray:
     """``c - A'v - lambda`` (n,) at multipliers (m + 1,) with more digits than floats, rounded."""
     with many_digits(digits_for(program)):
-        return floats(Dual(program).slack(multipliers))
+        return floats(Dual(program).net(multipliers))

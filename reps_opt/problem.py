@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from reps_opt.certify import Bound, Residuals, certify, each, excess, offered_bounds, unit_of
+from reps_opt.certify import Bound, Residuals, certify, excess, offered_bounds, per_ball, unit_of
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL, NoBall
 from reps_opt.hints import Nearest
@@ -160,7 +160,7 @@ class Problem(Value):
     def price(self, program: Program, point: FloatArray, bound: Bound, divergences: list[float]) -> float:
         """What is added to the gap for what the point misses in balls and rows, at the prices of the multipliers."""
         price = 0.0
-        for ball, eta, reached in zip(program.balls, each(bound.eta), divergences, strict=False):
+        for ball, eta, reached in zip(program.balls, per_ball(bound.eta), divergences, strict=False):
             if reached > ball.allowed and 0 < eta < math.inf:
                 price += eta * (reached - ball.allowed)
         if program.ridge is not None or not program.rows:

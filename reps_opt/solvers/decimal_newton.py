@@ -70,7 +70,7 @@ FARTHEST = Decimal(5)
 
 def moved_by(old: Point, new: Point) -> Decimal:
     """Bregman divergence of the new point from the old one: of a KL, KL(new || old)."""
-    moved: Decimal = new.divergence - old.divergence - old.tilt @ (new.x - old.x)
+    moved: Decimal = new.divergence - old.divergence - old.exponent @ (new.x - old.x)
     return moved
 
 
@@ -152,8 +152,8 @@ class _Search:
     def _cooled(self, far: Decimal | None = None) -> Answer | None:
         """The limit of a vanishing eta; None once a point is ``far`` from the reference, at an eta on the way there."""
         self.chain = None
-        slack = self.dual.slack(self.v)
-        eta = max(self.eta, ONE, (max(slack) - min(slack)) / SPREAD)
+        net = self.dual.net(self.v)
+        eta = max(self.eta, ONE, (max(net) - min(net)) / SPREAD)
         point, cooling = self._at(eta), COOLING
         while eta > COLDEST:
             if far is not None and point.divergence > far:
@@ -239,7 +239,7 @@ class _Search:
         dual = self.dual
         free = ~(dual.signed & (self.v <= 0))
         moved = zeros(self.v.size)
-        pulled = dual.rows @ (point.curvature * point.tilt) / self.eta
+        pulled = dual.rows @ (point.curvature * point.exponent) / self.eta
         moved[free] = -solve(dual.hessian(self.eta, point)[np.ix_(free, free)], pulled[free])
         return moved
 
@@ -247,7 +247,7 @@ class _Search:
         """Multipliers whose last is, of a KL, the best for the others, and the dual there."""
         dual = self.dual
         if dual.alpha == 1:
-            t = (dual.slack(v) + v[-1]) / self.eta
+            t = (dual.net(v) + v[-1]) / self.eta
             top = max(t)
             v = appended(v[:-1], self.eta * (top + (dual.q @ each(Decimal.exp, t - top)).ln()))
         self.left -= 1
@@ -258,9 +258,9 @@ class _Search:
     def _normalised(self, v: Numbers) -> Numbers:
         """Multipliers whose last gives the point mass one: Newton's method on a power of the mass, from one side."""
         dual, power = self.dual, self.dual.alpha - ONE
-        slack = dual.slack(v) + v[-1]
-        best = int(np.argmax(slack))
-        v = appended(v[:-1], slack[best] - self.eta * ((dual.q[best].ln() * -power).exp() - ONE) / power)
+        net = dual.net(v) + v[-1]
+        best = int(np.argmax(net))
+        v = appended(v[:-1], net[best] - self.eta * ((dual.q[best].ln() * -power).exp() - ONE) / power)
         for _ in range(MOST_POWERS):
             point = dual.at(self.eta, v)
             mass = point.x.sum()

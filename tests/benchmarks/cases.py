@@ -165,18 +165,6 @@ def network_step(batch: int) -> Case:
     return lambda: update._step(policy, data, advantages, *more)
 
 
-def swings(batch: int, n_steps: int = 100) -> Case:
-    """Steps of many pendulums at once."""
-    env, actions = envs.SwingUpEnv(), np.random.default_rng(0).normal(size=(n_steps, batch, 1))
-
-    def run() -> None:
-        state = env.start(batch, np.random.default_rng(0))
-        for action in actions:
-            state, *_ = env.advance(state, action, np.random.default_rng(1))
-
-    return run
-
-
 HORIZONS = ("shared", "per_step", "trajectory")
 LAYERS = {20: (1, 3, 3, 3), 82: (1, 8, 8, 8, 8, 8), 242: (1, *(15,) * 8)}
 
