@@ -13,20 +13,7 @@ import math
 from dataclasses import dataclass
 from typing import Self
 
-GAP_TOLERANCE = 1e-6
-"""Largest gap of a certified answer, in its unit: a millionth of what there is to gain or lose."""
-
-BELOW_TOLERANCE = 1e-8
-"""How far below the objective a bound may lie, in the gap's unit: rounding, and no proof of anything beyond it."""
-
-FLOW_TOLERANCE = 1e-8
-"""Largest 1-norm of what a point misses in the linear constraints, as a mass."""
-
-MASS_TOLERANCE = 1e-9
-"""Largest distance of a total mass from one: what a sum of 1e7 rounded numbers may be off."""
-
-DIVERGENCE_TOLERANCE = 1e-7
-"""Largest excess over a ball's radius, in nats."""
+from reps_opt.tolerances import BELOW_TOLERANCE, DIVERGENCE_TOLERANCE, FLOW_TOLERANCE, GAP_TOLERANCE, MASS_TOLERANCE
 
 
 @dataclass(frozen=True)

@@ -24,35 +24,10 @@ from reps_opt.scale import Scale, usual_distance
 from reps_opt.segment import first_inside
 from reps_opt.solution import Status
 from reps_opt.solvers.answer import Answer
-from reps_opt.tolerances import CLOSE
+from reps_opt.tolerances import AT_THE_TOP, CLOSE, DIVERGENCE_TOLERANCE, EVEN_ULPS, LARGE_ETAS, LARGEST_REPAIR, SOLVED
 from reps_opt.validation import FloatArray
 
 Eta = float | FloatArray
-
-LARGE_ETAS = (1e5, 1e6, 1e7)
-"""Where the dual bound of a ball of a single point is taken, in units of the reward range a nat: beyond them rounding
-of ``eta (epsilon - D)`` costs more than the variance over two eta that is left."""
-
-SLACK_MARGIN = 1e-9
-"""How far inside the ball a point must be for eta to be tried at zero: a hundredth of the tolerance on the ball."""
-
-ROW_LEEWAY = 1e-10
-"""Excess over an inequality that is left as it is: a hundredth of what is certified."""
-
-NEARLY_INSIDE = 1e-7
-"""Excess up to which a point is kept where its anchor has no room to speak of either."""
-
-LARGEST_SHARE = 1e-3
-"""Share of the anchor that is too much for mending an excess so small."""
-
-ROUNDING = 4 * float(np.finfo(np.float64).eps)
-"""Relative difference of two numbers that is none."""
-
-SMALL = 1e-9
-"""Gap, in the units of the balls, that needs no look at other units: a thousandth of what is certified."""
-
-AT_THE_TOP = 1e-4
-"""How near the best coefficient, relative to those taken, an objective is that has nothing more to gain from it."""
 
 
 class Bound(NamedTuple):
@@ -197,11 +172,11 @@ def into_balls(problem: Judged, program: Program, x: FloatArray) -> tuple[FloatA
     outside = max(beyond, _beyond_rows(program, x)) if program.rows else beyond
     if outside <= 0:
         return x, reached
-    if (beyond <= problem.leeway and outside <= ROW_LEEWAY) or problem.anchor is None:
+    if (beyond <= problem.leeway and outside <= SOLVED) or problem.anchor is None:
         return x, reached
     room = -excess(program, problem.anchor)
     share = outside / (outside + max(room, 0.0))  # of the anchor, as a chord of the convex excess needs it
-    if room < -outside or (share > LARGEST_SHARE and outside <= NEARLY_INSIDE):
+    if room < -outside or (share > LARGEST_REPAIR and outside <= DIVERGENCE_TOLERANCE):
         return x, reached
     moved = first_inside(lambda y: excess(program, y), x, problem.anchor)
     return moved, [ball.value(moved) for ball in program.balls]
@@ -217,7 +192,7 @@ def _judge(
     lower, residuals = program.score(point, divergences), problem.residuals(program, point)
     gap = bound.value - lower + problem.price(program, point, bound, divergences)
     price = max([ball.price or 0.0 for ball in program.balls], default=0.0)  # of a nat, which is rounded too
-    shown = ROUNDING * (abs(bound.value) + abs(lower) + abs(scale.shift / scale.factor) + price)
+    shown = EVEN_ULPS * (abs(bound.value) + abs(lower) + abs(scale.shift / scale.factor) + price)
     if abs(gap) <= shown < math.inf:
         gap = 0.0  # a difference that the two numbers cannot show; an infinite bound shows nothing
     unit = problem.unit(program, point, bound, divergences, gap)
@@ -268,7 +243,7 @@ def unit_of(program: Program, point: FloatArray, bound: Bound, divergences: list
     mean = float(point.dot(c)) / float(point.sum())
     # absolute deviations: a mass of 1e-20 on a pair that costs 1e10 must not count
     sizes = [sum(eta * math.sqrt(2 * max(d, 0.0)) for eta, d in binding), float(point.dot(np.abs(c - mean)))]
-    if abs(gap) < SMALL * max(sizes):
+    if abs(gap) < CLOSE * max(sizes):
         return max(sizes)
     sizes.append(program.mismatch)
     return max([*sizes, _unit_without_ball(program, point)]) or float(point @ np.abs(c)) or 1.0
@@ -299,7 +274,7 @@ def offered_bounds(problem: Judged, program: Program, answer: Answer, divergence
         yield Bound(bound_with_digits(program, answer), eta, v)
         return
     if isinstance(eta, np.ndarray):
-        inside = np.array([d <= b.allowed - SLACK_MARGIN for b, d in zip(program.balls, divergences, strict=True)])
+        inside = np.array([d <= b.allowed - CLOSE for b, d in zip(program.balls, divergences, strict=True)])
         if inside.any():
             without = np.where(inside, 0.0, eta)
             yield Bound(program.bound(without, v), without, v)
@@ -309,7 +284,7 @@ def offered_bounds(problem: Judged, program: Program, answer: Answer, divergence
         yield Bound(_single_point_bound(problem, program, v), math.inf, v)
         return
     eta = eta if program.temperature is None else program.temperature
-    slack = program.epsilon is not None and (not divergences or divergences[0] <= program.epsilon - SLACK_MARGIN)
+    slack = program.epsilon is not None and (not divergences or divergences[0] <= program.epsilon - CLOSE)
     if answer.eta == 0 or slack:
         yield Bound(program.bound(0.0, v), 0.0, v)
     if eta > 0:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from reps_opt.processes.graph import FEW_ENTRIES, BoolArray, IntArray
+from reps_opt.processes.graph import BoolArray, IntArray
+from reps_opt.tolerances import FEW_DENSE_ROWS, FEW_ENTRIES, MOST_TERMS
 from reps_opt.validation import FloatArray, as_float_array
 from reps_opt.values import cached_property
 
@@ -163,7 +164,7 @@ class Stack:
     def gram(self, weights: FloatArray) -> FloatArray:
         """``A diag(w) A'`` (m, m) over all rows, an array of its own."""
         table, m = self.table, self.rhs.size
-        if table is not None and m <= FEW_ROWS:
+        if table is not None and m <= FEW_DENSE_ROWS:
             return (table * weights) @ table.T
         if self.squares is not None:
             return (self.squares @ weights).reshape(m, m)
@@ -186,14 +187,6 @@ class Stack:
     def signed(self) -> BoolArray:
         n_equal = sum(block.rhs.size for block in self.equalities.values())
         return np.arange(self.rhs.size) >= n_equal
-
-
-MOST_TERMS = 500_000
-"""Products of two entries of a column up to which ``A diag(w) A'`` is one product with all of them, made once."""
-
-
-FEW_ROWS = 32
-"""Rows of a dense table up to which two dense products take less time than that."""
 
 
 SIMPLEX = Simplex()

@@ -22,18 +22,13 @@ from decimal import Decimal
 import numpy as np
 
 from reps_opt.constraints import Block
-from reps_opt.decimals import DIGITS, ONE, ZERO, Numbers, appended, each, floats, many_digits, numbers, zeros
+from reps_opt.decimals import ONE, ZERO, Numbers, appended, each, floats, many_digits, numbers, zeros
 from reps_opt.divergences.base import KL, NoBall
 from reps_opt.divergences.conditional_kl import ConditionalKL
 from reps_opt.divergences.f_divergences import Alpha
 from reps_opt.program import Program
+from reps_opt.tolerances import DIGITS, DIGITS_FOR_VALUES, MOST_MORE_DIGITS
 from reps_opt.validation import FloatArray
-
-VALUES = 20
-"""Further digits where values of 1e12 are weighed against couplings of 1e-12."""
-
-MOST_MORE = 200
-"""Further digits beyond which arithmetic gets slow."""
 
 
 def exact(block: Block) -> tuple[Numbers, Numbers]:
@@ -61,10 +56,10 @@ def digits_for(program: Program) -> int:
     to a pole, as alpha < 1 has: there ``xi`` is as small as ``q^(1 - alpha)``, a difference of numbers of order one.
     """
     divergence = program.divergence
-    digits = DIGITS + (VALUES if any(block.exact is not None for block in program.blocks.values()) else 0)
+    digits = DIGITS + (DIGITS_FOR_VALUES if any(block.exact is not None for block in program.blocks.values()) else 0)
     if not isinstance(divergence, Alpha) or divergence.alpha >= 1:
         return digits
-    return digits + min(int((1 - divergence.alpha) * -math.log10(float(divergence.reference.min()))), MOST_MORE)
+    return digits + min(int((1 - divergence.alpha) * -math.log10(float(divergence.reference.min()))), MOST_MORE_DIGITS)
 
 
 class Dual:

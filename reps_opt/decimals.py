@@ -16,14 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from reps_opt.tolerances import DIGITS, ROUNDED_DIGITS
+
 Numbers = Any
 """An array of decimal numbers."""
-
-DIGITS = 50
-"""Digits that a prize of 1e10 needs for its exponent, over an eta of 1e-16, to have those of a float, and some more."""
-
-ROUNDED = 14
-"""Last digits of a pivot that are rounding, in a system scaled to a diagonal of ones."""
 
 ZERO, ONE = Decimal(0), Decimal(1)
 
@@ -69,7 +65,7 @@ def each(function: Any, values: Numbers) -> Numbers:
 def solve(matrix: Numbers, rhs: Numbers) -> Numbers:
     """Solution of a positive semidefinite system, zero in rows that follow from others: elimination, largest first."""
     n = rhs.size
-    negligible = Decimal(10) ** (ROUNDED - decimal.getcontext().prec)
+    negligible = Decimal(10) ** (ROUNDED_DIGITS - decimal.getcontext().prec)
     size = each(lambda value: value.sqrt() if value > 0 else ONE, np.diagonal(matrix))
     left, right = matrix / np.outer(size, size), rhs / size
     order = np.arange(n)

@@ -31,30 +31,16 @@ from reps_opt.solvers.answer import Solver
 from reps_opt.solvers.newton import Newton
 from reps_opt.solvers.scipy_dual import ScipyDual
 from reps_opt.solving import solve
+from reps_opt.tolerances import SELF_TEST_ERROR, VISIBLE
 
 NEEDED = ("numpy", "scipy", "cvxpy", "scikit-learn", "gymnasium", "matplotlib", "pandas", "xarray", "tqdm", "typer")
 OPTIONAL = ("torch", "gpytorch", "dask", "distributed", "bokeh")
-CONIC_SOLVERS: dict[str, dict[str, Any]] = {
-    "CLARABEL": {"tol_gap_abs": 1e-12, "tol_gap_rel": 1e-12, "tol_feas": 1e-12},
-    "SCS": {"eps_abs": 1e-9, "eps_rel": 1e-9, "max_iters": 100_000},
-}
-"""Solvers with exponential cones that the self-test tries where they are installed, and how accurate to be.
-
-At their own tolerances they stop too early for a certificate of sampled problems.
-"""
-
+CONIC_SOLVERS = ("CLARABEL", "SCS")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-
-AGREEMENT = 1e-6
-"""Largest difference between the objectives of two routes to one problem, in units of the reward range."""
-
 
 GAUSSIAN_POLICIES = ("LinearGaussianPolicy", "RBFPolicy", "GaussianProcessPolicy", "NeuralPolicy")
 DISCRETE_POLICIES = ("SoftmaxPolicy", "NeuralCategoricalPolicy")
 NETWORKS = ("NeuralPolicy", "NeuralCategoricalPolicy")
-
-FIT = 0.15
-"""Largest mean error of a fitted line of slope 2 on [-1, 1], and largest share of wrong signs."""
 
 
 @dataclass(frozen=True)
@@ -188,10 +174,10 @@ def _conic_routes() -> dict[str, Solver]:
     except ImportError:
         return {}
     routes: dict[str, Solver] = {}
-    for name, options in CONIC_SOLVERS.items():
+    for name in CONIC_SOLVERS:
         if name in installed_solvers():
-            routes[f"CvxpyPrimal, {name}"] = CvxpyPrimal(name, options)
-            routes[f"CvxpyDual, {name}"] = CvxpyDual(name, options)
+            routes[f"CvxpyPrimal, {name}"] = CvxpyPrimal(name)
+            routes[f"CvxpyDual, {name}"] = CvxpyDual(name)
     return routes
 
 
@@ -242,8 +228,8 @@ def _fit(name: str, **arguments: Any) -> str:
         policy.fit(states, actions, rng.uniform(0.5, 1.5, 200))
     predicted = np.reshape(policy.predict(states), actions.shape)
     error = float(np.mean(predicted != actions) if discrete else np.mean(np.abs(predicted - 2 * states)))
-    if not error <= FIT:
-        raise ValueError(f"the fit is off by {error:.3g} in the mean, more than {FIT}")
+    if not error <= SELF_TEST_ERROR:
+        raise ValueError(f"the fit is off by {error:.3g} in the mean, more than {SELF_TEST_ERROR}")
     drawn = policy.sample(states, np.random.default_rng(1))
     if not np.isfinite(policy.log_prob(states, drawn)).all():
         raise ValueError("the log-density of a sample is not finite")
@@ -272,6 +258,6 @@ def _check(name: str, problem: Problem, route: Solver | None, objective: float) 
     found = f"{solution.status}, gap {solution.certificate.gap:.0e}, {solution.stats['seconds']:.2g} s"
     if not solution.certificate.ok():
         return Check(name, False, f"{found}; {solution.message}")
-    if abs(solution.objective - objective) > AGREEMENT:
+    if abs(solution.objective - objective) > VISIBLE:
         return Check(name, False, f"{found}; objective {solution.objective:.9g}, by Newton {objective:.9g}")
     return Check(name, True, found)

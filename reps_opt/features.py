@@ -21,11 +21,8 @@ from scipy.spatial.distance import cdist, pdist
 
 from reps_opt.batch import Batch
 from reps_opt.threads import limited
-from reps_opt.tolerances import ULPS
+from reps_opt.tolerances import MEDIAN_SAMPLES, ULPS
 from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar
-
-PAIRS_LIMIT = 1_000
-"""Samples from which a median distance is taken."""
 
 
 class Identity:
@@ -121,8 +118,8 @@ def median_bandwidth(states: ArrayLike, seed: int = 0) -> float:
     2.0
     """
     x = as_columns(states)
-    if x.shape[0] > PAIRS_LIMIT:
-        x = x[np.random.default_rng(seed).choice(x.shape[0], PAIRS_LIMIT, replace=False)]
+    if x.shape[0] > MEDIAN_SAMPLES:
+        x = x[np.random.default_rng(seed).choice(x.shape[0], MEDIAN_SAMPLES, replace=False)]
     distances = pdist(x)
     distances = distances[distances > 0]
     return float(np.median(distances)) if distances.size else 1.0

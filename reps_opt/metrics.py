@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 from scipy.linalg.lapack import dpotrf, dpotrs, dtrtrs
 
 from reps_opt.conjugate_gradient import conjugate_gradient
-from reps_opt.tolerances import ROUNDING
+from reps_opt.tolerances import ROUNDING, SYMMETRY_TOLERANCE
 from reps_opt.validation import (
     FloatArray,
     InputError,
@@ -32,9 +32,6 @@ from reps_opt.validation import (
     read_only,
 )
 from reps_opt.values import cached_property, same
-
-SYMMETRY_TOLERANCE = 1e-8
-"""Largest asymmetry of a dense F, relative to its largest entry."""
 
 
 class Metric(ABC):

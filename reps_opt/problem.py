@@ -17,21 +17,17 @@ from reps_opt.certify import Bound, Residuals, certify, excess, offered_bounds, 
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL, NoBall
 from reps_opt.hints import Nearest
-from reps_opt.processes.flow import CONSISTENT
 from reps_opt.program import Program
 from reps_opt.scale import Scale
 from reps_opt.solution import S_co, Solution, Viewed
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.choice import default_solver, linear_limit, onto_rows, project, second_solvers
 from reps_opt.solvers.newton import proves_infeasible
-from reps_opt.tolerances import LAST_PLACE
+from reps_opt.tolerances import BALL_LEEWAY, CONSISTENT, LAST_PLACE
 from reps_opt.validation import FloatArray, InputError
 from reps_opt.values import Value, cached_property, value
 
 SIDES = ("primal", "dual")
-
-LEEWAY = 3e-11
-"""Excess over a ball, as a share of its radius, that is left as it is: what Newton's tolerance leaves."""
 
 
 class Problem(Value):
@@ -136,7 +132,7 @@ class Problem(Value):
 
         Mending so little would cost more than it mends: a share of 1e-12 of an anchor that pays 1e10 somewhere.
         """
-        return LEEWAY * min(1.0, self.radius)
+        return BALL_LEEWAY * min(1.0, self.radius)
 
     def polished(self, program: Program, answer: Answer) -> Answer:
         """The answer, improved where that is cheap."""

@@ -15,17 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from reps_opt.threads import in_parallel
+from reps_opt.tolerances import CHUNK_BYTES, LARGEST_COLUMN_FACTOR, PASSES_PER_GRAM
 from reps_opt.validation import FloatArray
-
-CHUNK_BYTES = 1 << 20
-"""Rows are taken in chunks of about this size, which stay in the cache between a pass's two products."""
-
-PASSES_PER_GRAM = 20
-"""Passes that cost as much as one Gram matrix (measured: 20 to 27 for 50 to 300 features)."""
-
-
-LARGEST_FACTOR = 1e60
-"""Factors of columns up to here keep a Gram matrix of the columns, taken before they are applied, within range."""
 
 
 def spending(passes: float, grams: float) -> dict[str, float]:
@@ -184,7 +175,7 @@ class Rows(ABC):
     def scaled(self, factors: FloatArray) -> Rows:
         """The rows with every column multiplied by its factor (d,); a view of them, unless squares would vanish."""
         size = np.abs(factors)
-        moderate = size.size == 0 or (size.min() > 1 / LARGEST_FACTOR and size.max() < LARGEST_FACTOR)
+        moderate = size.size == 0 or (size.min() > 1 / LARGEST_COLUMN_FACTOR and size.max() < LARGEST_COLUMN_FACTOR)
         return ScaledRows(self, factors) if moderate else self._multiplied(factors)
 
     @abstractmethod

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reps_opt.tolerances import COEFFICIENTS_SAMPLED, EXTREME_RANGE
 from reps_opt.validation import FloatArray
 
 
@@ -21,21 +22,12 @@ class Scale:
         return self.shift + self.factor * normalised
 
 
-PROPORTION = 1e-5
-"""Typical deviation, as a share of the range, below which the range says nothing of the ordinary coefficients: a range
-of one would leave them with less than ten digits."""
-
-
-SAMPLED = 64
-"""Coefficients looked at to see whether all of them must be."""
-
-
 def ordinary_scale(c: FloatArray, extent: float | None = None) -> Scale | None:
     """Median of the coefficients and lower quartile of their distances from it; None where their range will do."""
     extent = float(np.ptp(c)) if extent is None else extent
-    some = _spread(c[:: max(1, c.size // SAMPLED)]) if c.size > SAMPLED else None
-    scale = some if some is not None and some.factor > PROPORTION * extent else _spread(c)
-    return scale if scale is not None and scale.factor <= PROPORTION * extent else None
+    some = _spread(c[:: max(1, c.size // COEFFICIENTS_SAMPLED)]) if c.size > COEFFICIENTS_SAMPLED else None
+    scale = some if some is not None and some.factor > EXTREME_RANGE * extent else _spread(c)
+    return scale if scale is not None and scale.factor <= EXTREME_RANGE * extent else None
 
 
 def _spread(c: FloatArray) -> Scale | None:

@@ -8,14 +8,8 @@ from functools import lru_cache
 
 from scipy.optimize import brentq
 
+from reps_opt.tolerances import NEAR_START, TINY_SHARE
 from reps_opt.validation import FloatArray
-
-NEAR = 1e-16
-"""Where the search starts if the excess of the point itself is infinite: a divergence where something is zero."""
-
-TINY_SHARE = 1e-6
-"""Share up to which chords of the convex excess find where the set begins: so near a point it is straight enough that
-two of them do, where a root finder takes thirty products with a metric in single precision."""
 
 
 def first_inside(excess: Callable[[FloatArray], float], point: FloatArray, anchor: FloatArray) -> FloatArray:
@@ -62,7 +56,7 @@ def first_inside(excess: Callable[[FloatArray], float], point: FloatArray, ancho
         return mixed(near)
     start = 0.0
     if not math.isfinite(outside):
-        start = NEAR
+        start = NEAR_START
         if beyond(start) <= 0:
             return mixed(start)
     share = float(brentq(beyond, start, 1.0, xtol=1e-16, rtol=1e-14))

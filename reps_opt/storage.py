@@ -18,8 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-STALE = 3600.0
-"""Seconds after which a temporary file that was not renamed is nobody's."""
+from reps_opt.tolerances import STALE_FILE
 
 MALFORMED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, OSError, EOFError, RuntimeError)
 """What comes of reading a file that is not what it says: damaged, hostile, or simply another file."""
@@ -70,7 +69,7 @@ def _remove_stale(target: Path) -> None:
     for part in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
         writer = part.name.removeprefix(f".{target.name}.").split(".")[0]
         with suppress(OSError):
-            old = time.time() - part.stat().st_mtime > STALE
+            old = time.time() - part.stat().st_mtime > STALE_FILE
             if old or (writer.isdigit() and not _is_alive(int(writer))):
                 part.unlink()
 

@@ -1,11 +1,17 @@
-"""Sizes of numbers that tell something from nothing, shared by all that need one.
+"""All numbers that decide something, each with its reason: a source, a measurement, or what it trades off.
 
-Their orders of magnitude follow from double precision, whose numbers have 2.2e-16 relative spacing, and from what is
-certified, 1e-8 of mass and 1e-6 of the gap: nothing is tuned by them. What a solver or a certificate is tuned by stands
-with it.
+Only a field of a solver, with its default, stands elsewhere: that one is its user's to set. What is drawn, printed or
+written to files decides no answer, and stands where it is used. The first section is shared by all: its orders of
+magnitude follow from double precision, whose numbers have 2.2e-16 relative spacing, and from what is certified, 1e-8
+of mass and 1e-6 of the gap.
 """
 
 from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
 
 import numpy as np
 
@@ -27,5 +33,751 @@ CLOSE = 1e-9
 VISIBLE = 1e-6
 """A certificate's gap, as a share: radii and derivatives are not told apart where they differ by less."""
 
+ROUNDED = 1e-14
+"""Some tens of units of the last place: a residual, a divergence or a distance that small, of size one, is rounding."""
+
 TINY = 1e-290
 """Smallest number that is divided by, or stands for zero in a logarithm: its inverse is still a number."""
+
+# What is certified
+
+GAP_TOLERANCE = 1e-6
+"""Largest gap of a certified answer, in its unit: a millionth of what there is to gain or lose."""
+
+BELOW_TOLERANCE = 1e-8
+"""How far below the objective a bound may lie, in the gap's unit: rounding, and no proof of anything beyond it."""
+
+FLOW_TOLERANCE = 1e-8
+"""Largest 1-norm of what a point misses in the linear constraints, as a mass."""
+
+MASS_TOLERANCE = 1e-9
+"""Largest distance of a total mass from one: what a sum of 1e7 rounded numbers may be off."""
+
+DIVERGENCE_TOLERANCE = 1e-7
+"""Largest excess over a ball's radius, in nats."""
+
+LARGE_ETAS = (1e5, 1e6, 1e7)
+"""Where the dual bound of a ball of a single point is taken, in units of the reward range a nat: beyond them rounding
+of ``eta (epsilon - D)`` costs more than the variance over two eta that is left."""
+
+LARGEST_REPAIR = 1e-3
+"""Share of the anchor that is too much for mending an excess so small."""
+
+EVEN_ULPS = 4 * float(np.finfo(np.float64).eps)
+"""Relative difference of two numbers that is none."""
+
+AT_THE_TOP = 1e-4
+"""How near the best coefficient, relative to those taken, an objective is that has nothing more to gain from it."""
+
+BALL_LEEWAY = 3e-11
+"""Excess over a ball, as a share of its radius, that is left as it is: what Newton's tolerance leaves."""
+
+NEAR_START = 1e-16
+"""Where the search starts if the excess of the point itself is infinite: a divergence where something is zero."""
+
+TINY_SHARE = 1e-6
+"""Share up to which chords of the convex excess find where the set begins: so near a point it is straight enough that
+two of them do, where a root finder takes thirty products with a metric in single precision."""
+
+REPAIRABLE = (1e-12, 1e-3)
+"""1-norm of the residual that is worth mending, and beyond which a single step would not mend it."""
+
+ETA_HALVINGS = 40
+"""Dual points looked at for the eta that goes with given multipliers; they span twenty decades."""
+
+SELF_TEST_ERROR = 0.15
+"""Largest mean error of a fitted line of slope 2 on [-1, 1], and largest share of wrong signs."""
+
+
+# What counts as meant in the data
+
+SUM_TOLERANCE = 1e-8
+"""How far from one a row of probabilities may sum: within it rows are renormalised, beyond it they are an error."""
+
+SINGLE_SUM_TOLERANCE = 8 * float(np.finfo(np.float32).eps)
+"""The same for rows in single precision, which cannot hold 1e-8: some units of the last place."""
+
+SYMMETRY_TOLERANCE = 1e-8
+"""Largest asymmetry of a dense F, relative to its largest entry."""
+
+POLICY_LIKE = 1e-7
+"""Distance from one of the sums of a policy's rows, in single precision."""
+
+EXTREME_RANGE = 1e-5
+"""Typical deviation, as a share of the range, below which the range says nothing of the ordinary coefficients: a range
+of one would leave them with less than ten digits."""
+
+COEFFICIENTS_SAMPLED = 64
+"""Coefficients looked at to see whether all of them must be."""
+
+STARTING_DISTANCE = 1e2
+"""Distance from the median, in usual ones, at which a reward counts where solvers start."""
+
+LIFT = 1e-14
+"""By how much values are lifted, in units of the largest, at every step of the way out of rare states."""
+
+LIFTED_STEPS = 30
+"""Steps of that way that are looked at."""
+
+MIXTURES = (0.25, 0.5, 0.75, 1.0)
+"""Shares of a second ball's reference that are tried for a point inside both."""
+
+LEAST_PROBABILITY = 1e-100
+"""Probabilities above zero stay above this: values and state distributions of the next step are then finite."""
+
+SOFT_START = 1.0
+"""Eta of the soft values to start from, in units of the ordinary rewards."""
+
+GENTLE_LOSS = 5.0
+"""Largest loss, in nats, up to which multipliers of zero are a good start."""
+
+STALE_FILE = 3600.0
+"""Seconds after which a temporary file that was not renamed is nobody's."""
+
+
+# Divergences
+
+DIFFERENCE_STEPS = (1e-5, 1e-3)
+"""Steps of central differences, relative to the coordinate: of a value, and of a gradient that may be made of these."""
+
+CLOSE_EXPONENTS = 16.0
+"""Range of exponents up to which all are taken relative to the largest: rounding then costs a few units of the last
+place, and each group's own largest takes longer to find than the rest of a small softmax."""
+
+LARGEST_EXPONENT = 700.0
+"""Largest exponent whose exponential is finite, with room to spare."""
+
+NORMALISER_ITERATIONS = 200
+"""Newton steps for the normaliser; five to ten are usual, since they converge from one side."""
+
+NORMALISER_STEP = 1e-9
+"""Relative Newton step for the normaliser after which the next would be rounding."""
+
+FAR_NORMALISERS = 2.0
+"""Factor between two normalisers beyond which they are halved on a logarithmic scale."""
+
+
+# Descents of a dual
+
+LARGEST_LOG_STEP = 2.0
+"""Largest change of any log eta in one iteration."""
+
+LARGEST_TRAVEL = 1.0
+"""Largest KL(new || old) between the primal points of two iterations: the Hessian stays comparable within it.
+
+Where there are several balls it is that of each simplex, otherwise of all coordinates together.
+"""
+
+SUFFICIENT_DECREASE = 1e-4
+"""Armijo's constant (Nocedal and Wright 2006, equation 3.4)."""
+
+SHORTEST_STEP = 1e-10
+"""Share of a step at which a line search gives up."""
+
+
+# Newton's method
+
+SLACK_SUSPECTED = 0.2
+"""Fraction of the starting eta below which the ball is suspected to be slack, and the linear program looked at."""
+
+IMPROVED = 0.9
+"""Factor by which the error must fall in a step that the dual's rounding hides: less is only more rounding."""
+
+LOOSEST_ALONG_RTOL = 0.1
+"""Largest relative residual of the iterative solve for dv/d eta: its error is multiplied by eta's step."""
+
+NEAR_THE_CURVE = 0.1
+"""1-norm of the residual below which, in penalty form, eta goes on towards the temperature."""
+
+LARGEST_START_SPREAD = 5.0
+"""Largest range of net / eta at the start."""
+
+NEGLIGIBLE_ETA = 1e-7
+"""Eta, in reward ranges, below which the linear program is looked at whatever the start."""
+
+CURVATURE_ADDED = 0.1
+"""Curvature added, in units of the reference and of the error, where a divergence has exact zeros."""
+
+START_ERROR = 0.3
+"""Error that counts at the start, before there is a point to measure it."""
+
+LARGEST_COOLING = 0.7
+"""Largest change of log eta in one step towards a fixed temperature: further on, the curve's tangent says little."""
+
+FAR_OUTSIDE = 10.0
+"""Divergence of a warm start, in radii, beyond which a cold one is better."""
+
+CURVATURE_SHARES = (1e-6, 1e-3, 1.0)
+"""Shares of the mass spread evenly, for want of curvature, tried in turn."""
+
+LEAST_STARTING_ETA = 1e-10
+"""Where the search starts when the multipliers explain the objective completely."""
+
+
+# A path through several balls
+
+FINAL_BARRIER = 2e-10
+"""mu at the end where a simplex is left with next to no temperature: net / temperature is rounding beyond it."""
+
+LEAST_BARRIER = 1e-13
+"""mu at the end otherwise: the gap a ball, with an objective of range one."""
+
+WARM_ENOUGH = 1e-4
+"""Temperature of every simplex with which mu may fall to the least barrier."""
+
+PATH_FACTOR = 0.1
+"""How mu falls from one point of the central path to the next."""
+
+FASTER_FACTOR = 1e-3
+"""The same from where one Newton step led to the path: where every ball binds, its eta hardly moves with mu."""
+
+CENTRED = 0.01
+"""Squared Newton decrement, in units of mu, at which a point counts as on the central path."""
+
+CENTRED_LAST = 1e-10
+"""The same at the end of the path: the excess of D_k over its radius goes like the decrement, not its square."""
+
+STALLED_DECREASE = 1e-3
+"""Fraction of the decrease a Newton step promises, below which it is lost in rounding (of net / eta, eta tiny)."""
+
+
+# Other dual solvers
+
+LEAST_GAP = 1e-20
+"""Duality gap ``eta (epsilon - D)``, in units of the objective's range, below which filling the ball gains nothing: a
+radius that the linear limit misses by rounding would have eta fall for ever."""
+
+NEAR_SOFT_CURVE = 0.3
+"""Largest error of the soft Bellman equations, in units of eta, at which eta moves too."""
+
+FREE_MOVES = 30
+"""Iterations after which eta moves only on the curve itself, so that every move halves the bracket around it."""
+
+LEAST_SOFT_ETA = 1e-4
+"""Smallest eta to start from, in units of the objective's range."""
+
+PENALTY_CONVERGED = 1e-26
+"""Squared Newton decrement at the end; the gap that is left is half of it, or rounding."""
+
+PENALTY_LAST_STEP = 1e-10
+"""Squared decrement of a step that is the last: the next would be its square, and so is the gap that is left."""
+
+PENALTY_QUADRATIC = 1e-8
+"""Squared decrement below which it falls at every step, or else is rounding."""
+
+VANISHED_MASS = 1e-100
+"""Mass of a row below which the systems are no longer factorised as they are."""
+
+DUAL_NOISE = 16 * float(np.finfo(np.float64).eps)
+"""Relative difference of two dual values that may be rounding."""
+
+FEW_ROWS_SHARE = 0.1
+"""Fraction of the rows that is solved first, where no more are needed."""
+
+LARGEST_FEW_ROWS_SHARE = 0.3
+"""Fraction of the rows beyond which solving some of them first saves nothing."""
+
+EFFECTIVE_PER_FEATURE = 10
+"""Effective samples, about ``n_few exp(-epsilon)``, that the few rows must hold for each feature."""
+
+RADII_TO_SPARE = 3.0
+"""How many times the smallest feasible radius of the few rows, about ``d / (2 n_few)``, the ball must be."""
+
+FEWEST_VALUES = 400_000
+"""Size of the feature matrix below which Newton's own passes cost less than the bookkeeping."""
+
+FEW_ROWS_TOLERANCE = 1e-4
+"""To which the few rows' dual is solved: their own sampling error is larger."""
+
+LEAST_ETA_RATIO = 0.2
+"""Least ratio of eta after a step to eta before."""
+
+HALVING_PATIENCE = 4
+"""Iterations in which the error must halve."""
+
+REFRESHED = (0.1, 150)
+"""Error at which the Hessian is taken over all rows, once; and features up to which their Gram matrix, which costs
+about d / 25 passes, saves more than it costs."""
+
+WORTH_GOING_ON = 0.1
+"""Error below which a search that stalls is worth going on from."""
+
+MOST_HALVINGS = 6
+"""Halvings of one step before the search gives up."""
+
+QUADRATIC_STRIDE = 3.0
+"""Change of log eta between trials, on the way from a target at the ball's radius to farther ones."""
+
+QUADRATIC_NEARNESS = (3e-2, 1e-14)
+"""How near in log eta the right one is met: few rows leave or join between, so that a rough one mostly has them all."""
+
+QUADRATIC_FARTHEST = 30.0
+"""Change of log eta beyond which targets, 1e13 radii away, have lost the rows to rounding."""
+
+
+# Decimal numbers
+
+DIGITS = 50
+"""Digits that a prize of 1e10 needs for its exponent, over an eta of 1e-16, to have those of a float, and some more."""
+
+ROUNDED_DIGITS = 14
+"""Last digits of a pivot that are rounding, in a system scaled to a diagonal of ones."""
+
+DIGITS_FOR_VALUES = 20
+"""Further digits where values of 1e12 are weighed against couplings of 1e-12."""
+
+MOST_MORE_DIGITS = 200
+"""Further digits beyond which arithmetic gets slow."""
+
+DECIMAL_COLDEST = Decimal("1e-16")
+"""Eta, in units of the objective, at which a ball counts as slack."""
+
+DECIMAL_HOTTEST = Decimal("1e30")
+"""Eta, in the same units, at which a ball counts as one of a single point."""
+
+DECIMAL_COOLING = Decimal(8)
+"""Factor by which eta is lowered at a time, at most: as far as the tangent of the curve leads."""
+
+LEAST_DECIMAL_COOLING = Decimal("1.05")
+"""The same at least."""
+
+DECIMAL_DECREASE = Decimal("1e-4")
+"""Share of the decrease promised by the gradient that a step in decimal numbers must bring."""
+
+SHORTEST_DECIMAL_STEP = Decimal("1e-30")
+"""Share of a step in decimal numbers that is not worth taking."""
+
+DECIMAL_DECREMENT = Decimal("1e-26")
+"""Newton decrement, in units of eta, at which a point is the minimiser to all the digits of a float."""
+
+DECIMAL_LOST = Decimal("1e-12")
+"""What a point that steps no longer improve may miss in the rows."""
+
+DECIMAL_SPREAD = Decimal(40)
+"""Range of the exponents from which eta is lowered: no coordinate is out of reach there."""
+
+DECIMAL_RESIDUAL = Decimal("1e-22")
+"""1-norm of what its point may miss in the rows: a relative 1e-10 of the mass that gamma = 1 - 1e-12 moves."""
+
+DECIMAL_WORK = 60_000
+"""Evaluations of the dual times coordinates beyond which a search is given up: some seconds."""
+
+MOST_POWERS = 100
+"""Steps for the mass of a starting point; ten are usual."""
+
+DECIMAL_MASS = Decimal("1e-12")
+"""How close to one the mass of a starting point is, relative to what eta changes."""
+
+LEAST_DECIMAL_START = 1e-8
+"""Smallest eta to start from: below it an answer in floats says nothing."""
+
+DECIMAL_STRIDE = 4.0
+"""How far apart in log eta the ball's boundary is looked for."""
+
+FARTHEST_LOG = 600.0
+"""Logarithm of a divergence that counts as zero."""
+
+DECIMAL_TRAVEL = Decimal(5)
+"""Largest Bregman divergence of the point of a step from that before it: farther the quadratic model says nothing."""
+
+
+# Solvers of other libraries
+
+CONIC_OPTIONS: dict[str, dict[str, Any]] = {
+    "CLARABEL": {"accept_unknown": True, "tol_gap_abs": 1e-10, "tol_gap_rel": 1e-10, "tol_feas": 1e-10},
+    "SCS": {"eps_abs": 1e-9, "eps_rel": 1e-9, "max_iters": 100_000},
+}
+"""Options that solvers get: a hundredth of their own tolerances or less, which are absolute, and inaccurate points
+handed back, since the certificate judges them."""
+
+CONIC_UNITS = (1.0, 10.0)
+"""Units of the objective that a solver is offered, in multiples of the starting eta; then the reward range itself."""
+
+EXACT_LP: dict[str, Any] = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
+"""HiGHS at its most accurate: its 1e-7 would be seen in a certificate."""
+
+ACCURATE_OPTIONS = {"maxiter": 1_000, "gtol": 0.0, "xtol": 1e-13, "barrier_tol": 1e-10}
+"""What ends the iterations is the gap, or the last barrier: a gradient of zero may be that of an early one."""
+
+DUAL_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "l-bfgs-b": {"ftol": 0.0, "maxcor": 30, "maxfun": 10**6},
+    "tnc": {"ftol": 0.0},
+    "slsqp": {"ftol": 1e-15},
+}
+"""Options of methods that would stop on small changes of the dual, which is flat where KL is still off."""
+
+WHITENED_ROWS = 1_000
+"""Rows up to which the coordinates are whitened by an eigendecomposition; above it they are scaled only."""
+
+LARGEST_LOG_ETA = 50.0
+"""Largest |log(eta / eta0)| that is evaluated."""
+
+WHITENING_ROUNDS = 25
+"""Largest number of times the coordinates are whitened anew at the point reached."""
+
+WHITENED_ITERATIONS = 250
+"""Iterations of a first-order method before its coordinates are whitened anew, which does more for it than going on."""
+
+WHITENING_DAMPINGS = (0.0, 1e-4, 1e-2, 1.0)
+"""Shares of the reference in the weights that coordinates are whitened for, each tried when the one before leads
+nowhere: where eta is small, the weights of one point leave out pairs that the next one needs."""
+
+SCIPY_COOLING = 3.0
+"""Factor between the temperatures of two rounds in penalty form."""
+
+PRIMAL_GAP = 1e-8
+"""Gap, as a share of the objective's range, that ends the iterations: a hundredth of what is certified."""
+
+PRIMAL_BARRIER = {"initial_barrier_parameter": 1e-2, "initial_barrier_tolerance": 1e-1, "initial_tr_radius": 1.0}
+"""Where the barrier of the bounds starts: one much smaller lets coordinates run into their bounds, and stay there."""
+
+PRIMAL_BARRIERS: tuple[Mapping[str, Any], ...] = (
+    PRIMAL_BARRIER,
+    {"initial_barrier_parameter": 1e-1, "initial_barrier_tolerance": 1e-1, "initial_tr_radius": 1.0},
+    {"initial_barrier_parameter": 1e-6, "initial_barrier_tolerance": 1e-5, "initial_tr_radius": 0.1},
+)
+"""Barriers tried in turn, each from the middle of the start and where the last one stopped, until the gap says that it
+is enough: which one a problem likes best is hard to foresee."""
+
+PRIMAL_ITERATIONS = 300
+"""Iterations after which another barrier does more than going on."""
+
+EXPLICIT_BARRIER = {"initial_barrier_parameter": 1e-6, "initial_barrier_tolerance": 1e-5, "initial_tr_radius": 0.1}
+"""Where the barrier of the bounds starts: they hardly ever bind, and a small radius keeps eta from running to zero."""
+
+JOINT_BARRIERS = (1e-2, 1e-4, 1e-6, 1e-8, 1e-9)
+"""mu of each call, from where the one before ended. The last leaves a gap of 1e-9 a ball; without the first ones
+L-BFGS-B stopped far away on one in six random horizons."""
+
+SLSQP_COORDINATES = 300
+"""Coordinates up to which SLSQP, whose steps cost their cube, is the method where none is named: of 20 random horizons
+with a ball a step (2-5 states, 2-5 steps) it was certified on all, L-BFGS-B and trust-constr on 19."""
+
+TRIANGULAR_OPTIONS: dict[str, Any] = {"permc_spec": "NATURAL", "diag_pivot_thresh": 0.0, "relax": 1, "panel_size": 1}
+"""How SuperLU takes a triangular matrix: looking for supernodes, which only fill makes, costs it twice the rest."""
+
+
+# Which computation takes less time
+
+CONIC_COORDINATES = 2_000
+"""Coordinates up to which a conic solver takes about a second."""
+
+CONIC_ENTRIES = 100_000
+"""Entries of dense rows up to which it does."""
+
+DECIMAL_COORDINATES = 300
+"""Coordinates up to which a Newton step in decimal numbers takes some 30 ms."""
+
+DECIMAL_PRODUCTS = 50_000
+"""Products in a Hessian up to which it does."""
+
+DENSE_ROWS = 400
+"""Rows up to which a dense Cholesky factorisation is the fastest."""
+
+THIN_MASS = 1e-13
+"""Mass of a row, under the reference, below which conjugate gradient needs mass spread evenly to see it."""
+
+FACTORED_ROWS = 20_000
+"""Rows up to which a sparse factorisation takes no longer than conjugate gradient where some rows are thin."""
+
+LARGEST_PRODUCT = 4.5
+"""Products that ``A diag(w) A'`` may take to multiply out, in units of A's non-zeros, to be applied faster so."""
+
+THIN_SHARE = (1e-2, 1e-12)
+"""Share of the mass spread evenly where rows are thin, in units of the squared error, and the least of it."""
+
+STRONG_COUPLING = 0.25
+"""Share of a row's strongest coupling below which another is not matched along."""
+
+HANDSHAKES = 4
+"""Rounds of a matching: each pairs the rows that prefer each other among those still alone."""
+
+COARSENING_STALLED = 0.7
+"""Share of aggregates left after a level above which coarsening further is of no use."""
+
+STALE_LEVELS = 0.1
+"""Mean relative change of the diagonal from which the coarse levels are computed anew."""
+
+ROWS_PER_FEATURE = 16
+"""Rows of the preconditioner for each feature, to begin with."""
+
+SLOW_SOLVE = 12
+"""Conjugate-gradient iterations of one solve above which the preconditioner is refreshed, and drawn twice as large."""
+
+PRECONDITIONER_SHARE = 0.1
+"""Fraction of all rows that a preconditioner may take at least: its Gram then costs a tenth of a full one."""
+
+MOST_ROWS_PER_FEATURE = 200
+"""Rows for each feature beyond which that fraction gains little: the condition number is then 1.3."""
+
+LEVERAGE_PROJECTIONS = 8
+"""Random projections from which the leverage of the rows is estimated."""
+
+SAMPLED_ITERATIONS = 200
+"""Conjugate-gradient iterations before the best direction so far is taken."""
+
+LEAST_SAMPLED_RTOL = 1e-6
+"""Least relative residual that is asked for: below it Newton's own error is larger."""
+
+MOST_TERMS = 500_000
+"""Products of two entries of a column up to which ``A diag(w) A'`` is one product with all of them, made once."""
+
+FEW_DENSE_ROWS = 32
+"""Rows of a dense table up to which two dense products take less time than that."""
+
+CHUNK_BYTES = 1 << 20
+"""Rows are taken in chunks of about this size, which stay in the cache between a pass's two products."""
+
+PASSES_PER_GRAM = 20
+"""Passes that cost as much as one Gram matrix (measured: 20 to 27 for 50 to 300 features)."""
+
+LARGEST_COLUMN_FACTOR = 1e60
+"""Factors of columns up to here keep a Gram matrix of the columns, taken before they are applied, within range."""
+
+CLOSURE_STATES = 64
+"""Largest dense chain whose classes are found by squaring its graph; beyond, a search is faster."""
+
+FEW_ENTRIES = 20_000
+"""Entries of a matrix up to which dense products take less time than a sparse one's bookkeeping (some 20 us)."""
+
+DENSE_ENTRIES = 200_000
+"""Largest table of transitions that a small MDP keeps densely, beside the sparse one."""
+
+UNTHREADED_STATES = 64
+"""States up to which BLAS keeps to one thread by itself."""
+
+KNOWN_FLOWS = 8
+"""Flows that a small MDP remembers, one for each set of pairs allowed."""
+
+FEW_AHEAD = 40_000
+"""Entries of a horizon's transitions up to which one dense product takes less time than a sparse one a step."""
+
+SOLVED_AT_ONCE = 1_000
+"""Weights up to which a dense system puts a conic solver's last digits right."""
+
+
+# Chains and MDPs
+
+DENSE_STATES = 300
+"""Largest number of states that are eliminated densely, without an ordering being looked for."""
+
+ELIMINATION_WORK = 4e9
+"""Most multiplications that an elimination without subtraction may take: some seconds."""
+
+TRUSTED_TIME = 1e7
+"""Longest expected stay, in steps, at which an ordinary factorisation is trusted: it keeps nine digits there."""
+
+DIRECT_STATES = 2_000
+"""Largest number of states for which a sparse factorisation is taken without trying an iteration first."""
+
+NEARLY_UNDISCOUNTED = 1e-6
+"""``1 - gamma`` below which small chains are eliminated without subtraction: the discount is all that is left."""
+
+COMMON_LEVEL = 1e3
+"""Common part of all values, in units of their differences, from which it is kept apart."""
+
+ANCHOR_GUESSES = 6
+"""Anchors that are tried for a recurrent class: one that turns out rare is replaced by the likeliest state found."""
+
+RARE_ANCHOR = 0.1
+"""Mass of an anchor, relative to the likeliest state, up to which it counts as rare."""
+
+SEARCH_DISCOUNT = 1 - 1e-7
+"""Discount at which the likeliest state of a large class is looked for."""
+
+EVALUATION_RTOL = 0.05
+"""Relative residual to which a greedy policy is evaluated before the next improvement."""
+
+NEAR_OPTIMUM = 1e-7
+"""Range of the Bellman error, in units of the rewards, at which a policy that changes no more is evaluated exactly."""
+
+MOST_INEXACT_IMPROVEMENTS = 10_000
+"""Improvements before exact policy iteration takes over: news of a distant reward travels one state in each."""
+
+MOST_POLICIES = 1000
+"""Policies that are evaluated exactly, at most."""
+
+FAR_SIGHTED = 1 - 1e-5
+"""Discount whose optimal policy average reward starts from: nearly always it is optimal there too, and no chain on the
+way to it takes so long to leave a class that its bias overflows."""
+
+LESS_FAR_SIGHTED = 0.999
+"""The same for large MDPs that are solved iteratively, which takes the longer the closer to one the discount is."""
+
+NARROW_WORK = 5e7
+"""States times bandwidth squared up to which a large MDP is solved by factorisations: those of a line cost nothing."""
+
+SWEEPS = (5, 300)
+"""Policies after which news is also passed on by sweeps, and how many at most: each carries it one state further."""
+
+SWEEPS_BETWEEN = (3, 40)
+"""Sweeps of value iteration after each inexact evaluation, at first and once rewards must be far away: news of them
+travels so much further with each policy."""
+
+FAR_AWAY = 12
+"""Changes of policy after which rewards must be far away."""
+
+MOST_FAILED = 20
+"""Evaluations that may fail, a sweep taking their place."""
+
+REPRESENTABLE = 1e100
+"""Largest reward, and inverse of the smallest, with which values are computed as they are; others are scaled."""
+
+CONSISTENT = 1e-11
+"""Largest 1-norm of the residual for which a reference counts as feasible itself: a thousandth of what is certified."""
+
+START_RTOL = 1e-3
+"""Relative residual of the value that solvers start from."""
+
+
+# Derivatives of a solution
+
+DERIVATIVE_STEP = 1e-3
+"""Step as a share of the unit of the data: error 1e-12 of the fourth derivative, 1e3 times the rounding of a solve."""
+
+KINKED = 0.35
+"""Share of a second difference that half the step may leave: a quarter of a smooth one is left, half of a kink's."""
+
+FLAT = 1e-2
+"""Second difference, as a share of the first, below which there is no kink that matters."""
+
+READING_NOISE = 1e-8
+"""Rounding of solves in a second difference, as a share of the reading."""
+
+CANCELLED = 1e-3
+"""Undamped share of a divergence below which it is computed anew, not by taking the damping off."""
+
+
+# Samples and their features
+
+USUAL_RADIUS = 0.5
+"""Radius of a ball around samples where none is given, in nats: that of van Hoof, Peters and Neumann (2015)."""
+
+EVEN_FEATURES = 1e-4
+"""Least singular value, relative to the largest, for which the features are used as they are."""
+
+SMALL_ESS = 2.0
+"""Effective sample size below which a policy fitted to the weights follows one or two samples."""
+
+LONGEST_HORIZON = 100
+"""Largest ``1 / (1 - gamma)`` where gamma is taken from the batch: what is further ahead is mostly noise."""
+
+LARGEST_REWARD = 1e9
+"""Reward, in the same units, beyond which the linear program is told no more: a penalty that is not paid."""
+
+WORKING_SETS = 60
+"""Working sets tried; five to fifteen are usual."""
+
+MEDIAN_SAMPLES = 1_000
+"""Samples from which a median distance is taken."""
+
+WAVE_WIDTHS = (2.0, 1.4, 1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12)
+"""Widths tried, in standard deviations of the states, for two dimensions: in proportion to the root of their number."""
+
+FIRST_WIDTH = 4
+"""Place of the width tried first; the search goes downhill from there."""
+
+FINE_WIDTH = 6
+"""Place of a width that leaves little unseen, for telling how far from a flow weights are."""
+
+MOST_WAVES = 250
+"""Waves at most, and an eighth of the transitions: the matches that samples have to bear."""
+
+FEWEST_WAVES = 20
+"""Waves at least, however few the transitions: fewer see next to nothing of a state space."""
+
+MOST_SQUARED = 12
+"""State dimensions up to which squares and products are tried beside waves."""
+
+MOST_DISCRETE_VALUES = 500
+"""Distinct discrete states up to which each has a feature of its own."""
+
+MOST_COLUMNS = 30
+"""State dimensions above which principal components stand for them, as for images."""
+
+MOST_COMPONENTS = 10
+"""Principal components taken at most: waves over more dimensions see little of each."""
+
+HALF_TURN = math.pi * (1 + 1e-6)
+"""Largest size of an angle that is kept within half a turn either way, rounding in single precision included."""
+
+SELECTION_ROWS = 3_000
+"""Transitions on which a choice rests at most, in whole episodes."""
+
+SELECTION_FOLDS = 3
+"""Parts of the episodes that a width is judged on in turn: each costs a solve."""
+
+VALUE_RIDGE = 0.0003
+"""The ridge in units of ``(1 - gamma)^2`` over the rewards' deviation: values are rewards over ``1 - gamma``."""
+
+
+# Learning
+
+SLACK_ETA = 1e-3
+"""Multiplier of the ball, in spreads of the rewards, below which it counts as slack where a ridge softens the match."""
+
+UNMATCHED = 1e-2
+"""1-norm of what the weights may miss of features of root mean square one, for an update to take them."""
+
+LARGEST_OFFSET = 0.2
+"""Share of the predicted gain that may come from what is no flow, before it is a warning."""
+
+CHANCE = 3.0
+"""Standard errors of the latter that are taken for chance: a run asks at each of its updates."""
+
+FAR_FROM_FLOWS = 3.0
+"""Flow residual in finer features from which the weights count as far from any flow: sampling alone makes it one."""
+
+OWN_SAMPLES = 0.5 ** np.arange(1, 8, 2)
+"""Shares of the samples beside the old policy's own, tried in turn where a family has no mixtures."""
+
+REFUTED_IN_A_ROW = 3
+"""Promises refuted in a row from which a run warns."""
+
+PROMISE_KEPT = 0.5
+"""Share of a promise that has to be reached, but for two standard errors, for it not to be refuted."""
+
+SIDE_BY_SIDE = 256
+"""Episodes of a batched environment that are stepped at once, and by one worker."""
+
+AT_ONCE = 16
+"""The same where a number of steps is asked for: the episodes beyond it are thrown away."""
+
+EPISODES_A_TASK = 8
+"""Episodes of an environment stepped singly that a worker takes at a time; they are seeded one by one."""
+
+LONGEST_EPISODE = 10_000
+"""Steps after which an episode is cut off when neither it nor the environment ends before."""
+
+LONGEST_HOLD = 64
+"""Steps that uniform actions are held for at most, where shorter ones taught nothing."""
+
+DEEPEST_SETTING = 6
+"""Levels of objects within objects that are looked into."""
+
+INSIDE = 0.98
+"""Share of the step that the quadratic through the last trial's divergence allows, which the next trial takes."""
+
+ADAM = (0.9, 0.999, 1e-8)
+"""Decay of the two moments, and the floor under the second: the constants of Kingma and Ba (2015)."""
+
+LATEST_SHARE = 0.1
+"""Share of the latest batch, at least, in the running moments of the targets, which drift with the policy."""
+
+NO_SPREAD = 1e-8
+"""Spread, relative to the size, below which a column or a target counts as constant."""
+
+FISHER_ROWS = 1000
+"""Smaller side of the Fisher factors up to which their matrix is factorised."""
+
+PRECONDITIONED_FISHER_ROWS = 300
+"""The same where the policy has a preconditioner, with which conjugate gradients take few products."""
+
+FISHER_DAMPING = 1e-3
+"""Share of the Fisher matrix's diagonal that is added to it where it is factorised."""
+
+FISHER_PRODUCT_DAMPING = 0.1
+"""What is added where products are taken: directions of little curvature, of which a batch says little, count less."""
+
+LINE_SEARCH_GAP = 0.05
+"""Gap, as a share of the gain, to which a line search wants its step: it tries lengths that differ by more."""

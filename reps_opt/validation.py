@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from reps_opt.tolerances import SINGLE_SUM_TOLERANCE, SUM_TOLERANCE
+
 
 class InputError(ValueError):
     """A bad argument: a ValueError of the caller's making, which no solver's breakdown may be mistaken for."""
@@ -22,13 +24,6 @@ class UnsuitableError(ValueError):
 
 FloatArray = NDArray[np.float64]
 Dimension = int | str | None
-
-
-SUM_TOLERANCE = 1e-8
-"""How far from one a row of probabilities may sum: within it rows are renormalised, beyond it they are an error."""
-
-SINGLE_TOLERANCE = 8 * float(np.finfo(np.float32).eps)
-"""The same for rows in single precision, which cannot hold 1e-8: some units of the last place."""
 
 
 def as_float_array(
@@ -114,7 +109,7 @@ def sums_to_one(totals: FloatArray, table: NDArray[Any]) -> bool:
     off = float(np.abs(totals - 1).max())
     if off <= SUM_TOLERANCE:
         return True
-    return off <= SINGLE_TOLERANCE and bool(np.array_equal(table, np.asarray(table, dtype=np.float32)))
+    return off <= SINGLE_SUM_TOLERANCE and bool(np.array_equal(table, np.asarray(table, dtype=np.float32)))
 
 
 def check_shape(array: Any, name: str, shape: Sequence[Dimension]) -> None:

@@ -24,15 +24,8 @@ from scipy.special import kl_div
 
 from reps_opt.metrics import Metric
 from reps_opt.processes.graph import IntArray
-from reps_opt.tolerances import ROUNDING, TINY
+from reps_opt.tolerances import CLOSE_EXPONENTS, DIFFERENCE_STEPS, ROUNDING, TINY
 from reps_opt.validation import FloatArray, read_only
-
-DIFFERENCES = (1e-5, 1e-3)
-"""Steps of central differences, relative to the coordinate: of a value, and of a gradient that may be made of these."""
-
-CLOSE = 16.0
-"""Range of exponents up to which all are taken relative to the largest: rounding then costs a few units of the last
-place, and each group's own largest takes longer to find than the rest of a small softmax."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +66,7 @@ def group_max(values: FloatArray, group: IntArray, n_groups: int) -> FloatArray:
 def softmax_within(exponent: FloatArray, group: IntArray, n_groups: int) -> tuple[FloatArray, FloatArray]:
     """Softmax (n,) of the exponents within each group, and the groups' log partition functions (m,)."""
     top: Any = float(exponent.max())
-    if top - exponent.min() <= CLOSE:
+    if top - exponent.min() <= CLOSE_EXPONENTS:
         weight = np.exp(exponent - top)
     else:
         top = group_max(exponent, group, n_groups)
@@ -132,11 +125,11 @@ class Divergence(ABC):
 
     def gradient(self, x: FloatArray) -> FloatArray:
         """Gradient (n,) of D at a positive x; by central differences where a subclass has no better."""
-        return _differences(self.value, x, DIFFERENCES[0])
+        return _differences(self.value, x, DIFFERENCE_STEPS[0])
 
     def hessian(self, x: FloatArray) -> Any:
         """Hessian (n, n) of D at a positive x: an array, a sparse one or an operator; by differences likewise."""
-        hessian = _differences(self.gradient, x, DIFFERENCES[1])
+        hessian = _differences(self.gradient, x, DIFFERENCE_STEPS[1])
         return (hessian + hessian.T) / 2
 
     @abstractmethod

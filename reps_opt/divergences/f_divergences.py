@@ -26,20 +26,15 @@ import scipy.sparse as sp
 from scipy.special import kl_div
 
 from reps_opt.divergences.base import KL, Conjugate, Divergence
-from reps_opt.tolerances import ROUNDING, TINY
+from reps_opt.tolerances import (
+    FAR_NORMALISERS,
+    LARGEST_EXPONENT,
+    NORMALISER_ITERATIONS,
+    NORMALISER_STEP,
+    ROUNDING,
+    TINY,
+)
 from reps_opt.validation import FloatArray, as_scalar, read_only
-
-LARGEST_EXPONENT = 700.0
-"""Largest exponent whose exponential is finite, with room to spare."""
-
-MAX_ITERATIONS = 200
-"""Newton steps for the normaliser; five to ten are usual, since they converge from one side."""
-
-QUADRATIC = 1e-9
-"""Relative Newton step for the normaliser after which the next would be rounding."""
-
-FAR = 2.0
-"""Factor between two normalisers beyond which they are halved on a logarithmic scale."""
 
 
 def as_alpha(alpha: float, name: str) -> float:
@@ -163,7 +158,7 @@ class Alpha(Divergence):
         alone = float(q[best].sum()) ** (1 - self.alpha)  # zeta if the best coordinates had all the mass
         low, high = min(alone, 1.0), max(alone, 1.0)
         zeta = alone
-        for _ in range(MAX_ITERATIONS):
+        for _ in range(NORMALISER_ITERATIONS):
             xi = np.maximum(zeta + shift, 0.0)
             log_xi = np.log(np.where(xi > 0, xi, 1.0))
             log_slopes = np.where(xi > 0, log_q + (p - 1) * log_xi, -np.inf)  # powers of 1e-200 have no other form
@@ -172,10 +167,12 @@ class Alpha(Divergence):
             step = (inverse_norm - 1) * math.exp(min(log_total - _log_sum(log_slopes), LARGEST_EXPONENT))
             low, high = (zeta, high) if step > 0 else (low, zeta)
             moved = min(max(zeta + step, low), high)
-            if abs(moved - zeta) <= QUADRATIC * zeta:
+            if abs(moved - zeta) <= NORMALISER_STEP * zeta:
                 zeta = moved
                 break
-            if not zeta / FAR < moved < FAR * zeta:  # hundreds of decades from the pole: halve them, not the distance
+            if (
+                not zeta / FAR_NORMALISERS < moved < FAR_NORMALISERS * zeta
+            ):  # hundreds of decades from the pole: halve them, not the distance
                 moved = math.sqrt(low) * math.sqrt(high)
             zeta = moved
         return np.maximum(zeta + shift, 0.0)

@@ -18,11 +18,8 @@ from scipy.special import kl_div
 
 from reps_opt.divergences.base import KL, Conjugate, Divergence
 from reps_opt.processes.graph import IntArray
-from reps_opt.tolerances import TINY
+from reps_opt.tolerances import NORMALISER_ITERATIONS, TINY
 from reps_opt.validation import FloatArray, read_only
-
-MAX_ITERATIONS = 200
-"""Newton steps for the normalisers: quadratic and monotone, so that a handful is the rule."""
 
 
 class StatewiseMaximiser(NamedTuple):
@@ -168,7 +165,7 @@ def _inverse_gaps(
     top = np.maximum.reduceat(y, starts)
     gap = top[block] - y
     t = np.maximum.reduceat(weight - gap, starts)
-    for _ in range(MAX_ITERATIONS):
+    for _ in range(NORMALISER_ITERATIONS):
         term = weight / (t[block] + gap)
         total = np.add.reduceat(term, starts)
         step = (total - 1.0) * total / np.add.reduceat(term**2 / weight, starts)

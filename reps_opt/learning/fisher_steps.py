@@ -17,28 +17,20 @@ from reps_opt.solution import Status
 from reps_opt.solvers.answer import Solver
 from reps_opt.solvers.quadratic import Quadratic
 from reps_opt.solving import solve
+from reps_opt.tolerances import (
+    FISHER_DAMPING,
+    FISHER_PRODUCT_DAMPING,
+    FISHER_ROWS,
+    LINE_SEARCH_GAP,
+    PRECONDITIONED_FISHER_ROWS,
+)
 from reps_opt.validation import FloatArray
-
-CHOLESKY_LIMIT = 1000
-"""Smaller side of the Fisher factors up to which their matrix is factorised."""
-
-PRECONDITIONED_LIMIT = 300
-"""The same where the policy has a preconditioner, with which conjugate gradients take few products."""
 
 BY_PRODUCTS = Quadratic("cg", rtol=1e-3, max_iterations=50)
 """Route for larger ones: products with the factors, as accurate as a sampled metric deserves."""
 
 PRECONDITIONED = Quadratic("cg", rtol=0.03, max_iterations=50)
 """The same where the policy has a preconditioner: in its norm the error of a step costs the gain half its square."""
-
-DAMPING = 1e-3
-"""Share of the Fisher matrix's diagonal that is added to it where it is factorised."""
-
-PRODUCT_DAMPING = 0.1
-"""What is added where products are taken: directions of little curvature, of which a batch says little, count less."""
-
-GOOD_ENOUGH = 0.05
-"""Gap, as a share of the gain, to which a line search wants its step: it tries lengths that differ by more."""
 
 
 class FisherStep(NamedTuple):
@@ -68,7 +60,7 @@ def fisher_step(
     by_products = isinstance(route, Quadratic) and route.method == "cg"
     implicit = by_products and exact and has_products
     if damping is None:
-        damping = PRODUCT_DAMPING if implicit else DAMPING
+        damping = FISHER_PRODUCT_DAMPING if implicit else FISHER_DAMPING
     units: FloatArray | float = 1.0
     metric: Metric
     if implicit:
@@ -87,9 +79,9 @@ def fisher_step(
 
 
 def _route(preconditioned: bool, smaller: int, n_params: int) -> Quadratic:
-    if preconditioned and n_params > PRECONDITIONED_LIMIT:
+    if preconditioned and n_params > PRECONDITIONED_FISHER_ROWS:
         return PRECONDITIONED
-    return Quadratic() if smaller <= CHOLESKY_LIMIT else BY_PRODUCTS
+    return Quadratic() if smaller <= FISHER_ROWS else BY_PRODUCTS
 
 
 def _judged(solution: StepSolution) -> StepSolution:
@@ -97,8 +89,8 @@ def _judged(solution: StepSolution) -> StepSolution:
     if solution.status is not Status.UNCERTIFIED:
         return solution
     gap = solution.certificate.gap
-    if solution.certificate.ok(tol=GOOD_ENOUGH):
-        note = f"certified to {GOOD_ENOUGH:.0%} of the gain (the gap is {gap:.2g}), as accurate as a line search wants"
+    if solution.certificate.ok(tol=LINE_SEARCH_GAP):
+        note = f"certified to {LINE_SEARCH_GAP:.0%} of the gain (the gap is {gap:.2g}), as accurate as a search wants"
         return replace(solution, status=Status.CERTIFIED, message=note)
     note = f"conjugate gradients left a gap of {gap:.2g} of the gain: the step ascends, another may gain that much more"
     return replace(solution, message=note)

@@ -25,33 +25,18 @@ from reps_opt.learning.policy_update import PolicyUpdate
 from reps_opt.learning.returns import returns_to_go
 from reps_opt.problems.episodes import EpisodicREPS
 from reps_opt.problems.sample_flow import batch_gamma, done_rule, flow_objective, mean_with_error
-from reps_opt.problems.sample_problem import USUAL_RADIUS, SampleProblem
+from reps_opt.problems.sample_problem import SampleProblem
 from reps_opt.problems.sample_solution import SCALES, SampleSolution
 from reps_opt.problems.samples import SampleREPS
 from reps_opt.problems.value_features import flow_residual
 from reps_opt.solution import Status
 from reps_opt.solvers.newton import Newton
 from reps_opt.solving import solve
-from reps_opt.tolerances import VISIBLE
+from reps_opt.tolerances import CHANCE, FAR_FROM_FLOWS, LARGEST_OFFSET, SLACK_ETA, UNMATCHED, USUAL_RADIUS, VISIBLE
 from reps_opt.validation import FloatArray, as_radius, as_scalar
 
 WARM = ("kernel", "noise")
 """Settings of a policy that its fitted namesakes (``kernel_``, ``noise_``) are good starting points for."""
-
-SMALLEST_ETA = 1e-3
-"""Multiplier of the ball, in spreads of the rewards, below which it counts as slack where a ridge softens the match."""
-
-UNMATCHED = 1e-2
-"""1-norm of what the weights may miss of features of root mean square one, for an update to take them."""
-
-OFFSET = 0.2
-"""Share of the predicted gain that may come from what is no flow, before it is a warning."""
-
-CHANCE = 3.0
-"""Standard errors of the latter that are taken for chance: a run asks at each of its updates."""
-
-FAR = 3.0
-"""Flow residual in finer features from which the weights count as far from any flow: sampling alone makes it one."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -270,7 +255,7 @@ class REPSUpdate(WeightedFit):
         """
         if problem.ridge and problem.epsilon is not None:
             spread = float(np.sqrt(problem.base @ (problem.rewards - problem.base @ problem.rewards) ** 2))
-            solution = super()._solve(problem.replace(epsilon=None, temperature=SMALLEST_ETA * spread))
+            solution = super()._solve(problem.replace(epsilon=None, temperature=SLACK_ETA * spread))
             if solution.has_point and solution.kl <= problem.epsilon:
                 return solution
             route = problem.default_solver()
@@ -301,14 +286,14 @@ class REPSUpdate(WeightedFit):
     def _doubts(self, solution: SampleSolution, stats: Mapping[str, Any]) -> list[str]:
         doubts = []
         promised = max(solution.predicted_gain, solution.predicted_gain_error)
-        if abs(solution.flow_offset) - CHANCE * solution.flow_offset_error > OFFSET * promised:
+        if abs(solution.flow_offset) - CHANCE * solution.flow_offset_error > LARGEST_OFFSET * promised:
             visited = solution.problem.flow.starts == "visited"
             remedy = "take a smaller ridge" if visited else 'take starts="visited", a smaller ridge'
             doubts.append(
                 "a good part of the predicted gain comes from a reference or weights that are no flow: "
                 f"{remedy}, or the gamma of the restarts"
             )
-        if stats["flow_residual"] > FAR:
+        if stats["flow_residual"] > FAR_FROM_FLOWS:
             doubts.append(
                 "the weights are far from any flow in finer features than those matched: the predicted gain will not "
                 "be reached; take narrower or more value features, or features=None, which chooses them"

@@ -24,11 +24,12 @@ from reps_opt.learning.acting import check_policy
 from reps_opt.learning.importance import importance_weights
 from reps_opt.learning.promises import measure_of, promise_columns, refutation, refuted_in_a_row
 from reps_opt.learning.records import NoImprovement, Record, Score
-from reps_opt.learning.runs import LONGEST_HOLD, START, Run, State, Update
+from reps_opt.learning.runs import START, Run, State, Update
 from reps_opt.learning.start_policies import start_policy
 from reps_opt.learning.stepping import child
 from reps_opt.progress import progress as progress_bar
 from reps_opt.threads import limited
+from reps_opt.tolerances import LONGEST_HOLD
 from reps_opt.validation import FloatArray, as_count
 
 REUSES = ("pool", "importance")

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reps_opt.learning.acting import as_actions, as_rows
-from reps_opt.learning.rollouts import MAX_STEPS, as_env, is_batched, rollout
+from reps_opt.learning.rollouts import as_env, is_batched, rollout
 from reps_opt.learning.stepping import step_limit
+from reps_opt.tolerances import LONGEST_EPISODE
 from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar
 
 Returns = Callable[[FloatArray, FloatArray, np.random.Generator], ArrayLike]
@@ -102,7 +103,7 @@ class ParameterSearch:
         array([-8.864])
         """
         discount = as_scalar(gamma, "gamma", low=0.0, high=1.0)
-        limit = MAX_STEPS if max_steps is None else as_count(max_steps, "max_steps")
+        limit = LONGEST_EPISODE if max_steps is None else as_count(max_steps, "max_steps")
         return _ControllerSearch(env, controller, n_params, discount, limit)
 
     def sample_starts(self, n: int, rng: np.random.Generator) -> FloatArray:

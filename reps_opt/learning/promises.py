@@ -8,12 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from reps_opt.batch import Batch
-
-PATIENCE = 3
-"""Promises refuted in a row from which a run warns."""
-
-KEPT = 0.5
-"""Share of a promise that has to be reached, but for two standard errors, for it not to be refuted."""
+from reps_opt.tolerances import PROMISE_KEPT, REFUTED_IN_A_ROW
 
 Measure = Callable[[Batch], tuple[float, float]]
 
@@ -69,15 +64,16 @@ def _next(count: int, promised: float, gain: float, *errors: float) -> int:
     if not (math.isfinite(promised) and math.isfinite(gain)):
         return count
     margin = 2 * math.sqrt(sum(error**2 for error in errors if math.isfinite(error)))
-    return count + 1 if gain + margin < KEPT * promised else 0
+    return count + 1 if gain + margin < PROMISE_KEPT * promised else 0
 
 
 def refutation(count: int) -> str:
     """What there is to say of so many refuted promises in a row, with a warning the first time; or nothing."""
-    if count < PATIENCE:
+    if count < REFUTED_IN_A_ROW:
         return ""
-    if count == PATIENCE:
-        text = f"{PATIENCE} updates in a row gained less than half of what they promised: do not believe the next one; "
-        text += "take finer value features, a smaller epsilon, more samples, or a policy that can follow its weights"
+    if count == REFUTED_IN_A_ROW:
+        text = f"{REFUTED_IN_A_ROW} updates in a row gained less than half of what they promised: do not believe the "
+        text += "next one; take finer value features, a smaller epsilon, more samples, or a policy that can follow "
+        text += "its weights"
         warnings.warn(text, UserWarning, stacklevel=4)
     return f"the last {count} promises were refuted"

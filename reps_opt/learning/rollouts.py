@@ -32,19 +32,8 @@ from reps_opt.learning.stepping import (
 )
 from reps_opt.progress import progress as progress_bar
 from reps_opt.threads import limited
+from reps_opt.tolerances import AT_ONCE, EPISODES_A_TASK, LONGEST_EPISODE, SIDE_BY_SIDE
 from reps_opt.validation import as_count, as_scalar
-
-SIDE_BY_SIDE = 256
-"""Episodes of a batched environment that are stepped at once, and by one worker."""
-
-AT_ONCE = 16
-"""The same where a number of steps is asked for: the episodes beyond it are thrown away."""
-
-EPISODES_A_TASK = 8
-"""Episodes of an environment stepped singly that a worker takes at a time; they are seeded one by one."""
-
-MAX_STEPS = 10_000
-"""Steps after which an episode is cut off when neither it nor the environment ends before."""
 
 HARMLESS = ("OrderEnforcing", "PassiveEnvChecker")
 """Gymnasium's wrappers that change nothing: a batched environment within them is stepped directly."""
@@ -134,7 +123,7 @@ def rollout(
         raise ValueError("one of n_episodes and n_steps must be given, and not both")
     episodes = None if n_episodes is None else as_count(n_episodes, "n_episodes")
     steps = None if n_steps is None else as_count(n_steps, "n_steps")
-    limit = MAX_STEPS if max_steps is None else as_count(max_steps, "max_steps")
+    limit = LONGEST_EPISODE if max_steps is None else as_count(max_steps, "max_steps")
     check_policy(policy)
     made = isinstance(env, str)
     env = as_env(env)

@@ -17,15 +17,13 @@ from reps_opt.learning.records import Score
 from reps_opt.learning.rollouts import rollout
 from reps_opt.learning.start_policies import start_policy
 from reps_opt.learning.stepping import child
+from reps_opt.tolerances import LONGEST_HOLD
 
 Update = Callable[..., Any]
 
 ROLLOUTS, EVALUATION, START = 0, 1, 2
 """First keys of the seed sequences: of iteration k's roll-outs; of the evaluation, which is the same each time; of the
 policy to start from, where none is given."""
-
-LONGEST_HOLD = 64
-"""Steps that uniform actions are held for at most, where shorter ones taught nothing."""
 
 
 @dataclass(frozen=True)

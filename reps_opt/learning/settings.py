@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 
-DEEPEST = 6
-"""Levels of objects within objects that are looked into."""
+from reps_opt.tolerances import DEEPEST_SETTING
 
 
-def describe(value: Any, depth: int = DEEPEST) -> Any:
+def describe(value: Any, depth: int = DEEPEST_SETTING) -> Any:
     """A value as JSON can hold it, equal for what is set up alike.
 
     Examples

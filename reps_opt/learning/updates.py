@@ -30,14 +30,11 @@ from reps_opt.solution import Status
 from reps_opt.solvers.answer import Solver
 from reps_opt.solving import solve
 from reps_opt.threads import limited
-from reps_opt.tolerances import ROUNDING
+from reps_opt.tolerances import INSIDE, ROUNDING
 from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar, renamed
 
 VALUES = ValueNetwork()
 """What advantages are measured against where nothing else is asked for."""
-
-INSIDE = 0.98
-"""Share of the step that the quadratic through the last trial's divergence allows, which the next trial takes."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,19 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from reps_opt.tolerances import ADAM, LATEST_SHARE, NO_SPREAD
 from reps_opt.validation import FloatArray, as_count, as_scalar
 
 Memory = Mapping[str, Any]
 """What an update knows from earlier batches: arrays by name."""
-
-ADAM = (0.9, 0.999, 1e-8)
-"""Decay of the two moments, and the floor under the second: the constants of Kingma and Ba (2015)."""
-
-LATEST = 0.1
-"""Share of the latest batch, at least, in the running moments of the targets, which drift with the policy."""
-
-NO_SPREAD = 1e-8
-"""Spread, relative to the size, below which a column or a target counts as constant."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +198,7 @@ def _restandardise_inputs(known: dict[str, Any], first: FloatArray, states: Floa
 def _restandardise_outputs(known: dict[str, Any], last: FloatArray, targets: FloatArray) -> None:
     """Mean and deviation of late targets; the last layer is changed with them."""
     before, offset, unit = float(known["batches"]), float(known["offset"]), float(known["unit"])
-    share = max(1 / (before + 1), LATEST)
+    share = max(1 / (before + 1), LATEST_SHARE)
     middle = (1 - share) * offset + share * float(targets.mean())
     square = (1 - share) * (unit**2 + (offset - middle) ** 2) + share * float(np.mean((targets - middle) ** 2))
     scale = np.sqrt(square if before else float(np.mean((targets - middle) ** 2)))

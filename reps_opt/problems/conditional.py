@@ -13,13 +13,13 @@ from numpy.typing import ArrayLike
 from reps_opt.divergences.base import Divergence
 from reps_opt.divergences.conditional_kl import ConditionalKL
 from reps_opt.problems.occupancy import OccupancyProblem, as_reference
-from reps_opt.processes.flow import CONSISTENT, Flow
+from reps_opt.processes.flow import Flow
 from reps_opt.processes.markov import gain_and_bias
 from reps_opt.processes.mdp import MDP
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.soft_bellman import SoftBellman, policy_value
-from reps_opt.tolerances import LAST_PLACE, ROUNDING
+from reps_opt.tolerances import CONSISTENT, LAST_PLACE, ROUNDING
 from reps_opt.validation import FloatArray, as_radius, read_only
 from reps_opt.values import cached_property, value
 

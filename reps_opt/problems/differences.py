@@ -17,19 +17,8 @@ import numpy as np
 from reps_opt.sensitivity import Sensitivity, check_given, check_interior, check_zero_sum
 from reps_opt.solution import Solution, Status
 from reps_opt.solving import solve
+from reps_opt.tolerances import DERIVATIVE_STEP, FLAT, KINKED, READING_NOISE
 from reps_opt.validation import FloatArray, InputError, UnsuitableError, as_float_array
-
-STEP = 1e-3
-"""Step as a share of the unit of the data: error 1e-12 of the fourth derivative, 1e3 times the rounding of a solve."""
-
-CURVED = 0.35
-"""Share of a second difference that half the step may leave: a quarter of a smooth one is left, half of a kink's."""
-
-FLAT = 1e-2
-"""Second difference, as a share of the first, below which there is no kink that matters."""
-
-NOISE = 1e-8
-"""Rounding of solves in a second difference, as a share of the reading."""
 
 MOVING = ("occupancy", "policy", "value", "nu", "step")
 """Readings that are followed, of those that a solution has."""
@@ -63,14 +52,14 @@ def differenced(
     """
     check_interior(solution.eta, solution.point)
     move, unit = _moving(solution.problem, rewards, epsilon, mu0, temperature)
-    long, short = (_differences(solution, move, step) for step in (STEP * unit, STEP * unit / 2))
+    long, short = (_differences(solution, move, step) for step in (DERIVATIVE_STEP * unit, DERIVATIVE_STEP * unit / 2))
     for name, (first, second) in short.items():
         if name not in ("occupancy", "policy"):
             continue
-        noise = NOISE * _size(getattr(solution, name))
-        if _size(second) > max(CURVED * _size(long[name][1]), FLAT * _size(first), noise):
+        noise = READING_NOISE * _size(getattr(solution, name))
+        if _size(second) > max(KINKED * _size(long[name][1]), FLAT * _size(first), noise):
             raise UnsuitableError(f"the answer is degenerate: the {name} has a kink here, and no derivative")
-    found = {name: (8 * short[name][0] - long[name][0]) / (3 * STEP * unit) for name in short}
+    found = {name: (8 * short[name][0] - long[name][0]) / (3 * DERIVATIVE_STEP * unit) for name in short}
     dims = {name: tuple(dims) for name, (dims, _) in solution.arrays().items()} | {"nu": ("budget",)}
     readings = {name: (dims[name], change) for name, change in found.items() if name in MOVING}
     eta = found["eta"]

@@ -20,12 +20,9 @@ from reps_opt.processes.flow import Flow
 from reps_opt.processes.mdp import MDP
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
-from reps_opt.tolerances import CLOSE, ROUNDING
+from reps_opt.tolerances import CLOSE, FLOW_TOLERANCE, ROUNDING
 from reps_opt.validation import FloatArray
 from reps_opt.values import cached_property
-
-ON_THE_ROWS = 1e-8
-"""1-norm of what a projection may miss in the rows."""
 
 
 class FlowProblem(Problem):
@@ -122,7 +119,7 @@ class FlowProblem(Problem):
         tight = net >= net.max() - CLOSE * max(1.0, 1e-3 * size)
         # what rounds is large beside what decides: the best policy is on the face all the same
         point = self._on_face(tight if flow.averages else tight | (optimum.greedy > 0))
-        if point is None or program.violation(point) > ON_THE_ROWS:
+        if point is None or program.violation(point) > FLOW_TOLERANCE:
             # rounding left no closed face, or its points are too far for a projection: the optimal policy is on it
             near = (optimum.gain >= optimum.gain.max() - CLOSE).astype(np.float64)
             point = self.share * flow.occupancy(optimum.greedy, near)

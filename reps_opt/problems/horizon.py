@@ -34,14 +34,11 @@ from reps_opt.scale import Scale, ordinary_scale
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.newton import Newton
 from reps_opt.solvers.soft_bellman import SoftBellman
-from reps_opt.tolerances import LAST_PLACE
+from reps_opt.tolerances import LAST_PLACE, SOFT_START
 from reps_opt.validation import FloatArray, as_count, as_scalar, check_shape, read_only
 from reps_opt.values import cached_property, value
 
 BALLS = ("shared", "per_step", "trajectory")
-
-SOFT_START = 1.0
-"""Eta of the soft values to start from, in units of the ordinary rewards."""
 
 
 @value

@@ -22,7 +22,7 @@ from reps_opt.problems.budgets import Budgets, Cheapest, as_budgets
 from reps_opt.problems.flow_problem import FlowProblem
 from reps_opt.problems.occupancy_solution import OccupancySolution
 from reps_opt.processes.construction import check_within
-from reps_opt.processes.flow import CONSISTENT, Flow
+from reps_opt.processes.flow import Flow
 from reps_opt.processes.mdp import MDP
 from reps_opt.program import Program
 from reps_opt.scale import Scale, ordinary_scale
@@ -31,21 +31,19 @@ from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.choice import with_more_digits
 from reps_opt.solvers.linear import highs_limit
 from reps_opt.solvers.newton import Newton
-from reps_opt.tolerances import CLOSE, LAST_PLACE, VISIBLE
+from reps_opt.tolerances import (
+    CLOSE,
+    CONSISTENT,
+    LAST_PLACE,
+    LIFT,
+    LIFTED_STEPS,
+    MIXTURES,
+    NEARLY_UNDISCOUNTED,
+    STARTING_DISTANCE,
+    VISIBLE,
+)
 from reps_opt.validation import FloatArray, UnsuitableError, as_float_array, check_nonnegative, read_only
 from reps_opt.values import OldName, cached_property
-
-STARTING = 1e2
-"""Distance from the median, in usual ones, at which a reward counts where solvers start."""
-
-NEARLY_ONE = 1e-6
-"""``1 - gamma`` below which values cost the Bellman error its digits."""
-
-LIFT, SWEEPS = 1e-14, 30
-"""By how much, in units of the largest value, at every step of the way out of rare states; and how many steps."""
-
-MIXTURES = (0.25, 0.5, 0.75, 1.0)
-"""Shares of a second ball's reference that are tried for a point inside both."""
 
 
 def as_reference(reference: ArrayLike, mdp: MDP, name: str = "reference") -> FloatArray:
@@ -131,7 +129,9 @@ class OccupancyProblem(FlowProblem):
             return Nearest(own, none, 0.0)
         answer = self._project(self._known_flow)
         assert answer.point is not None
-        nearly = 0 < 1 - self.mdp.gamma < NEARLY_ONE  # where rounding of the flow is a mass that small ones would feel
+        nearly = (
+            0 < 1 - self.mdp.gamma < NEARLY_UNDISCOUNTED
+        )  # where rounding of the flow is a mass that small ones would feel
         if nearly or not self._known_flow.is_occupancy(answer.point, self.program.violation(answer.point)):
             answer = with_more_digits(self.program.with_ball(self.program.balls[0]).flat(), answer)
         assert answer.point is not None
@@ -240,7 +240,7 @@ class OccupancyProblem(FlowProblem):
         if self.mdp.gamma < 1:
             rewards = program.objective
             if (usual := ordinary_scale(rewards)) is not None:  # a penalty is no place to start
-                reach = STARTING * usual.factor
+                reach = STARTING_DISTANCE * usual.factor
                 rewards = np.clip(rewards, usual.shift - reach, usual.shift + reach)
             value = self._known_flow.rough_value(program.balls[0].divergence.reference, rewards)
             start = np.append(value, np.zeros(program.rhs.size - value.size))
@@ -301,7 +301,7 @@ class OccupancyProblem(FlowProblem):
         """
         offered = list(super().bounds(program, answer, point, divergences))
         yield from offered
-        if not 0 < 1 - self.mdp.gamma < NEARLY_ONE or answer.digits is not None:
+        if not 0 < 1 - self.mdp.gamma < NEARLY_UNDISCOUNTED or answer.digits is not None:
             return
         flow = self._known_flow
         rare = flow.node_sums(point) < CLOSE
@@ -310,7 +310,7 @@ class OccupancyProblem(FlowProblem):
             if not math.isfinite(bound.value) or not np.all(np.isfinite(bound.eta)) or size == 0:
                 continue
             lift = np.where(rare, LIFT * size, 0.0)
-            for _ in range(SWEEPS):  # more than what the rare states ahead are lifted by
+            for _ in range(LIFTED_STEPS):  # more than what the rare states ahead are lifted by
                 ahead = self.mdp.gamma * (flow.arriving @ lift)
                 longest = np.zeros(rare.size)
                 np.maximum.at(longest, flow.pair_node, ahead)
@@ -322,7 +322,9 @@ class OccupancyProblem(FlowProblem):
     def residuals(self, program: Program, point: FloatArray) -> Residuals:
         missed, mass = super().residuals(program, point)
         flow = self._known_flow
-        if missed > LAST_PLACE and 1 - self.mdp.gamma < NEARLY_ONE:  # where 1e-12 may be that of a tenth of the mass
+        if (
+            missed > LAST_PLACE and 1 - self.mdp.gamma < NEARLY_UNDISCOUNTED
+        ):  # where 1e-12 may be that of a tenth of the mass
             own = flow.occupancy(flow.conditional(point), flow.node_sums(point))
             missed = max(missed, float(np.abs(own - point).sum()))
         if self.budget_rows is not None:

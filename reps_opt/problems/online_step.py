@@ -25,13 +25,9 @@ from reps_opt.scale import Scale
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.dense_penalty import DensePenalty
 from reps_opt.solvers.newton import Newton
-from reps_opt.systems.base import DENSE_LIMIT
-from reps_opt.tolerances import TINY
+from reps_opt.tolerances import DENSE_ROWS, GENTLE_LOSS, TINY
 from reps_opt.validation import FloatArray, read_only
 from reps_opt.values import cached_property, value
-
-GENTLE = 5.0
-"""Largest loss, in nats, up to which multipliers of zero are a good start."""
 
 
 @value
@@ -131,7 +127,7 @@ class ORePSStep(UnrolledProblem):
         largest = float(np.abs(self.losses).max())
         unit = largest / self.share or 1.0
         program = self._posed(unit)
-        if largest > GENTLE * self.temperature:
+        if largest > GENTLE_LOSS * self.temperature:
             assert program.temperature is not None
             flow, price = self.flow, program.temperature
             mass = softmax_within(self.log_reference, flow.pair_node, flow.nodes.size)[1]
@@ -146,7 +142,7 @@ class ORePSStep(UnrolledProblem):
         return self._rows.with_ball(ball, objective=self.losses * (-1.0 / (self.share * unit)))
 
     def default_solver(self) -> Solver:
-        return DensePenalty() if self.flow.nodes.size <= DENSE_LIMIT else Newton()
+        return DensePenalty() if self.flow.nodes.size <= DENSE_ROWS else Newton()
 
     def closed_form(self, program: Program) -> Answer | None:
         return None

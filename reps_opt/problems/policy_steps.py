@@ -12,19 +12,19 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
-from reps_opt.certify import SLACK_MARGIN, Bound
+from reps_opt.certify import Bound
 from reps_opt.constraints import Equal
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.policy_divergences import NewOldKL, OldNewKL, PolicyDivergence
 from reps_opt.hints import Hints, Nearest
 from reps_opt.problem import Problem
-from reps_opt.problems.policy_solution import LEAST, PolicySolution
+from reps_opt.problems.policy_solution import PolicySolution
 from reps_opt.processes.graph import IntArray
 from reps_opt.processes.mdp import MDP
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.eta_search import EtaSearch
-from reps_opt.tolerances import LAST_PLACE, ROUNDING
+from reps_opt.tolerances import CLOSE, LAST_PLACE, LEAST_PROBABILITY, ROUNDING
 from reps_opt.validation import FloatArray, as_radius, read_only
 from reps_opt.values import cached_property, value
 
@@ -56,7 +56,9 @@ class StatewiseProblem(Problem):
     @staticmethod
     def _apart_from_zero(ball: PolicyDivergence, point: FloatArray) -> FloatArray:
         """The point, no action of the old policy's support less likely than the smaller of :data:`LEAST` and it."""
-        return ball.in_proportion(np.maximum(point / ball.mass[ball.block], np.minimum(ball.conditional, LEAST)))
+        return ball.in_proportion(
+            np.maximum(point / ball.mass[ball.block], np.minimum(ball.conditional, LEAST_PROBABILITY))
+        )
 
     def best_actions(self, leeway: float) -> Nearest:
         """The best actions of every state, up to a leeway, in the old policy's proportions: the closest best policy."""
@@ -71,7 +73,7 @@ class StatewiseProblem(Problem):
         ball, c, eta = program.divergence, program.objective, answer.eta
         assert isinstance(ball, PolicyDivergence)
         top = ball.state_max(c)
-        inside = program.epsilon is not None and divergences[0] <= program.epsilon - SLACK_MARGIN
+        inside = program.epsilon is not None and divergences[0] <= program.epsilon - CLOSE
         if eta == 0 or inside:
             yield Bound(program.bound(0.0, top), 0.0, top)
         if eta == math.inf:

@@ -16,15 +16,12 @@ from reps_opt.divergences.base import KL, Divergence
 from reps_opt.divergences.f_divergences import Factory, divergence_factory
 from reps_opt.problems.budgets import as_budgets
 from reps_opt.problems.occupancy import OccupancyProblem, as_reference
-from reps_opt.processes.flow import CONSISTENT, Flow
+from reps_opt.processes.flow import Flow
 from reps_opt.processes.graph import BoolArray, reachable_states, state_graph
 from reps_opt.processes.mdp import MDP
-from reps_opt.tolerances import TINY
+from reps_opt.tolerances import CONSISTENT, POLICY_LIKE, TINY
 from reps_opt.validation import FloatArray, as_radius, as_scalar
 from reps_opt.values import cached_property, value
-
-POLICY_LIKE = 1e-7
-"""Distance from one of the sums of a policy's rows, in single precision."""
 
 
 @value

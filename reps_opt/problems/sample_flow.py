@@ -17,15 +17,12 @@ from numpy.typing import ArrayLike
 
 from reps_opt.batch import Batch
 from reps_opt.features import IDENTITY, as_columns, transformed
-from reps_opt.tolerances import ULPS
+from reps_opt.tolerances import LONGEST_HORIZON, ULPS
 from reps_opt.validation import FloatArray, as_float_array, as_scalar, check_nonnegative, read_only
 from reps_opt.values import Value, value
 
 ON_DONE = ("absorb", "restart")
 STARTS = ("visited", "episodes")
-
-LONGEST_HORIZON = 100
-"""Largest ``1 / (1 - gamma)`` where gamma is taken from the batch: what is further ahead is mostly noise."""
 
 
 @value

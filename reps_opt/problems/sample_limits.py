@@ -5,8 +5,6 @@ Shapes: n samples, m features; weights (n,), multipliers (m,); a working set hol
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from scipy.optimize import linprog
 
@@ -18,19 +16,8 @@ from reps_opt.processes.graph import BoolArray, IntArray
 from reps_opt.program import Program
 from reps_opt.rows import ArrayRows, spectrum
 from reps_opt.solvers.newton import Newton
-from reps_opt.tolerances import CLOSE, ROUNDING, SOLVED
+from reps_opt.tolerances import CLOSE, EXACT_LP, LARGEST_REWARD, ROUNDING, SOLVED, SOLVED_AT_ONCE, WORKING_SETS
 from reps_opt.validation import FloatArray
-
-LARGEST = 1e9
-"""Reward, in the same units, beyond which the linear program is told no more: a penalty that is not paid."""
-
-ROUNDS = 60
-"""Working sets tried; five to fifteen are usual."""
-
-SOLVED_AT_ONCE = 1_000
-"""Weights up to which a dense system puts a conic solver's last digits right."""
-
-EXACT: dict[str, Any] = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
 
 
 def best_weights(program: Program) -> Nearest:
@@ -46,8 +33,8 @@ def best_weights(program: Program) -> Nearest:
         matched = scaled.rhs + scaled.ridge * v
     elif v.size:
         stacked = np.vstack([scaled.transpose.array.T, np.ones(scaled.n)])
-        gain = np.clip(scaled.objective, -LARGEST, LARGEST)
-        result = linprog(-gain, A_eq=stacked, b_eq=np.append(scaled.rhs, 1.0), method="highs", options=EXACT)
+        gain = np.clip(scaled.objective, -LARGEST_REWARD, LARGEST_REWARD)
+        result = linprog(-gain, A_eq=stacked, b_eq=np.append(scaled.rhs, 1.0), method="highs", options=EXACT_LP)
         if result.x is None:
             return Nearest(program.divergence.reference, v, np.inf)
         v = -result.eqlin.marginals[:-1]
@@ -65,7 +52,7 @@ def _softened(program: Program) -> FloatArray:
     size = 2 * program.rhs.size + 8
     working = np.argsort(-program.objective, kind="stable")[:size]
     v = np.zeros(program.rhs.size)
-    for _ in range(ROUNDS):
+    for _ in range(WORKING_SETS):
         v = _over(program, working)
         net = program.net(v)
         beyond = net - net[working].max() - CLOSE
@@ -152,7 +139,7 @@ def _alive(rows: FloatArray, matched: FloatArray) -> BoolArray:
         b_eq=np.zeros(m),
         bounds=[(0, 1)] * k + [(0, None)] * (k + 1),
         method="highs",
-        options=EXACT,
+        options=EXACT_LP,
     )
     alive = np.ones(k, dtype=bool) if result.x is None else result.x[:k] > 0.5
     return alive if alive.any() else np.ones(k, dtype=bool)

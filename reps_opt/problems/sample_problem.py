@@ -31,7 +31,7 @@ from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.eta_search import EtaSearch, best_eta
 from reps_opt.solvers.newton import Newton
 from reps_opt.solvers.quasi_newton import QuasiNewton, rows_to_start
-from reps_opt.tolerances import LAST_PLACE, ROUNDING
+from reps_opt.tolerances import CLOSE, EVEN_FEATURES, LAST_PLACE, ROUNDING, SMALL_ESS, USUAL_RADIUS
 from reps_opt.validation import (
     FloatArray,
     as_float_array,
@@ -44,19 +44,7 @@ from reps_opt.validation import (
 )
 from reps_opt.values import cached_property, value
 
-USUAL_RADIUS = 0.5
-"""Radius of a ball around samples where none is given, in nats: that of van Hoof, Peters and Neumann (2015)."""
-
-EVEN = 1e-4
-"""Least singular value, relative to the largest, for which the features are used as they are."""
-
-SMALL_ESS = 2.0
-"""Effective sample size below which a policy fitted to the weights follows one or two samples."""
-
 WEIGHTS = Hints(variable="weights")
-
-OFF_SPHERE = 1e-9
-"""Distance of the divergence from epsilon above which eta is looked for anew, the other multipliers fixed."""
 
 
 class SampleProblem(Problem):
@@ -199,7 +187,7 @@ class SampleProblem(Problem):
         if n > 4 * few:
             some = self.feature_rows.take(np.sort(np.random.default_rng(0).choice(n, few, replace=False)))
             singular, _ = spectrum(ArrayRows(some).triangle())
-            if singular[-1] > EVEN * singular[0]:
+            if singular[-1] > EVEN_FEATURES * singular[0]:
                 return None
         return spectrum(self.feature_rows.triangle())
 
@@ -221,7 +209,9 @@ class SampleProblem(Problem):
             return None
         singular, directions = self._spectrum
         kept = singular > ROUNDING * singular[0]
-        return None if singular[-1] > EVEN * singular[0] else directions[:, kept] * (singular[0] / singular[kept])
+        return (
+            None if singular[-1] > EVEN_FEATURES * singular[0] else directions[:, kept] * (singular[0] / singular[kept])
+        )
 
     def theta(self, multipliers: FloatArray) -> FloatArray:
         """Weights of the features (d,) from multipliers of the program's rows: the shortest that do the same."""
@@ -238,7 +228,7 @@ class SampleProblem(Problem):
         if v is None or program.epsilon is None or not 0 < eta < math.inf:
             return answer
         dual = program.dual(eta, v)
-        if abs(dual.divergence - program.epsilon) <= OFF_SPHERE:
+        if abs(dual.divergence - program.epsilon) <= CLOSE:
             return answer
         best = best_eta(program, dual.net)
         return replace(answer, eta=best) if best > 0 else answer

@@ -12,9 +12,10 @@ from numpy.typing import ArrayLike
 from reps_opt.batch import Batch
 from reps_opt.features import fitted
 from reps_opt.problems.sample_flow import sample_flow
-from reps_opt.problems.sample_problem import USUAL_RADIUS, TransitionProblem, as_samples
+from reps_opt.problems.sample_problem import TransitionProblem, as_samples
 from reps_opt.problems.value_features import value_features
 from reps_opt.threads import limited
+from reps_opt.tolerances import USUAL_RADIUS
 from reps_opt.validation import as_radius
 
 

@@ -14,11 +14,9 @@ from reps_opt import plotting
 from reps_opt.plotting import Panel
 from reps_opt.result import Arrays
 from reps_opt.solution import Solution, Status
+from reps_opt.tolerances import CANCELLED
 from reps_opt.validation import FloatArray, read_only
 from reps_opt.values import OldName, cached_property, value
-
-CANCELLED = 1e-3
-"""Undamped share of a divergence below which it is computed anew, not by taking the damping off."""
 
 
 @value

@@ -23,50 +23,30 @@ from scipy.special import logsumexp
 from reps_opt.batch import Batch
 from reps_opt.features import IDENTITY, as_columns
 from reps_opt.problems.sample_flow import SampleFlow, batch_gamma, sample_flow, start_rule
-from reps_opt.problems.sample_problem import USUAL_RADIUS, TransitionProblem
+from reps_opt.problems.sample_problem import TransitionProblem
 from reps_opt.problems.sample_solution import SampleSolution
 from reps_opt.solvers.newton import Newton
 from reps_opt.solving import solve
+from reps_opt.tolerances import (
+    FEWEST_WAVES,
+    FINE_WIDTH,
+    FIRST_WIDTH,
+    HALF_TURN,
+    MOST_COLUMNS,
+    MOST_COMPONENTS,
+    MOST_DISCRETE_VALUES,
+    MOST_SQUARED,
+    MOST_WAVES,
+    SELECTION_FOLDS,
+    SELECTION_ROWS,
+    USUAL_RADIUS,
+    VALUE_RIDGE,
+    WAVE_WIDTHS,
+)
 from reps_opt.validation import FloatArray, as_radius
-
-WIDTHS = (2.0, 1.4, 1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12)
-"""Widths tried, in standard deviations of the states, for two dimensions: in proportion to the root of their number."""
-
-FIRST_WIDTH = 4
-"""Place of the width tried first; the search goes downhill from there."""
-
-FINE_WIDTH = 6
-"""Place of a width that leaves little unseen, for telling how far from a flow weights are."""
-
-MOST_WAVES = 250
-"""Waves at most, and an eighth of the transitions: the matches that samples have to bear."""
-
-FEWEST_WAVES = 20
-
-MOST_SQUARED = 12
-"""State dimensions up to which squares and products are tried beside waves."""
-
-MOST_VALUES = 500
-"""Distinct discrete states up to which each has a feature of its own."""
-
-MOST_COLUMNS = 30
-"""State dimensions above which principal components stand for them, as for images."""
-
-MOST_COMPONENTS = 10
-
-HALF_TURN = math.pi * (1 + 1e-6)
-"""Largest size of an angle that is kept within half a turn either way, rounding in single precision included."""
-
-SELECTION_ROWS = 3_000
-"""Transitions on which a choice rests at most, in whole episodes."""
-
-FOLDS = 3
 
 ROUGH = Newton(tolerance=1e-4, slack_suspected=0.0)
 """Route of the trials: they are compared to a percent."""
-
-RIDGE = 0.0003
-"""The ridge in units of ``(1 - gamma)^2`` over the rewards' deviation: values are rewards over ``1 - gamma``."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +170,7 @@ def value_features(
     if ridge is None:
         trial = trial._replace(ridge=default_ridge(flow))
     width, some = make.widths[FIRST_WIDTH], _some(trial, seed)
-    if batch.n_episodes < FOLDS or np.ptp(flow.rewards) == 0:
+    if batch.n_episodes < SELECTION_FOLDS or np.ptp(flow.rewards) == 0:
         return ValueFeatures(make(width), "waves", width, make.count, trial.ridge, trials, angles)
     width = _downhill(lambda width: held_out_dual(some, make(width), seed), make.widths, FIRST_WIDTH, trials)
     if make.columns <= MOST_SQUARED:
@@ -204,14 +184,14 @@ def value_features(
 def default_ridge(flow: SampleFlow) -> float:
     """A ridge whose price is small beside ``eta epsilon`` for values as large as rewards over ``1 - gamma``."""
     spread = math.sqrt(float(flow.base @ (flow.rewards - flow.base @ flow.rewards) ** 2))
-    return RIDGE * max(1.0 - flow.gamma, 0.01) ** 2 / spread if spread > 0 else 0.0
+    return VALUE_RIDGE * max(1.0 - flow.gamma, 0.01) ** 2 / spread if spread > 0 else 0.0
 
 
 def held_out_dual(trial: _Trial, features: Any, seed: int) -> float:
     """Mean over the folds of the dual on episodes left out, less the base's mean reward there, in reward units."""
-    fold = np.random.default_rng(seed).permutation(trial.batch.n_episodes) % FOLDS
+    fold = np.random.default_rng(seed).permutation(trial.batch.n_episodes) % SELECTION_FOLDS
     values = []
-    for k in range(FOLDS):
+    for k in range(SELECTION_FOLDS):
         solution = trial.select(np.flatnonzero(fold != k)).solve(features)
         if not solution.has_point or not solution.eta > 0:
             return math.inf
@@ -273,7 +253,7 @@ def _some(trial: _Trial, seed: int) -> _Trial:
     if lengths.sum() <= SELECTION_ROWS:
         return trial
     order = np.random.default_rng(seed).permutation(lengths.size)
-    kept = max(FOLDS, int(np.searchsorted(np.cumsum(lengths[order]), SELECTION_ROWS)))
+    kept = max(SELECTION_FOLDS, int(np.searchsorted(np.cumsum(lengths[order]), SELECTION_ROWS)))
     return trial.select(np.sort(order[:kept]))
 
 
@@ -292,7 +272,7 @@ def _few_rows(batch: Batch, seen: FloatArray) -> FloatArray | None:
     if batch.states.dtype.kind not in "bui":
         return None
     known = np.unique(seen, axis=0)
-    return known if len(known) <= MOST_VALUES else None
+    return known if len(known) <= MOST_DISCRETE_VALUES else None
 
 
 @dataclass(frozen=True)
@@ -307,7 +287,7 @@ class _Waves:
 
     @property
     def widths(self) -> list[float]:
-        return [width * math.sqrt(self.columns / 2) for width in WIDTHS]
+        return [width * math.sqrt(self.columns / 2) for width in WAVE_WIDTHS]
 
     def __call__(self, width: float | None = None) -> Any:
         """The features, fitted; of a fine width where none is said."""

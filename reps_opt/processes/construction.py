@@ -14,8 +14,8 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
 from reps_opt.processes.graph import BoolArray, slim
+from reps_opt.tolerances import SUM_TOLERANCE
 from reps_opt.validation import (
-    SUM_TOLERANCE,
     FloatArray,
     as_float_array,
     check_finite,

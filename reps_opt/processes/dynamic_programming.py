@@ -13,43 +13,23 @@ import numpy as np
 from reps_opt.processes import markov
 from reps_opt.processes.elimination import banded
 from reps_opt.processes.graph import IntArray, state_graph
-from reps_opt.tolerances import ROUNDING
+from reps_opt.tolerances import (
+    DIRECT_STATES,
+    EVALUATION_RTOL,
+    FAR_AWAY,
+    FAR_SIGHTED,
+    LESS_FAR_SIGHTED,
+    MOST_FAILED,
+    MOST_INEXACT_IMPROVEMENTS,
+    MOST_POLICIES,
+    NARROW_WORK,
+    NEAR_OPTIMUM,
+    REPRESENTABLE,
+    ROUNDING,
+    SWEEPS,
+    SWEEPS_BETWEEN,
+)
 from reps_opt.validation import FloatArray
-
-EVALUATION_RTOL = 0.05
-"""Relative residual to which a greedy policy is evaluated before the next improvement."""
-
-NEAR_OPTIMUM = 1e-7
-"""Range of the Bellman error, in units of the rewards, at which a policy that changes no more is evaluated exactly."""
-
-MAX_INEXACT = 10_000
-"""Improvements before exact policy iteration takes over: news of a distant reward travels one state in each."""
-
-MAX_ITERATIONS = 1000
-"""Policies that are evaluated exactly, at most."""
-
-FAR_SIGHTED = 1 - 1e-5
-"""Discount whose optimal policy average reward starts from: nearly always it is optimal there too, and no chain on the
-way to it takes so long to leave a class that its bias overflows."""
-
-LESS_FAR_SIGHTED = 0.999
-"""The same for large MDPs that are solved iteratively, which takes the longer the closer to one the discount is."""
-
-NARROW = 5e7
-"""States times bandwidth squared up to which a large MDP is solved by factorisations: those of a line cost nothing."""
-
-SWEEPS = (5, 300)
-"""Policies after which news is also passed on by sweeps, and how many at most: each carries it one state further."""
-
-SWEEPS_BETWEEN, FAR_AWAY = (3, 40), 12
-"""Sweeps of value iteration after each inexact evaluation, and as many more once policies have changed so often that
-rewards must be far away: news of them travels so much further with each policy."""
-
-MAX_FAILED = 20
-"""Evaluations that may fail, a sweep taking their place."""
-
-REPRESENTABLE = 1e100
-"""Largest reward, and inverse of the smallest, with which values are computed as they are; others are scaled."""
 
 
 class Process(Protocol):
@@ -114,7 +94,7 @@ def optimal_policy(mdp: Process) -> OptimalPolicy:
     """
     level, factor = _level_and_factor(mdp)
     scaled = mdp if level == 0 and factor == 1 else mdp.replace(r=(mdp.rewards - level) / factor)
-    direct = mdp.n_states <= markov.DIRECT_LIMIT or (mdp.gamma > LESS_FAR_SIGHTED and _is_narrow(mdp))
+    direct = mdp.n_states <= DIRECT_STATES or (mdp.gamma > LESS_FAR_SIGHTED and _is_narrow(mdp))
     if mdp.gamma == 1:
         start = _discounted(scaled.replace(gamma=FAR_SIGHTED if direct else LESS_FAR_SIGHTED), direct)
         best = _multichain_policy_iteration(scaled, start.policy.argmax(axis=1))
@@ -122,9 +102,9 @@ def optimal_policy(mdp: Process) -> OptimalPolicy:
     else:
         best = _discounted(scaled, direct)
         offset = level / (1 - mdp.gamma)
-    if best.iterations == MAX_ITERATIONS:
+    if best.iterations == MOST_POLICIES:
         warnings.warn(
-            f"policy iteration was stopped after {MAX_ITERATIONS} policies: the best policy may be another",
+            f"policy iteration was stopped after {MOST_POLICIES} policies: the best policy may be another",
             UserWarning,
             stacklevel=3,
         )
@@ -148,7 +128,7 @@ def _level_and_factor(mdp: Process) -> tuple[float, float]:
 
 def _is_narrow(mdp: Process) -> bool:
     _, band = banded(state_graph(mdp.transitions, mdp.allowed.ravel()))
-    return mdp.n_states * band**2 <= NARROW
+    return mdp.n_states * band**2 <= NARROW_WORK
 
 
 def _greedy(worth: FloatArray, noise: FloatArray, current: IntArray) -> IntArray:
@@ -173,7 +153,7 @@ def _policy_iteration(mdp: Process, value: FloatArray, direct: bool) -> OptimalP
     one_hot, states = np.eye(mdp.n_actions), np.arange(mdp.n_states)
     actions = mdp._bellman_error(value, 0.0).argmax(axis=1)
     seen = set()
-    for iteration in range(1, MAX_ITERATIONS + 1):
+    for iteration in range(1, MOST_POLICIES + 1):
         policy, reward = one_hot[actions], mdp.rewards[states, actions]
         level, h = markov.relative_value(mdp._chain(policy), mdp.gamma, reward, None if direct else value, direct)
         value = h + level / (1 - mdp.gamma)
@@ -214,7 +194,7 @@ def _inexact_policy_iteration(mdp: Process) -> FloatArray:
     rewards = np.where(mdp.allowed, (mdp.rewards - low) / unit, -np.inf)
     first, noise = np.arange(mdp.n_states) * mdp.n_actions, 0.5 * ROUNDING / max(1 - mdp.gamma, 1e-3)
     value, actions, failed = np.zeros(mdp.n_states), None, 0
-    for iteration in range(MAX_INEXACT):
+    for iteration in range(MOST_INEXACT_IMPROVEMENTS):
         worth = _backed_up(mdp, rewards, value)
         improved = worth.argmax(axis=1)
         most = worth.ravel()[first + improved]
@@ -228,7 +208,7 @@ def _inexact_policy_iteration(mdp: Process) -> FloatArray:
             break
         actions = improved
         moved = markov.rough_discounted_solve(mdp.transitions[first + actions], mdp.gamma, step, EVALUATION_RTOL)
-        if moved is None and failed > MAX_FAILED:  # it does not converge: exact evaluations have to do
+        if moved is None and failed > MOST_FAILED:  # it does not converge: exact evaluations have to do
             break
         failed += moved is None
         value = value + (step if moved is None else moved)
@@ -257,7 +237,7 @@ def _multichain_policy_iteration(mdp: Process, actions: IntArray) -> OptimalPoli
     """Howard's policy iteration for average reward: improve the gain first, then the bias (Puterman 1994, 9.2)."""
     one_hot, states = np.eye(mdp.n_actions), np.arange(mdp.n_states)
     seen = set()
-    for iteration in range(1, MAX_ITERATIONS + 1):
+    for iteration in range(1, MOST_POLICIES + 1):
         policy = one_hot[actions]
         found = markov.evaluate_average(mdp._chain(policy), mdp.rewards[states, actions])
         gain = found.gain[:, None]

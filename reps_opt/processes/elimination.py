@@ -29,20 +29,11 @@ import scipy.sparse.linalg as spla
 from numpy.lib.stride_tricks import as_strided
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 
-from reps_opt.tolerances import TINY
+from reps_opt.tolerances import DENSE_STATES, ELIMINATION_WORK, TINY, TRUSTED_TIME
 from reps_opt.validation import FloatArray
 
 Chain: TypeAlias = Any
 """Transition probabilities (n, n): a ``csr_array``, or an array."""
-
-DENSE_LIMIT = 300
-"""Largest number of states that are eliminated densely, without an ordering being looked for."""
-
-ELIMINATION_LIMIT = 4e9
-"""Most multiplications that an elimination without subtraction may take: some seconds."""
-
-TRUSTED_TIME = 1e7
-"""Longest expected stay, in steps, at which an ordinary factorisation is trusted: it keeps nine digits there."""
 
 
 class System(Protocol):
@@ -77,7 +68,7 @@ class Elimination:
         n = chain.shape[0]
         self.order = np.arange(n)
         self.band = n - 1
-        if sp.issparse(chain) and n > DENSE_LIMIT:
+        if sp.issparse(chain) and n > DENSE_STATES:
             self.order, self.band = banded(chain)
             self.table = _band_table(chain[self.order][:, self.order], self.band)
         else:
@@ -198,7 +189,7 @@ def factorised(chain: Chain, leak: FloatArray, last: bool = True) -> System | No
     where otherwise None is returned.
     """
     n = chain.shape[0]
-    if n <= DENSE_LIMIT:
+    if n <= DENSE_STATES:
         return Elimination(chain, leak)
     sparse = sp.csr_array(chain)
     others = sparse - sp.diags_array(sparse.diagonal())
@@ -212,7 +203,7 @@ def factorised(chain: Chain, leak: FloatArray, last: bool = True) -> System | No
         factor = None
     if not last:
         return None
-    if n * banded(others)[1] ** 2 <= ELIMINATION_LIMIT or factor is None:
+    if n * banded(others)[1] ** 2 <= ELIMINATION_WORK or factor is None:
         return Elimination(others, leak)
     warnings.warn(
         f"a chain of {n} states mixes too slowly to be evaluated to more than a few digits", UserWarning, stacklevel=2

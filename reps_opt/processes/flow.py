@@ -20,7 +20,6 @@ from scipy.linalg.lapack import dtrtrs
 from reps_opt.decimals import ONE, ZERO, Numbers, numbers
 from reps_opt.processes import markov, time_indexed
 from reps_opt.processes.graph import (
-    FEW_ENTRIES,
     BoolArray,
     IntArray,
     closed_pairs,
@@ -30,21 +29,9 @@ from reps_opt.processes.graph import (
     state_graph,
 )
 from reps_opt.processes.mdp import MDP
-from reps_opt.tolerances import CLOSE, LAST_PLACE, TINY
+from reps_opt.tolerances import CLOSE, CONSISTENT, FEW_AHEAD, FEW_ENTRIES, KNOWN_FLOWS, LAST_PLACE, START_RTOL, TINY
 from reps_opt.validation import FloatArray
 from reps_opt.values import Value, cached_property, value
-
-CONSISTENT = 1e-11
-"""Largest 1-norm of the residual for which a reference counts as feasible itself: a thousandth of what is certified."""
-
-START_RTOL = 1e-3
-"""Relative residual of the value that solvers start from."""
-
-KNOWN_FLOWS = 8
-"""Flows that a small MDP remembers, one for each set of pairs allowed."""
-
-FEW_AHEAD = 40_000
-"""Entries of a horizon's transitions up to which one dense product takes less time than a sparse one a step."""
 
 
 class Optimum(NamedTuple):

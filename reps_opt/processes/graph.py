@@ -13,11 +13,10 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.sparse import csgraph
 
+from reps_opt.tolerances import CLOSURE_STATES
+
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
-
-CLOSURE_LIMIT = 64
-"""Largest dense chain whose classes are found by squaring its graph; beyond, a search is faster."""
 
 
 def state_graph(transitions: sp.csr_array, allowed: BoolArray) -> sp.csr_array:
@@ -32,10 +31,6 @@ def state_graph(transitions: sp.csr_array, allowed: BoolArray) -> sp.csr_array:
     return graph
 
 
-FEW_ENTRIES = 20_000
-"""Entries of a matrix up to which dense products take less time than a sparse one's bookkeeping (some 20 us)."""
-
-
 def slim(matrix: sp.csr_array) -> sp.csr_array:
     """The matrix with indices of four bytes, where they fit: a product then reads a quarter less."""
     if max(*matrix.shape, matrix.nnz) > np.iinfo(np.int32).max or matrix.indices.dtype == np.int32:
@@ -48,7 +43,7 @@ def reachable_states(graph: Any, start: BoolArray) -> BoolArray:
     """States that a walk from ``start`` can visit, ``start`` included; the graph is a CSR matrix or an array."""
     if start.all():
         return start.copy()
-    if sp.issparse(graph) and graph.shape[0] <= CLOSURE_LIMIT:
+    if sp.issparse(graph) and graph.shape[0] <= CLOSURE_STATES:
         graph = graph.toarray()
     if not sp.issparse(graph):
         reached, last = start.copy(), start
@@ -116,7 +111,7 @@ def end_components(transitions: sp.csr_array, allowed: BoolArray) -> tuple[BoolA
 def recurrent_classes(chain: Any) -> IntArray:
     """Recurrent class of each state of a Markov chain (S, S), sparse or dense, -1 for a transient state."""
     if not sp.issparse(chain):
-        if chain.shape[0] <= CLOSURE_LIMIT:
+        if chain.shape[0] <= CLOSURE_STATES:
             return _classes_by_closure(chain)
         chain = sp.csr_array(chain)
     _, component = end_components(chain, np.ones(chain.shape[0], dtype=bool))

@@ -11,32 +11,20 @@ import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 
-from reps_opt.processes.elimination import DENSE_LIMIT, Chain, Elimination, System, factorised, unpivoted
+from reps_opt.processes.elimination import Chain, Elimination, System, factorised, unpivoted
 from reps_opt.processes.graph import IntArray, recurrent_classes
-from reps_opt.tolerances import ROUNDING
+from reps_opt.tolerances import (
+    ANCHOR_GUESSES,
+    COMMON_LEVEL,
+    DENSE_STATES,
+    DIRECT_STATES,
+    NEARLY_UNDISCOUNTED,
+    RARE_ANCHOR,
+    ROUNDED,
+    ROUNDING,
+    SEARCH_DISCOUNT,
+)
 from reps_opt.validation import FloatArray
-
-DIRECT_LIMIT = 2_000
-"""Largest number of states for which a sparse factorisation is taken without trying an iteration first."""
-
-
-SLOW = 1e-6
-"""``1 - gamma`` below which small chains are eliminated without subtraction: the discount is all that is left."""
-
-RESIDUAL = 1e-14
-"""Relative residual that counts as rounding."""
-
-LEVEL = 1e3
-"""Common part of all values, in units of their differences, from which it is kept apart."""
-
-GUESSES = 6
-"""Anchors that are tried for a recurrent class: one that turns out rare is replaced by the likeliest state found."""
-
-RARE = 0.1
-"""Mass of an anchor, relative to the likeliest state, up to which it counts as rare."""
-
-SEARCH_DISCOUNT = 1 - 1e-7
-"""Discount at which the likeliest state of a large class is looked for."""
 
 
 class ChainStructure(NamedTuple):
@@ -57,7 +45,7 @@ def discounted_solve(
     rhs: FloatArray,
     transposed: bool = False,
     guess: FloatArray | None = None,
-    rtol: float = RESIDUAL,
+    rtol: float = ROUNDED,
     direct: bool = False,
 ) -> FloatArray:
     """Solve ``(I - gamma P) x = rhs``, or with ``P'`` when transposed.
@@ -68,12 +56,12 @@ def discounted_solve(
     """
     n = chain.shape[0]
     if not sp.issparse(chain):
-        if 1 - gamma < SLOW:
+        if 1 - gamma < NEARLY_UNDISCOUNTED:
             system = Elimination(gamma * chain, np.full(n, 1 - gamma))
             return system.solve_transposed(rhs) if transposed else system.solve(rhs)
         dense = np.eye(n) - gamma * chain
         return np.linalg.solve(dense.T if transposed else dense, rhs)
-    if n > DIRECT_LIMIT and not direct:
+    if n > DIRECT_STATES and not direct:
         system = _discounted_system(chain.T if transposed else chain, gamma)
         x = _refined_bicgstab(system, rhs, np.zeros_like(rhs) if guess is None else guess, rtol)
         if x is not None:
@@ -112,7 +100,7 @@ def relative_value(
     near = None if guess is None else guess - rho / (1 - gamma)
     h = discounted_solve(chain, gamma, reward - rho, guess=near, direct=direct)
     level = 0.5 * float(h.min()) + 0.5 * float(h.max())
-    if abs(level) > LEVEL * float(np.ptp(h)):
+    if abs(level) > COMMON_LEVEL * float(np.ptp(h)):
         rho += (1 - gamma) * level
         h = discounted_solve(chain, gamma, reward - rho, guess=h - level, direct=direct)
     return rho, h
@@ -162,7 +150,7 @@ def discounted_occupancy(
     """
     start = (1 - gamma) * mu0
     mu = np.maximum(discounted_solve(chain, gamma, start, transposed=True, guess=guess), 0.0)
-    if graded and mu.min() < ROUNDING and chain.shape[0] <= DENSE_LIMIT:
+    if graded and mu.min() < ROUNDING and chain.shape[0] <= DENSE_STATES:
         mu = Elimination(gamma * chain, np.full(mu.size, 1 - gamma)).solve_transposed(start)
     elif graded and mu.min() < ROUNDING:
         matrix = (sp.eye_array(chain.shape[0], format="csr") - gamma * chain).T.tocsc()
@@ -215,7 +203,7 @@ def solve_class(chain: Chain, with_bias: bool = True) -> RecurrentClass:
     if n == 1:
         return RecurrentClass(np.ones(1), 0, None)
     anchor, visits = _busy_state(chain), np.ones(n)
-    for attempt in range(GUESSES):
+    for attempt in range(ANCHOR_GUESSES):
         rest = np.delete(np.arange(n), anchor)
         rows = chain[rest]
         leak, arrivals = _column(rows, anchor), _row(chain, anchor)[rest]
@@ -227,7 +215,7 @@ def solve_class(chain: Chain, with_bias: bool = True) -> RecurrentClass:
             visits[rest] = np.nan_to_num(system.solve_transposed(arrivals), nan=np.inf, posinf=np.inf)
         visits[anchor] = 1.0
         likeliest = int(np.argmax(visits))
-        likely = visits[likeliest] * RARE <= 1.0 or not with_bias
+        likely = visits[likeliest] * RARE_ANCHOR <= 1.0 or not with_bias
         done = likely and not system.saturated if isinstance(system, Elimination) else True
         if done and np.isfinite(visits).all():
             break
@@ -254,7 +242,7 @@ def _row(chain: Chain, i: int) -> FloatArray:
 
 def _small_dense(chain: Chain) -> Chain:
     """A small chain as an array: sparse bookkeeping would cost more than the arithmetic."""
-    return chain.toarray() if sp.issparse(chain) and chain.shape[0] <= DENSE_LIMIT else chain
+    return chain.toarray() if sp.issparse(chain) and chain.shape[0] <= DENSE_STATES else chain
 
 
 def _classes(component: IntArray) -> list[IntArray]:

@@ -21,15 +21,9 @@ from reps_opt.processes.graph import BoolArray, reachable_states, slim, state_gr
 from reps_opt.processes.sources import Sources
 from reps_opt.processes.tables import Tables
 from reps_opt.threads import limited
+from reps_opt.tolerances import DENSE_ENTRIES, DENSE_STATES, UNTHREADED_STATES
 from reps_opt.validation import FloatArray, as_float_array, check_shape, read_only
 from reps_opt.values import cached_property
-
-DENSE_ENTRIES = 200_000
-"""Largest table of transitions that a small MDP keeps densely, beside the sparse one."""
-
-
-UNTHREADED = 64
-"""States up to which BLAS keeps to one thread by itself."""
 
 Result = TypeVar("Result")
 Rest = ParamSpec("Rest")
@@ -42,7 +36,7 @@ def _on_one_thread(
 
     @wraps(method)
     def guarded(self: MDP, /, *args: Rest.args, **kwargs: Rest.kwargs) -> Result:
-        if self.n_states <= UNTHREADED:
+        if self.n_states <= UNTHREADED_STATES:
             return method(self, *args, **kwargs)
         with limited():
             return method(self, *args, **kwargs)
@@ -194,7 +188,7 @@ class MDP(Sources, Tables):
     @cached_property
     def _dense(self) -> FloatArray | None:
         """Transitions (S, A, S) of a small MDP, on which dense algebra is faster than sparse bookkeeping."""
-        if self.n_states > markov.DENSE_LIMIT or self.transitions.shape[0] * self.n_states > DENSE_ENTRIES:
+        if self.n_states > DENSE_STATES or self.transitions.shape[0] * self.n_states > DENSE_ENTRIES:
             return None
         return self.transitions.toarray().reshape(self.n_states, self.n_actions, self.n_states)
 

@@ -23,18 +23,16 @@ from reps_opt.solvers.linear import highs_limit
 from reps_opt.solvers.newton import Newton
 from reps_opt.solvers.quadratic import Quadratic as QuadraticRoute
 from reps_opt.solvers.units import Clipped, InRange
-from reps_opt.systems.base import DENSE_LIMIT
 from reps_opt.systems.choice import normal_equations
+from reps_opt.tolerances import (
+    CONIC_COORDINATES,
+    CONIC_ENTRIES,
+    DECIMAL_COORDINATES,
+    DECIMAL_PRODUCTS,
+    DENSE_ROWS,
+    REPAIRABLE,
+)
 from reps_opt.validation import FloatArray
-
-CONIC_LIMIT, CONIC_ENTRIES = 2_000, 100_000
-"""Coordinates, and entries of dense rows, up to which a conic solver takes about a second."""
-
-DECIMAL_LIMIT, DECIMAL_PRODUCTS = 300, 50_000
-"""Coordinates, and products in a Hessian, up to which a Newton step in decimal numbers takes some 30 ms."""
-
-REPAIRABLE = (1e-12, 1e-3)
-"""1-norm of the residual that is worth mending, and beyond which a single step would not mend it."""
 
 
 def default_solver(program: Program) -> Solver:
@@ -58,7 +56,7 @@ def second_solvers(program: Program, first: Solver, answer: Answer | None) -> It
     enough for that to be quick, both sides by a conic solver, and the answer refined with more digits."""
     if program.simplex and ordinary_scale(program.objective) is not None:
         yield from (Clipped(first, 1e4), Clipped(first, 1e6), InRange(first))
-    if not program.simplex or program.n > CONIC_LIMIT or program.n * program.rhs.size > CONIC_ENTRIES:
+    if not program.simplex or program.n > CONIC_COORDINATES or program.n * program.rhs.size > CONIC_ENTRIES:
         return
     from reps_opt.solvers.cvxpy_conic import CvxpyDual, CvxpyPrimal
 
@@ -70,7 +68,7 @@ def second_solvers(program: Program, first: Solver, answer: Answer | None) -> It
 
 def _few(program: Program) -> bool:
     """Whether decimal numbers are quick enough for a program, and know what to do with it."""
-    few = program.n <= DECIMAL_LIMIT and program.n * program.rhs.size**2 <= DECIMAL_PRODUCTS
+    few = program.n <= DECIMAL_COORDINATES and program.n * program.rhs.size**2 <= DECIMAL_PRODUCTS
     return few and Dual.takes(program)
 
 
@@ -110,7 +108,7 @@ def onto_rows(program: Program, x: FloatArray) -> FloatArray:
     """
     missed = program.missed(x)
     size = float(np.abs(missed).sum())
-    if not REPAIRABLE[0] < size < REPAIRABLE[1] or program.rhs.size > DENSE_LIMIT or not sp.issparse(program.matrix):
+    if not REPAIRABLE[0] < size < REPAIRABLE[1] or program.rhs.size > DENSE_ROWS or not sp.issparse(program.matrix):
         return x
     equations = normal_equations(program, "dense")
     equations.update(x, ~program.signed | (missed < 0))

@@ -27,20 +27,8 @@ from reps_opt.solvers.answer import Answer, etas_of
 from reps_opt.solvers.newton import quadratic_start
 from reps_opt.systems.choice import normal_equations
 from reps_opt.threads import quietly
+from reps_opt.tolerances import CLOSE, CONIC_OPTIONS, CONIC_UNITS
 from reps_opt.validation import FloatArray, InputError, UnsuitableError
-
-TIGHT: dict[str, dict[str, Any]] = {
-    "CLARABEL": {"accept_unknown": True, "tol_gap_abs": 1e-10, "tol_gap_rel": 1e-10, "tol_feas": 1e-10},
-    "SCS": {"eps_abs": 1e-9, "eps_rel": 1e-9, "max_iters": 100_000},
-}
-"""Options that solvers get: a hundredth of their own tolerances or less, which are absolute, and inaccurate points
-handed back, since the certificate judges them."""
-
-NOISE = 1e-9
-"""Mass below which an entry of a conic solver's primal point says nothing."""
-
-UNITS = (1.0, 10.0)
-"""Units of the objective that a solver is offered, in multiples of the starting eta; then the reward range itself."""
 
 
 @dataclass(frozen=True)
@@ -241,14 +229,14 @@ class _Conic:
             gain = math.sqrt(4 * program.epsilon * program.divergence.conjugate(program.objective).value)
             return [gain, 1.0] if 0 < gain < math.inf else [1.0]
         eta = quadratic_start(program, normal_equations(program)).eta
-        return [eta * factor for factor in UNITS] + [1.0]
+        return [eta * factor for factor in CONIC_UNITS] + [1.0]
 
     def _attempt(self, program: Program) -> tuple[Answer, str]:
         raise NotImplementedError
 
     def _run(self, posed: Posed) -> tuple[str, str, dict[str, Any]]:
         """What CVXPY says, in one word and in full, and its statistics; a solver's error is kept as the message."""
-        options = {**TIGHT.get(self.solver, {}), **self.options}
+        options = {**CONIC_OPTIONS.get(self.solver, {}), **self.options}
         try:
             # CVXPY warns where a solution may be inaccurate; here the certificate says so
             with np.errstate(all="ignore"), quietly():
@@ -362,7 +350,7 @@ def _oriented(program: Program, point: FloatArray) -> FloatArray:
 
 
 def _without_noise(point: FloatArray) -> FloatArray:
-    return np.where(point < NOISE, 0.0, point)
+    return np.where(point < CLOSE, 0.0, point)
 
 
 def read(program: Program, problem: Any) -> Answer:

@@ -23,49 +23,26 @@ from reps_opt.decimals import ONE, ZERO, Numbers, appended, each, floats, many_d
 from reps_opt.divergences.conditional_kl import ConditionalKL
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
+from reps_opt.tolerances import (
+    DECIMAL_COLDEST,
+    DECIMAL_COOLING,
+    DECIMAL_DECREASE,
+    DECIMAL_DECREMENT,
+    DECIMAL_HOTTEST,
+    DECIMAL_LOST,
+    DECIMAL_MASS,
+    DECIMAL_RESIDUAL,
+    DECIMAL_SPREAD,
+    DECIMAL_STRIDE,
+    DECIMAL_TRAVEL,
+    DECIMAL_WORK,
+    FARTHEST_LOG,
+    LEAST_DECIMAL_COOLING,
+    LEAST_DECIMAL_START,
+    MOST_POWERS,
+    SHORTEST_DECIMAL_STEP,
+)
 from reps_opt.validation import UnsuitableError
-
-COLDEST, HOTTEST = Decimal("1e-16"), Decimal("1e30")
-"""Etas at which a ball counts as slack, and as one of a single point, in units of the objective."""
-
-STEEP = Decimal("1e-26")
-"""Newton decrement, in units of eta, at which a point is the minimiser to all the digits of a float."""
-
-LOST = Decimal("1e-12")
-"""What a point that steps no longer improve may miss in the rows."""
-
-SPREAD = Decimal(40)
-"""Range of the exponents from which eta is lowered: no coordinate is out of reach there."""
-
-ON_THE_ROWS = Decimal("1e-22")
-"""1-norm of what its point may miss in the rows: a relative 1e-10 of the mass that gamma = 1 - 1e-12 moves."""
-
-COOLING, LEAST_COOLING = Decimal(8), Decimal("1.05")
-"""Factor by which eta is lowered at a time, at most and at least: as far as the tangent of the curve leads."""
-
-WORK = 60_000
-"""Evaluations of the dual times coordinates beyond which a search is given up: some seconds."""
-
-DECREASE, SMALLEST_SHARE = Decimal("1e-4"), Decimal("1e-30")
-"""Share of the decrease promised by the gradient that a step must bring, and of the step that is not worth taking."""
-
-MOST_POWERS = 100
-"""Steps for the mass of a starting point; ten are usual."""
-
-CLOSE = Decimal("1e-12")
-"""How close to one the mass of a starting point is, relative to what eta changes."""
-
-LEAST_START = 1e-8
-"""Smallest eta to start from: below it an answer in floats says nothing."""
-
-STRIDE = 4.0
-"""How far apart in log eta the ball's boundary is looked for."""
-
-FARTHEST_LOG = 600.0
-"""Logarithm of a divergence that counts as zero."""
-
-FARTHEST = Decimal(5)
-"""Largest Bregman divergence of the point of a step from that before it: farther the quadratic model says nothing."""
 
 
 def moved_by(old: Point, new: Point) -> Decimal:
@@ -108,14 +85,14 @@ class _Search:
 
     def __init__(self, settings: DecimalNewton, dual: Dual) -> None:
         self.dual, self.steps = dual, 0
-        self.limit, self.left = settings.max_iterations, WORK // dual.program.n
+        self.limit, self.left = settings.max_iterations, DECIMAL_WORK // dual.program.n
         start = settings.start
         v = None if start is None else start.multipliers
         usable = v is not None and bool(np.isfinite(v).all())
         self.v = appended(numbers(v if usable and v is not None else np.zeros(dual.rhs.size - 1)), ZERO)
         eta = 0.0 if start is None or np.ndim(start.eta) else float(start.eta)
         self.single = None if start is None or eta < math.inf else start.point
-        self.known = usable and LEAST_START < eta < HOTTEST
+        self.known = usable and LEAST_DECIMAL_START < eta < DECIMAL_HOTTEST
         self.eta = Decimal(eta) if self.known else ONE
         self.chain = SoftChain(dual) if isinstance(dual.program.divergence, ConditionalKL) else None
 
@@ -124,7 +101,7 @@ class _Search:
         program = self.dual.program
         if self.single is not None:
             return replace(
-                self._answer(math.inf, self._at(HOTTEST), "the ball holds a single point"), point=self.single
+                self._answer(math.inf, self._at(DECIMAL_HOTTEST), "the ball holds a single point"), point=self.single
             )
         if program.temperature is not None:
             return self._answer(program.temperature, self._at(Decimal(program.temperature)))
@@ -134,7 +111,7 @@ class _Search:
 
     def _answer(self, eta: float, point: Point, message: str = "converged") -> Answer:
         missed = abs(point.gradient[~(self.dual.signed & (self.v <= 0) & (point.gradient >= 0))]).sum()
-        if not missed <= LOST:
+        if not missed <= DECIMAL_LOST:
             raise ArithmeticError(f"{self.steps} Newton steps leave {missed:.0e} in the rows at eta = {self.eta:.1e}")
         stats = {"iterations": self.steps}
         return Answer(eta, floats(self.v[:-1]), floats(point.x), message, stats, digits=(self.eta, self.v))
@@ -153,16 +130,18 @@ class _Search:
         """The limit of a vanishing eta; None once a point is ``far`` from the reference, at an eta on the way there."""
         self.chain = None
         net = self.dual.net(self.v)
-        eta = max(self.eta, ONE, (max(net) - min(net)) / SPREAD)
-        point, cooling = self._at(eta), COOLING
-        while eta > COLDEST:
+        eta = max(self.eta, ONE, (max(net) - min(net)) / DECIMAL_SPREAD)
+        point, cooling = self._at(eta), DECIMAL_COOLING
+        while eta > DECIMAL_COLDEST:
             if far is not None and point.divergence > far:
                 return None
-            tangent, cooling = self._tangent(point), min(cooling**2, COOLING)
+            tangent, cooling = self._tangent(point), min(cooling**2, DECIMAL_COOLING)
             while True:
                 self.eta = eta / cooling
                 start, trial = self._centred(self.v + tangent * (self.eta - eta))
-                if cooling < LEAST_COOLING or (trial.value.is_finite() and moved_by(point, trial) <= FARTHEST):
+                if cooling < LEAST_DECIMAL_COOLING or (
+                    trial.value.is_finite() and moved_by(point, trial) <= DECIMAL_TRAVEL
+                ):
                     break
                 cooling = cooling.sqrt()
             self.v, eta = np.where(self.dual.signed & (start < 0), zeros(start.size), start), self.eta
@@ -182,12 +161,12 @@ class _Search:
 
         if self.chain is None and not self.known and (answer := self._cooled(self.dual.radius)) is not None:
             return answer
-        coldest, hottest = float(COLDEST.ln()), float(HOTTEST.ln())
+        coldest, hottest = float(DECIMAL_COLDEST.ln()), float(DECIMAL_HOTTEST.ln())
         here = float(self.eta.ln())
         side = beyond(here)
         there = here
         while side != 0:
-            there = there + STRIDE if side > 0 else there - STRIDE
+            there = there + DECIMAL_STRIDE if side > 0 else there - DECIMAL_STRIDE
             if not coldest < there < hottest or beyond(there) * side <= 0:
                 break
             here = there
@@ -217,14 +196,14 @@ class _Search:
             step = zeros(v.size)
             step[free] = -solve(dual.hessian(eta, point)[np.ix_(free, free)], point.gradient[free])
             slope = point.gradient @ step
-            if not -slope > STEEP * eta and not abs(point.gradient[free]).sum() > ON_THE_ROWS:
+            if not -slope > DECIMAL_DECREMENT * eta and not abs(point.gradient[free]).sum() > DECIMAL_RESIDUAL:
                 break
             share = ONE
-            while share > SMALLEST_SHARE:
+            while share > SHORTEST_DECIMAL_STEP:
                 moved = v + share * step
                 new, trial = self._centred(np.where(dual.signed & (moved < 0), zeros(v.size), moved))
-                near = dual.alpha < 1 or moved_by(point, trial) <= FARTHEST
-                if near and trial.value <= point.value + DECREASE * share * slope:
+                near = dual.alpha < 1 or moved_by(point, trial) <= DECIMAL_TRAVEL
+                if near and trial.value <= point.value + DECIMAL_DECREASE * share * slope:
                     break
                 share /= 4
             else:
@@ -266,7 +245,7 @@ class _Search:
             mass = point.x.sum()
             step = self.eta * mass * (ONE - (mass.ln() * -power).exp()) / (power * point.curvature.sum())
             v = appended(v[:-1], v[-1] + step)
-            if not abs(step) > CLOSE * self.eta:
+            if not abs(step) > DECIMAL_MASS * self.eta:
                 break
         return v
 
@@ -279,7 +258,7 @@ class _Search:
             step, gain = chain.value(policy, errors)
             self.v[:-1] += step
             self.steps += 1
-            if max(abs(errors - gain)) <= STEEP * eta or self.steps >= self.limit:
+            if max(abs(errors - gain)) <= DECIMAL_DECREMENT * eta or self.steps >= self.limit:
                 break
         policy, _, _ = dual.softmax(eta, self.v)
         return chain.point(policy, gain)

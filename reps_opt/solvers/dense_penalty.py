@@ -21,24 +21,19 @@ from scipy.linalg.lapack import dposv
 from reps_opt.divergences.base import KL
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
-from reps_opt.solvers.descent import LARGEST_TRAVEL, SHORTEST_STEP, SUFFICIENT_DECREASE
-from reps_opt.tolerances import LAST_PLACE, TINY
+from reps_opt.tolerances import (
+    DUAL_NOISE,
+    LARGEST_TRAVEL,
+    LAST_PLACE,
+    PENALTY_CONVERGED,
+    PENALTY_LAST_STEP,
+    PENALTY_QUADRATIC,
+    SHORTEST_STEP,
+    SUFFICIENT_DECREASE,
+    TINY,
+    VANISHED_MASS,
+)
 from reps_opt.validation import FloatArray, UnsuitableError
-
-CONVERGED = 1e-26
-"""Squared Newton decrement at the end; the gap that is left is half of it, or rounding."""
-
-LAST = 1e-10
-"""Squared decrement of a step that is the last: the next would be its square, and so is the gap that is left."""
-
-QUADRATIC = 1e-8
-"""Squared decrement below which it falls at every step, or else is rounding."""
-
-VANISHED = 1e-100
-"""Mass of a row below which the systems are no longer factorised as they are."""
-
-NOISE = 16 * float(np.finfo(np.float64).eps)
-"""Relative difference of two dual values that may be rounding."""
 
 
 class _Point(NamedTuple):
@@ -91,14 +86,14 @@ class _Search:
             residual = self.rhs - self.rows.dot(point.x)
             step = -self._solve(point.x, residual)
             decrement = -float(residual.dot(step))
-            if decrement <= CONVERGED or last / 4 < decrement <= QUADRATIC:  # converged, or rounding
+            if decrement <= PENALTY_CONVERGED or last / 4 < decrement <= PENALTY_QUADRATIC:  # converged, or rounding
                 break
             last = decrement
             moved = self._line_search(point, step, decrement)
             if moved is None:
                 break
             point = moved
-            if decrement <= LAST:
+            if decrement <= PENALTY_LAST_STEP:
                 break
         return point, iterations
 
@@ -113,7 +108,7 @@ class _Search:
         """Solution of ``A diag(x) A' d = residual``; with a ridge at rounding level where masses have vanished."""
         hessian = (self.rows * x).dot(self.rows.T)
         diagonal = hessian.diagonal()
-        if np.minimum.reduce(diagonal) > VANISHED:
+        if np.minimum.reduce(diagonal) > VANISHED_MASS:
             solution, failed = dposv(hessian.T, residual)[1:]  # symmetric: the transpose is in LAPACK's order
             if not failed:
                 return np.asarray(solution)
@@ -123,7 +118,7 @@ class _Search:
 
     def _line_search(self, point: _Point, step: FloatArray, decrement: float) -> _Point | None:
         """Halve the step until the dual falls enough and x does not travel too far."""
-        noise = NOISE * (1.0 + abs(point.value))
+        noise = DUAL_NOISE * (1.0 + abs(point.value))
         moving = step.dot(self.rows)
         alpha = 1.0
         while alpha > SHORTEST_STEP:

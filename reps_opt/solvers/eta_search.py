@@ -22,14 +22,9 @@ from reps_opt.divergences.policy_divergences import PolicyDivergence
 from reps_opt.hints import Nearest
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer, Iterative
-from reps_opt.solvers.descent import LARGEST_LOG_STEP
 from reps_opt.solvers.trace import Trace
-from reps_opt.tolerances import LAST_PLACE
+from reps_opt.tolerances import LARGEST_LOG_STEP, LAST_PLACE, LEAST_GAP
 from reps_opt.validation import FloatArray, UnsuitableError
-
-LEAST_GAP = 1e-20
-"""Duality gap ``eta (epsilon - D)``, in units of the objective's range, below which filling the ball gains nothing: a
-radius that the linear limit misses by rounding would have eta fall for ever."""
 
 
 class AtEta(NamedTuple):

@@ -18,58 +18,34 @@ from reps_opt.divergences.base import Conjugate
 from reps_opt.dual_point import DualPoint
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer, Iterative
-from reps_opt.solvers.descent import LARGEST_LOG_STEP, LARGEST_TRAVEL, PROVEN, SHORTEST_STEP, SUFFICIENT_DECREASE
 from reps_opt.solvers.path import follow_path
 from reps_opt.solvers.slack import binds, limit_if_slack
 from reps_opt.solvers.trace import Trace
 from reps_opt.systems.base import NormalEquations
 from reps_opt.systems.choice import METHODS, normal_equations
+from reps_opt.tolerances import (
+    CLOSE,
+    CURVATURE_ADDED,
+    CURVATURE_SHARES,
+    FAR_OUTSIDE,
+    IMPROVED,
+    LARGEST_COOLING,
+    LARGEST_LOG_STEP,
+    LARGEST_START_SPREAD,
+    LARGEST_TRAVEL,
+    LEAST_STARTING_ETA,
+    LOOSEST_ALONG_RTOL,
+    NEAR_THE_CURVE,
+    NEGLIGIBLE_ETA,
+    ROUNDED,
+    SHORTEST_STEP,
+    SLACK_SUSPECTED,
+    START_ERROR,
+    SUFFICIENT_DECREASE,
+    ULPS,
+    VISIBLE,
+)
 from reps_opt.validation import FloatArray, UnsuitableError
-
-SLACK_SUSPECTED = 0.2
-"""Fraction of the starting eta below which the ball is suspected to be slack, and the linear program looked at."""
-
-IMPROVED = 0.9
-"""Factor by which the error must fall in a step that the dual's rounding hides: less is only more rounding."""
-
-ALONG_RTOL = 0.1
-"""Largest relative residual of the iterative solve for dv/d eta: its error is multiplied by eta's step."""
-
-NEAR_THE_CURVE = 0.1
-"""1-norm of the residual below which, in penalty form, eta goes on towards the temperature."""
-
-LARGEST_START_SPREAD = 5.0
-"""Largest range of net / eta at the start."""
-
-NEGLIGIBLE_ETA = 1e-7
-"""Eta, in reward ranges, below which the linear program is looked at whatever the start."""
-
-DAMPING = 0.1
-"""Curvature added, in units of the reference and of the error, where a divergence has exact zeros."""
-
-START_ERROR = 0.3
-"""Error that counts at the start, before there is a point to measure it."""
-
-LARGEST_COOLING = 0.7
-"""Largest change of log eta in one step towards a fixed temperature: further on, the curve's tangent says little."""
-
-FAR_OUTSIDE = 10.0
-"""Divergence of a warm start, in radii, beyond which a cold one is better."""
-
-ACCEPTABLE = 1e-9
-"""Error of the dual up to which the search may end where no step improves it."""
-
-SHARES = (1e-6, 1e-3, 1.0)
-"""Shares of the mass spread evenly, for want of curvature, tried in turn."""
-
-ROUNDING = 1e-14
-"""Divergence that may be rounding."""
-
-NOISE = 8 * float(np.finfo(np.float64).eps)
-"""Relative difference of two dual values that may be rounding."""
-
-SMALLEST_ETA = 1e-10
-"""Where the search starts when the multipliers explain the objective completely."""
 
 
 class Direction(NamedTuple):
@@ -104,7 +80,7 @@ def quadratic_start(program: Program, equations: NormalEquations) -> DualPoint:
         return program.dual(eta, v + eta * offset)
     deviation = math.sqrt(max(float(left @ base.hessian(left)), 0.0))
     room = program.epsilon - (0.0 if centre is None else centre.divergence)
-    eta = max(deviation / math.sqrt(2 * room), gentle, SMALLEST_ETA)
+    eta = max(deviation / math.sqrt(2 * room), gentle, LEAST_STARTING_ETA)
     return program.dual(eta, v + eta * offset)
 
 
@@ -131,7 +107,7 @@ def _starting_shift(program: Program, base: Conjugate) -> FloatArray | None:
 
 def proves_infeasible(program: Program, eta: float, value: float) -> bool:
     """Whether a dual value at eta lies below what any feasible point would score (weak duality)."""
-    return value < program.least_score(eta) - PROVEN - 1e-12 * eta
+    return value < program.least_score(eta) - VISIBLE - 1e-12 * eta
 
 
 def free_rows(program: Program, point: DualPoint) -> np.ndarray:
@@ -232,7 +208,7 @@ class _Search:
             return linear_answer(self.program)
         check_smooth(self.program)
         point = quadratic_start(self.program, self.equations)
-        if point.eta <= SMALLEST_ETA and self.program.epsilon is not None and self.program.ridge is None:
+        if point.eta <= LEAST_STARTING_ETA and self.program.epsilon is not None and self.program.ridge is None:
             at = self.program.hints.centre
             nearest = self.program.divergence.reference if at is None else at.point
             return self._answer(0.0, point.multipliers, nearest, "the rows leave the objective no choice")
@@ -276,17 +252,17 @@ class _Search:
             weights = self.equations.evened(weights, dual_error(self.program, point))
         if not divergence.truncates:
             return weights
-        return weights + DAMPING * min(1.0, dual_error(self.program, point)) * divergence.reference
+        return weights + CURVATURE_ADDED * min(1.0, dual_error(self.program, point)) * divergence.reference
 
     def _damped_step(self, point: DualPoint, free: np.ndarray, shift: FloatArray | None) -> DualPoint | None:
         """A step where Newton's own leads nowhere: nearly all mass in one coordinate has next to no curvature.
 
         An even share of the mass everywhere, the more the shorter the step, makes up for it (Levenberg, Marquardt).
         """
-        if dual_error(self.program, point) <= ACCEPTABLE:
+        if dual_error(self.program, point) <= CLOSE:
             return None
         even = point.conjugate.weights.sum() / self.program.n
-        for share in SHARES:
+        for share in CURVATURE_SHARES:
             moved = self._line_search(
                 point, self._bounded_direction(point, self._curvature(point) + share * even, free, shift)
             )
@@ -362,9 +338,9 @@ class _Search:
         """
         epsilon = self.program.epsilon
         if not epsilon or self.equations.exact:
-            return ALONG_RTOL
+            return LOOSEST_ALONG_RTOL
         expected = off_ball(self.program, point) / (2 * epsilon) * float(np.abs(coupling).sum())
-        return min(max(left / max(expected, 1e-300), self.equations.least_along_rtol), ALONG_RTOL)
+        return min(max(left / max(expected, 1e-300), self.equations.least_along_rtol), LOOSEST_ALONG_RTOL)
 
     def _may_cool(self, point: DualPoint) -> bool:
         """In penalty form: whether eta is above the temperature and the point near enough to the curve to go on."""
@@ -376,7 +352,7 @@ class _Search:
         """Newton step of log D = log epsilon in log eta, along the curve of minimising multipliers."""
         epsilon = self.program.epsilon
         assert epsilon is not None
-        if divergence <= ROUNDING < 1e-2 * epsilon:  # nothing has moved yet, and the curvature is rounding too
+        if divergence <= ROUNDED < 1e-2 * epsilon:  # nothing has moved yet, and the curvature is rounding too
             return -LARGEST_LOG_STEP
         if divergence > 0 and epsilon > 0:
             step = divergence / curvature * math.log(divergence / epsilon)
@@ -387,7 +363,7 @@ class _Search:
     def _line_search(self, point: DualPoint, direction: Direction) -> DualPoint | None:
         """Halve the step until the dual falls; at rounding level, until the residual does."""
         terms = np.abs(self.program.rhs) @ np.abs(point.multipliers) + point.eta * abs(point.conjugate.value)
-        noise = NOISE * float(terms + point.eta)
+        noise = ULPS * float(terms + point.eta)
         error = None
         alpha = 1.0
         while alpha > SHORTEST_STEP:

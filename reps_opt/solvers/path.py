@@ -20,37 +20,27 @@ from reps_opt.dual_point import JointDualPoint
 from reps_opt.processes.graph import IntArray
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
-from reps_opt.solvers.descent import LARGEST_LOG_STEP, LARGEST_TRAVEL, PROVEN, SHORTEST_STEP, SUFFICIENT_DECREASE
 from reps_opt.solvers.trace import Trace
-from reps_opt.systems.base import DENSE_LIMIT, Cholesky, NormalEquations
+from reps_opt.systems.base import Cholesky, NormalEquations
 from reps_opt.systems.blocks import BlockEquations
 from reps_opt.systems.choice import normal_equations
+from reps_opt.tolerances import (
+    CENTRED,
+    CENTRED_LAST,
+    DENSE_ROWS,
+    FASTER_FACTOR,
+    FINAL_BARRIER,
+    LARGEST_LOG_STEP,
+    LARGEST_TRAVEL,
+    LEAST_BARRIER,
+    PATH_FACTOR,
+    SHORTEST_STEP,
+    STALLED_DECREASE,
+    SUFFICIENT_DECREASE,
+    VISIBLE,
+    WARM_ENOUGH,
+)
 from reps_opt.validation import FloatArray
-
-FINAL_BARRIER = 2e-10
-"""mu at the end where a simplex is left with next to no temperature: net / temperature is rounding beyond it."""
-
-LEAST_BARRIER = 1e-13
-"""mu at the end otherwise: the gap a ball, with an objective of range one."""
-
-WARM_ENOUGH = 1e-4
-"""Temperature of every simplex with which mu may fall to the least barrier."""
-
-PATH_FACTOR = 0.1
-"""How mu falls from one point of the central path to the next."""
-
-FASTER_FACTOR = 1e-3
-"""The same from where one Newton step led to the path: where every ball binds, its eta hardly moves with mu."""
-
-CENTRED = 0.01
-"""Squared Newton decrement, in units of mu, at which a point counts as on the central path."""
-
-CENTRED_LAST = 1e-10
-"""The same at the end of the path: the excess of D_k over its radius goes like the decrement, not its square."""
-
-STALLED = 1e-3
-"""Fraction of the decrease a Newton step promises, below which it is lost in rounding (of net / eta, eta tiny)."""
-
 
 IMPOSSIBLE = "the dual falls below every feasible objective: no point is feasible"
 
@@ -106,7 +96,7 @@ def _centre(search: _Path, state: _State, mu: float, budget: int, trace: Trace) 
         if moved is None:
             return state, spent, "no further decrease of the dual"
         gained, state = state.barrier - moved.barrier, moved
-        if gained < STALLED * -step.slope and not quadratic:
+        if gained < STALLED_DECREASE * -step.slope and not quadratic:
             return state, spent + 1, "rounding leaves nothing to gain"
     return state, budget, "iteration limit"
 
@@ -129,14 +119,14 @@ class _Path:
         self.program = program
         self.joint = program.joint
         self.radii = self.program.radii
-        self.least = float(program.objective.min()) * program.mass - PROVEN
+        self.least = float(program.objective.min()) * program.mass - VISIBLE
         self.equations = self._equations()
 
     def _equations(self) -> NormalEquations:
         single = self.program.with_ball(self.program.balls[0])  # the systems know one reference, and rows
         starts = layered_rows(self.program)
-        if starts is None or self.program.rhs.size <= DENSE_LIMIT:
-            return normal_equations(single, "dense" if self.program.rhs.size <= DENSE_LIMIT else "sparse")
+        if starts is None or self.program.rhs.size <= DENSE_ROWS:
+            return normal_equations(single, "dense" if self.program.rhs.size <= DENSE_ROWS else "sparse")
         return BlockEquations(single, starts)
 
     def start(self) -> tuple[_State, float]:

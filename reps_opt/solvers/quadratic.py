@@ -25,26 +25,10 @@ from reps_opt.divergences import base as divergences
 from reps_opt.metrics import Metric
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
-from reps_opt.tolerances import LAST_PLACE, ROUNDING
+from reps_opt.tolerances import LAST_PLACE, QUADRATIC_FARTHEST, QUADRATIC_NEARNESS, QUADRATIC_STRIDE, ROUNDED, ROUNDING
 from reps_opt.validation import FloatArray, UnsuitableError, as_count, as_scalar
 
 METHODS = ("auto", "cholesky", "cg")
-
-LEAST_ROOM = 1e-14
-"""Share of the squared radius that counts as room left by the active rows."""
-
-LOOSENED = 1e-14
-"""Share of its right-hand side by which a row gives way in a projection: opposite rows may miss each other by rounding.
-"""
-
-STRIDE = 3.0
-"""Change of log eta between trials, on the way from a target at the ball's radius to farther ones."""
-
-NEARNESS = (3e-2, 1e-14)
-"""How near in log eta the right one is met: few rows leave or join between, so that a rough one mostly has them all."""
-
-FARTHEST = 30.0
-"""Change of log eta beyond which targets, 1e13 radii away, have lost the rows to rounding."""
 
 
 class FacePoint(NamedTuple):
@@ -97,7 +81,7 @@ class Reduced:
 
     def _project(self, target: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Point of the rows closest to a target (r,): ``z = target - N'u``."""
-        missing = self.rows @ target - self.rhs - LOOSENED * np.abs(self.rhs)
+        missing = self.rows @ target - self.rhs - ROUNDED * np.abs(self.rhs)
         unit = float(np.max(missing, initial=0.0))  # distances become about one
         if unit == 0:
             return target, np.zeros_like(missing)
@@ -124,14 +108,14 @@ class Reduced:
         explained = pseudo.T @ self.objective
         left = self.objective - self.rows[held].T @ explained
         room = 2 * epsilon - float(nearest @ nearest)
-        if room < -LEAST_ROOM * 2 * epsilon:
+        if room < -ROUNDED * 2 * epsilon:
             return None
         nu = np.zeros(len(self.rows))
         size = float(np.linalg.norm(left))
         if size <= ROUNDING * float(np.linalg.norm(self.objective)):
             nu[held] = explained
             return FacePoint(nearest, 0.0, nu)
-        length = math.sqrt(max(room, LEAST_ROOM * 2 * epsilon))
+        length = math.sqrt(max(room, ROUNDED * 2 * epsilon))
         eta = size / length
         nu[held] = explained - eta * (pseudo.T @ nearest)
         return FacePoint(nearest + (math.sqrt(max(room, 0.0)) / size) * left, eta, nu)
@@ -178,13 +162,13 @@ class Reduced:
         unit = [x / (length or 1.0) for x in n]
         nearest, pull = d / (length or 1.0), sum(x * y for x, y in zip(unit, h, strict=True))
         room = 2 * epsilon - nearest**2
-        if room < -LEAST_ROOM * 2 * epsilon or length == 0:
+        if room < -ROUNDED * 2 * epsilon or length == 0:
             return None
         left = [x - pull * y for x, y in zip(h, unit, strict=True)]
         rest = math.hypot(*left)
         if rest <= ROUNDING * size:
             return FacePoint(np.array([nearest * x for x in unit]), 0.0, np.array([max(pull / length, 0.0)]))
-        eta = rest / math.sqrt(max(room, LEAST_ROOM * 2 * epsilon))
+        eta = rest / math.sqrt(max(room, ROUNDED * 2 * epsilon))
         along = math.sqrt(max(room, 0.0)) / rest
         z = np.array([nearest * x + along * y for x, y in zip(unit, left, strict=True)])
         return FacePoint(z, eta, np.array([max((pull - eta * nearest) / length, 0.0)]))
@@ -209,15 +193,20 @@ class Reduced:
             return float(z @ z) - 2 * epsilon if z[0] == z[0] else 2 * epsilon  # too far to tell: outside
 
         start = math.log(float(np.linalg.norm(self.objective)) / math.sqrt(2 * epsilon))
-        low, high = start, start + FARTHEST
+        low, high = start, start + QUADRATIC_FARTHEST
         tried: Iterable[float]
-        while (beyond := excess(low)) <= 0 and low > start - FARTHEST:
-            low, high = low - STRIDE, low  # no farther than the ball asks for: where it is left, the rows are exact
+        while (beyond := excess(low)) <= 0 and low > start - QUADRATIC_FARTHEST:
+            low, high = (
+                low - QUADRATIC_STRIDE,
+                low,
+            )  # no farther than the ball asks for: where it is left, the rows are exact
         if beyond <= 0:
-            tried = [low + closer for closer in np.arange(0.0, FARTHEST + 1.0, 2 * STRIDE).tolist()]
+            tried = [low + closer for closer in np.arange(0.0, QUADRATIC_FARTHEST + 1.0, 2 * QUADRATIC_STRIDE).tolist()]
         else:
             over = excess(high) >= 0
-            tried = [high] if over else (brentq(excess, low, high, xtol=xtol, rtol=1e-14) for xtol in NEARNESS)
+            tried = (
+                [high] if over else (brentq(excess, low, high, xtol=xtol, rtol=1e-14) for xtol in QUADRATIC_NEARNESS)
+            )
         for log_eta in tried:
             u = self._project(self.objective * math.exp(-log_eta))[1]
             yield (u > 1e-12 * u.max(initial=0.0)).astype(float)

@@ -28,44 +28,24 @@ from reps_opt.dual_point import DualPoint
 from reps_opt.program import Program
 from reps_opt.rows import ArrayRows, Rows, spending
 from reps_opt.solvers.answer import Answer, Iterative
-from reps_opt.solvers.descent import SUFFICIENT_DECREASE
-from reps_opt.solvers.newton import IMPROVED, Newton, dual_error
+from reps_opt.solvers.newton import Newton, dual_error
 from reps_opt.systems.base import Cholesky
+from reps_opt.tolerances import (
+    EFFECTIVE_PER_FEATURE,
+    FEW_ROWS_SHARE,
+    FEW_ROWS_TOLERANCE,
+    FEWEST_VALUES,
+    HALVING_PATIENCE,
+    IMPROVED,
+    LARGEST_FEW_ROWS_SHARE,
+    LEAST_ETA_RATIO,
+    MOST_HALVINGS,
+    RADII_TO_SPARE,
+    REFRESHED,
+    SUFFICIENT_DECREASE,
+    WORTH_GOING_ON,
+)
 from reps_opt.validation import FloatArray
-
-SHARE_OF_ROWS = 0.1
-"""Fraction of the rows that is solved first, where no more are needed."""
-
-LARGEST_SHARE = 0.3
-"""Fraction of the rows beyond which solving some of them first saves nothing."""
-
-EFFECTIVE_PER_FEATURE = 10
-"""Effective samples, about ``n_few exp(-epsilon)``, that the few rows must hold for each feature."""
-
-RADII_TO_SPARE = 3.0
-"""How many times the smallest feasible radius of the few rows, about ``d / (2 n_few)``, the ball must be."""
-
-FEWEST_VALUES = 400_000
-"""Size of the feature matrix below which Newton's own passes cost less than the bookkeeping."""
-
-START_TOLERANCE = 1e-4
-"""To which the few rows' dual is solved: their own sampling error is larger."""
-
-SMALLEST_FACTOR = 0.2
-"""Least ratio of eta after a step to eta before."""
-
-PATIENCE = 4
-"""Iterations in which the error must halve."""
-
-REFRESHED = (0.1, 150)
-"""Error at which the Hessian is taken over all rows, once; and features up to which their Gram matrix, which costs
-about d / 25 passes, saves more than it costs."""
-
-NEAR = 0.1
-"""Error below which a search that stalls is worth going on from."""
-
-MOST_HALVINGS = 6
-"""Halvings of one step before the search gives up."""
 
 
 def rows_to_start(n: int, d: int, epsilon: float | None) -> int | None:
@@ -73,8 +53,8 @@ def rows_to_start(n: int, d: int, epsilon: float | None) -> int | None:
     if epsilon is None or not 0 < epsilon < math.log(n) or d == 0 or n * d < FEWEST_VALUES:
         return None
     effective = EFFECTIVE_PER_FEATURE * d * math.exp(epsilon)
-    wanted = max(SHARE_OF_ROWS * n, effective, RADII_TO_SPARE * d / (2 * epsilon))
-    return math.ceil(wanted) if wanted <= LARGEST_SHARE * n else None
+    wanted = max(FEW_ROWS_SHARE * n, effective, RADII_TO_SPARE * d / (2 * epsilon))
+    return math.ceil(wanted) if wanted <= LARGEST_FEW_ROWS_SHARE * n else None
 
 
 @dataclass(frozen=True)
@@ -113,7 +93,7 @@ class QuasiNewton(Iterative):
             return self.fallback.solve(program)
         passes, grams = rows.passes, rows.grams
         few = _some_rows(program, wanted)
-        start = replace(self.fallback, tolerance=START_TOLERANCE).solve(few)
+        start = replace(self.fallback, tolerance=FEW_ROWS_TOLERANCE).solve(few)
         if start.message != "converged":
             return self.fallback.solve(program)
         search = _Search(self, program, few, start)
@@ -122,7 +102,7 @@ class QuasiNewton(Iterative):
         rows.grams += share * few.transpose.grams
         point, converged = search.run()
         if not converged:
-            near = dual_error(program, point) < NEAR
+            near = dual_error(program, point) < WORTH_GOING_ON
             answer = self.fallback.solve(program.warmed((point.eta, point.multipliers)) if near else program)
             stats = {**answer.stats, "iterations": answer.stats.get("iterations", 0) + search.iterations}
         else:
@@ -173,7 +153,7 @@ class _Search:
         point = self.program.dual(self.start.eta, self.start.multipliers)
         errors = [self._error(point)]
         while max(errors[-1]) > self.settings.tolerance:
-            slow = len(errors) > PATIENCE and max(errors[-1]) > 0.5 * max(errors[-1 - PATIENCE])
+            slow = len(errors) > HALVING_PATIENCE and max(errors[-1]) > 0.5 * max(errors[-1 - HALVING_PATIENCE])
             if slow or self.iterations >= self.settings.max_iterations:
                 return point, False
             if not self.refreshed and max(errors[-1]) < REFRESHED[0]:
@@ -206,7 +186,7 @@ class _Search:
         alpha = 1.0
         for _ in range(MOST_HALVINGS):
             eta = point.eta + alpha * direction[-1]
-            if eta > SMALLEST_FACTOR * point.eta:
+            if eta > LEAST_ETA_RATIO * point.eta:
                 trial = self.program.dual(eta, point.multipliers + alpha * direction[:-1])
                 after = self._gradient(trial)
                 falls = trial.value <= point.value + SUFFICIENT_DECREASE * alpha * slope

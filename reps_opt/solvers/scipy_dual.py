@@ -20,21 +20,25 @@ from reps_opt.dual_point import DualPoint
 from reps_opt.processes.graph import BoolArray
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer, Iterative
-from reps_opt.solvers.newton import (
-    DAMPING,
-    check_smooth,
-    dual_error,
-    linear_answer,
-    quadratic_start,
-    require_simplex,
-)
+from reps_opt.solvers.newton import check_smooth, dual_error, linear_answer, quadratic_start, require_simplex
 from reps_opt.solvers.scipy_explicit import SmoothDual
 from reps_opt.solvers.scipy_joint import minimise_jointly
 from reps_opt.solvers.trace import Trace
 from reps_opt.systems.base import product_diagonal
 from reps_opt.systems.choice import normal_equations
 from reps_opt.threads import quietly
-from reps_opt.tolerances import ROUNDING
+from reps_opt.tolerances import (
+    CLOSE,
+    CURVATURE_ADDED,
+    DUAL_OPTIONS,
+    LARGEST_LOG_ETA,
+    ROUNDING,
+    SCIPY_COOLING,
+    WHITENED_ITERATIONS,
+    WHITENED_ROWS,
+    WHITENING_DAMPINGS,
+    WHITENING_ROUNDS,
+)
 from reps_opt.validation import FloatArray, UnsuitableError
 
 WITH_HESSIAN = ("trust-exact", "dogleg", "trust-constr")
@@ -42,37 +46,8 @@ WITH_PRODUCTS = ("newton-cg", "trust-ncg", "trust-krylov")
 WITH_GRADIENT = ("cg", "bfgs", "l-bfgs-b", "tnc", "slsqp")
 WITH_BOUNDS = ("l-bfgs-b", "tnc", "slsqp", "trust-constr")
 
-FULL_ACCURACY: Mapping[str, Mapping[str, Any]] = {
-    "l-bfgs-b": {"ftol": 0.0, "maxcor": 30, "maxfun": 10**6},
-    "tnc": {"ftol": 0.0},
-    "slsqp": {"ftol": 1e-15},
-}
-"""Options of methods that would stop on small changes of the dual, which is flat where KL is still off."""
-
-WHITENED_LIMIT = 1_000
-"""Rows up to which the coordinates are whitened by an eigendecomposition; above it they are scaled only."""
-
-LARGEST_LOG = 50.0
-"""Largest |log(eta / eta0)| that is evaluated."""
-
-MAX_ROUNDS = 25
-"""Largest number of times the coordinates are whitened anew at the point reached."""
-
-ROUND_ITERATIONS = 250
-"""Iterations of a first-order method before its coordinates are whitened anew, which does more for it than going on."""
-
-WHITENING_DAMPINGS = (0.0, 1e-4, 1e-2, 1.0)
-"""Shares of the reference in the weights that coordinates are whitened for, each tried when the one before leads
-nowhere: where eta is small, the weights of one point leave out pairs that the next one needs."""
-
-COOLING = 3.0
-"""Factor between the temperatures of two rounds in penalty form."""
-
 SHOWN_EVERY = 25
 """Iterations of a first-order method from one line of its trace to the next."""
-
-ENOUGH = 1e-9
-"""|D(x) - epsilon| plus 1-norm of the residual at which no further round is started."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +112,7 @@ class ScipyDual(Iterative):
         """Several balls, by the method where it takes bounds."""
         method = self.method.lower() if self.method.lower() in WITH_BOUNDS else ""
         limit = "maxfun" if method == "tnc" else "maxiter"
-        options = {limit: self.max_iterations, **FULL_ACCURACY.get(method or "slsqp", {}), **self.options}
+        options = {limit: self.max_iterations, **DUAL_OPTIONS.get(method or "slsqp", {}), **self.options}
         trace = Trace(self.verbose, SHOWN_EVERY)
 
         def watch(dual: SmoothDual, z: FloatArray) -> None:
@@ -182,7 +157,7 @@ class ScipyDual(Iterative):
         answer = Answer(point.eta, point.multipliers, point.conjugate.point)
         eta = point.eta
         while eta > program.temperature:
-            eta = max(eta / COOLING, program.temperature)
+            eta = max(eta / SCIPY_COOLING, program.temperature)
             cooler = program.with_ball(replace(program.ball, price=eta))
             assert answer.multipliers is not None
             answer = self._refine(cooler, cooler.dual(eta, answer.multipliers))
@@ -194,7 +169,7 @@ class ScipyDual(Iterative):
         message = ""
         dampings: tuple[float, ...] = WHITENING_DAMPINGS
         trace = Trace(self.verbose, SHOWN_EVERY if self.method.lower() in WITH_GRADIENT else 1)
-        while stats["rounds"] < MAX_ROUNDS and (error := dual_error(program, point)) > ENOUGH:
+        while stats["rounds"] < WHITENING_ROUNDS and (error := dual_error(program, point)) > CLOSE:
             stats["rounds"] += 1
             try:
                 result, moved = self._round(program, point, trace, dampings[0])
@@ -221,8 +196,8 @@ class ScipyDual(Iterative):
             derivatives["hess"] = dual.hessian
         elif method in WITH_PRODUCTS:
             derivatives["hessp"] = dual.hessian_product
-        limit = ROUND_ITERATIONS if method in WITH_GRADIENT else self.max_iterations
-        options = {"maxiter": min(limit, self.max_iterations), **FULL_ACCURACY.get(method, {}), **self.options}
+        limit = WHITENED_ITERATIONS if method in WITH_GRADIENT else self.max_iterations
+        options = {"maxiter": min(limit, self.max_iterations), **DUAL_OPTIONS.get(method, {}), **self.options}
         if method == "tnc":
             options["maxfun"] = options.pop("maxiter")
 
@@ -272,7 +247,7 @@ class _WhitenedDual:
         """The dual at z; the last point is kept, since methods ask for value and gradient in turn."""
         if self._last is None or not np.array_equal(self._last[0], z):
             log_eta, y = self._split(z)
-            eta = self.origin.eta * float(np.exp(np.clip(log_eta, -LARGEST_LOG, LARGEST_LOG)))
+            eta = self.origin.eta * float(np.exp(np.clip(log_eta, -LARGEST_LOG_ETA, LARGEST_LOG_ETA)))
             v = self.origin.multipliers + self.origin.eta * (self.columns @ y)
             self._last = (z.copy(), self.program.dual(eta, v))
         return self._last[1]
@@ -337,10 +312,10 @@ def _whitening(program: Program, origin: DualPoint, damping: float) -> Any:
     if program.rhs.size == 0:
         return np.zeros((0, 0))
     if program.divergence.truncates:
-        damping = max(damping, DAMPING)
+        damping = max(damping, CURVATURE_ADDED)
     if damping:
         weights = weights + damping * program.divergence.reference
-    if program.rhs.size > WHITENED_LIMIT and sp.issparse(program.matrix):
+    if program.rhs.size > WHITENED_ROWS and sp.issparse(program.matrix):
         diagonal = product_diagonal(program.matrix, weights)
         return sp.diags_array(1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0)))
     if sp.issparse(program.matrix):

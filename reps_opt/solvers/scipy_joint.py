@@ -19,15 +19,8 @@ from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.path import onto_rows
 from reps_opt.solvers.scipy_explicit import SmoothDual
+from reps_opt.tolerances import JOINT_BARRIERS, SLSQP_COORDINATES
 from reps_opt.validation import FloatArray
-
-BARRIERS = (1e-2, 1e-4, 1e-6, 1e-8, 1e-9)
-"""mu of each call, from where the one before ended. The last leaves a gap of 1e-9 a ball; without the first ones
-L-BFGS-B stopped far away on one in six random horizons."""
-
-SMALL = 300
-"""Coordinates up to which SLSQP, whose steps cost their cube, is the method where none is named: of 20 random horizons
-with a ball a step (2-5 states, 2-5 steps) it was certified on all, L-BFGS-B and trust-constr on 19."""
 
 
 def minimise_jointly(
@@ -35,14 +28,14 @@ def minimise_jointly(
 ) -> Answer:
     """Answer to a program of several balls; ``method`` takes bounds, or is empty for the one that suits the size."""
     dual = _Barrier(program)
-    z = np.where(dual.positive, np.maximum(dual.smooth.start(), BARRIERS[0]), dual.smooth.start())
-    chosen = method or ("slsqp" if z.size <= SMALL else "l-bfgs-b")
+    z = np.where(dual.positive, np.maximum(dual.smooth.start(), JOINT_BARRIERS[0]), dual.smooth.start())
+    chosen = method or ("slsqp" if z.size <= SLSQP_COORDINATES else "l-bfgs-b")
     arguments: dict[str, Any] = {"method": chosen, "tol": tolerance, "options": options}
     arguments |= {"jac": dual.gradient, "bounds": dual.bounds}
     if chosen == "trust-constr":
         arguments["hessp"] = dual.hessian_product
-    stats: dict[str, Any] = {"method": chosen, "iterations": 0, "evaluations": 0, "rounds": len(BARRIERS)}
-    for dual.mu in BARRIERS:
+    stats: dict[str, Any] = {"method": chosen, "iterations": 0, "evaluations": 0, "rounds": len(JOINT_BARRIERS)}
+    for dual.mu in JOINT_BARRIERS:
         result = minimize(dual.value, z, callback=lambda at, *_: watch(dual.smooth, at), **arguments)
         z = result.x
         stats["iterations"] += int(result.nit)

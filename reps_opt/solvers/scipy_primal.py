@@ -22,37 +22,20 @@ from reps_opt.divergences.balls import Ball
 from reps_opt.processes.graph import IntArray
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
-from reps_opt.solvers.scipy_spec import (
-    ACCURATE,
-    Names,
-    Spec,
-    binding,
-    etas_of,
-    multipliers,
-    named,
-    spread,
-)
+from reps_opt.solvers.scipy_spec import Names, Spec, binding, etas_of, multipliers, named, spread
 from reps_opt.solvers.trace import Trace
 from reps_opt.threads import quietly
-from reps_opt.tolerances import CLOSE, SOLVED, TINY
-from reps_opt.validation import FloatArray
-
-PROVEN = 1e-8
-"""Gap, as a share of the objective's range, that ends the iterations: a hundredth of what is certified."""
-
-BARRIER = {"initial_barrier_parameter": 1e-2, "initial_barrier_tolerance": 1e-1, "initial_tr_radius": 1.0}
-"""Where the barrier of the bounds starts: one much smaller lets coordinates run into their bounds, and stay there."""
-
-ROUNDS: tuple[Mapping[str, Any], ...] = (
-    BARRIER,
-    {"initial_barrier_parameter": 1e-1, "initial_barrier_tolerance": 1e-1, "initial_tr_radius": 1.0},
-    {"initial_barrier_parameter": 1e-6, "initial_barrier_tolerance": 1e-5, "initial_tr_radius": 0.1},
+from reps_opt.tolerances import (
+    ACCURATE_OPTIONS,
+    CLOSE,
+    PRIMAL_BARRIER,
+    PRIMAL_BARRIERS,
+    PRIMAL_GAP,
+    PRIMAL_ITERATIONS,
+    SOLVED,
+    TINY,
 )
-"""Barriers tried in turn, each from the middle of the start and where the last one stopped, until the gap says that it
-is enough: which one a problem likes best is hard to foresee."""
-
-ROUND_ITERATIONS = 300
-"""Iterations after which another barrier does more than going on."""
+from reps_opt.validation import FloatArray
 
 
 @dataclass(frozen=True)
@@ -93,7 +76,7 @@ class ScipyPrimal:
         trace = Trace(self.verbose, every=10)
         answers: list[Answer] = []
         start, message = spec["x0"], ""
-        for barrier in ROUNDS:
+        for barrier in PRIMAL_BARRIERS:
             try:
                 result, proven = self._round(spec, start, barrier, trace)
             except (ValueError, ArithmeticError, np.linalg.LinAlgError) as failure:
@@ -123,7 +106,7 @@ class ScipyPrimal:
             proven = bool(spec["callback"](x, state))
             return proven
 
-        options = {**spec["options"], "maxiter": ROUND_ITERATIONS, **barrier, **self.options}
+        options = {**spec["options"], "maxiter": PRIMAL_ITERATIONS, **barrier, **self.options}
         with quietly(), np.errstate(all="ignore"):  # a method that gives up warns; here the certificate says so
             result = minimize(**{**spec, "x0": start, "options": options, "callback": watch})
         return result, proven
@@ -159,7 +142,7 @@ def pose_primal(program: Program, start: FloatArray | None = None, names: Names 
         "constraints": list(limits.values()),
         "method": "trust-constr",
         "callback": proven,
-        "options": {**ACCURATE, **BARRIER},
+        "options": {**ACCURATE_OPTIONS, **PRIMAL_BARRIER},
     }
     coordinates = tuple(named(program.hints.variable, n, names))
     parts = {program.hints.variable: slice(0, n)}
@@ -173,7 +156,7 @@ def _is_proven(program: Program, x: FloatArray, found: Mapping[str, Any]) -> boo
         return False
     score = program.score(x)
     unit = float(np.ptp(program.objective)) if program.simplex else abs(score)
-    return program.bound(etas_of(program, found), v) - score <= PROVEN * unit
+    return program.bound(etas_of(program, found), v) - score <= PRIMAL_GAP * unit
 
 
 def _has_mass(program: Program) -> bool:

@@ -19,9 +19,6 @@ from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer, etas_of
 from reps_opt.validation import FloatArray
 
-ACCURATE = {"maxiter": 1_000, "gtol": 0.0, "xtol": 1e-13, "barrier_tol": 1e-10}
-"""What ends the iterations is the gap, or the last barrier: a gradient of zero may be that of an early one."""
-
 Names = Mapping[str, Sequence[str]]
 """Names of coordinates and rows: the program's variable and blocks, each with what stands in brackets behind it."""
 

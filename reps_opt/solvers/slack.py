@@ -10,13 +10,8 @@ import math
 from reps_opt.dual_point import DualPoint
 from reps_opt.hints import Nearest
 from reps_opt.program import Program
+from reps_opt.tolerances import ETA_HALVINGS, SOLVED
 from reps_opt.validation import FloatArray
-
-BINDS = 1e-10
-"""Reward, of range one, by which the linear program's optimum must exceed the dual for the ball to bind surely."""
-
-HALVINGS = 40
-"""Dual points looked at for the eta that goes with given multipliers; they span twenty decades."""
 
 
 def limit_if_slack(program: Program, reached: float) -> Nearest | None:
@@ -37,12 +32,12 @@ def binds(program: Program, point: DualPoint) -> tuple[bool, DualPoint]:
     hints = program.hints
     if hints.attained is None or hints.optimum is None:
         return False, point
-    if hints.attained(program.objective, point.net) > point.value + BINDS:
+    if hints.attained(program.objective, point.net) > point.value + SOLVED:
         return True, point
     optimum = hints.optimum()
     near = _with_eta(program, optimum, point.eta)
     best = near if near is not None and near.value < point.value else point
-    surely = program.bound(0.0, optimum) > best.value + BINDS
+    surely = program.bound(0.0, optimum) > best.value + SOLVED
     return surely, best if surely else point
 
 
@@ -52,7 +47,7 @@ def _with_eta(program: Program, multipliers: FloatArray, eta: float) -> DualPoin
     low, high = math.log(eta) - 20 * math.log(10.0), math.log(eta)
     if program.dual(math.exp(low), multipliers).divergence <= program.epsilon:
         return None
-    for _ in range(HALVINGS):
+    for _ in range(ETA_HALVINGS):
         middle = (low + high) / 2
         found = program.dual(math.exp(middle), multipliers)
         if abs(found.divergence - program.epsilon) <= 0.1 * program.epsilon:

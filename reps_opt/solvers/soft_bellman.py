@@ -29,24 +29,22 @@ from scipy.sparse import csgraph
 
 from reps_opt.divergences.base import softmax_within
 from reps_opt.divergences.conditional_kl import ConditionalKL
-from reps_opt.processes.markov import DIRECT_LIMIT
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer, Iterative
-from reps_opt.solvers.descent import LARGEST_LOG_STEP
-from reps_opt.solvers.newton import SLACK_SUSPECTED, linear_answer
+from reps_opt.solvers.newton import linear_answer
 from reps_opt.solvers.slack import limit_if_slack
 from reps_opt.solvers.trace import Trace
 from reps_opt.systems.base import DenseFactor
+from reps_opt.tolerances import (
+    DIRECT_STATES,
+    FREE_MOVES,
+    LARGEST_LOG_STEP,
+    LEAST_SOFT_ETA,
+    NEAR_SOFT_CURVE,
+    SLACK_SUSPECTED,
+    TRIANGULAR_OPTIONS,
+)
 from reps_opt.validation import FloatArray, UnsuitableError
-
-NEAR_CURVE = 0.3
-"""Largest error of the soft Bellman equations, in units of eta, at which eta moves too."""
-
-PATIENCE = 30
-"""Iterations after which eta moves only on the curve itself, so that every move halves the bracket around it."""
-
-SMALLEST_START = 1e-4
-"""Smallest eta to start from, in units of the objective's range."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +90,6 @@ def policy_value(program: Program, conditional: FloatArray) -> FloatArray:
     chain.update(conditional)
     solved = chain.solve(chain.mean(program.objective), 0.0)
     return chain.split(solved)[0]
-
-
-TRIANGULAR: dict[str, Any] = {"permc_spec": "NATURAL", "diag_pivot_thresh": 0.0, "relax": 1, "panel_size": 1}
-"""How SuperLU takes a triangular matrix: looking for supernodes, which only fill makes, costs it twice the rest."""
 
 
 def _leads_on(columns: sp.csr_array, group: NDArray[np.int64]) -> bool:
@@ -155,7 +149,7 @@ class _Chain:
     ) -> Any:
         """Solve with the system to an absolute 2-norm of the residual, zero meaning rounding level."""
         self.solves += 1
-        if self.m > DIRECT_LIMIT and self._factor is None and not self.forward:
+        if self.m > DIRECT_STATES and self._factor is None and not self.forward:
             matrix = self.transposed if transposed else self.system
             x = np.zeros_like(rhs) if guess is None else guess
             target = max(tolerance, 1e-14 * float(np.linalg.norm(rhs)))
@@ -168,7 +162,7 @@ class _Chain:
                 moved = spla.bicgstab(matrix, residual / size, rtol=1e-8, atol=0.5 * target / size, maxiter=500)[0]
                 x = x + size * moved
         if self._factor is None:
-            self._factor = spla.splu(self.system.tocsc(), **(TRIANGULAR if self.forward else {}))
+            self._factor = spla.splu(self.system.tocsc(), **(TRIANGULAR_OPTIONS if self.forward else {}))
         return self._factor.solve(rhs, trans="T" if transposed else "N")
 
     def split(self, solved: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -242,7 +236,7 @@ class _SoftSearch:
         self.mu = chain.solve(chain.start, 1e-3, transposed=True)
         variance = float(np.maximum(self.mu, 0.0) @ (chain.mean(centred**2)))
         room = program.epsilon - (0.0 if program.hints.centre is None else program.hints.centre.divergence)
-        self.eta = max(math.sqrt(variance / (2 * room)), SMALLEST_START)
+        self.eta = max(math.sqrt(variance / (2 * room)), LEAST_SOFT_ETA)
 
     def _evaluate(self, previous: float) -> None:
         """Policy, error of the equations, and (near the curve) the divergence that the policy reaches."""
@@ -276,8 +270,8 @@ class _SoftSearch:
     def _near(self, epsilon: float) -> float:
         """Error of the equations up to which eta may move."""
         self.moves += 1
-        if self.moves <= PATIENCE:
-            return NEAR_CURVE * self.eta
+        if self.moves <= FREE_MOVES:
+            return NEAR_SOFT_CURVE * self.eta
         return max(1e-7 * abs(self.reached - epsilon), self.settings.tolerance)
 
     def _next_eta(self, along: FloatArray) -> float:

@@ -16,9 +16,6 @@ from reps_opt.processes.elimination import unpivoted
 from reps_opt.program import Program
 from reps_opt.validation import FloatArray
 
-DENSE_LIMIT = 400
-"""Rows up to which a dense Cholesky factorisation is the fastest."""
-
 
 class Cholesky:
     """Factor of a matrix scaled to a unit diagonal, with the least ridge that makes it factor.

@@ -8,16 +8,11 @@ from __future__ import annotations
 import scipy.sparse as sp
 
 from reps_opt.program import Program
-from reps_opt.systems.base import DENSE_LIMIT, DenseEquations, NormalEquations, SparseEquations, product_diagonal
+from reps_opt.systems.base import DenseEquations, NormalEquations, SparseEquations, product_diagonal
 from reps_opt.systems.iterative import ConjugateGradientEquations
 from reps_opt.systems.sampled import SampledEquations
+from reps_opt.tolerances import DENSE_ROWS, FACTORED_ROWS, THIN_MASS
 from reps_opt.validation import UnsuitableError
-
-THIN = 1e-13
-"""Mass of a row, under the reference, below which conjugate gradient needs mass spread evenly to see it."""
-
-FACTORED_LIMIT = 20_000
-"""Rows up to which a sparse factorisation takes no longer than conjugate gradient where some rows are thin."""
 
 METHODS = ("auto", "dense", "sparse", "cg", "sampled")
 
@@ -39,16 +34,16 @@ def normal_equations(program: Program, method: str = "auto") -> NormalEquations:
     if program.rhs.size and not sp.issparse(program.matrix):
         return SampledEquations(program)
     if method == "auto":
-        method = "dense" if program.rhs.size <= DENSE_LIMIT else _for_many_rows(program)
+        method = "dense" if program.rhs.size <= DENSE_ROWS else _for_many_rows(program)
     if program.ridge is not None or method == "sampled":
         raise UnsuitableError("a ridge and sampled equations need dense rows")
     if method == "cg":
-        return ConjugateGradientEquations(program, _thinnest(program) <= THIN)
+        return ConjugateGradientEquations(program, _thinnest(program) <= THIN_MASS)
     return DenseEquations(program) if method == "dense" else SparseEquations(program)
 
 
 def _for_many_rows(program: Program) -> str:
-    iterative = program.rhs.size > FACTORED_LIMIT or _thinnest(program) > THIN
+    iterative = program.rhs.size > FACTORED_ROWS or _thinnest(program) > THIN_MASS
     return "cg" if program.hints.mass_implied and iterative else "sparse"
 
 

@@ -11,14 +11,8 @@ import scipy.sparse as sp
 from reps_opt.program import Program
 from reps_opt.systems.base import SparseRows, product_diagonal
 from reps_opt.systems.multilevel import Multilevel
+from reps_opt.tolerances import LARGEST_PRODUCT, THIN_SHARE
 from reps_opt.validation import FloatArray
-
-LARGEST_PRODUCT = 4.5
-"""Products that ``A diag(w) A'`` may take to multiply out, in units of A's non-zeros, to be applied faster so."""
-
-
-EVEN = (1e-2, 1e-12)
-"""Share of the mass spread evenly where rows are thin, in units of the squared error, and the least of it."""
 
 
 class ConjugateGradientEquations(SparseRows):
@@ -49,7 +43,7 @@ class ConjugateGradientEquations(SparseRows):
         """
         if not self.thin:
             return weights
-        return weights + max(EVEN[0] * min(1.0, error) ** 2, EVEN[1]) * weights.sum() / weights.size
+        return weights + max(THIN_SHARE[0] * min(1.0, error) ** 2, THIN_SHARE[1]) * weights.sum() / weights.size
 
     def _choose(self) -> None:
         super()._choose()

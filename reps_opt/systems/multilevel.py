@@ -26,22 +26,8 @@ from numpy.typing import NDArray
 
 from reps_opt.processes.graph import BoolArray, IntArray, slim
 from reps_opt.systems.base import Cholesky
+from reps_opt.tolerances import COARSENING_STALLED, DENSE_ROWS, HANDSHAKES, STALE_LEVELS, STRONG_COUPLING
 from reps_opt.validation import FloatArray
-
-COARSEST = 400
-"""Aggregates of the last level at most: their system is factored densely."""
-
-STRONG = 0.25
-"""Share of a row's strongest coupling below which another is not matched along."""
-
-HANDSHAKES = 4
-"""Rounds of a matching: each pairs the rows that prefer each other among those still alone."""
-
-STALLED = 0.7
-"""Share of aggregates left after a level above which coarsening further is of no use."""
-
-STALE = 0.1
-"""Mean relative change of the diagonal from which the coarse levels are computed anew."""
 
 
 def match(matrix: sp.csr_array, alone: BoolArray | None = None) -> IntArray:
@@ -59,7 +45,7 @@ def match(matrix: sp.csr_array, alone: BoolArray | None = None) -> IntArray:
     coupling *= np.repeat(scale, width)
     entries = _Entries(np.repeat(here, width), matrix.indices, coupling.astype(np.float32))  # fewer bytes to read
     entries.coupling[entries.row == entries.column] = 0.0
-    least = np.maximum(STRONG * entries.strongest(m), np.finfo(np.float32).tiny)
+    least = np.maximum(STRONG_COUPLING * entries.strongest(m), np.finfo(np.float32).tiny)
     entries = entries.where(entries.coupling >= np.repeat(least, width))
     entries.coupling[:] *= 1.0 + 1e-5 * entries.scrambled()  # else equal couplings all prefer the same side
     partner = here.copy()
@@ -142,12 +128,12 @@ class Multilevel:
     def __init__(self, matrix: sp.csr_array, alone: BoolArray | None = None) -> None:
         self.size = matrix.shape[0]
         self.levels: list[Aggregation] = []
-        while matrix.shape[0] > COARSEST:
+        while matrix.shape[0] > DENSE_ROWS:
             pairs = Aggregation(match(matrix, alone))
             halved = pairs.coarse(matrix)
             pairs_alone = None if alone is None else pairs.holds(alone)
             level = Aggregation(match(halved, pairs_alone)[pairs.label])
-            if level.size > STALLED * matrix.shape[0]:
+            if level.size > COARSENING_STALLED * matrix.shape[0]:
                 break
             alone = None if alone is None else level.holds(alone)
             self.levels.append(level)
@@ -159,14 +145,14 @@ class Multilevel:
         diagonal = matrix.diagonal() + ridge
         if not self.levels:
             return
-        if self._diagonal is not None and np.mean(np.abs(diagonal / self._diagonal - 1.0)) < STALE:
+        if self._diagonal is not None and np.mean(np.abs(diagonal / self._diagonal - 1.0)) < STALE_LEVELS:
             return
         self._diagonal = diagonal
         self._inverse: list[FloatArray] = []
         for level in self.levels:
             matrix = level.coarse(matrix)
             self._inverse.append(1.0 / (matrix.diagonal() + ridge))
-        small = matrix.shape[0] <= COARSEST
+        small = matrix.shape[0] <= DENSE_ROWS
         self._coarsest = Cholesky(matrix.toarray()).inverse() if small else sp.diags_array(self._inverse[-1])
 
     def correction(self, residual: FloatArray) -> FloatArray | float:

@@ -21,31 +21,19 @@ import scipy.linalg
 
 from reps_opt.rows import ArrayRows, Rows, spending
 from reps_opt.systems.base import Cholesky, NormalEquations
+from reps_opt.tolerances import (
+    LEAST_SAMPLED_RTOL,
+    LEVERAGE_PROJECTIONS,
+    MOST_ROWS_PER_FEATURE,
+    PRECONDITIONER_SHARE,
+    ROWS_PER_FEATURE,
+    SAMPLED_ITERATIONS,
+    SLOW_SOLVE,
+)
 from reps_opt.validation import FloatArray, UnsuitableError
 
 if TYPE_CHECKING:
     from reps_opt.program import Program
-
-ROWS_PER_FEATURE = 16
-"""Rows of the preconditioner for each feature, to begin with."""
-
-SLOW = 12
-"""Conjugate-gradient iterations of one solve above which the preconditioner is refreshed, and drawn twice as large."""
-
-SHARE_OF_ROWS = 0.1
-"""Fraction of all rows that a preconditioner may take at least: its Gram then costs a tenth of a full one."""
-
-MOST_ROWS_PER_FEATURE = 200
-"""Rows for each feature beyond which that fraction gains little: the condition number is then 1.3."""
-
-PROJECTIONS = 8
-"""Random projections from which the leverage of the rows is estimated."""
-
-MAX_ITERATIONS = 200
-"""Conjugate-gradient iterations before the best direction so far is taken."""
-
-LEAST_RTOL = 1e-6
-"""Least relative residual that is asked for: below it Newton's own error is larger."""
 
 
 class SampledEquations(NormalEquations):
@@ -82,7 +70,7 @@ class SampledEquations(NormalEquations):
     def _prepare(self) -> None:
         weights, rows = self.weights, self.columns
         self._mean = rows.total(weights) / weights.sum()
-        share = min(int(SHARE_OF_ROWS * weights.size), MOST_ROWS_PER_FEATURE * rows.shape[1])
+        share = min(int(PRECONDITIONER_SHARE * weights.size), MOST_ROWS_PER_FEATURE * rows.shape[1])
         wanted = max(self._per_feature * rows.shape[1], share)
         if 2 * wanted >= weights.size:
             gram, mean, total = rows.gram(weights), self._mean, float(weights.sum())
@@ -122,11 +110,11 @@ class SampledEquations(NormalEquations):
         some = np.sort(self._rng.choice(n, min(n, ROWS_PER_FEATURE * d), replace=False))
         sample = ArrayRows(self.columns.take(some))
         whitening = Cholesky(sample.gram(np.ones(some.size)))
-        directions = self._rng.standard_normal((d, PROJECTIONS))
+        directions = self._rng.standard_normal((d, LEVERAGE_PROJECTIONS))
         whitened = whitening.scale[:, None] * scipy.linalg.solve_triangular(
             whitening.lower, directions, lower=True, trans="T"
         )
-        self.columns.passes += PROJECTIONS / 2
+        self.columns.passes += LEVERAGE_PROJECTIONS / 2
         self.columns.grams += some.size / n
         return self.columns.squared_lengths(whitened)
 
@@ -134,7 +122,7 @@ class SampledEquations(NormalEquations):
         """Solution (m,) to a relative residual, in the norm of the preconditioner."""
         before = self._counts["linear_iterations"]
         solution = self._apply(rhs, rtol)
-        if self._counts["linear_iterations"] - before > SLOW:
+        if self._counts["linear_iterations"] - before > SLOW_SOLVE:
             self._per_feature *= 2
         return solution
 
@@ -152,8 +140,8 @@ class SampledEquations(NormalEquations):
         z = self._precondition(residual)
         direction = z.copy()
         rho = float(residual @ z)
-        target = rho * max(rtol, LEAST_RTOL) ** 2
-        for _ in range(MAX_ITERATIONS):
+        target = rho * max(rtol, LEAST_SAMPLED_RTOL) ** 2
+        for _ in range(SAMPLED_ITERATIONS):
             if rho <= target:
                 break
             curved = self._product(direction)

@@ -148,7 +148,7 @@ def test_doctor_notices_a_missing_package(without_problems: pytest.MonkeyPatch) 
 
 def test_doctor_does_not_call_well_what_it_could_not_try(without_problems: pytest.MonkeyPatch) -> None:
     without_problems.setattr(doctor, "OPTIONAL", ("no-such-package",))
-    without_problems.setattr(doctor, "CONIC_SOLVERS", {"ABACUS": {}})
+    without_problems.setattr(doctor, "CONIC_SOLVERS", ("ABACUS",))
     without_problems.setattr(doctor, "find_spec", lambda name: None if name == "torch" else name)
     found = doctor.examine()
     assert found.healthy  # what is there works

@@ -15,8 +15,9 @@ from reps_opt.processes.time_indexed import backward_induction, bellman_error, e
 from reps_opt.solution import Status
 from reps_opt.solvers import CvxpyDual, CvxpyPrimal, Newton, ScipyDual, SoftBellman
 from reps_opt.solvers.path import layered_rows
-from reps_opt.systems.base import DENSE_LIMIT, DenseEquations
+from reps_opt.systems.base import DenseEquations
 from reps_opt.systems.blocks import BlockEquations
+from reps_opt.tolerances import DENSE_ROWS
 
 BALLS = ("shared", "per_step", "trajectory")
 
@@ -395,7 +396,7 @@ def test_many_rows_are_factored_in_blocks() -> None:
     mdp = envs.garnet(60, 3, 4, seed=0, gamma=1.0)
     problem = FiniteHorizonREPS(mdp, mdp.uniform_policy(), 10, 0.1, "per_step")
     program = problem.normalised[0]
-    assert program.rhs.size > DENSE_LIMIT
+    assert program.rhs.size > DENSE_ROWS
     starts = layered_rows(program)
     assert starts is not None
     single = program.with_ball(program.balls[0])

@@ -8,7 +8,8 @@ import scipy.sparse.linalg as spla
 import envs
 from reps_opt import REPS
 from reps_opt.systems.iterative import ConjugateGradientEquations
-from reps_opt.systems.multilevel import COARSEST, Multilevel, match
+from reps_opt.systems.multilevel import Multilevel, match
+from reps_opt.tolerances import DENSE_ROWS
 
 
 def posed(side=40, gamma=0.99):
@@ -40,7 +41,7 @@ def test_the_coarse_levels_are_symmetric_and_positive() -> None:
     levels = Multilevel(curvature)
     levels.update(curvature, 0.0)
     assert len(levels.levels) >= 1
-    assert levels.levels[-1].size <= COARSEST
+    assert levels.levels[-1].size <= DENSE_ROWS
     x, y = np.random.default_rng(1).normal(size=(2, curvature.shape[0]))
     assert x @ levels.correction(y) == pytest.approx(y @ levels.correction(x), rel=1e-9)
     assert x @ levels.correction(x) > 0

@@ -97,7 +97,7 @@ KINDS = ["heavy-tailed features", "uneven base", "heavy-tailed rewards", "rare f
 @pytest.mark.parametrize("kind", [*KINDS, "three good samples"])
 def test_what_a_few_rows_do_not_show_is_found_all_the_same(kind, monkeypatch):
     monkeypatch.setattr(quasi_newton, "FEWEST_VALUES", 0)
-    monkeypatch.setattr(quasi_newton, "LARGEST_SHARE", 1.0)
+    monkeypatch.setattr(quasi_newton, "LARGEST_FEW_ROWS_SHARE", 1.0)
     started = 0
     for seed in range(8):
         rng = np.random.default_rng(seed)

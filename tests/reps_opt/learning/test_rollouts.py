@@ -13,7 +13,7 @@ import pytest
 import envs
 from policies import LinearGaussianPolicy, NeuralPolicy, TabularPolicy
 from reps_opt import MDP, Batch, RolloutError, rollout
-from reps_opt.learning.rollouts import AT_ONCE, EPISODES_A_TASK, SIDE_BY_SIDE
+from reps_opt.tolerances import AT_ONCE, EPISODES_A_TASK, SIDE_BY_SIDE
 
 FIELDS = ("states", "actions", "rewards", "next_states", "start_states", "terminated", "truncated", "episode")
 

@@ -162,7 +162,7 @@ def test_dense_banded_and_factorised_systems_agree() -> None:
 
 
 def test_a_chain_too_slow_and_too_wide_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(elimination, "ELIMINATION_LIMIT", 0.0)
+    monkeypatch.setattr(elimination, "ELIMINATION_WORK", 0.0)
     P, leak = line(500, 0.3, 0.3), np.zeros(500)
     leak[0] = 1e-9
     with pytest.warns(UserWarning, match="mixes too slowly"):
@@ -221,7 +221,7 @@ def test_an_offset_of_the_rewards_costs_no_digits() -> None:
 
 
 def test_an_iteration_that_is_cut_short_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dynamic_programming, "MAX_ITERATIONS", 2)
+    monkeypatch.setattr(dynamic_programming, "MOST_POLICIES", 2)
     with pytest.warns(UserWarning, match="stopped after 2 policies"):
         river(12).solve_optimal()
 

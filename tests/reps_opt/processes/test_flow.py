@@ -9,8 +9,9 @@ import pytest
 
 import envs
 from reps_opt import MDP
-from reps_opt.processes.flow import FEW_AHEAD, Flow
+from reps_opt.processes.flow import Flow
 from reps_opt.processes.time_indexed import occupancy_of
+from reps_opt.tolerances import FEW_AHEAD
 
 T = 4
 
