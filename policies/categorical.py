@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
+from policies.tolerances import LOG_TINY
 from reps_opt.validation import FloatArray
-
-LOG_TINY = -690.0  # the logit of an impossible action: exp(-690) is 1e-300, far below any weight yet not an infinity
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
+from policies.tolerances import HELD_OUT
 from reps_opt.validation import FloatArray
 
 LOG_2PI = float(np.log(2 * np.pi))
-
-LOG_NOISE_MEAN, LOG_NOISE_STD = float(np.log(0.1)), 2.0
-"""Of a weak log-normal prior on the ratio of the noise to the prior variance of the mean: without it, features or
-kernels that can interpolate a handful of samples lose the noise altogether."""
-
-HELD_OUT = 0.3
-"""How much the noise found out of sample counts, for every degree of freedom that a fit has spent: where none is left,
-the residuals say nothing, and it is all there is; among many samples it is lost. On 20 samples of sines in 3 to 6
-dimensions, noise .5 and 1, 30 features keep .8 to 2 times the noise with it, and lose it without."""
 
 
 @dataclass(frozen=True)

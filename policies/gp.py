@@ -25,18 +25,10 @@ from policies.gp_posterior import KernelBasis, Posterior, exact_posterior, featu
 from policies.kernels import SquaredExponential, check_periods, split_white_noise
 from policies.linear_features import fit_features, transform
 from policies.spaces import Observations
+from policies.tolerances import ARD_DIMENSIONS, EXACT_SAMPLES, SHRINKS, TRAINING_SAMPLES
 from reps_opt.threads import limited
+from reps_opt.tolerances import ROUNDING
 from reps_opt.validation import FloatArray, as_count, as_scalar
-
-MAX_EXACT = 1000  # samples up to which "auto" is exact
-MAX_TRAINING = 4000  # samples on which the variational bound is maximised; all of them enter the posterior
-MAX_ARD = 20  # state dimensions up to which the default kernel has a length-scale for each
-SHRINKS = (
-    1.0,
-    4.0,
-    16.0,
-)  # starting length-scales of the default kernel, divided by these: the best one is climbed from
-NEGLIGIBLE_WEIGHT = 1e-12  # total weight of the samples that are left out, of the smaller of one and the sum
 
 
 class GaussianProcessPolicy(GaussianPolicy):
@@ -173,7 +165,7 @@ class GaussianProcessPolicy(GaussianPolicy):
             actions=(data.actions - self.offset_) / self.unit_,
         )
         self.n_kept_ = len(problem.states)
-        self.method_ = self.method if self.method != "auto" else "exact" if self.n_kept_ <= MAX_EXACT else "sparse"
+        self.method_ = self.method if self.method != "auto" else "exact" if self.n_kept_ <= EXACT_SAMPLES else "sparse"
         rng = random_source(self.random_state)
         with limited():
             self._fit_hyperparameters(problem, rng)
@@ -221,7 +213,7 @@ class GaussianProcessPolicy(GaussianPolicy):
 
     def _fit_hyperparameters(self, problem: Problem, rng: np.random.RandomState) -> None:
         kernel, white = split_white_noise(self._initial_kernel(problem))
-        n_training = MAX_TRAINING if self.criterion == "evidence" else MAX_EXACT
+        n_training = TRAINING_SAMPLES if self.criterion == "evidence" else EXACT_SAMPLES
         training = problem if self.method_ == "exact" else representatives(problem, n_training, rng)
         self.inducing_ = None if self.method_ == "exact" else inducing_states(kernel, training, self.n_inducing, rng)
         self.kernel_, self.noise_, self.objective_ = kernel, white or float(self.noise), np.nan
@@ -285,7 +277,7 @@ def default_kernel(states: FloatArray, weights: FloatArray, periods: ArrayLike |
     if periods is not None and np.shape(periods) not in ((), (d,)):
         raise ValueError(f"periods must have shape ({d}), got {np.shape(periods)}")
     spread = weighted_spread(states, weights)
-    typical = spread * np.sqrt(d) if d <= MAX_ARD else np.linalg.norm(spread)
+    typical = spread * np.sqrt(d) if d <= ARD_DIMENSIONS else np.linalg.norm(spread)
     bounds = (1e-3 * float(np.min(typical)), 1e4 * float(np.max(typical)))
     return SquaredExponential(typical, bounds, periods, typical)
 
@@ -297,7 +289,8 @@ def distinct_problem(states: FloatArray, actions: FloatArray, weights: FloatArra
     likelihoods, raised to such powers, are flat.
     """
     order = np.argsort(weights, kind="stable")
-    tail = np.cumsum(weights[order]) <= NEGLIGIBLE_WEIGHT * min(1.0, float(weights.sum()))
+    # samples whose weights are rounding of the sum, or of one, are left out
+    tail = np.cumsum(weights[order]) <= ROUNDING * min(1.0, float(weights.sum()))
     kept = np.sort(order[~tail])
     grouped = len(np.unique(groups)) < len(groups)
     columns = [states[kept], actions[kept], *([groups[kept, None].astype(np.float64)] if grouped else [])]

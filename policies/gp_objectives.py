@@ -21,15 +21,19 @@ from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cholesky, lapack, solve_triangular
 from scipy.optimize import minimize
 
-from policies.gaussian import LOG_2PI, LOG_NOISE_MEAN, LOG_NOISE_STD
+from policies.gaussian import LOG_2PI
 from policies.kernels import contract_diagonal, contract_gradient, log_prior
+from policies.tolerances import (
+    GP_FTOL,
+    GP_GTOL,
+    KERNEL_JITTERS,
+    LOG_NOISE_BOUNDS,
+    LOG_NOISE_MEAN,
+    LOG_NOISE_STD,
+    SHIFTED_JITTERS,
+)
+from reps_opt.tolerances import ROUNDED
 from reps_opt.validation import FloatArray
-
-LOG_NOISE_BOUNDS = (np.log(1e-8), np.log(1e4))
-KERNEL_JITTERS = 10.0 ** np.arange(-10, -3)  # K_zz of close inducing states is singular to rounding
-SHIFTED_JITTERS = np.append(0.0, 10.0 ** np.arange(-14, -3))  # I + ... is not, unless weights span many decades
-FTOL, GTOL = 1e-8, 1e-3  # of the objective, and nats a log parameter: below is jitter, where half the evaluations went
-POWER_FLOOR = 1e-14  # of the actions' mean square: keeps log v_d finite where they do not vary at all
 
 Loss = tuple[float, FloatArray]
 
@@ -50,7 +54,8 @@ class Problem:
 
     def profiled_variance(self, quad: FloatArray) -> FloatArray:
         """Maximiser ``v_d = quad_d / sum w`` of ``-(sum w) log(v_d)/2 - quad_d/(2 v_d)``, shape (k,)."""
-        floor = POWER_FLOOR * np.maximum(self.weights @ self.actions**2, 0.0)
+        # log v_d is finite even where the actions do not vary
+        floor = ROUNDED * np.maximum(self.weights @ self.actions**2, 0.0)
         quad = np.maximum(quad, floor)
         return np.where(quad > 0, quad, self.total) / self.total
 
@@ -260,7 +265,7 @@ def maximise(
     values = [penalised(t)[0] for t in points]
     best = points[int(np.argmin(values))]
     worst = min(values) + 10 * (1 + abs(min(values)))
-    options = {"maxiter": max_iter, "ftol": FTOL, "gtol": GTOL}
+    options = {"maxiter": max_iter, "ftol": GP_FTOL, "gtol": GP_GTOL}
     found = minimize(penalised, best, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
     kernel = starts[0].clone_with_theta(found.x[:-1])
     return kernel, float(np.exp(found.x[-1])), -float(found.fun), int(found.nit)

@@ -17,10 +17,9 @@ from scipy.linalg import solve_triangular
 
 from policies.checks import random_source
 from policies.gp_objectives import Problem, exact_factor, stable_cholesky
+from policies.tolerances import GP_CHUNK
+from reps_opt.tolerances import ROUNDING
 from reps_opt.validation import FloatArray
-
-CHUNK = 2048  # samples per pass: memory is M x CHUNK, whatever N
-NEGLIGIBLE = 1e-12  # of the prior variance: directions that the data do not inform are dropped from the root
 
 
 @dataclass(frozen=True)
@@ -76,8 +75,8 @@ class Posterior:
     def moments(self, states: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Means and standard deviations of the action, noise included, each (N, k), in chunks of bounded memory."""
         mean, spread = np.empty((len(states), len(self.variance))), np.empty(len(states))
-        for start in range(0, len(states), CHUNK):
-            part = slice(start, start + CHUNK)
+        for start in range(0, len(states), GP_CHUNK):
+            part = slice(start, start + GP_CHUNK)
             b = self.basis(states[part])
             mean[part] = b.T @ self.alpha
             explained = self.root @ b
@@ -123,8 +122,8 @@ def reduced_posterior(basis: Any, L: FloatArray, noise: float, problem: Problem)
     M, k = len(L), problem.actions.shape[1]
     precision = problem.weights / noise
     triangle = np.zeros((0, M + k))
-    for start in range(0, len(precision), CHUNK):
-        part = slice(start, start + CHUNK)
+    for start in range(0, len(precision), GP_CHUNK):
+        part = slice(start, start + GP_CHUNK)
         roots = np.sqrt(precision[part])
         white = solve_triangular(L, basis(problem.states[part]) * roots, lower=True, check_finite=False)
         rows = np.hstack([white.T, roots[:, None] * problem.actions[part]])
@@ -134,7 +133,7 @@ def reduced_posterior(basis: Any, L: FloatArray, noise: float, problem: Problem)
     alpha = solve_triangular(L, Vt.T @ ((e / (1 + e**2))[:, None] * c), lower=True, trans=1, check_finite=False)
     quad = np.sum(triangle[M:, M:] ** 2, axis=0) + (1 / (1 + e**2)) @ c**2
     shrink = e**2 / (1 + e**2)
-    informed = shrink > NEGLIGIBLE
+    informed = shrink > ROUNDING  # of the prior variance: the root leaves out directions that the data say nothing of
     half = Vt[informed].T * np.sqrt(shrink[informed])
     root = solve_triangular(L, half, lower=True, trans=1, check_finite=False).T
     return Posterior(basis, alpha, root, problem.profiled_variance(quad), noise)

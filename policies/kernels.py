@@ -23,10 +23,8 @@ from sklearn.gaussian_process.kernels import (
     WhiteKernel,
 )
 
+from policies.tolerances import KERNEL_STEP, LOG_PRIOR_STD
 from reps_opt.validation import FloatArray, as_float_array, check_shape, first_index
-
-LOG_PRIOR_STD = np.sqrt(3.0)  # of log length-scales; as in Hvarfner, Hellsten, Nardi (2024), section 4.2
-FINITE_STEP = 1e-5
 
 
 class SquaredExponential(StationaryKernelMixin, NormalizedKernelMixin, Kernel):
@@ -265,8 +263,8 @@ def contract_diagonal(kernel: Any, X: FloatArray, g: FloatArray) -> FloatArray:
 
 def central_differences(function: Any, point: FloatArray) -> FloatArray:
     """Gradient of a scalar function by central differences, error O(step^2)."""
-    steps = FINITE_STEP * np.eye(len(point))
-    return np.array([(function(point + h) - function(point - h)) / (2 * FINITE_STEP) for h in steps])
+    steps = KERNEL_STEP * np.eye(len(point))
+    return np.array([(function(point + h) - function(point - h)) / (2 * KERNEL_STEP) for h in steps])
 
 
 def log_prior(kernel: Any) -> tuple[float, FloatArray]:

@@ -19,10 +19,8 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 
 from policies.checks import check_weights
+from policies.tolerances import SMALLEST_SHARE
 from reps_opt.validation import as_scalar
-
-SMALLEST_SHARE = 1e-30
-"""Of a new policy in a mixture: below it the mixture is the old policy to every digit."""
 
 
 class MixtureMixin:

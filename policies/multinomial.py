@@ -15,21 +15,19 @@ from scipy.linalg import cho_factor, cho_solve, helmert, lapack
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
+from policies.tolerances import (
+    DENSE_GAINS,
+    GAIN_DECREMENT,
+    GAIN_STEPS,
+    PRIOR_RATE,
+    PRIOR_SHAPE,
+    RIDGE_ACCURACY,
+    RIDGE_RANGE,
+    RIDGE_STEPS,
+    ROUGH_DECREMENT,
+)
+from reps_opt.tolerances import LAST_PLACE, SUFFICIENT_DECREASE
 from reps_opt.validation import FloatArray
-
-MAX_DENSE = 600
-"""Gains up to which Newton's method forms their Hessian: beyond, its q^2 c^2 N products cost more than L-BFGS."""
-
-PRIOR_SHAPE, PRIOR_RATE = 1.5, 0.05
-"""Of a Gamma prior on the ridge, mean 30. The evidence alone is monotone where a line separates the labels, and where
-they have no pattern: the policy would be deterministic, or the ridge infinite."""
-
-RIDGE_RANGE, RIDGE_ACCURACY = (1e-6, 1e8), 0.02  # a ridge off by two hundredths costs the evidence 1e-4 of a nat a gain
-STEPS, NEWTON_STEPS = 30, 100
-
-DECREMENT, ROUGH, ROUNDING, ARMIJO = 1e-13, 1e-4, 1e-15, 1e-4
-"""Of the objective: the Newton decrement at which it is done, that at which the ridge can be judged, and the rounding
-that a step may cost; of the decrement: what a step must gain (Nocedal, Wright 2006, section 3.1)."""
 
 
 @dataclass(frozen=True)
@@ -131,15 +129,15 @@ def weighted_multinomial(
     problem = _Likelihood(Phi, labels, weights, helmert(n_actions), Phi @ fixed)
     B = np.zeros((Phi.shape[1], n_actions - 1))
     trial, n_iter = 1.0 if ridge is None else ridge, 0
-    for _ in range(0 if ridge is not None else STEPS):
-        B, steps = _minimise(problem, B, trial, ROUGH)
+    for _ in range(0 if ridge is not None else RIDGE_STEPS):
+        B, steps = _minimise(problem, B, trial, ROUGH_DECREMENT)
         n_iter, used = n_iter + steps, trial
         determined, _ = _determined(problem, B, used)
         wanted = (determined + 2 * PRIOR_SHAPE - 2) / (np.sum(B**2) + 2 * PRIOR_RATE)
         trial = float(np.clip(wanted, *RIDGE_RANGE))
         if abs(np.log(trial / used)) < RIDGE_ACCURACY:
             break
-    B, steps = _minimise(problem, B, trial, DECREMENT)
+    B, steps = _minimise(problem, B, trial, GAIN_DECREMENT)
     _, log_det = _determined(problem, B, trial)
     n_iter, used = n_iter + steps, trial
     value = problem.value(problem.log_p(B)) + 0.5 * used * np.sum(B**2)
@@ -148,14 +146,14 @@ def weighted_multinomial(
 
 
 def _minimise(problem: _Likelihood, B: FloatArray, ridge: float, accuracy: float) -> tuple[FloatArray, int]:
-    return (_newton if B.size <= MAX_DENSE else _quasi_newton)(problem, B, ridge, accuracy)
+    return (_newton if B.size <= DENSE_GAINS else _quasi_newton)(problem, B, ridge, accuracy)
 
 
 def _newton(problem: _Likelihood, B: FloatArray, ridge: float, accuracy: float) -> tuple[FloatArray, int]:
     """Newton's method with halved steps; the decrement bounds what is left to gain, in nats."""
     log_p = problem.log_p(B)
     value = problem.value(log_p) + 0.5 * ridge * np.sum(B**2)
-    for step in range(NEWTON_STEPS):
+    for step in range(GAIN_STEPS):
         gradient = problem.gradient(log_p) + ridge * B
         H = problem.hessian(log_p)
         H[np.diag_indices_from(H)] += ridge
@@ -168,11 +166,11 @@ def _newton(problem: _Likelihood, B: FloatArray, ridge: float, accuracy: float) 
             trial = B - share * move
             trial_log_p = problem.log_p(trial)
             trial_value = problem.value(trial_log_p) + 0.5 * ridge * np.sum(trial**2)
-            if trial_value <= value - ARMIJO * share * decrement + ROUNDING * abs(value):
+            if trial_value <= value - SUFFICIENT_DECREASE * share * decrement + LAST_PLACE * abs(value):
                 break
             share *= 0.5
         B, log_p, value = trial, trial_log_p, trial_value
-    return B, NEWTON_STEPS
+    return B, GAIN_STEPS
 
 
 def _quasi_newton(problem: _Likelihood, B: FloatArray, ridge: float, accuracy: float) -> tuple[FloatArray, int]:
@@ -195,7 +193,7 @@ def _quasi_newton(problem: _Likelihood, B: FloatArray, ridge: float, accuracy: f
 def _determined(problem: _Likelihood, B: FloatArray, ridge: float) -> tuple[float, float]:
     """``sum_j h_j / (h_j + ridge)`` and the log-determinant of the penalised Hessian."""
     log_p = problem.log_p(B)
-    if B.size > MAX_DENSE:
+    if B.size > DENSE_GAINS:
         h = problem.hessian_diagonal(log_p)
         return float(np.sum(h / (h + ridge))), float(np.sum(np.log(h + ridge)))
     H = problem.hessian(log_p)

@@ -11,13 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from policies.tolerances import CURVATURE_FLOOR, NETWORK_CHUNK
 from reps_opt.validation import FloatArray
-
-CHUNK = 256
-"""Samples whose activations are worked on at a time."""
-
-ROUNDING = 1e-7
-"""Share of the largest curvature that a Kronecker factor's smaller ones are taken to be at least."""
 
 
 @dataclass(frozen=True)
@@ -135,9 +130,9 @@ class Network:
         """
         layers, chunks = self._blocks(params), []
         curvature = curvature.astype(self.dtype, copy=False)
-        for start in range(0, len(X), CHUNK):
-            inputs = self.forward(params, X[start : start + CHUNK])[0]
-            chunks.append((inputs, _slopes(inputs), curvature[start : start + CHUNK]))
+        for start in range(0, len(X), NETWORK_CHUNK):
+            inputs = self.forward(params, X[start : start + NETWORK_CHUNK])[0]
+            chunks.append((inputs, _slopes(inputs), curvature[start : start + NETWORK_CHUNK]))
 
         def product(v: FloatArray) -> FloatArray:
             out = np.zeros(self.n_params, self.dtype)
@@ -176,7 +171,7 @@ class Network:
             x, g = inputs[i], seeds.reshape(-1, seeds.shape[2])
             a, U = np.linalg.eigh(x.T @ x / len(X))
             b, V = np.linalg.eigh(g.T @ g / len(X))
-            factors.insert(0, (U, V, np.maximum(a[:, None] * b, ROUNDING * a[-1] * b[-1])))
+            factors.insert(0, (U, V, np.maximum(a[:, None] * b, CURVATURE_FLOOR * a[-1] * b[-1])))
             if i:
                 seeds = (g @ layers[i][:-1].T).reshape(*seeds.shape[:2], -1) * slopes[i - 1][:, None, :]
 

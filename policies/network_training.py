@@ -18,20 +18,8 @@ from scipy.optimize import minimize
 
 from policies.categorical import Categorical
 from policies.network import Network
+from policies.tolerances import HELD_OUT_SAMPLES, NOISE_FOLDS, ROUGH_ITERATIONS, SINGLE_TOLERANCE, TRAINING_CHUNK
 from reps_opt.validation import FloatArray
-
-CHUNK = 1024
-"""Samples whose activations are worked on at a time: a layer of them fits in cache. Where there are more, single
-precision does what it can first: its tanh takes a fifth of the time."""
-
-SINGLE_TOLERANCE = 1e-6
-"""Relative change of the objective at which single precision has no more to say."""
-
-FOLDS, HELD_OUT_SAMPLES = 5, 200
-"""Parts of the weight; and how many effective samples held out together are enough: the noise is then known to 5 %."""
-
-ROUGH_ITERATIONS = 50
-"""Of the first round, which only has to know the noise by its size."""
 
 Loss = Callable[[FloatArray, Any], tuple[FloatArray, FloatArray]]
 """``loss(outputs, targets)``: values (N,), and their gradients in the outputs (N, o)."""
@@ -67,7 +55,7 @@ def train(
 ) -> tuple[FloatArray, int]:
     """Minimise ``sum_i w_i loss_i + ridge |params|^2 / 2`` from `start`; returns parameters (P,) and iterations."""
     scale = float(samples.weights.sum()) + ridge  # divided by it, the objective is of order one, whatever the weights
-    parts = [samples.part(slice(i, i + CHUNK)) for i in range(0, len(samples.weights), CHUNK)]
+    parts = [samples.part(slice(i, i + TRAINING_CHUNK)) for i in range(0, len(samples.weights), TRAINING_CHUNK)]
     n_iter = 0
     if len(parts) > 1:
         start, n_iter = _descend(Network(network.sizes, "float32"), start, loss, parts, ridge, scale, max_iter)
@@ -141,9 +129,9 @@ def split(weights: FloatArray, rng: np.random.RandomState) -> list[FloatArray]:
     n = len(weights)
     copies = np.ones(n, dtype=np.intp)
     if weights.sum() >= 2 * n:
-        copies = np.clip(np.round(weights), 1, FOLDS).astype(np.intp)
+        copies = np.clip(np.round(weights), 1, NOISE_FOLDS).astype(np.intp)
     row = np.repeat(np.arange(n), copies)
-    n_folds = min(FOLDS, len(row))
+    n_folds = min(NOISE_FOLDS, len(row))
     if n_folds < 2:
         return []
     shares = (weights / copies)[row]

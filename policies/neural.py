@@ -25,18 +25,11 @@ from policies.gaussian_policy import GaussianPolicy
 from policies.network import Network
 from policies.network_training import Samples, cross_entropy, train, train_with_noise
 from policies.spaces import Observations
+from policies.tolerances import LEAST_STD, PRECONDITIONER_SAMPLES, PRIOR_PRECISION
 from reps_opt.threads import limited
 from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar
 
 DTYPES = ("float64", "float32")
-
-ALPHA = 4.0
-"""Precision of the prior: of .4 to 20, least error on sines in 1 to 6 dimensions, 20 to 400 samples, noise .1 to 1."""
-
-MIN_STD = 1e-6  # unit of an action that does not vary, as a fraction of its size
-
-PRECONDITIONER_SAMPLES = 256
-"""States, at least, that Kronecker factors are averaged over: more sharpen them less than their time would buy."""
 
 
 class _NetworkPolicy(ParametricMixin, Policy):
@@ -45,7 +38,7 @@ class _NetworkPolicy(ParametricMixin, Policy):
     def __init__(
         self,
         hidden: Sequence[int] = (64, 64),
-        alpha: float = ALPHA,
+        alpha: float = PRIOR_PRECISION,
         max_iter: int = 200,
         device: str = "cpu",
         dtype: str = "float64",
@@ -204,7 +197,7 @@ class NeuralPolicy(_NetworkPolicy, GaussianPolicy):
         states, actions, weights = self._check_fit(X, y, sample_weight)
         first, weights = merge_repeats(np.hstack([states, actions]), weights)
         states, actions = states[first], actions[first]
-        self.offset_, self.unit_, floor = action_scale(actions, weights, MIN_STD)
+        self.offset_, self.unit_, floor = action_scale(actions, weights, LEAST_STD)
         targets = (actions - self.offset_) / self.unit_
         start, samples, rng = self._prepare(states, targets, weights, actions.shape[1])
         with limited():
@@ -313,7 +306,7 @@ class NeuralCategoricalPolicy(_NetworkPolicy, CategoricalPolicy):
     def __init__(
         self,
         hidden: Sequence[int] = (64, 64),
-        alpha: float = ALPHA,
+        alpha: float = PRIOR_PRECISION,
         max_iter: int = 200,
         device: str = "cpu",
         dtype: str = "float64",

@@ -12,13 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from policies.features import FourierFeatures, RBFFeatures, weighted_spread
-from policies.kernels import LOG_PRIOR_STD
 from policies.linear import LinearGaussianPolicy
 from policies.linear_features import fit_features, transform
 from policies.regression import RidgeFit, weighted_ridge
+from policies.tolerances import BANDWIDTHS, LOG_PRIOR_STD
 from reps_opt.validation import FloatArray, as_count
-
-WIDTHS = 2.0 ** np.arange(-5, 3)  # candidate bandwidths, in units of sqrt(d) weighted standard deviations
 
 
 class RBFPolicy(LinearGaussianPolicy):
@@ -83,7 +81,7 @@ class RBFPolicy(LinearGaussianPolicy):
             return super()._fit_mean(states, actions, weights, kept)
         if isinstance(self.bandwidth, str):
             unit = weighted_spread(states, weights) * np.sqrt(states.shape[1])
-            candidates = [(width * unit, -0.5 * (np.log(width) / LOG_PRIOR_STD) ** 2) for width in WIDTHS]
+            candidates = [(width * unit, -0.5 * (np.log(width) / LOG_PRIOR_STD) ** 2) for width in BANDWIDTHS]
         else:
             candidates = [(self.bandwidth, 0.0)]
         best: tuple[Any, FloatArray, RidgeFit] | None = None

@@ -11,11 +11,9 @@ import numpy as np
 from scipy.linalg import svd
 from scipy.optimize import minimize_scalar
 
-from policies.gaussian import LOG_2PI, LOG_NOISE_MEAN, LOG_NOISE_STD
+from policies.gaussian import LOG_2PI
+from policies.tolerances import LOG_NOISE_MEAN, LOG_NOISE_STD, LOG_RIDGE_RANGE, NOISE_FLOOR
 from reps_opt.validation import FloatArray
-
-NOISE_FLOOR = 1e-8  # of the actions' variance: features that can interpolate would else have unbounded evidence
-LOG_RIDGE_RANGE = (-12 * np.log(10), 8 * np.log(10))  # searched multiples of the largest squared singular value
 
 
 @dataclass(frozen=True)

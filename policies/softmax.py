@@ -21,10 +21,8 @@ from policies.features import WORDS, weighted_mean, weighted_spread
 from policies.linear_features import LinearMixin, fit_features, same_parts, transform
 from policies.multinomial import weighted_multinomial
 from policies.spaces import Observations
+from policies.tolerances import PROJECTION_RIDGE
 from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar
-
-PROJECTION_RIDGE = 1e-3
-"""Penalty where an old policy is projected onto new features: a thousandth of a sample's worth."""
 
 
 class SoftmaxPolicy(LinearMixin, CategoricalPolicy):

@@ -14,13 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from policies.actors import Act
 from policies.features import weighted_spread
+from policies.tolerances import TYPICAL_NUMBERS, TYPICAL_STATES, UNBOUNDED
 from reps_opt.validation import FloatArray, as_count, as_float_array, check_shape
-
-UNBOUNDED = 1e6
-"""Bounds farther out than this only say what the dtype can hold: CartPole's speeds are "bounded" by 3.4e38."""
-
-N_TYPICAL, MAX_NUMBERS = 512, 2**20
-"""Typical states that features are placed by, and how many numbers these may be (fewer states for images)."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +45,7 @@ class Observations:
             return np.eye(d)
         if self.seen is not None:
             return self.seen
-        n = max(2, min(N_TYPICAL, MAX_NUMBERS // d))
+        n = max(2, min(TYPICAL_STATES, TYPICAL_NUMBERS // d))
         drawn = np.random.default_rng(0).uniform(-np.sqrt(3.0), np.sqrt(3.0), size=(n, d))
         return self.centre + self.spread * drawn
 

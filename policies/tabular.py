@@ -17,10 +17,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from policies.actors import Act, CategoricalActor
 from policies.base import ParametricMixin
-from policies.categorical import LOG_TINY, Categorical
+from policies.categorical import Categorical
 from policies.categorical_policy import CategoricalPolicy
 from policies.checks import as_columns, check_states
 from policies.spaces import Observations, state_indices
+from policies.tolerances import LOG_TINY
 from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar, check_nonnegative, sums_to_one
 
 

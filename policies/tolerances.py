@@ -1,0 +1,164 @@
+"""All numbers of the policies that decide something, each with its reason: a source, a measurement, or a trade-off.
+
+What an estimator's user may want to set is a parameter of its own. Sizes that tell something from nothing, whoever
+asks, are those of :mod:`reps_opt.tolerances`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+# Distributions over actions
+
+LOG_TINY = -690.0
+"""Logit of an impossible action: exp(-690) is 1e-300, far below any weight yet not an infinity."""
+
+SMALLEST_SHARE = 1e-30
+"""Of a new policy in a mixture: below it the mixture is the old policy to every digit."""
+
+LARGEST_NUMBER = 1e150
+"""Largest number whose squares, summed, a float64 still holds."""
+
+LEAST_STD = 1e-6
+"""Unit of an action that does not vary, as a fraction of its size."""
+
+
+# Noise of an action around its mean
+
+LOG_NOISE_MEAN = float(np.log(0.1))
+"""Mean of a weak log-normal prior on the ratio of the noise to the prior variance of the mean: without it, features or
+kernels that can interpolate a handful of samples lose the noise altogether."""
+
+LOG_NOISE_STD = 2.0
+"""Standard deviation of that prior, in nats."""
+
+HELD_OUT = 0.3
+"""How much the noise found out of sample counts, for every degree of freedom that a fit has spent: where none is left,
+the residuals say nothing, and it is all there is; among many samples it is lost. On 20 samples of sines in 3 to 6
+dimensions, noise .5 and 1, 30 features keep .8 to 2 times the noise with it, and lose it without."""
+
+NOISE_FLOOR = 1e-8
+"""Least noise, as a share of the actions' variance: features that can interpolate have unbounded evidence without."""
+
+LOG_RIDGE_RANGE = (-12 * np.log(10), 8 * np.log(10))
+"""Logs of the ridges searched, in multiples of the largest squared singular value: next to none, and all."""
+
+
+# Where and how wide features are
+
+UNBOUNDED = 1e6
+"""Bounds farther out than this only say what the dtype can hold: CartPole's speeds are "bounded" by 3.4e38."""
+
+TYPICAL_STATES = 512
+"""Typical states that features are placed by."""
+
+TYPICAL_NUMBERS = 2**20
+"""How many numbers these may be: fewer states for images."""
+
+BANDWIDTHS = 2.0 ** np.arange(-5, 3)
+"""Bandwidths tried, in units of sqrt(d) weighted standard deviations."""
+
+
+# Gains of a softmax
+
+DENSE_GAINS = 600
+"""Gains up to which Newton's method forms their Hessian: beyond, its q^2 c^2 N products cost more than L-BFGS."""
+
+PRIOR_SHAPE = 1.5
+"""Shape of a Gamma prior on the ridge of gains, whose mean is 30. The evidence alone is monotone where a line separates
+the labels, and where they have no pattern: the policy would be deterministic, or the ridge infinite."""
+
+PRIOR_RATE = 0.05
+"""Rate of that prior."""
+
+RIDGE_RANGE = (1e-6, 1e8)
+"""Ends of the search for that ridge: next to none, and gains of zero."""
+
+RIDGE_ACCURACY = 0.02
+"""Change of log ridge at which the search ends: off by two hundredths costs the evidence 1e-4 of a nat a gain."""
+
+RIDGE_STEPS = 30
+"""Steps of that search at most."""
+
+GAIN_STEPS = 100
+"""Newton steps for the gains at one ridge at most."""
+
+GAIN_DECREMENT = 1e-13
+"""Newton decrement, as a share of the objective, at which gains are done."""
+
+ROUGH_DECREMENT = 1e-4
+"""The same at which the ridge can be judged."""
+
+PROJECTION_RIDGE = 1e-3
+"""Penalty where an old policy is projected onto new features: a thousandth of a sample's worth."""
+
+
+# Gaussian processes
+
+EXACT_SAMPLES = 1000
+"""Samples up to which "auto" is exact."""
+
+TRAINING_SAMPLES = 4000
+"""Samples on which the variational bound is maximised; all of them enter the posterior."""
+
+ARD_DIMENSIONS = 20
+"""State dimensions up to which the default kernel has a length-scale for each."""
+
+SHRINKS = (1.0, 4.0, 16.0)
+"""What starting length-scales of the default kernel are divided by: the best one is climbed from."""
+
+LOG_PRIOR_STD = np.sqrt(3.0)
+"""Standard deviation of log length-scales a priori: that of Hvarfner, Hellsten and Nardi (2024), section 4.2."""
+
+KERNEL_STEP = 1e-5
+"""Step of central differences of a kernel in a log parameter: the third root of rounding."""
+
+LOG_NOISE_BOUNDS = (np.log(1e-8), np.log(1e4))
+"""Ends of the search for the log of the noise, as a share of the prior variance: beyond them it is none, or all."""
+
+KERNEL_JITTERS = 10.0 ** np.arange(-10, -3)
+"""Shares of the diagonal that are added to K_zz in turn, until it factors: of close inducing states it is singular to
+rounding."""
+
+SHIFTED_JITTERS = np.append(0.0, 10.0 ** np.arange(-14, -3))
+"""The same of ``I + ...``, which needs none unless weights span many decades."""
+
+GP_FTOL = 1e-8
+"""Relative change of the bound at which a kernel's search ends: below is jitter, where half the evaluations went."""
+
+GP_GTOL = 1e-3
+"""Slope, in nats a log parameter, at which it ends as well."""
+
+GP_CHUNK = 2048
+"""Samples of a pass over a Gaussian process: its memory is M times as many, whatever N."""
+
+
+# Networks
+
+PRIOR_PRECISION = 4.0
+"""Precision of the prior: of .4 to 20, least error on sines in 1 to 6 dimensions, 20 to 400 samples, noise .1 to 1."""
+
+PRECONDITIONER_SAMPLES = 256
+"""States, at least, that Kronecker factors are averaged over: more sharpen them less than their time would buy."""
+
+NETWORK_CHUNK = 256
+"""Samples whose activations are worked on at a time."""
+
+CURVATURE_FLOOR = 1e-7
+"""Share of the largest curvature that a Kronecker factor's smaller ones are taken to be at least."""
+
+TRAINING_CHUNK = 1024
+"""Samples whose activations are worked on at a time: a layer of them fits in cache. Where there are more, single
+precision does what it can first: its tanh takes a fifth of the time."""
+
+SINGLE_TOLERANCE = 1e-6
+"""Relative change of the objective at which single precision has no more to say."""
+
+NOISE_FOLDS = 5
+"""Parts of the weight that are held out in turn, to find the noise."""
+
+HELD_OUT_SAMPLES = 200
+"""Effective samples held out that are enough together: the noise is then known to 5 %."""
+
+ROUGH_ITERATIONS = 50
+"""Of the first round, which only has to know the noise by its size."""
