@@ -24,6 +24,9 @@ from policies.spaces import Observations, state_indices
 from policies.tolerances import LOG_TINY
 from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar, check_nonnegative, sums_to_one
 
+IMPOSSIBLE = 1e-250
+"""Probability that a logit of -690 may be moved to, by any step, and still count as zero."""
+
 
 class TabularPolicy(ParametricMixin, CategoricalPolicy):
     """Softmax policy on finitely many states, fitted by weighted counting.
@@ -188,7 +191,8 @@ class TabularPolicy(ParametricMixin, CategoricalPolicy):
         check_is_fitted(self)
         logits = as_float_array(params, "params", (self.probabilities_.size,))
         policy = copy.copy(self)
-        policy.probabilities_ = softmax(logits.reshape(self.probabilities_.shape), axis=1)
+        table = softmax(logits.reshape(self.probabilities_.shape), axis=1)
+        policy.probabilities_ = np.where(table < IMPOSSIBLE, 0.0, table)  # a step leaves what is impossible so
         return policy
 
     def score_function(self, states: ArrayLike, actions: ArrayLike) -> FloatArray:

@@ -1,8 +1,13 @@
 """Mutation testing of what every answer rests on: ``python -m tests.mutate`` (POSIX, since it forks).
 
 Every comparison, operator, number and condition of the dual, the divergences, the certificate and the validation is
-changed, one at a time; the tests must notice. Survivors are printed with their line. Each mutant lives in a child
-process forked from one that has imported the heavy libraries; the sources on disk are never touched.
+changed, one at a time; the tests must notice. Survivors are printed with their line, and those of ``EQUIVALENT`` with
+the reason why no test can notice them. Each mutant lives in a child process forked from one that has imported the heavy
+libraries; the sources on disk are never touched.
+
+The tests run once as they are, and which lines each of them executes is kept in a file. A mutant is then tried against
+the tests that execute its line, those first that have killed most before, and the quick ones. So are the outcomes: what
+was tried on an unchanged function is not tried again, and ``--minutes`` does the work in pieces.
 """
 
 from __future__ import annotations
@@ -11,15 +16,22 @@ import argparse
 import ast
 import contextlib
 import copy
+import hashlib
 import importlib
 import importlib.abc
 import importlib.util
+import json
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from tests.equivalent_mutants import EQUIVALENT
 
 MODULES = (
     "reps_opt.certify",
@@ -28,18 +40,37 @@ MODULES = (
     "reps_opt.validation",
     "reps_opt.divergences.base",
 )
-QUICK = ["tests/reps_opt/test_own_programs.py", "tests/reps_opt/test_program.py"]
-THOROUGH = [
-    "tests/reps_opt/test_distance.py",
-    "tests/reps_opt/test_conditional.py",
-    "tests/reps_opt/test_second_opinion.py",
-    "tests/reps_opt/test_sample_limits.py",
-    "tests/reps_opt/test_solution.py",
-    "tests/reps_opt/test_temperature.py",
-    "tests/reps_opt/test_samples.py",
+POOL = [
+    "tests/reps_opt/divergences",
+    *(
+        f"tests/reps_opt/test_{name}.py"
+        for name in (
+            "own_programs",
+            "program",
+            "distance",
+            "conditional",
+            "second_opinion",
+            "sample_limits",
+            "solution",
+            "temperature",
+            "samples",
+            "bad_input",
+            "reliability",
+            "decimal_newton",
+            "budgets",
+            "steps",
+            "segment",
+        )
+    ),
+    "tests/test_hard_rows.py",
+    "tests/test_reported_inputs.py",
 ]
-TIMEOUT = 120
+ROOT = Path(__file__).parents[1]
+FIRST, SECONDS, KEPT = 25, 40.0, 400
+"""Tests of a first attempt; seconds of tests in all that a mutant must survive; tests that are kept for a line."""
+TIMEOUT = 180
 HEAVY = ("numpy", "scipy.sparse.linalg", "scipy.optimize", "scipy.special", "cvxpy", "pytest", "gymnasium", "sklearn")
+OPTIONS = ["-q", "-p", "no:cacheprovider", "-o", "addopts=", "--no-header"]
 
 SWAPS: dict[type, type] = {
     ast.Lt: ast.LtE,
@@ -141,50 +172,184 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exec(compile(self.tree, self.path, "exec"), module.__dict__)
 
 
-def survives(name: str, path: str, tree: ast.Module, tests: list[str]) -> bool:
-    """Whether the tests pass on a mutant, in a child process."""
+class Source:
+    """A module's syntax tree, and which function each of its lines belongs to."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.path = str(ROOT / Path(*name.split(".")).with_suffix(".py"))
+        self.tree = ast.parse(Path(self.path).read_text(encoding="utf-8"))
+        self.places: dict[int, tuple[str, int]] = {}
+        self.bodies: dict[str, str] = {"": ""}
+        self._walk(self.tree.body, "")
+
+    def _walk(self, body: list[ast.stmt], within: str) -> None:
+        for node in body:
+            if isinstance(node, ast.ClassDef):
+                self._walk(node.body, f"{within}{node.name}.")
+            elif isinstance(node, ast.FunctionDef):
+                place = within + node.name
+                self.bodies[place] = hashlib.sha256(ast.unparse(node).encode()).hexdigest()[:12]
+                for line in range(node.lineno, (node.end_lineno or node.lineno) + 1):
+                    self.places[line] = (place, line - node.lineno)
+
+    def mutants(self) -> Iterator[tuple[str, int, ast.Module, str, tuple[str, int]]]:
+        """Name, line, tree, state of its function, and place of every mutant; names stay when lines move."""
+        seen: Counter[str] = Counter()
+        for index in range(len(list(points(self.tree)))):
+            tree, line, text = mutated(self.tree, index)
+            place = self.places.get(line, ("", 0))
+            label = f"{self.name}.{place[0]} {text}"
+            seen[label] += 1
+            name = label if seen[label] == 1 else f"{label} ({seen[label]})"
+            yield name, line, tree, self.bodies[place[0]], place
+
+
+class _Tracer:
+    """A pytest plugin: the seconds of every test, and the lines of the modules that it executes."""
+
+    def __init__(self, sources: list[Source], report: Path) -> None:
+        self.sources, self.report = {source.path: source for source in sources}, report
+        self.seconds: dict[str, float] = {}
+        self.lines: dict[str, list[str]] = defaultdict(list)
+        self.now: set[tuple[str, int]] = set()
+
+    def _entered(self, frame: FrameType, event: str, argument: Any) -> Callable[..., Any] | None:
+        return self._on_line if frame.f_code.co_filename in self.sources else None
+
+    def _on_line(self, frame: FrameType, event: str, argument: Any) -> Callable[..., Any]:
+        self.now.add((frame.f_code.co_filename, frame.f_lineno))
+        return self._on_line
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self.now, self.began = set(), time.perf_counter()
+        sys.settrace(self._entered)
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.when == "call" and report.passed:
+            self.seconds[report.nodeid] = time.perf_counter() - self.began
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        sys.settrace(None)
+        for path, line in self.now if nodeid in self.seconds else ():
+            source = self.sources[path]
+            if line in source.places:
+                function, offset = source.places[line]
+                self.lines[f"{source.name}:{function}:{offset}"].append(nodeid)
+
+    def pytest_sessionfinish(self) -> None:
+        cheap = {line: sorted(tests, key=self.seconds.__getitem__)[:KEPT] for line, tests in self.lines.items()}
+        self.report.write_text(json.dumps({"seconds": self.seconds, "lines": cheap}), encoding="utf-8")
+
+
+def in_child(source: Source | None, tree: ast.Module | None, arguments: list[str], plugins: list[Any]) -> int:
+    """The exit status of pytest in a child process, on a mutant where one is given; not zero where the child dies."""
     child = os.fork()
     if child == 0:
-        signal.alarm(TIMEOUT)
+        signal.alarm(TIMEOUT if source else 0)
         with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.suppress(BaseException):
             os.dup2(nowhere.fileno(), 1)
             os.dup2(nowhere.fileno(), 2)
-            sys.meta_path.insert(0, _Finder(name, path, tree))
+            if source is not None and tree is not None:
+                sys.meta_path.insert(0, _Finder(source.name, source.path, tree))
             import pytest
 
-            options = ["-x", "-q", "-p", "no:cacheprovider", "-o", "addopts=", "--no-header"]
-            os._exit(int(pytest.main([*options, *tests])))
+            os._exit(int(pytest.main([*OPTIONS, *arguments], plugins=plugins)))
         os._exit(70)
-    return os.waitpid(child, 0)[1] == 0
+    return os.waitpid(child, 0)[1]
 
 
-def main(modules: list[str], every: int) -> float:
-    """Run the mutants; print survivors and counts; return the share killed."""
+class Tests:
+    """Which tests to try on a mutant, in which order."""
+
+    def __init__(self, report: Path, sources: list[Source]) -> None:
+        if not report.exists():
+            in_child(None, None, ["-m", "not slow", *POOL], [_Tracer(sources, report)])
+        known = json.loads(report.read_text(encoding="utf-8"))
+        self.seconds: dict[str, float] = known["seconds"]
+        self.lines: dict[str, list[str]] = known["lines"]
+        self.kills: Counter[str] = Counter()
+
+    def of(self, source: Source, place: tuple[str, int]) -> list[str]:
+        """Tests that execute a line, or what is nearest to it: its function, its module."""
+        exact = f"{source.name}:{place[0]}:{place[1]}"
+        near = {exact} if exact in self.lines else {k for k in self.lines if k.startswith(f"{source.name}:{place[0]}:")}
+        near = near or {k for k in self.lines if k.startswith(f"{source.name}:")}
+        found = {test for line in near for test in self.lines[line]}
+        return sorted(found, key=lambda test: (-self.kills[test], self.seconds[test]))
+
+    def judge(self, source: Source, tree: ast.Module, place: tuple[str, int]) -> str:
+        """The test of its line that a mutant fails; empty where it passes them all, as far as the seconds go."""
+        tests, left = self.of(source, place), SECONDS
+        for some in (tests[:FIRST], tests[FIRST:]):
+            tried = []
+            for test in some:
+                left -= self.seconds[test]
+                if left > 0:
+                    tried.append(test)
+            if tried and (killer := self.killer(source, tree, tried)):
+                self.kills[killer] += 1
+                return killer
+        return ""
+
+    def killer(self, source: Source, tree: ast.Module, tests: list[str]) -> str:
+        """The first test that fails on a mutant, or says why there is none; empty where all pass."""
+        read, write = os.pipe()
+        status = in_child(source, tree, ["-x", *tests], [_FirstFailure(write)])
+        os.close(write)
+        with os.fdopen(read, encoding="utf-8") as pipe:
+            failed = pipe.read()
+        return failed if failed or not status else "broken"
+
+
+class _FirstFailure:
+    """A pytest plugin that says which test fails."""
+
+    def __init__(self, pipe: int) -> None:
+        self.pipe = pipe
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.failed:
+            os.write(self.pipe, report.nodeid.encode())
+
+
+def main(modules: list[str], every: int, folder: Path, minutes: float) -> float:
+    """Run the mutants; print survivors and counts; return the share killed or explained."""
     for heavy in HEAVY:
         importlib.import_module(heavy)
-    began, killed, total = time.perf_counter(), 0, 0
-    for name in modules:
-        path = str(Path(__file__).parents[1] / Path(*name.split(".")).with_suffix(".py"))
-        tree = ast.parse(Path(path).read_text(encoding="utf-8"))
-        if not survives(name, path, tree, QUICK):
+    folder.mkdir(parents=True, exist_ok=True)
+    began, results = time.perf_counter(), folder / "results.json"
+    known = json.loads(results.read_text(encoding="utf-8")) if results.exists() else {}
+    sources = [Source(name) for name in modules]
+    tests = Tests(folder / "tests.json", [Source(name) for name in MODULES])
+    tests.kills.update(killer for _, killer in known.values() if killer in tests.seconds)
+    counts: Counter[str] = Counter()
+    for source in sources:
+        own: Counter[str] = Counter()
+        if tests.killer(source, source.tree, tests.of(source, ("", 0))[:FIRST]):
             raise RuntimeError("the tests fail without any mutation")
-        count, dead = len(list(points(tree))), 0
-        chosen = range(0, count, every)
-        for index in chosen:
-            mutant, line, text = mutated(tree, index)
-            if survives(name, path, mutant, QUICK) and survives(name, path, mutant, THOROUGH):
-                print(f"survived: {name}:{line} {text}", flush=True)
-            else:
-                dead += 1
-        print(f"{name}: {dead} of {len(chosen)} mutants killed, {time.perf_counter() - began:.0f} s", flush=True)
-        killed, total = killed + dead, total + len(chosen)
-    print(f"all: {killed} of {total} mutants killed, {killed / total:.1%}")
-    return killed / total
+        for name, line, tree, state, place in list(source.mutants())[::every]:
+            if known.get(name, ["", ""])[0] != state:
+                if time.perf_counter() - began > 60 * minutes:
+                    own["not tried"] += 1
+                    continue
+                known[name] = [state, tests.judge(source, tree, place)]
+                results.write_text(json.dumps(known, indent=0), encoding="utf-8")
+            outcome = "killed" if known[name][1] else "explained" if name in EQUIVALENT else "survived"
+            own[outcome] += 1
+            if outcome != "killed":
+                print(f"{outcome}: {source.path}:{line} {name}  {EQUIVALENT.get(name, '')}", flush=True)
+        print(f"{source.name}: {dict(own)}, {time.perf_counter() - began:.0f} s", flush=True)
+        counts += own
+    print(f"all: {dict(counts)}")
+    return 1 - (counts["survived"] + counts["not tried"]) / counts.total()
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("modules", nargs="*", default=list(MODULES))
     parser.add_argument("--every", type=int, default=1, help="try every n-th place only")
+    parser.add_argument("--folder", type=Path, default=ROOT / ".mutants", help="where tests and outcomes are kept")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so long; go on another time")
     given = parser.parse_args()
-    sys.exit(main(given.modules, given.every) < 0.9)
+    sys.exit(main(given.modules, given.every, given.folder, given.minutes) < 1)

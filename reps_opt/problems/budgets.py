@@ -16,6 +16,7 @@ from scipy.optimize import linprog
 from reps_opt.constraints import AtMost
 from reps_opt.processes.flow import Flow
 from reps_opt.processes.graph import IntArray
+from reps_opt.scale import ordinary_scale
 from reps_opt.tolerances import ROUNDING
 from reps_opt.validation import FloatArray, as_float_array, read_only
 
@@ -37,8 +38,9 @@ class Budgets:
     limits : (K,) array
         d, in the units of the costs.
     shift, span : (K,) arrays
-        Rows are posed as ``<p, (c - shift)/span> <= (d - shift)/span``: the range of each cost is its unit, and the
-        budget itself its origin (as far as it lies within the range), so that an active row has mean zero.
+        Rows are posed as ``<p, (c - shift)/span> <= (d - shift)/span``: the range of each cost is its unit, of one with
+        outliers the spread of the others and their distance from the budget; and the budget itself its origin (as far
+        as it lies within the range), so that an active row has mean zero.
     """
 
     costs: FloatArray
@@ -130,7 +132,14 @@ def as_budgets(costs: ArrayLike | None, budgets: ArrayLike | None, shape: tuple[
     if table.shape[0] != limits.size or limits.size == 0:
         raise ValueError(f"costs and budgets must be as many and at least one, got {table.shape[0]} and {limits.size}")
     flat = table.reshape(limits.size, -1).copy()
-    span = np.ptp(flat, axis=1)
+    span = np.array([_unit(cost, limit) for cost, limit in zip(flat, limits, strict=True)])
     size = np.maximum(np.abs(flat).max(axis=1), np.abs(limits))  # of a cost that is the same everywhere
     shift = np.clip(limits, flat.min(axis=1), flat.max(axis=1))
     return Budgets(read_only(flat), read_only(limits), shift, np.where(span > 0, span, np.where(size > 0, size, 1.0)))
+
+
+def _unit(cost: FloatArray, limit: float) -> float:
+    """The range of a cost; where a few entries are out of all proportion, what the others are about."""
+    span = float(np.ptp(cost))
+    usual = ordinary_scale(cost, span)
+    return span if usual is None else min(span, max(usual.factor, abs(limit - usual.shift)))

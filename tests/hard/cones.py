@@ -107,9 +107,15 @@ def pairs(problem: Any) -> Pairs:
     rows = problem.budget_rows
     costs = np.zeros((0, S * A)) if rows is None else np.asarray(rows.costs)
     limits = np.zeros(0) if rows is None else np.asarray(rows.limits)
-    span = np.ptp(costs, axis=1) if limits.size else np.zeros(0)
-    span = np.where(span > 0, span, np.maximum(np.abs(limits), 1.0))
+    span = np.array([_cost_unit(c, d) for c, d in zip(costs, limits, strict=True)])
     return Pairs(flow, (1 - mdp.gamma) * mdp.mu0, weight, q, mdp.rewards.ravel(), costs, limits, span)
+
+
+def _cost_unit(cost: np.ndarray, limit: float) -> float:
+    """What a cost's ordinary entries, and its limit, are about."""
+    if np.ptp(cost) == 0:
+        return max(abs(limit), 1.0)
+    return min(float(np.ptp(cost)), value_range(cost) + abs(limit - float(np.median(cost))))
 
 
 def recovers(problem: REPS) -> bool:

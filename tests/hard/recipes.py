@@ -44,6 +44,7 @@ METRICS = ("identity", "random", "ill-conditioned", "factor", "wide factor")
 BALLS = ("shared", "per_step", "trajectory")
 DIVERGENCES = ("chi2", "reverse_kl", "alpha 0.5", "alpha -1", "alpha 1.5", "alpha -3")
 BUDGETS = ("random", "equality", "duplicate", "band", "never", "units", "zero and constant")
+BUDGETS += ("outlier",)
 COST_ROWS = ("random", "dependent", "opposite")
 OUTLIER = 1e10
 
@@ -249,6 +250,9 @@ def _as_people_write_them(kind: str, costs: np.ndarray, limits: np.ndarray) -> t
         hazard = np.zeros_like(c)
         hazard[0, -1, -1] = 1.0
         return hazard, np.zeros(1)
+    if kind == "outlier":  # an action that costs out of all proportion
+        costs[0, -1, -1] += OUTLIER * np.ptp(c)
+        return costs, limits
     if kind == "units":
         return np.concatenate([1e5 * c, 1e-5 * costs[-1:]]), np.append(1e5 * d, 1e-5 * limits[-1:])
     return costs, limits
