@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
 from policies.tolerances import LARGEST_NUMBER
+from reps_opt.tolerances import VISIBLE
 from reps_opt.validation import FloatArray, as_float_array, check_finite, check_nonnegative, first_index
 
 
@@ -108,7 +109,7 @@ def warn_of_weights(weights: FloatArray, name: str, against_prior: bool = True) 
             UserWarning,
             stacklevel=4,
         )
-    elif against_prior and ess > 3 and abs(float(np.sum(weights)) - 1) < 1e-6:
+    elif against_prior and ess > 3 and abs(float(np.sum(weights)) - 1) < VISIBLE:
         warnings.warn(
             f"{name}: the weights sum to one, so all {np.count_nonzero(weights)} samples count for one and the prior "
             f'prevails: let them sum to their effective sample size, {ess:.3g}, as solution.weights("ess") does',

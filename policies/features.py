@@ -17,6 +17,7 @@ from sklearn.cluster import KMeans
 from sklearn.utils.validation import check_is_fitted
 
 from policies.checks import check_states, check_weights, merge_repeats, random_source
+from reps_opt.tolerances import ROUNDING
 from reps_opt.validation import FloatArray, as_count, as_float_array, check_shape
 
 
@@ -29,7 +30,7 @@ def weighted_spread(states: FloatArray, weights: FloatArray) -> FloatArray:
     """Weighted standard deviation of each column, shape (d,); one for a column that does not vary."""
     share = weights / weights.sum()
     spread = np.sqrt(share @ (states - share @ states) ** 2)
-    varies = spread > 1e-12 * np.sqrt(share @ states**2)
+    varies = spread > ROUNDING * np.sqrt(share @ states**2)
     return np.where(varies, spread, 1.0)
 
 

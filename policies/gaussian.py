@@ -12,6 +12,7 @@ import numpy as np
 import scipy.linalg
 
 from policies.tolerances import HELD_OUT
+from reps_opt.tolerances import ROUNDING
 from reps_opt.validation import FloatArray
 
 LOG_2PI = float(np.log(2 * np.pi))
@@ -178,7 +179,7 @@ def residual_scale(
         strength = HELD_OUT * (float(np.sum(weights)) - trace)
         trace += strength
         prior = np.diag(np.sqrt(strength / trace * held_out))
-    if trace <= 1e-12 * float(np.sum(weights)):
+    if trace <= ROUNDING * float(np.sum(weights)):
         return np.diag(floor)
     root = np.vstack([np.sqrt(weights / trace)[:, None] * residuals, prior])
     if not full or k == 1:
@@ -211,5 +212,5 @@ def action_floor(actions: FloatArray, weights: FloatArray, fraction: float) -> F
     mean = weights @ actions / total
     std = np.sqrt(weights @ (actions - mean) ** 2 / total)
     rms = np.sqrt(weights @ actions**2 / total)
-    varies = std > 1e-12 * rms
+    varies = std > ROUNDING * rms
     return fraction * np.where(varies, std, np.where(rms > 0, rms, 1.0))

@@ -25,7 +25,7 @@ from policies.gp_posterior import KernelBasis, Posterior, exact_posterior, featu
 from policies.kernels import SquaredExponential, check_periods, split_white_noise
 from policies.linear_features import fit_features, transform
 from policies.spaces import Observations
-from policies.tolerances import ARD_DIMENSIONS, EXACT_SAMPLES, SHRINKS, TRAINING_SAMPLES
+from policies.tolerances import ARD_DIMENSIONS, EXACT_SAMPLES, LENGTH_SCALES, SHRINKS, TRAINING_SAMPLES
 from reps_opt.threads import limited
 from reps_opt.tolerances import ROUNDING
 from reps_opt.validation import FloatArray, as_count, as_scalar
@@ -278,7 +278,7 @@ def default_kernel(states: FloatArray, weights: FloatArray, periods: ArrayLike |
         raise ValueError(f"periods must have shape ({d}), got {np.shape(periods)}")
     spread = weighted_spread(states, weights)
     typical = spread * np.sqrt(d) if d <= ARD_DIMENSIONS else np.linalg.norm(spread)
-    bounds = (1e-3 * float(np.min(typical)), 1e4 * float(np.max(typical)))
+    bounds = (LENGTH_SCALES[0] * float(np.min(typical)), LENGTH_SCALES[1] * float(np.max(typical)))
     return SquaredExponential(typical, bounds, periods, typical)
 
 
@@ -289,7 +289,6 @@ def distinct_problem(states: FloatArray, actions: FloatArray, weights: FloatArra
     likelihoods, raised to such powers, are flat.
     """
     order = np.argsort(weights, kind="stable")
-    # samples whose weights are rounding of the sum, or of one, are left out
     tail = np.cumsum(weights[order]) <= ROUNDING * min(1.0, float(weights.sum()))
     kept = np.sort(order[~tail])
     grouped = len(np.unique(groups)) < len(groups)

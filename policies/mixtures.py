@@ -19,7 +19,8 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 
 from policies.checks import check_weights
-from policies.tolerances import SMALLEST_SHARE
+from policies.tolerances import SHARE_TOLERANCE, SMALLEST_SHARE
+from reps_opt.tolerances import CLOSE, LARGEST_EXPONENT, ROUNDING, TINY
 from reps_opt.validation import as_scalar
 
 
@@ -143,14 +144,14 @@ def largest_share(divergence: Callable[[float], float], radius: float) -> float:
 
     def excess(log_share: float) -> float:
         found = divergence(float(np.exp(log_share)))
-        return min(np.log(max(found, 1e-300) / radius), 700.0)
+        return min(np.log(max(found, TINY) / radius), LARGEST_EXPONENT)
 
-    ends = np.log(0.1 * high), np.log(high) - 1e-12  # at one itself an impossible action may be infinitely far
+    ends = np.log(0.1 * high), np.log(high) - ROUNDING  # at one itself an impossible action may be infinitely far
     if excess(ends[1]) <= 0:
         return float(np.exp(ends[1]))
-    share = float(np.exp(brentq(excess, *ends, xtol=1e-13, rtol=1e-13)))
+    share = float(np.exp(brentq(excess, *ends, xtol=SHARE_TOLERANCE, rtol=SHARE_TOLERANCE)))
     while divergence(share) > radius:  # the root lies on either side by rounding; the ball is closed on one
-        share *= 1 - 1e-13
+        share *= 1 - SHARE_TOLERANCE
         if divergence(share) > radius:
-            share *= 1 - 1e-9
+            share *= 1 - CLOSE
     return share

@@ -18,6 +18,7 @@ from scipy.special import log_softmax
 from policies.tolerances import (
     DENSE_GAINS,
     GAIN_DECREMENT,
+    GAIN_OPTIONS,
     GAIN_STEPS,
     PRIOR_RATE,
     PRIOR_SHAPE,
@@ -26,7 +27,7 @@ from policies.tolerances import (
     RIDGE_STEPS,
     ROUGH_DECREMENT,
 )
-from reps_opt.tolerances import LAST_PLACE, SUFFICIENT_DECREASE
+from reps_opt.tolerances import LAST_PLACE, SUFFICIENT_DECREASE, TINY
 from reps_opt.validation import FloatArray
 
 
@@ -159,7 +160,7 @@ def _newton(problem: _Likelihood, B: FloatArray, ridge: float, accuracy: float) 
         H[np.diag_indices_from(H)] += ridge
         move = cho_solve(cho_factor(H, lower=True), gradient.reshape(-1)).reshape(B.shape)
         decrement = float(np.sum(gradient * move))
-        if decrement <= accuracy * max(abs(value), 1e-300):  # below, the value is rounding, and a full step is safe
+        if decrement <= accuracy * max(abs(value), TINY):  # below, the value is rounding, and a full step is safe
             return B - move, step
         share = 1.0
         while True:
@@ -184,8 +185,8 @@ def _quasi_newton(problem: _Likelihood, B: FloatArray, ridge: float, accuracy: f
         return value, (unit * (problem.gradient(log_p) + ridge * trial)).reshape(-1)
 
     start = (B / unit).reshape(-1)
-    tolerance = np.sqrt(accuracy * max(loss(start)[0], 1e-300))  # the gradient is measured as the decrement is
-    options = {"maxiter": 2000, "maxfun": 4000, "ftol": 1e-15, "gtol": tolerance / np.sqrt(B.size), "maxcor": 30}
+    tolerance = np.sqrt(accuracy * max(loss(start)[0], TINY))  # the gradient is measured as the decrement is
+    options = {**GAIN_OPTIONS, "gtol": tolerance / np.sqrt(B.size)}
     found = minimize(loss, start, jac=True, method="L-BFGS-B", options=options)
     return unit * found.x.reshape(B.shape), int(found.nit)
 

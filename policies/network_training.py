@@ -18,7 +18,15 @@ from scipy.optimize import minimize
 
 from policies.categorical import Categorical
 from policies.network import Network
-from policies.tolerances import HELD_OUT_SAMPLES, NOISE_FOLDS, ROUGH_ITERATIONS, SINGLE_TOLERANCE, TRAINING_CHUNK
+from policies.tolerances import (
+    HELD_OUT_SAMPLES,
+    NETWORK_GTOL,
+    NOISE_FOLDS,
+    ROUGH_ITERATIONS,
+    SINGLE_TOLERANCE,
+    TRAINING_CHUNK,
+)
+from reps_opt.tolerances import CLOSE, ROUNDED
 from reps_opt.validation import FloatArray
 
 Loss = Callable[[FloatArray, Any], tuple[FloatArray, FloatArray]]
@@ -79,8 +87,8 @@ def _descend(
             gradient += network.gradient(params, layers, part.weights[:, None] * seeds)
         return value / scale, gradient / scale
 
-    tolerance = 1e-14 if network.dtype == "float64" else SINGLE_TOLERANCE
-    options = {"maxiter": max_iter, "maxfun": 2 * max_iter + 20, "ftol": tolerance, "gtol": 1e-7}
+    tolerance = ROUNDED if network.dtype == "float64" else SINGLE_TOLERANCE
+    options = {"maxiter": max_iter, "maxfun": 2 * max_iter + 20, "ftol": tolerance, "gtol": NETWORK_GTOL}
     found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
     return found.x, int(found.nit)
 
@@ -153,7 +161,7 @@ def _held_out(
     single = Network(network.sizes, "float32")
     squares = np.zeros(samples.targets.shape[1])
     for held in folds:
-        left = samples.weights - held > 1e-9 * samples.weights
+        left = samples.weights - held > CLOSE * samples.weights
         rest = Samples(samples.inputs[left], samples.targets[left], (samples.weights - held)[left])
         scale = float(rest.weights.sum()) + ridge
         params, _ = _descend(single, start, squared_error, [rest], ridge, scale, max_iter)

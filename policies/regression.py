@@ -12,7 +12,8 @@ from scipy.linalg import svd
 from scipy.optimize import minimize_scalar
 
 from policies.gaussian import LOG_2PI
-from policies.tolerances import LOG_NOISE_MEAN, LOG_NOISE_STD, LOG_RIDGE_RANGE, NOISE_FLOOR
+from policies.tolerances import LOG_NOISE_MEAN, LOG_NOISE_STD, LOG_RIDGE_RANGE, NOISE_FLOOR, RIDGES
+from reps_opt.tolerances import CLOSE, ROUNDED
 from reps_opt.validation import FloatArray
 
 
@@ -82,10 +83,10 @@ class _Spectrum:
         def loss(log_ridge: float) -> float:
             return -self.evidence(scale * np.exp(log_ridge))
 
-        grid = np.linspace(*LOG_RIDGE_RANGE, 41)
+        grid = np.linspace(*LOG_RIDGE_RANGE, RIDGES)
         step = grid[1] - grid[0]
         start = grid[int(np.argmin([loss(g) for g in grid]))]
-        found = minimize_scalar(loss, bounds=(start - step, start + step), method="bounded", options={"xatol": 1e-9})
+        found = minimize_scalar(loss, bounds=(start - step, start + step), method="bounded", options={"xatol": CLOSE})
         return float(scale * np.exp(found.x))
 
 
@@ -135,6 +136,6 @@ def weighted_ridge(Phi: FloatArray, actions: FloatArray, weights: FloatArray, ri
     once = share + U**2 @ filtered
     twice = share + U**2 @ filtered**2
     annihilated = np.maximum(1 - 2 * once + twice, 0.0)
-    left_out = (target - (U * filtered) @ projected) / np.maximum(1 - once, 1e-14)[:, None]
+    left_out = (target - (U * filtered) @ projected) / np.maximum(1 - once, ROUNDED)[:, None]
     found = coefficients, intercept - center @ coefficients
     return RidgeFit(*found, float(ridge), rank, annihilated, np.sum(left_out**2, axis=0) / total, float(evidence))

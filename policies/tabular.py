@@ -21,11 +21,9 @@ from policies.categorical import Categorical
 from policies.categorical_policy import CategoricalPolicy
 from policies.checks import as_columns, check_states
 from policies.spaces import Observations, state_indices
-from policies.tolerances import LOG_TINY
+from policies.tolerances import IMPOSSIBLE, LOG_TINY
+from reps_opt.tolerances import TINY
 from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar, check_nonnegative, sums_to_one
-
-IMPOSSIBLE = 1e-250
-"""Probability that a logit of -690 may be moved to, by any step, and still count as zero."""
 
 
 class TabularPolicy(ParametricMixin, CategoricalPolicy):
@@ -211,7 +209,7 @@ class TabularPolicy(ParametricMixin, CategoricalPolicy):
         check_is_fitted(self)
         visited, counts = np.unique(self._known_rows(states), return_counts=True)
         S, A = self.probabilities_.shape
-        block = Categorical(np.log(np.maximum(self.probabilities_[visited], 1e-300))).fisher_root()
+        block = Categorical(np.log(np.maximum(self.probabilities_[visited], TINY))).fisher_root()
         block *= np.sqrt(counts / counts.sum() * len(visited) * A)[:, None, None]
         J = np.zeros((len(visited), A, S, A))
         J[np.arange(len(visited)), :, visited] = block

@@ -13,8 +13,14 @@ import numpy as np
 LOG_TINY = -690.0
 """Logit of an impossible action: exp(-690) is 1e-300, far below any weight yet not an infinity."""
 
+IMPOSSIBLE = 1e-250
+"""Probability that a logit of -690 may be moved to, by any step, and still count as zero."""
+
 SMALLEST_SHARE = 1e-30
 """Of a new policy in a mixture: below it the mixture is the old policy to every digit."""
+
+SHARE_TOLERANCE = 1e-13
+"""Change of the log of that share at which its search ends: next to rounding, for a ball is to be filled."""
 
 LARGEST_NUMBER = 1e150
 """Largest number whose squares, summed, a float64 still holds."""
@@ -43,6 +49,9 @@ NOISE_FLOOR = 1e-8
 LOG_RIDGE_RANGE = (-12 * np.log(10), 8 * np.log(10))
 """Logs of the ridges searched, in multiples of the largest squared singular value: next to none, and all."""
 
+RIDGES = 41
+"""Ridges tried, two a decade: the evidence may have several maxima, and the best is climbed from."""
+
 
 # Where and how wide features are
 
@@ -69,7 +78,7 @@ PRIOR_SHAPE = 1.5
 the labels, and where they have no pattern: the policy would be deterministic, or the ridge infinite."""
 
 PRIOR_RATE = 0.05
-"""Rate of that prior."""
+"""Rate of that prior: with the shape, what makes its mean 30."""
 
 RIDGE_RANGE = (1e-6, 1e8)
 """Ends of the search for that ridge: next to none, and gains of zero."""
@@ -85,6 +94,9 @@ GAIN_STEPS = 100
 
 GAIN_DECREMENT = 1e-13
 """Newton decrement, as a share of the objective, at which gains are done."""
+
+GAIN_OPTIONS = {"maxiter": 2_000, "maxfun": 4_000, "ftol": 1e-15, "maxcor": 30}
+"""L-BFGS where the Hessian is not formed: what ends it is the gradient, measured as the decrement is."""
 
 ROUGH_DECREMENT = 1e-4
 """The same at which the ridge can be judged."""
@@ -106,6 +118,9 @@ ARD_DIMENSIONS = 20
 
 SHRINKS = (1.0, 4.0, 16.0)
 """What starting length-scales of the default kernel are divided by: the best one is climbed from."""
+
+LENGTH_SCALES = (1e-3, 1e4)
+"""Ends of the search for length-scales, in units of the smallest and largest typical one."""
 
 LOG_PRIOR_STD = np.sqrt(3.0)
 """Standard deviation of log length-scales a priori: that of Hvarfner, Hellsten and Nardi (2024), section 4.2."""
@@ -153,6 +168,9 @@ precision does what it can first: its tanh takes a fifth of the time."""
 
 SINGLE_TOLERANCE = 1e-6
 """Relative change of the objective at which single precision has no more to say."""
+
+NETWORK_GTOL = 1e-7
+"""Largest slope of the objective a sample at which training ends."""
 
 NOISE_FOLDS = 5
 """Parts of the weight that are held out in turn, to find the noise."""

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 from scipy.linalg.lapack import dpotrf, dpotrs, dtrtrs
 
 from reps_opt.conjugate_gradient import conjugate_gradient
-from reps_opt.tolerances import ROUNDING, SYMMETRY_TOLERANCE
+from reps_opt.tolerances import CLOSE, ROUNDING, SYMMETRY_TOLERANCE
 from reps_opt.validation import (
     FloatArray,
     InputError,
@@ -104,7 +104,7 @@ class Metric(ABC):
             return 0.0
         x = self.solve(residual)
         missed = float(np.abs(residual - self.product(x)).max())
-        if missed > 0.5 * size and size > 1e-9 * float(np.abs(whole).max()):
+        if missed > 0.5 * size and size > CLOSE * float(np.abs(whole).max()):
             return math.inf
         return 0.5 * max(float(residual @ x), 0.0)
 
@@ -171,9 +171,9 @@ class Factorised(Metric):
         diagonal = np.diag(self.matrix)
         scale = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
         values, vectors = np.linalg.eigh(self.matrix * scale[:, None] * scale)
-        if values[0] < -1e-8 * max(values[-1], 0.0):
+        if values[0] < -SYMMETRY_TOLERANCE * max(values[-1], 0.0):
             raise InputError(f"metric has a negative eigenvalue ({values[0]:.2g} at unit diagonal): add damping")
-        kept = values > 1e-12 * max(values[-1], 0.0)
+        kept = values > ROUNDING * max(values[-1], 0.0)
         return scale, values[kept], vectors[:, kept]
 
     @property

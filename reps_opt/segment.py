@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from scipy.optimize import brentq
 
-from reps_opt.tolerances import NEAR_START, TINY_SHARE
+from reps_opt.tolerances import NEAR_START, ROUNDED, ROUNDING, TINY_SHARE
 from reps_opt.validation import FloatArray
 
 
@@ -59,9 +59,9 @@ def first_inside(excess: Callable[[FloatArray], float], point: FloatArray, ancho
         start = NEAR_START
         if beyond(start) <= 0:
             return mixed(start)
-    share = float(brentq(beyond, start, 1.0, xtol=1e-16, rtol=1e-14))
+    share = float(brentq(beyond, start, 1.0, xtol=NEAR_START, rtol=ROUNDED))
     while beyond(share) > 0 and share < 1:
-        share = min(1.0, share * (1 + 1e-12) + 1e-16)
+        share = min(1.0, share * (1 + ROUNDING) + NEAR_START)
     return mixed(share)
 
 

@@ -82,6 +82,10 @@ two of them do, where a root finder takes thirty products with a metric in singl
 REPAIRABLE = (1e-12, 1e-3)
 """1-norm of the residual that is worth mending, and beyond which a single step would not mend it."""
 
+CLIPPED = (1e4, 1e6)
+"""How far below the typical coefficient, in typical deviations, others count where a program out of proportion is
+solved once more: what costs so much is hardly taken."""
+
 ETA_HALVINGS = 40
 """Dual points looked at for the eta that goes with given multipliers; they span twenty decades."""
 
@@ -213,6 +217,18 @@ CURVATURE_SHARES = (1e-6, 1e-3, 1.0)
 LEAST_STARTING_ETA = 1e-10
 """Where the search starts when the multipliers explain the objective completely."""
 
+NEWTON_RTOL = 1e-2
+"""Relative residual of an iterative solve for a step far from the end, where the step itself is as rough."""
+
+LEAST_ALONG_RTOL = 1e-5
+"""Least relative residual of the solve for dv/d eta that is asked for: what eta's own step leaves is more."""
+
+SAMPLES_TOLERANCE = 5e-11
+"""Error at which a dual over samples ends: every iteration is a pass over all rows, and certificates allow 1e-8."""
+
+SAMPLES_SLACK = 1e-2
+"""As ``SLACK_SUSPECTED``, where the linear program over samples takes longer than a dozen iterations."""
+
 
 # A path through several balls
 
@@ -224,6 +240,12 @@ LEAST_BARRIER = 1e-13
 
 WARM_ENOUGH = 1e-4
 """Temperature of every simplex with which mu may fall to the least barrier."""
+
+HOTTEST_START = 1e6
+"""Largest eta to start from, in ranges of the objective, however small the radius of its ball."""
+
+COLDEST_START = 1e-3
+"""Least eta to start from, in ranges of the objective, where the multipliers explain it."""
 
 PATH_FACTOR = 0.1
 """How mu falls from one point of the central path to the next."""
@@ -255,6 +277,9 @@ FREE_MOVES = 30
 
 LEAST_SOFT_ETA = 1e-4
 """Smallest eta to start from, in units of the objective's range."""
+
+SOFT_RTOL = 1e-3
+"""Relative residual to which linear systems of steps are solved: the equations are nonlinear, and lose more a step."""
 
 PENALTY_CONVERGED = 1e-26
 """Squared Newton decrement at the end; the gap that is left is half of it, or rounding."""
@@ -339,7 +364,7 @@ DECIMAL_COOLING = Decimal(8)
 """Factor by which eta is lowered at a time, at most: as far as the tangent of the curve leads."""
 
 LEAST_DECIMAL_COOLING = Decimal("1.05")
-"""The same at least."""
+"""The same at least: where the tangent leads less far, a step that is no good is taken all the same."""
 
 DECIMAL_DECREASE = Decimal("1e-4")
 """Share of the decrease promised by the gradient that a step in decimal numbers must bring."""
@@ -392,6 +417,9 @@ handed back, since the certificate judges them."""
 
 CONIC_UNITS = (1.0, 10.0)
 """Units of the objective that a solver is offered, in multiples of the starting eta; then the reward range itself."""
+
+LEAST_ALIVE = 1e-7
+"""Weight, in a conic solver's point, from which a sample counts as one that the best weights use."""
 
 EXACT_LP: dict[str, Any] = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
 """HiGHS at its most accurate: its 1e-7 would be seen in a certificate."""
@@ -479,6 +507,15 @@ THIN_MASS = 1e-13
 
 FACTORED_ROWS = 20_000
 """Rows up to which a sparse factorisation takes no longer than conjugate gradient where some rows are thin."""
+
+CG_ITERATIONS = 5_000
+"""Iterations of one conjugate-gradient solve at most: what it has then is taken as a step."""
+
+CG_RIDGE = 1e-30
+"""Added to the diagonal, in units of the total weight: keeps multipliers of rows without mass from running away."""
+
+TIE_BREAK = 1e-5
+"""By how much, at most, couplings are scaled at random: equal ones would all prefer the same side."""
 
 LARGEST_PRODUCT = 4.5
 """Products that ``A diag(w) A'`` may take to multiply out, in units of A's non-zeros, to be applied faster so."""
@@ -576,6 +613,18 @@ NEARLY_UNDISCOUNTED = 1e-6
 COMMON_LEVEL = 1e3
 """Common part of all values, in units of their differences, from which it is kept apart."""
 
+BICGSTAB_ITERATIONS = 500
+"""Iterations of one BiCGSTAB solve at most; its residual is then computed anew, or a factorisation takes over."""
+
+CORRECTIONS = 12
+"""Solves for what the ones before left, at most, before a factorisation takes over."""
+
+LEAST_CORRECTION = 1e-6
+"""Relative residual of one such solve at least: the solves after it do the rest."""
+
+LOOSE_RESIDUAL = 1e3
+"""Multiple of the residual asked for that is taken where no correction halves it any more."""
+
 ANCHOR_GUESSES = 6
 """Anchors that are tried for a recurrent class: one that turns out rare is replaced by the likeliest state found."""
 
@@ -587,6 +636,9 @@ SEARCH_DISCOUNT = 1 - 1e-7
 
 EVALUATION_RTOL = 0.05
 """Relative residual to which a greedy policy is evaluated before the next improvement."""
+
+LEAST_DISCOUNTING = 1e-3
+"""``1 - gamma`` at least, where it multiplies the rounding of values: a policy settles before that takes effect."""
 
 NEAR_OPTIMUM = 1e-7
 """Range of the Bellman error, in units of the rewards, at which a policy that changes no more is evaluated exactly."""
@@ -625,6 +677,9 @@ REPRESENTABLE = 1e100
 
 CONSISTENT = 1e-11
 """Largest 1-norm of the residual for which a reference counts as feasible itself: a thousandth of what is certified."""
+
+VALUES_SHARE = 1e-3
+"""Share of the median value whose rounding counts as that of an advantage."""
 
 START_RTOL = 1e-3
 """Relative residual of the value that solvers start from."""
@@ -766,6 +821,12 @@ LATEST_SHARE = 0.1
 
 NO_SPREAD = 1e-8
 """Spread, relative to the size, below which a column or a target counts as constant."""
+
+TABLE_RIDGE = 1e-6
+"""Penalty of a baseline with a value for each state, whose columns and intercept are collinear: it splits them."""
+
+POLYNOMIAL_RIDGE = 1e-3
+"""Penalty of a baseline of squares and products of the states, in units of one sample: they may be collinear."""
 
 FISHER_ROWS = 1000
 """Smaller side of the Fisher factors up to which their matrix is factorised."""

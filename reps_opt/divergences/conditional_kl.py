@@ -14,7 +14,7 @@ from scipy.special import kl_div
 
 from reps_opt.divergences.base import Conjugate, Divergence, group_max, softmax_within
 from reps_opt.processes.graph import IntArray
-from reps_opt.tolerances import TINY
+from reps_opt.tolerances import ROUNDING, TINY
 from reps_opt.validation import FloatArray, read_only
 
 
@@ -85,7 +85,7 @@ class ConditionalKL(Divergence):
         total = np.bincount(self.group, weights=self.reference)
         mean = np.bincount(self.group, weights=self.reference * y)
         spread = group_max(y, self.group, self.n_groups) + group_max(-y, self.group, self.n_groups)
-        if np.abs(total - 1).max() > 1e-12:
+        if np.abs(total - 1).max() > ROUNDING:
             return math.inf
         mass = float(centre.sum())
         return mass * (math.sqrt(room / (2 * mass)) * float(spread.max()) + float(mean.max())) - float(centre @ y)

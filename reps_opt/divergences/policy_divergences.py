@@ -18,7 +18,7 @@ from scipy.special import kl_div
 
 from reps_opt.divergences.base import KL, Conjugate, Divergence
 from reps_opt.processes.graph import IntArray
-from reps_opt.tolerances import NORMALISER_ITERATIONS, TINY
+from reps_opt.tolerances import LAST_PLACE, NORMALISER_ITERATIONS, TINY
 from reps_opt.validation import FloatArray, read_only
 
 
@@ -170,6 +170,6 @@ def _inverse_gaps(
         total = np.add.reduceat(term, starts)
         step = (total - 1.0) * total / np.add.reduceat(term**2 / weight, starts)
         t = t + np.maximum(step, 0.0)
-        if np.all(step <= 1e-15 * t):
+        if np.all(step <= LAST_PLACE * t):
             break
     return weight / (t[block] + gap), top + t

@@ -30,7 +30,7 @@ from reps_opt.solution import Status
 from reps_opt.solvers.answer import Solver
 from reps_opt.solving import solve
 from reps_opt.threads import limited
-from reps_opt.tolerances import INSIDE, ROUNDING
+from reps_opt.tolerances import INSIDE, ROUNDING, TINY
 from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar, renamed
 
 VALUES = ValueNetwork()
@@ -112,7 +112,7 @@ class GradientUpdate(ABC):
         """Advantages (N,) of what can happen, standardised where asked for; zeros where they are rounding."""
         some = advantages[possible]
         spread, size = float(some.std()), float(np.abs(some).max())
-        if spread <= ROUNDING * max(size, float(np.abs(values).max()), 1e-300):
+        if spread <= ROUNDING * max(size, float(np.abs(values).max()), TINY):
             return np.zeros_like(advantages)
         if self.standardise:
             advantages = (advantages - some.mean()) / spread

@@ -17,7 +17,7 @@ from reps_opt.constraints import AtMost
 from reps_opt.processes.flow import Flow
 from reps_opt.processes.graph import IntArray
 from reps_opt.scale import ordinary_scale
-from reps_opt.tolerances import ROUNDING
+from reps_opt.tolerances import CLOSE, ROUNDING
 from reps_opt.validation import FloatArray, as_float_array, read_only
 
 
@@ -92,7 +92,7 @@ class Budgets:
         if not flow.averages:
             return -float(flow.mdp.mu0[flow.nodes] @ optimum.gain) - due, flow.occupancy(optimum.greedy)
         best = float(optimum.gain.max())
-        near = (optimum.gain >= best - 1e-9 * float(prices @ self.span)).astype(float)
+        near = (optimum.gain >= best - CLOSE * float(prices @ self.span)).astype(float)
         return -best - due, flow.occupancy(optimum.greedy, near)
 
     def _phase_one(self, flow: Flow, unit: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -19,7 +19,7 @@ from reps_opt.processes.mdp import MDP
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.soft_bellman import SoftBellman, policy_value
-from reps_opt.tolerances import CONSISTENT, LAST_PLACE, ROUNDING
+from reps_opt.tolerances import CONSISTENT, LAST_PLACE, ROUNDING, TINY
 from reps_opt.validation import FloatArray, as_radius, read_only
 from reps_opt.values import cached_property, value
 
@@ -115,7 +115,7 @@ class ConditionalREPS(OccupancyProblem):
         flow, policy = self._known_flow, self.program.divergence.reference
         if np.abs(flow.node_sums(policy) - 1).max() > CONSISTENT:
             return None
-        return flow.occupancy(policy, flow.pick_nodes(self.reference.sum(axis=1)) + 1e-300)
+        return flow.occupancy(policy, flow.pick_nodes(self.reference.sum(axis=1)) + TINY)
 
     def closed_form(self, program: Program) -> Answer | None:
         """Answer that needs no solver: a ball that holds one policy, or rewards that are all the same."""

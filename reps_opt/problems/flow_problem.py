@@ -20,7 +20,7 @@ from reps_opt.processes.flow import Flow
 from reps_opt.processes.mdp import MDP
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
-from reps_opt.tolerances import CLOSE, FLOW_TOLERANCE, ROUNDING
+from reps_opt.tolerances import CLOSE, FLOW_TOLERANCE, ROUNDING, VALUES_SHARE
 from reps_opt.validation import FloatArray
 from reps_opt.values import cached_property
 
@@ -116,7 +116,7 @@ class FlowProblem(Problem):
         optimum = flow.optimum(scaled.objective)
         net = scaled.objective - program.pulled(optimum.value)
         size = float(np.median(np.abs(optimum.value)))
-        tight = net >= net.max() - CLOSE * max(1.0, 1e-3 * size)
+        tight = net >= net.max() - CLOSE * max(1.0, VALUES_SHARE * size)
         # what rounds is large beside what decides: the best policy is on the face all the same
         point = self._on_face(tight if flow.averages else tight | (optimum.greedy > 0))
         if point is None or program.violation(point) > FLOW_TOLERANCE:

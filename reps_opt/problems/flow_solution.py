@@ -61,7 +61,7 @@ class FlowSolution(Solution):
         if np.ndim(self.eta):
             if not np.all(np.isfinite(self.eta)) or not np.all(self.eta @ program.joint.covers > 0):
                 return None
-            return program.within(np.maximum(self.eta, 1e-300), self.multipliers, flow.pair_node, flow.nodes.size)
+            return program.within(np.maximum(self.eta, TINY), self.multipliers, flow.pair_node, flow.nodes.size)
         if self.eta > 0:
             return program.within(self.eta, self.multipliers, flow.pair_node, flow.nodes.size)
         net = program.net(self.multipliers)

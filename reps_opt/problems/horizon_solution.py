@@ -19,6 +19,7 @@ from reps_opt.problems.readings import PolicyReadings
 from reps_opt.processes.time_indexed import bellman_error, evaluate, optimal_values, soft_values
 from reps_opt.result import Arrays
 from reps_opt.sensitivity import Sensitivity
+from reps_opt.tolerances import TINY
 from reps_opt.validation import FloatArray, read_only
 from reps_opt.values import cached_property, value
 
@@ -155,7 +156,7 @@ class FiniteHorizonSolution(PolicyReadings, FlowSolution):
         joint = rel_entr(self.occupancy, problem.reference).sum(axis=(1, 2))
         columns, masses = {"KL(p_t || q_t)": joint}, self.occupancy.sum(axis=2)
         if np.ndim(self.eta):
-            columns |= {"epsilon_t": np.minimum(problem.epsilon_array, 10 * joint.max() + 1e-300)}
+            columns |= {"epsilon_t": np.minimum(problem.epsilon_array, 10 * joint.max() + TINY)}
         drawn = [
             Panel(lambda axis: plotting.image(axis, self.value, "value V_t(s)", "step t", "state")),
             Panel(lambda axis: plotting.image(axis, masses, "state distribution", "step t", "state")),

@@ -20,7 +20,7 @@ from reps_opt.program import Program
 from reps_opt.result import Arrays
 from reps_opt.solution import Solution
 from reps_opt.solving import solve
-from reps_opt.tolerances import ROUNDING
+from reps_opt.tolerances import ROUNDING, TINY
 from reps_opt.validation import FloatArray, read_only
 from reps_opt.values import cached_property, value
 
@@ -102,7 +102,7 @@ class SurrogateProblem(StatewiseProblem):
         return self.data.pick(table)
 
     def _linear_limit(self) -> Nearest:
-        return self.best_actions(ROUNDING * max(float(np.ptp(self.program.objective)), 1e-300))
+        return self.best_actions(ROUNDING * max(float(np.ptp(self.program.objective)), TINY))
 
     def __repr__(self) -> str:
         return f"SurrogateProblem({self.data!r})"

@@ -39,6 +39,7 @@ from reps_opt.tolerances import (
     LIFTED_STEPS,
     MIXTURES,
     NEARLY_UNDISCOUNTED,
+    ROUNDING,
     STARTING_DISTANCE,
     VISIBLE,
 )
@@ -165,7 +166,7 @@ class OccupancyProblem(FlowProblem):
             return centre.point
         epsilon = math.inf if self.epsilon is None else self.epsilon
         share = 0.5
-        while share > 1e-12:
+        while share > ROUNDING:
             moved = (1 - share) * centre.point + share * self._cheapest.point
             if program.balls[0].divergence.value(moved) <= (centre.divergence + epsilon) / 2:
                 return moved

@@ -18,6 +18,7 @@ from reps_opt.problems.readings import PolicyReadings
 from reps_opt.processes.maps import drawn_on
 from reps_opt.result import Arrays
 from reps_opt.sensitivity import Sensitivity
+from reps_opt.tolerances import TINY
 from reps_opt.validation import FloatArray, read_only
 from reps_opt.values import OldName, cached_property, value
 
@@ -55,7 +56,7 @@ class OccupancySolution(PolicyReadings, FlowSolution):
         if problem.mdp.gamma < 1:
             value, normaliser = value + normaliser / (1 - problem.mdp.gamma), 0.0
         else:
-            mass, label = problem.flow.node_sums(self.point) + 1e-300, problem.flow.components
+            mass, label = problem.flow.node_sums(self.point) + TINY, problem.flow.components
             value = value - (np.bincount(label, weights=mass * value) / np.bincount(label, weights=mass))[label]
         return read_only(problem.flow.spread_nodes(value)), normaliser
 

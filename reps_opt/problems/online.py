@@ -21,6 +21,7 @@ from reps_opt.processes.sampler import TrajectorySampler
 from reps_opt.progress import progress as with_bar
 from reps_opt.solution import Status
 from reps_opt.solving import solve
+from reps_opt.tolerances import ROUNDING
 from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar, first_index
 from reps_opt.values import Value, cached_property, value
 
@@ -161,7 +162,7 @@ class ORePS(Value):
 
     def _rate(self, n_episodes: int) -> float:
         each = 1.0 if self.feedback == "full" else self.horizon / self.n_pairs
-        return math.sqrt(each * max(self.complexity, 1e-12) / n_episodes)
+        return math.sqrt(each * max(self.complexity, ROUNDING) / n_episodes)
 
     def bound(self, n_episodes: int) -> float:
         """Regret bound after T episodes with the learning rate for T (Zimin and Neu 2013, theorems 1 and 2)."""

@@ -47,7 +47,7 @@ class REPS(OccupancyProblem):
     reference
         q (S, A): where the data come from, for instance ``mdp.occupancy(policy)``. Non-negative, of any positive sum
         (visit counts are fine): it is scaled to sum one. Pairs where it is zero stay at zero, except that states which
-        a flow-consistent reference leads to, and whose mass has underflowed, count with mass 1e-300.
+        a flow-consistent reference leads to, and whose mass has underflowed, count with mass TINY.
     epsilon
         Radius of the ball, in nats: 0 leaves the reference, infinity makes the linear program.
     temperature

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from reps_opt.batch import Batch
 from reps_opt.features import IDENTITY, as_columns, transformed
-from reps_opt.tolerances import LONGEST_HORIZON, ULPS
+from reps_opt.tolerances import LONGEST_HORIZON, ULPS, VISIBLE
 from reps_opt.validation import FloatArray, as_float_array, as_scalar, check_nonnegative, read_only
 from reps_opt.values import Value, value
 
@@ -168,7 +168,7 @@ def batch_gamma(batch: Batch) -> float:
     are no others, it is 0.99.
     """
     if batch.restarted.any():
-        return 1.0 - max(float(np.mean(batch.restarted)), 1e-6)
+        return 1.0 - max(float(np.mean(batch.restarted)), VISIBLE)
     horizon = float(LONGEST_HORIZON)
     cuts = int(batch.truncated.sum())
     if cuts:

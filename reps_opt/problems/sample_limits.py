@@ -16,7 +16,16 @@ from reps_opt.processes.graph import BoolArray, IntArray
 from reps_opt.program import Program
 from reps_opt.rows import ArrayRows, spectrum
 from reps_opt.solvers.newton import Newton
-from reps_opt.tolerances import CLOSE, EXACT_LP, LARGEST_REWARD, ROUNDING, SOLVED, SOLVED_AT_ONCE, WORKING_SETS
+from reps_opt.tolerances import (
+    CLOSE,
+    EXACT_LP,
+    LARGEST_REWARD,
+    LEAST_ALIVE,
+    ROUNDING,
+    SOLVED,
+    SOLVED_AT_ONCE,
+    WORKING_SETS,
+)
 from reps_opt.validation import FloatArray
 
 
@@ -80,7 +89,7 @@ def _over(program: Program, working: IntArray) -> FloatArray:
         raise RuntimeError(answer.message)
     weights = np.maximum(answer.point, 0.0)
     v = (weights @ rows / weights.sum() - program.rhs) / program.ridge
-    alive = np.flatnonzero(weights > 1e-7)
+    alive = np.flatnonzero(weights > LEAST_ALIVE)
     if alive.size > SOLVED_AT_ONCE:
         return v
     # stationarity c - A'v = level on the samples alive, A w - ridge v = b, sum w = 1

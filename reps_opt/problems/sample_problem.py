@@ -31,7 +31,16 @@ from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.eta_search import EtaSearch, best_eta
 from reps_opt.solvers.newton import Newton
 from reps_opt.solvers.quasi_newton import QuasiNewton, rows_to_start
-from reps_opt.tolerances import CLOSE, EVEN_FEATURES, LAST_PLACE, ROUNDING, SMALL_ESS, USUAL_RADIUS
+from reps_opt.tolerances import (
+    CLOSE,
+    EVEN_FEATURES,
+    LAST_PLACE,
+    ROUNDING,
+    SAMPLES_SLACK,
+    SAMPLES_TOLERANCE,
+    SMALL_ESS,
+    USUAL_RADIUS,
+)
 from reps_opt.validation import (
     FloatArray,
     as_float_array,
@@ -147,7 +156,7 @@ class SampleProblem(Problem):
         return self._why_infeasible(ROUNDING) if self._needs_no_solver else ""
 
     def reconsider(self, program: Program) -> str:
-        return self._why_infeasible(1e-9)
+        return self._why_infeasible(CLOSE)
 
     def _why_infeasible(self, margin: float) -> str:
         least = self.centre.divergence
@@ -276,7 +285,7 @@ class SampleProblem(Problem):
         if self.column_scale.size == 0:
             return EtaSearch()
         few = None if self.ridge else rows_to_start(self.program.n, self.program.rhs.size, self.epsilon)
-        return Newton(tolerance=5e-11, slack_suspected=1e-2) if few is None else QuasiNewton()
+        return Newton(tolerance=SAMPLES_TOLERANCE, slack_suspected=SAMPLES_SLACK) if few is None else QuasiNewton()
 
     def __repr__(self) -> str:
         ball = f"epsilon={self.epsilon:g}" if self.epsilon is not None else f"temperature={self.temperature:g}"

@@ -32,6 +32,7 @@ from reps_opt.tolerances import (
     FINE_WIDTH,
     FIRST_WIDTH,
     HALF_TURN,
+    LONGEST_HORIZON,
     MOST_COLUMNS,
     MOST_COMPONENTS,
     MOST_DISCRETE_VALUES,
@@ -184,7 +185,7 @@ def value_features(
 def default_ridge(flow: SampleFlow) -> float:
     """A ridge whose price is small beside ``eta epsilon`` for values as large as rewards over ``1 - gamma``."""
     spread = math.sqrt(float(flow.base @ (flow.rewards - flow.base @ flow.rewards) ** 2))
-    return VALUE_RIDGE * max(1.0 - flow.gamma, 0.01) ** 2 / spread if spread > 0 else 0.0
+    return VALUE_RIDGE * max(1.0 - flow.gamma, 1 / LONGEST_HORIZON) ** 2 / spread if spread > 0 else 0.0
 
 
 def held_out_dual(trial: _Trial, features: Any, seed: int) -> float:

@@ -18,6 +18,7 @@ from reps_opt.tolerances import (
     EVALUATION_RTOL,
     FAR_AWAY,
     FAR_SIGHTED,
+    LEAST_DISCOUNTING,
     LESS_FAR_SIGHTED,
     MOST_FAILED,
     MOST_INEXACT_IMPROVEMENTS,
@@ -160,7 +161,7 @@ def _policy_iteration(mdp: Process, value: FloatArray, direct: bool) -> OptimalP
         advantage = mdp._bellman_error(h, level)
         size = np.abs(h)
         if not direct:  # an iterative solution is as accurate everywhere as at its worst
-            size = np.full_like(size, 0.25 * np.abs(reward - level).max() / max(1 - mdp.gamma, 1e-3))
+            size = np.full_like(size, 0.25 * np.abs(reward - level).max() / max(1 - mdp.gamma, LEAST_DISCOUNTING))
         noise = _noise(mdp, level, size)
         seen.add(actions.tobytes())
         improved = _greedy(advantage, noise, actions)
@@ -192,7 +193,7 @@ def _inexact_policy_iteration(mdp: Process) -> FloatArray:
     best = np.where(mdp.allowed, mdp.rewards, -np.inf).max(axis=1)
     low, unit = float(best.min()), float(np.ptp(best)) or float(np.ptp(mdp.rewards)) or 1.0
     rewards = np.where(mdp.allowed, (mdp.rewards - low) / unit, -np.inf)
-    first, noise = np.arange(mdp.n_states) * mdp.n_actions, 0.5 * ROUNDING / max(1 - mdp.gamma, 1e-3)
+    first, noise = np.arange(mdp.n_states) * mdp.n_actions, 0.5 * ROUNDING / max(1 - mdp.gamma, LEAST_DISCOUNTING)
     value, actions, failed = np.zeros(mdp.n_states), None, 0
     for iteration in range(MOST_INEXACT_IMPROVEMENTS):
         worth = _backed_up(mdp, rewards, value)

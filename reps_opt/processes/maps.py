@@ -11,6 +11,7 @@ import numpy as np
 
 from reps_opt.processes.graph import BoolArray
 from reps_opt.processes.mdp import MDP
+from reps_opt.tolerances import ROUNDING
 from reps_opt.validation import FloatArray
 
 DIRECTIONS = {(-1, 0): "←", (0, 1): "↓", (1, 0): "→", (0, -1): "↑", (0, 0): "·"}
@@ -27,7 +28,7 @@ def action_moves(mdp: MDP) -> FloatArray:
     place = np.stack([index % width, index // width], axis=1).astype(float)
     ahead = (mdp.transitions @ place).reshape(mdp.n_states, mdp.n_actions, 2)
     shift = ahead - place[:, None, :]
-    moving = np.abs(shift).max(axis=2) > 1e-12
+    moving = np.abs(shift).max(axis=2) > ROUNDING
     typical = [np.median(shift[moving[:, a], a], axis=0) for a in range(mdp.n_actions) if moving[:, a].any()]
     moves = np.array(typical) if len(typical) == mdp.n_actions else np.zeros((mdp.n_actions, 2))
     largest = np.abs(moves).max(axis=1, keepdims=True)

@@ -15,9 +15,13 @@ from reps_opt.processes.elimination import Chain, Elimination, System, factorise
 from reps_opt.processes.graph import IntArray, recurrent_classes
 from reps_opt.tolerances import (
     ANCHOR_GUESSES,
+    BICGSTAB_ITERATIONS,
     COMMON_LEVEL,
+    CORRECTIONS,
     DENSE_STATES,
     DIRECT_STATES,
+    LEAST_CORRECTION,
+    LOOSE_RESIDUAL,
     NEARLY_UNDISCOUNTED,
     RARE_ANCHOR,
     ROUNDED,
@@ -112,7 +116,7 @@ def rough_discounted_solve(chain: sp.csr_array, gamma: float, rhs: FloatArray, r
     None where even that fails: where chains take much longer to mix than the iteration has steps.
     """
     system = _discounted_system(chain, gamma)
-    x, failed = spla.bicgstab(system, rhs, rtol=rtol, maxiter=500)
+    x, failed = spla.bicgstab(system, rhs, rtol=rtol, maxiter=BICGSTAB_ITERATIONS)
     if failed and not np.linalg.norm(rhs - system.matvec(x)) <= 0.5 * np.linalg.norm(rhs):
         return None
     return x
@@ -121,16 +125,18 @@ def rough_discounted_solve(chain: sp.csr_array, gamma: float, rhs: FloatArray, r
 def _refined_bicgstab(system: spla.LinearOperator, rhs: FloatArray, x: FloatArray, rtol: float) -> FloatArray | None:
     target = rtol * np.abs(rhs).sum()
     best = np.inf
-    for _ in range(12):
+    for _ in range(CORRECTIONS):
         residual = rhs - system.matvec(x)
         size = np.abs(residual).sum()
         if size <= target:
             return x
         if size > 0.5 * best:
-            return x if size <= 1e3 * target else None
+            return x if size <= LOOSE_RESIDUAL * target else None
         best = size
         # SciPy gives up on right-hand sides whose square is next to nothing: theirs is one here
-        correction = spla.bicgstab(system, residual / size, rtol=max(0.3 * target / size, 1e-6), maxiter=500)[0]
+        correction = spla.bicgstab(
+            system, residual / size, rtol=max(0.3 * target / size, LEAST_CORRECTION), maxiter=BICGSTAB_ITERATIONS
+        )[0]
         x = x + size * correction
     return None
 

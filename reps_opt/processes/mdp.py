@@ -21,7 +21,7 @@ from reps_opt.processes.graph import BoolArray, reachable_states, slim, state_gr
 from reps_opt.processes.sources import Sources
 from reps_opt.processes.tables import Tables
 from reps_opt.threads import limited
-from reps_opt.tolerances import DENSE_ENTRIES, DENSE_STATES, UNTHREADED_STATES
+from reps_opt.tolerances import CLOSE, DENSE_ENTRIES, DENSE_STATES, UNTHREADED_STATES
 from reps_opt.validation import FloatArray, as_float_array, check_shape, read_only
 from reps_opt.values import cached_property
 
@@ -323,7 +323,7 @@ class MDP(Sources, Tables):
 
     @staticmethod
     def _warn_if_multichain(gain: FloatArray) -> None:
-        if np.ptp(gain) > 1e-9 * max(1.0, float(np.abs(gain).max())):
+        if np.ptp(gain) > CLOSE * max(1.0, float(np.abs(gain).max())):
             warnings.warn(
                 "the policy is multichain: its gain depends on the start state and its bias is not unique",
                 UserWarning,

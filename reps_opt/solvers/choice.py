@@ -25,12 +25,14 @@ from reps_opt.solvers.quadratic import Quadratic as QuadraticRoute
 from reps_opt.solvers.units import Clipped, InRange
 from reps_opt.systems.choice import normal_equations
 from reps_opt.tolerances import (
+    CLIPPED,
     CONIC_COORDINATES,
     CONIC_ENTRIES,
     DECIMAL_COORDINATES,
     DECIMAL_PRODUCTS,
     DENSE_ROWS,
     REPAIRABLE,
+    VISIBLE,
 )
 from reps_opt.validation import FloatArray
 
@@ -55,7 +57,8 @@ def second_solvers(program: Program, first: Solver, answer: Answer | None) -> It
     """The default route in other units, where coefficients are out of proportion; then, where the program is small
     enough for that to be quick, both sides by a conic solver, and the answer refined with more digits."""
     if program.simplex and ordinary_scale(program.objective) is not None:
-        yield from (Clipped(first, 1e4), Clipped(first, 1e6), InRange(first))
+        yield from (Clipped(first, reach) for reach in CLIPPED)
+        yield InRange(first)
     if not program.simplex or program.n > CONIC_COORDINATES or program.n * program.rhs.size > CONIC_ENTRIES:
         return
     from reps_opt.solvers.cvxpy_conic import CvxpyDual, CvxpyPrimal
@@ -96,7 +99,7 @@ def project(program: Program) -> Nearest:
     if answer.point is None or answer.multipliers is None:
         return none
     v = answer.multipliers
-    if program.least_divergence(v) > program.divergence.largest or program.violation(answer.point) > 1e-6:
+    if program.least_divergence(v) > program.divergence.largest or program.violation(answer.point) > VISIBLE:
         return none
     return Nearest(answer.point, v, max(program.divergence.value(answer.point), 0.0))
 

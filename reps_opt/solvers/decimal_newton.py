@@ -37,6 +37,7 @@ from reps_opt.tolerances import (
     DECIMAL_TRAVEL,
     DECIMAL_WORK,
     FARTHEST_LOG,
+    LAST_PLACE,
     LEAST_DECIMAL_COOLING,
     LEAST_DECIMAL_START,
     MOST_POWERS,
@@ -173,7 +174,7 @@ class _Search:
         if there <= coldest:
             return self._slack()
         if side != 0 and there < hottest:
-            there = float(brentq(beyond, min(here, there), max(here, there), xtol=1e-15, rtol=1e-15))
+            there = float(brentq(beyond, min(here, there), max(here, there), xtol=LAST_PLACE, rtol=LAST_PLACE))
         return self._answer(float(self.eta), self._at(Decimal(there).exp()))
 
     def _least(self) -> Decimal:

@@ -23,7 +23,7 @@ from reps_opt.hints import Nearest
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer, Iterative
 from reps_opt.solvers.trace import Trace
-from reps_opt.tolerances import LARGEST_LOG_STEP, LAST_PLACE, LEAST_GAP
+from reps_opt.tolerances import EVEN_ULPS, LARGEST_LOG_STEP, LAST_PLACE, LEAST_GAP, TINY
 from reps_opt.validation import FloatArray, UnsuitableError
 
 
@@ -144,7 +144,7 @@ class EtaSearch(Iterative):
         """The eta at which the dual's maximiser is on the sphere; zero where the ball is slack."""
         if (limit := reduced.slack(epsilon)) is not None:
             return Answer(0.0, limit.multipliers, limit.point, "the ball is slack", {"iterations": 0})
-        log_eta = math.log(max(reduced.variance(), 1e-300) / (2 * epsilon)) / 2
+        log_eta = math.log(max(reduced.variance(), TINY) / (2 * epsilon)) / 2
         low, high = -math.inf, math.inf
         message, trace = "iteration limit", Trace(self.verbose)
         enough = max(self.tolerance * min(epsilon, 1.0), LAST_PLACE)
@@ -153,7 +153,7 @@ class EtaSearch(Iterative):
             here = reduced.at(eta)
             excess = here.divergence - epsilon
             trace.add(eta=eta, divergence=here.divergence, excess=excess)
-            if abs(excess) <= enough or high - low <= 4e-16 * max(1.0, abs(log_eta)):
+            if abs(excess) <= enough or high - low <= EVEN_ULPS * max(1.0, abs(log_eta)):
                 message = "converged"
                 break
             if 0 <= -eta * excess <= LEAST_GAP:

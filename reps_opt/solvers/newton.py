@@ -37,11 +37,14 @@ from reps_opt.tolerances import (
     LOOSEST_ALONG_RTOL,
     NEAR_THE_CURVE,
     NEGLIGIBLE_ETA,
+    NEWTON_RTOL,
     ROUNDED,
+    ROUNDING,
     SHORTEST_STEP,
     SLACK_SUSPECTED,
     START_ERROR,
     SUFFICIENT_DECREASE,
+    TINY,
     ULPS,
     VISIBLE,
 )
@@ -71,7 +74,7 @@ def quadratic_start(program: Program, equations: NormalEquations) -> DualPoint:
     weights = equations.evened(base.weights, START_ERROR)
     equations.update(weights, ~program.signed, _starting_shift(program, base))
     v = np.zeros(program.rhs.size) if program.hints.start is None else program.hints.start
-    v = v + equations.solve(program.times(base.hessian(program.net(v))), 1e-2)
+    v = v + equations.solve(program.times(base.hessian(program.net(v))), NEWTON_RTOL)
     left = program.net(v)
     gentle = float(np.ptp(left)) / LARGEST_START_SPREAD
     if program.epsilon is None:
@@ -107,7 +110,7 @@ def _starting_shift(program: Program, base: Conjugate) -> FloatArray | None:
 
 def proves_infeasible(program: Program, eta: float, value: float) -> bool:
     """Whether a dual value at eta lies below what any feasible point would score (weak duality)."""
-    return value < program.least_score(eta) - VISIBLE - 1e-12 * eta
+    return value < program.least_score(eta) - VISIBLE - ROUNDING * eta
 
 
 def free_rows(program: Program, point: DualPoint) -> np.ndarray:
@@ -308,7 +311,7 @@ class _Search:
     def _direction(self, point: DualPoint) -> Direction:
         program, equations = self.program, self.equations
         eta, conjugate = point.eta, point.conjugate
-        size, rtol = 0.0, 1e-2
+        size, rtol = 0.0, NEWTON_RTOL
         if not equations.exact and (size := float(np.abs(point.residual).sum())) > 0:
             # quadratic convergence, but no more than the last step needs (Kelley 1995, equation 6.20)
             rtol = min(rtol, max(size, 0.3 * self.settings.tolerance / size))
@@ -324,7 +327,7 @@ class _Search:
             assert program.temperature is not None
             log_step = max(math.log(program.temperature / eta), -LARGEST_COOLING)
             return Direction(log_step, newton, along, math.nan)
-        curvature = max(float(scaled @ spread + coupling @ along), 1e-300)  # eta d2g/d eta2 on the curve
+        curvature = max(float(scaled @ spread + coupling @ along), TINY)  # eta d2g/d eta2 on the curve
         self._curved = curvature
         predicted = point.divergence - float(coupling @ newton) / eta  # D after the step at fixed eta
         log_step = self._log_step(predicted, curvature)
@@ -340,7 +343,7 @@ class _Search:
         if not epsilon or self.equations.exact:
             return LOOSEST_ALONG_RTOL
         expected = off_ball(self.program, point) / (2 * epsilon) * float(np.abs(coupling).sum())
-        return min(max(left / max(expected, 1e-300), self.equations.least_along_rtol), LOOSEST_ALONG_RTOL)
+        return min(max(left / max(expected, TINY), self.equations.least_along_rtol), LOOSEST_ALONG_RTOL)
 
     def _may_cool(self, point: DualPoint) -> bool:
         """In penalty form: whether eta is above the temperature and the point near enough to the curve to go on."""
@@ -352,7 +355,7 @@ class _Search:
         """Newton step of log D = log epsilon in log eta, along the curve of minimising multipliers."""
         epsilon = self.program.epsilon
         assert epsilon is not None
-        if divergence <= ROUNDED < 1e-2 * epsilon:  # nothing has moved yet, and the curvature is rounding too
+        if divergence <= ROUNDED and epsilon > ROUNDING:  # nothing has moved yet, and the curvature is rounding too
             return -LARGEST_LOG_STEP
         if divergence > 0 and epsilon > 0:
             step = divergence / curvature * math.log(divergence / epsilon)
@@ -386,7 +389,7 @@ class _Search:
     def _move(self, point: DualPoint, direction: Direction, alpha: float) -> DualPoint:
         eta = point.eta * math.exp(alpha * direction.log_eta)
         temperature = self.program.temperature
-        if temperature is not None and direction.log_eta != 0 and eta <= temperature * (1 + 1e-12):
+        if temperature is not None and direction.log_eta != 0 and eta <= temperature * (1 + ROUNDING):
             eta = temperature
         self.alpha = alpha
         v = point.multipliers + alpha * direction.newton + (eta - point.eta) * direction.along

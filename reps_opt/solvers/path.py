@@ -27,16 +27,21 @@ from reps_opt.systems.choice import normal_equations
 from reps_opt.tolerances import (
     CENTRED,
     CENTRED_LAST,
+    COLDEST_START,
     DENSE_ROWS,
+    DUAL_NOISE,
     FASTER_FACTOR,
     FINAL_BARRIER,
+    HOTTEST_START,
     LARGEST_LOG_STEP,
     LARGEST_TRAVEL,
     LEAST_BARRIER,
     PATH_FACTOR,
+    ROUNDING,
     SHORTEST_STEP,
     STALLED_DECREASE,
     SUFFICIENT_DECREASE,
+    TINY,
     VISIBLE,
     WARM_ENOUGH,
 )
@@ -147,15 +152,15 @@ class _Path:
         left = joint.centred(q, program.net(v)[:, None])[:, 0]
         eta = np.empty(len(program.balls))
         for k, where in enumerate(joint.where):
-            deviation = np.sqrt(float(q[where] @ left[where] ** 2) / (2 * max(self.radii[k], 1e-300)))
-            eta[k] = max(min(deviation, 1e6), float(np.abs(left[where]).max()) / 2 + 1e-3)
+            deviation = np.sqrt(float(q[where] @ left[where] ** 2) / (2 * max(self.radii[k], TINY)))
+            eta[k] = max(min(deviation, HOTTEST_START), float(np.abs(left[where]).max()) / 2 + COLDEST_START)
         mu = max(float(np.mean(eta * self.radii)), FINAL_BARRIER)
         return self.with_barrier(self.program.joint_dual(eta, v), mu), mu
 
     def goes_on(self, state: _State, mu: float) -> bool:
         """Whether mu may still fall."""
         warm = float(state.dual.conjugate.temperature.min()) >= WARM_ENOUGH
-        return mu > (LEAST_BARRIER if warm else FINAL_BARRIER) * 1.01
+        return mu > (LEAST_BARRIER if warm else FINAL_BARRIER) * (1 + ROUNDING)
 
     def with_barrier(self, dual: JointDualPoint, mu: float) -> _State:
         """A point with its barrier function for one mu."""
@@ -175,7 +180,7 @@ class _Path:
         # as a Gram matrix the Schur complement stays positive semidefinite where balls are slack and eta is tiny
         curvature = moved.T @ ((t * x)[:, None] * moved) + np.diag(np.maximum(gradient + mu, mu))
         log_eta = Cholesky(curvature).solve(-gradient - coupling.T @ newton)
-        log_eta *= min(1.0, LARGEST_LOG_STEP / max(float(np.abs(log_eta).max()), 1e-300))
+        log_eta *= min(1.0, LARGEST_LOG_STEP / max(float(np.abs(log_eta).max()), TINY))
         slope = float(dual.residual @ (newton + along @ log_eta) + gradient @ log_eta)
         return _Step(log_eta, newton, along, slope)
 
@@ -187,7 +192,7 @@ class _Path:
 
     def line_search(self, state: _State, step: _Step, mu: float) -> _State | None:
         """Halve the step until the barrier function falls enough and no simplex's x travels too far."""
-        noise = 16 * np.finfo(float).eps * (1.0 + abs(state.dual.value))
+        noise = DUAL_NOISE * (1.0 + abs(state.dual.value))
         alpha = 1.0
         while alpha > SHORTEST_STEP:
             trial = self._move(state, step, alpha, mu)

@@ -25,7 +25,15 @@ from reps_opt.divergences import base as divergences
 from reps_opt.metrics import Metric
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
-from reps_opt.tolerances import LAST_PLACE, QUADRATIC_FARTHEST, QUADRATIC_NEARNESS, QUADRATIC_STRIDE, ROUNDED, ROUNDING
+from reps_opt.tolerances import (
+    LAST_PLACE,
+    QUADRATIC_FARTHEST,
+    QUADRATIC_NEARNESS,
+    QUADRATIC_STRIDE,
+    ROUNDED,
+    ROUNDING,
+    TINY,
+)
 from reps_opt.validation import FloatArray, UnsuitableError, as_count, as_scalar
 
 METHODS = ("auto", "cholesky", "cg")
@@ -90,7 +98,7 @@ class Reduced:
         aim[-1] = 1.0
         u, distance = nnls(matrix, aim)
         left = aim - matrix @ u
-        if distance <= 1e-12 or left[-1] <= 1e-14:
+        if distance <= ROUNDING or left[-1] <= ROUNDED:
             return np.full_like(target, np.nan), u
         u *= unit / left[-1]
         return target - self.rows.T @ u, u
@@ -205,11 +213,11 @@ class Reduced:
         else:
             over = excess(high) >= 0
             tried = (
-                [high] if over else (brentq(excess, low, high, xtol=xtol, rtol=1e-14) for xtol in QUADRATIC_NEARNESS)
+                [high] if over else (brentq(excess, low, high, xtol=xtol, rtol=ROUNDED) for xtol in QUADRATIC_NEARNESS)
             )
         for log_eta in tried:
             u = self._project(self.objective * math.exp(-log_eta))[1]
-            yield (u > 1e-12 * u.max(initial=0.0)).astype(float)
+            yield (u > ROUNDING * u.max(initial=0.0)).astype(float)
 
     def from_nearest(self, epsilon: float) -> FacePoint:
         """Where the rows miss the ball: the way to their nearest point, as far as the ball goes."""
@@ -240,7 +248,7 @@ def _reduce(columns: FloatArray, rhs: FloatArray, images: FloatArray, curved: Fl
     if len(squares) > 1:
         cross = (curved * scale).T @ basis
         values, vectors = np.linalg.eigh((cross + cross.T) / 2)
-        kept = values > LAST_PLACE * max(float(values[-1]), 1e-300)
+        kept = values > LAST_PLACE * max(float(values[-1]), TINY)
         basis = basis @ (vectors[:, kept] / np.sqrt(values[kept]))
     reduced = columns.T @ basis
     return Reduced(basis, reduced[0], reduced[1:], rhs)

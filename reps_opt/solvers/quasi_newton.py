@@ -42,7 +42,10 @@ from reps_opt.tolerances import (
     MOST_HALVINGS,
     RADII_TO_SPARE,
     REFRESHED,
+    SAMPLES_SLACK,
+    SAMPLES_TOLERANCE,
     SUFFICIENT_DECREASE,
+    ULPS,
     WORTH_GOING_ON,
 )
 from reps_opt.validation import FloatArray
@@ -80,9 +83,9 @@ class QuasiNewton(Iterative):
     QuasiNewton certified True
     """
 
-    tolerance: float = 5e-11
+    tolerance: float = SAMPLES_TOLERANCE
     max_iterations: int = 40
-    fallback: Newton = field(default_factory=lambda: Newton(tolerance=5e-11, slack_suspected=1e-2))
+    fallback: Newton = field(default_factory=lambda: Newton(tolerance=SAMPLES_TOLERANCE, slack_suspected=SAMPLES_SLACK))
 
     def solve(self, program: Program) -> Answer:
         """Minimise the dual of a program whose objective is normalised to range one."""
@@ -182,7 +185,7 @@ class _Search:
         gradient = self._gradient(point)
         direction = -self._two_loops(gradient)
         slope, size = float(gradient @ direction), float(gradient @ self.apply(gradient))
-        noise = 8 * np.finfo(float).eps * (abs(point.value) + point.eta)
+        noise = ULPS * (abs(point.value) + point.eta)
         alpha = 1.0
         for _ in range(MOST_HALVINGS):
             eta = point.eta + alpha * direction[-1]

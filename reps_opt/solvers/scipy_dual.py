@@ -23,7 +23,7 @@ from reps_opt.solvers.answer import Answer, Iterative
 from reps_opt.solvers.newton import check_smooth, dual_error, linear_answer, quadratic_start, require_simplex
 from reps_opt.solvers.scipy_explicit import SmoothDual
 from reps_opt.solvers.scipy_joint import minimise_jointly
-from reps_opt.solvers.trace import Trace
+from reps_opt.solvers.trace import SHOWN_EVERY, Trace
 from reps_opt.systems.base import product_diagonal
 from reps_opt.systems.choice import normal_equations
 from reps_opt.threads import quietly
@@ -34,6 +34,7 @@ from reps_opt.tolerances import (
     LARGEST_LOG_ETA,
     ROUNDING,
     SCIPY_COOLING,
+    TINY,
     WHITENED_ITERATIONS,
     WHITENED_ROWS,
     WHITENING_DAMPINGS,
@@ -45,9 +46,6 @@ WITH_HESSIAN = ("trust-exact", "dogleg", "trust-constr")
 WITH_PRODUCTS = ("newton-cg", "trust-ncg", "trust-krylov")
 WITH_GRADIENT = ("cg", "bfgs", "l-bfgs-b", "tnc", "slsqp")
 WITH_BOUNDS = ("l-bfgs-b", "tnc", "slsqp", "trust-constr")
-
-SHOWN_EVERY = 25
-"""Iterations of a first-order method from one line of its trace to the next."""
 
 
 @dataclass(frozen=True)
@@ -290,7 +288,7 @@ class _WhitenedDual:
         if not self.fixed:
             slopes = np.column_stack([-point.net / point.eta, slopes])
         mean = weights @ slopes
-        matrix = (slopes.T @ (weights[:, None] * slopes) - np.outer(mean, mean) / max(weights.sum(), 1e-300)) / ratio
+        matrix = (slopes.T @ (weights[:, None] * slopes) - np.outer(mean, mean) / max(weights.sum(), TINY)) / ratio
         if not self.fixed:
             matrix[0, 0] += (self._epsilon() - point.divergence) / ratio
         return matrix
@@ -327,5 +325,5 @@ def _whitening(program: Program, origin: DualPoint, damping: float) -> Any:
     scale = np.diag(spread).copy()
     scale = 1.0 / np.sqrt(np.where(scale > 0, scale, 1.0))
     eigenvalues, vectors = scipy.linalg.eigh(curvature * scale[:, None] * scale[None, :])
-    kept = eigenvalues > 1e-12 * eigenvalues[-1]
+    kept = eigenvalues > ROUNDING * eigenvalues[-1]
     return scale[:, None] * vectors[:, kept] / np.sqrt(eigenvalues[kept])

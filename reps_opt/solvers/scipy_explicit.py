@@ -21,7 +21,7 @@ from reps_opt.program import Program
 from reps_opt.solvers.newton import quadratic_start
 from reps_opt.solvers.scipy_spec import Names, Spec, binding, named
 from reps_opt.systems.choice import normal_equations
-from reps_opt.tolerances import ACCURATE_OPTIONS, EXPLICIT_BARRIER
+from reps_opt.tolerances import ACCURATE_OPTIONS, EXPLICIT_BARRIER, LEAST_STARTING_ETA, TINY
 from reps_opt.validation import FloatArray, UnsuitableError
 
 
@@ -101,12 +101,12 @@ class SmoothDual:
             eta = np.array([math.sqrt(max(program.divergence.conjugate(program.objective).value, 0) / program.epsilon)])
         else:
             eta = np.full(self.n_etas, float(np.ptp(program.objective)) or 1.0)
-        return np.concatenate([np.maximum(eta, 1e-10)[: self.n_etas], v])
+        return np.concatenate([np.maximum(eta, LEAST_STARTING_ETA)[: self.n_etas], v])
 
     def split(self, z: FloatArray) -> tuple[FloatArray, FloatArray]:
         """The eta (k,) of every ball, fixed ones too, and the multipliers (m,)."""
         eta = self.prices.copy()
-        eta[self.free] = np.maximum(z[: self.n_etas], 1e-300)
+        eta[self.free] = np.maximum(z[: self.n_etas], TINY)
         return eta, z[self.n_etas :]
 
     def point(self, z: FloatArray) -> FloatArray:
@@ -189,7 +189,7 @@ class _SoftPieces:
 
     def _at(self, z: FloatArray) -> tuple[float, FloatArray, FloatArray, FloatArray]:
         """Eta, the soft maxima (states,), the policy (n,), and the slopes (n, etas + m) of the exponent times eta."""
-        eta = max(float(z[0]), 1e-300) if self.n_etas else float(self.program.temperature or 0.0)
+        eta = max(float(z[0]), TINY) if self.n_etas else float(self.program.temperature or 0.0)
         v = z[self.n_etas : self.n_etas + self.rows.shape[0]]
         scaled = (self.program.objective - v @ self.rows) / eta
         partition, policy = self.divergence.pieces(scaled)

@@ -19,7 +19,7 @@ from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.path import onto_rows
 from reps_opt.solvers.scipy_explicit import SmoothDual
-from reps_opt.tolerances import JOINT_BARRIERS, SLSQP_COORDINATES
+from reps_opt.tolerances import JOINT_BARRIERS, LEAST_BARRIER, SLSQP_COORDINATES
 from reps_opt.validation import FloatArray
 
 
@@ -52,7 +52,7 @@ class _Barrier:
     def __init__(self, program: Program) -> None:
         self.smooth, self.mu = SmoothDual(program), 0.0
         self.positive = np.append(np.ones(self.smooth.n_etas, dtype=bool), program.signed)
-        self.bounds = Bounds(np.where(self.positive, 1e-13, -np.inf), np.inf, keep_feasible=self.positive)
+        self.bounds = Bounds(np.where(self.positive, LEAST_BARRIER, -np.inf), np.inf, keep_feasible=self.positive)
 
     def value(self, z: FloatArray) -> float:
         return self.smooth.value(z) - self.mu * float(np.log(z[self.positive]).sum())

@@ -36,13 +36,23 @@ from reps_opt.solvers.slack import limit_if_slack
 from reps_opt.solvers.trace import Trace
 from reps_opt.systems.base import DenseFactor
 from reps_opt.tolerances import (
+    BICGSTAB_ITERATIONS,
+    CLOSE,
+    CORRECTIONS,
     DIRECT_STATES,
     FREE_MOVES,
     LARGEST_LOG_STEP,
+    LEAST_CORRECTION,
     LEAST_SOFT_ETA,
+    NEAR_OPTIMUM,
     NEAR_SOFT_CURVE,
+    ROUNDED,
     SLACK_SUSPECTED,
+    SOFT_RTOL,
+    SOLVED,
+    TINY,
     TRIANGULAR_OPTIONS,
+    VISIBLE,
 )
 from reps_opt.validation import FloatArray, UnsuitableError
 
@@ -152,14 +162,20 @@ class _Chain:
         if self.m > DIRECT_STATES and self._factor is None and not self.forward:
             matrix = self.transposed if transposed else self.system
             x = np.zeros_like(rhs) if guess is None else guess
-            target = max(tolerance, 1e-14 * float(np.linalg.norm(rhs)))
-            for _ in range(8):
+            target = max(tolerance, ROUNDED * float(np.linalg.norm(rhs)))
+            for _ in range(CORRECTIONS):
                 residual = rhs - matrix @ x
                 size = float(np.linalg.norm(residual))
                 if size <= target:
                     return x
                 # of length one: SciPy gives up on right-hand sides whose square is next to nothing
-                moved = spla.bicgstab(matrix, residual / size, rtol=1e-8, atol=0.5 * target / size, maxiter=500)[0]
+                moved = spla.bicgstab(
+                    matrix,
+                    residual / size,
+                    rtol=LEAST_CORRECTION,
+                    atol=0.5 * target / size,
+                    maxiter=BICGSTAB_ITERATIONS,
+                )[0]
                 x = x + size * moved
         if self._factor is None:
             self._factor = spla.splu(self.system.tocsc(), **(TRIANGULAR_OPTIONS if self.forward else {}))
@@ -203,7 +219,7 @@ class _SoftSearch:
             off = 0.0 if self.program.epsilon is None else abs(self.reached - self.program.epsilon)
             error = max(self.size, off)
             trace.add(eta=self.eta, divergence=self.reached, bellman_error=self.size)
-            stalled = stalled + 1 if error >= 0.5 * previous and error < 1e-9 else 0
+            stalled = stalled + 1 if error >= 0.5 * previous and error < CLOSE else 0
             if error <= tolerance or stalled >= 2 or self._pinched():
                 message = "converged" if stalled < 2 else "converged to rounding level"
                 break
@@ -226,14 +242,14 @@ class _SoftSearch:
         total = np.bincount(self.divergence.group, weights=self.divergence.reference)
         conditional = self.divergence.reference / total[self.divergence.group]
         chain.update(conditional)
-        self.v, self.rho = chain.split(chain.solve(chain.mean(program.objective), 1e-3))
+        self.v, self.rho = chain.split(chain.solve(chain.mean(program.objective), SOFT_RTOL))
         if program.epsilon is None:
             assert program.temperature is not None
             self.eta = program.temperature
             return
         net = program.net(self.v)
         centred = net - (chain.mean(net))[self.divergence.group]
-        self.mu = chain.solve(chain.start, 1e-3, transposed=True)
+        self.mu = chain.solve(chain.start, SOFT_RTOL, transposed=True)
         variance = float(np.maximum(self.mu, 0.0) @ (chain.mean(centred**2)))
         room = program.epsilon - (0.0 if program.hints.centre is None else program.hints.centre.divergence)
         self.eta = max(math.sqrt(variance / (2 * room)), LEAST_SOFT_ETA)
@@ -249,7 +265,7 @@ class _SoftSearch:
         self.size = float(np.abs(self.error).max())
         chain.update(self.conditional)
         self.kl = chain.mean(self.scaled) - partition
-        precision = max(1e-14, 1e-3 * min(previous, 1.0) ** 2) / math.sqrt(chain.m)
+        precision = max(ROUNDED, SOFT_RTOL * min(previous, 1.0) ** 2) / math.sqrt(chain.m)
         self.mu = chain.solve(chain.start, precision, self.mu, transposed=True)
         self.each = chain.by_component(self.mu * self.kl)
         self.best = int(np.argmax(self.rho))
@@ -258,10 +274,10 @@ class _SoftSearch:
     def _move(self) -> None:
         """One joint step of (V, rho, eta)."""
         chain = self.chain
-        step = chain.solve(self.error, 1e-3 * float(np.linalg.norm(self.error)))
+        step = chain.solve(self.error, SOFT_RTOL * float(np.linalg.norm(self.error)))
         new_eta = self.eta
         if self.program.epsilon is not None and self.size <= self._near(self.program.epsilon):
-            along = chain.solve(-self.kl, 1e-3 * float(np.linalg.norm(self.kl)))
+            along = chain.solve(-self.kl, SOFT_RTOL * float(np.linalg.norm(self.kl)))
             new_eta = self._next_eta(chain.split(along)[0])
             step = step + (new_eta - self.eta) * along
         dv, drho = chain.split(step)
@@ -272,7 +288,7 @@ class _SoftSearch:
         self.moves += 1
         if self.moves <= FREE_MOVES:
             return NEAR_SOFT_CURVE * self.eta
-        return max(1e-7 * abs(self.reached - epsilon), self.settings.tolerance)
+        return max(NEAR_OPTIMUM * abs(self.reached - epsilon), self.settings.tolerance)
 
     def _next_eta(self, along: FloatArray) -> float:
         """Newton step of log D = log epsilon in log eta, kept inside the bracket found so far."""
@@ -282,11 +298,11 @@ class _SoftSearch:
         moved = -(self.program.transpose @ along + self.scaled) / self.eta
         centred = moved - (self.chain.mean(moved))[self.divergence.group]
         spread = self.chain.by_component(self.mu * (self.chain.mean(centred**2)))[self.best]
-        curvature = max(self.eta**2 * float(spread), 1e-300)  # -dD / d log eta
-        reached = max(self.reached, 1e-300)
+        curvature = max(self.eta**2 * float(spread), TINY)  # -dD / d log eta
+        reached = max(self.reached, TINY)
         log_step = np.clip(reached / curvature * math.log(reached / epsilon), -LARGEST_LOG_STEP, LARGEST_LOG_STEP)
         moved = self.eta * math.exp(float(log_step))
-        if self.size <= 1e-6 * abs(self.reached - epsilon):
+        if self.size <= VISIBLE * abs(self.reached - epsilon):
             low, high = self.bracket
             self.bracket = (self.eta, high) if self.reached > epsilon else (low, self.eta)
         low, high = self.bracket
@@ -297,7 +313,7 @@ class _SoftSearch:
     def _pinched(self) -> bool:
         """Whether two components take turns in being the best: the answer mixes them."""
         low, high = self.bracket
-        return high < math.inf and self.size <= 1e-9 and high - low <= 1e-10 * high
+        return high < math.inf and self.size <= CLOSE and high - low <= SOLVED * high
 
     def _point(self) -> FloatArray:
         """Occupancy (n,): the best component's, or the mixture of two that meets the ball."""
@@ -306,7 +322,7 @@ class _SoftSearch:
         weight[self.best] = 1.0
         epsilon = self.program.epsilon
         if epsilon is not None and self._pinched():
-            tied = np.flatnonzero(self.rho >= self.rho.max() - 1e-7)
+            tied = np.flatnonzero(self.rho >= self.rho.max() - NEAR_OPTIMUM)
             near, far = tied[np.argmin(self.each[tied])], tied[np.argmax(self.each[tied])]
             if self.each[near] < epsilon < self.each[far]:
                 share = (epsilon - self.each[near]) / (self.each[far] - self.each[near])

@@ -15,6 +15,9 @@ VALUES = frozenset({"dual", "objective"})
 PRICES = frozenset({"eta", "largest_eta", "barrier", "decrement", "bellman_error"})
 """Columns that scale with the objective, and do not move with its shift."""
 
+SHOWN_EVERY = 25
+"""Iterations of a first-order method from one printed line to the next."""
+
 _units: ContextVar[Scale | None] = ContextVar("units of a trace", default=None)
 
 

@@ -14,6 +14,7 @@ from scipy.linalg.lapack import dgetrf, dgetrs, dpotrf, dpotri, dpotrs
 
 from reps_opt.processes.elimination import unpivoted
 from reps_opt.program import Program
+from reps_opt.tolerances import LAST_PLACE, LEAST_ALONG_RTOL, ROUNDED, ROUNDING
 from reps_opt.validation import FloatArray
 
 
@@ -40,7 +41,7 @@ class Cholesky:
         if grounds is not None and grounds.size:
             diagonal[grounds] += 1.0
         self.lower, failed = dpotrf(matrix.T, lower=1, clean=0)
-        ridge = 1e-15
+        ridge = LAST_PLACE
         while failed:
             if not math.isfinite(float(matrix.sum())):
                 raise np.linalg.LinAlgError("the matrix to be factored is not finite")
@@ -102,7 +103,7 @@ class NormalEquations(ABC):
     thin = False
     """Whether some rows have next to no mass, and the method needs a share of the mass spread evenly."""
 
-    least_along_rtol = 1e-5
+    least_along_rtol = LEAST_ALONG_RTOL
     """Least relative residual worth its price in solving for dv/d eta."""
 
     def __init__(self, program: Program) -> None:
@@ -141,7 +142,7 @@ class NormalEquations(ABC):
         d = self._apply(rhs if self._all_free else rhs[self.free], rtol if self._spread is None else 0.0)
         if self._spread is not None:
             u, z, left = self._spread
-            if left > 1e-13 * self.weights.sum():
+            if left > ROUNDING * self.weights.sum():
                 d = d + z * ((u @ d) / left)
         if self._all_free:
             return d
@@ -212,7 +213,7 @@ class SparseEquations(SparseRows):
         self._scale = self._scaling(matrix.diagonal())
         scaling = sp.diags_array(self._scale)
         matrix = (scaling @ matrix @ scaling).tocsc()
-        shift = np.full(matrix.shape[0], 1e-14)
+        shift = np.full(matrix.shape[0], ROUNDED)
         shift[self._grounds] += 1.0
         matrix = matrix + sp.diags_array(shift, format="csc")
         self.stats["factorisations"] += 1

@@ -14,6 +14,7 @@ from scipy.linalg.lapack import dpotrf, dtrtrs
 from reps_opt.processes.graph import BoolArray, IntArray
 from reps_opt.program import Program
 from reps_opt.systems.base import SparseRows
+from reps_opt.tolerances import LAST_PLACE
 from reps_opt.validation import FloatArray, UnsuitableError
 
 
@@ -55,7 +56,7 @@ class BlockEquations(SparseRows):
         dense = np.zeros(self._bands[-1])
         dense[(self._place[row] + ahead)[ahead >= 0]] = entries[ahead >= 0]
         self.stats["factorisations"] += 1
-        ridge = 1e-15
+        ridge = LAST_PLACE
         while not self._factor(dense, ridge):
             ridge *= 10
             if ridge > 1.0:  # beside a diagonal of one: the entries are no numbers

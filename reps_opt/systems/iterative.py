@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from reps_opt.program import Program
 from reps_opt.systems.base import SparseRows, product_diagonal
 from reps_opt.systems.multilevel import Multilevel
-from reps_opt.tolerances import LARGEST_PRODUCT, THIN_SHARE
+from reps_opt.tolerances import CG_ITERATIONS, CG_RIDGE, LARGEST_PRODUCT, SOLVED, THIN_SHARE
 from reps_opt.validation import FloatArray
 
 
@@ -23,11 +23,6 @@ class ConjugateGradientEquations(SparseRows):
     """
 
     iterative = True
-
-    LEAST_RTOL = 1e-10
-    MAX_ITERATIONS = 5000
-    RIDGE = 1e-30
-    """Added to the diagonal, in units of the total weight: keeps multipliers of rows without mass from running away."""
 
     def __init__(self, program: Program, thin: bool = False) -> None:
         super().__init__(program)
@@ -50,7 +45,7 @@ class ConjugateGradientEquations(SparseRows):
         self.rows, self._by_row = self.columns.T, None
 
     def _prepare(self) -> None:
-        self._ridge = self.RIDGE * self.weights.sum()
+        self._ridge = CG_RIDGE * self.weights.sum()
         self._matrix = None
         if self._worth_multiplying_out():
             columns = self.columns
@@ -91,13 +86,13 @@ class ConjugateGradientEquations(SparseRows):
         x, residual = np.zeros_like(rhs), rhs.copy()
         direction = self._preconditioned(residual)
         rho = residual @ direction
-        target = rho * max(rtol, self.LEAST_RTOL) ** 2
+        target = rho * max(rtol, SOLVED) ** 2
         if guess is not None:
             left = rhs - self._curved(guess)
             towards = self._preconditioned(left)
             if left @ towards < rho:
                 x, residual, direction, rho = guess.copy(), left, towards, left @ towards
-        for _ in range(self.MAX_ITERATIONS):
+        for _ in range(CG_ITERATIONS):
             if rho <= target:
                 break
             curved = self._curved(direction)

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from reps_opt.processes.graph import BoolArray, IntArray, slim
 from reps_opt.systems.base import Cholesky
-from reps_opt.tolerances import COARSENING_STALLED, DENSE_ROWS, HANDSHAKES, STALE_LEVELS, STRONG_COUPLING
+from reps_opt.tolerances import COARSENING_STALLED, DENSE_ROWS, HANDSHAKES, STALE_LEVELS, STRONG_COUPLING, TIE_BREAK
 from reps_opt.validation import FloatArray
 
 
@@ -47,7 +47,7 @@ def match(matrix: sp.csr_array, alone: BoolArray | None = None) -> IntArray:
     entries.coupling[entries.row == entries.column] = 0.0
     least = np.maximum(STRONG_COUPLING * entries.strongest(m), np.finfo(np.float32).tiny)
     entries = entries.where(entries.coupling >= np.repeat(least, width))
-    entries.coupling[:] *= 1.0 + 1e-5 * entries.scrambled()  # else equal couplings all prefer the same side
+    entries.coupling[:] *= 1.0 + TIE_BREAK * entries.scrambled()  # else equal couplings all prefer the same side
     partner = here.copy()
     for _ in range(HANDSHAKES):
         preferred = here.copy()

@@ -24,11 +24,13 @@ from reps_opt.systems.base import Cholesky, NormalEquations
 from reps_opt.tolerances import (
     LEAST_SAMPLED_RTOL,
     LEVERAGE_PROJECTIONS,
+    LOOSEST_ALONG_RTOL,
     MOST_ROWS_PER_FEATURE,
     PRECONDITIONER_SHARE,
     ROWS_PER_FEATURE,
     SAMPLED_ITERATIONS,
     SLOW_SOLVE,
+    TINY,
 )
 from reps_opt.validation import FloatArray, UnsuitableError
 
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 class SampledEquations(NormalEquations):
     """Conjugate gradient on the weighted covariance of feature rows; exact and direct where there are few of them."""
 
-    least_along_rtol = 0.1  # every digit more is a pass over all rows
+    least_along_rtol = LOOSEST_ALONG_RTOL  # every digit more is a pass over all rows
 
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -92,7 +94,7 @@ class SampledEquations(NormalEquations):
             self._leverage = self._leverages()
         mass = self.weights * (0.5 / self.weights.sum())
         length = self.weights * self._leverage
-        mass += length * (0.5 / max(float(length.sum()), 1e-300))
+        mass += length * (0.5 / max(float(length.sum()), TINY))
         chance = np.minimum(wanted * mass, 1.0)
         for _ in range(3):  # what certain rows leave over goes to the others
             open_rows = chance < 1.0
