@@ -2,12 +2,13 @@
 
 Every comparison, operator, number and condition of the dual, the divergences, the certificate and the validation is
 changed, one at a time; the tests must notice. Survivors are printed with their line, and those of ``EQUIVALENT`` with
-the reason why no test can notice them. Each mutant lives in a child process forked from one that has imported the heavy
-libraries; the sources on disk are never touched.
+the reason why no test can notice them. The sources on disk are never touched.
 
-The tests run once as they are, and which lines each of them executes is kept in a file. A mutant is then tried against
-the tests that execute its line, those first that have killed most before, and the quick ones. So are the outcomes: what
-was tried on an unchanged function is not tried again, and ``--minutes`` does the work in pieces.
+The tests are collected once, and once run as they are: which lines each of them executes is kept in a file. A mutant
+lives in a child process forked from there, where its function gets the mutant's code; it is tried against the tests
+that execute its line, those first that have killed most, and the quick ones. Outcomes are kept too: what was tried on a
+function that has not changed is not tried again, and ``--minutes`` does the work in pieces. What is no function's code
+(a default, a constant of a module) is changed before the tests import it, in a process of its own.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import ast
 import contextlib
 import copy
+import gc
 import hashlib
 import importlib
 import importlib.abc
@@ -28,8 +30,8 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType
-from typing import Any
+from types import CodeType, FrameType, FunctionType
+from typing import Any, TextIO
 
 from tests.equivalent_mutants import EQUIVALENT
 
@@ -66,8 +68,8 @@ POOL = [
     "tests/test_reported_inputs.py",
 ]
 ROOT = Path(__file__).parents[1]
-FIRST, SECONDS, KEPT = 25, 40.0, 400
-"""Tests of a first attempt; seconds of tests in all that a mutant must survive; tests that are kept for a line."""
+FIRST, SECONDS, KEPT = 25, 60.0, 400
+"""Tests where the mutant must be imported; seconds of tests that a mutant must survive; tests kept for a line."""
 TIMEOUT = 180
 HEAVY = ("numpy", "scipy.sparse.linalg", "scipy.optimize", "scipy.special", "cvxpy", "pytest", "gymnasium", "sklearn")
 OPTIONS = ["-q", "-p", "no:cacheprovider", "-o", "addopts=", "--no-header"]
@@ -237,69 +239,110 @@ class _Tracer:
                 function, offset = source.places[line]
                 self.lines[f"{source.name}:{function}:{offset}"].append(nodeid)
 
-    def pytest_sessionfinish(self) -> None:
+    def save(self) -> None:
         cheap = {line: sorted(tests, key=self.seconds.__getitem__)[:KEPT] for line, tests in self.lines.items()}
         self.report.write_text(json.dumps({"seconds": self.seconds, "lines": cheap}), encoding="utf-8")
 
 
-def in_child(source: Source | None, tree: ast.Module | None, arguments: list[str], plugins: list[Any]) -> int:
-    """The exit status of pytest in a child process, on a mutant where one is given; not zero where the child dies."""
-    child = os.fork()
-    if child == 0:
-        signal.alarm(TIMEOUT if source else 0)
-        with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.suppress(BaseException):
-            os.dup2(nowhere.fileno(), 1)
-            os.dup2(nowhere.fileno(), 2)
-            if source is not None and tree is not None:
-                sys.meta_path.insert(0, _Finder(source.name, source.path, tree))
-            import pytest
-
-            os._exit(int(pytest.main([*OPTIONS, *arguments], plugins=plugins)))
-        os._exit(70)
-    return os.waitpid(child, 0)[1]
-
-
 class Tests:
-    """Which tests to try on a mutant, in which order."""
+    """A pytest plugin that tries mutants on the tests it has collected, in place of running these."""
 
-    def __init__(self, report: Path, sources: list[Source]) -> None:
-        if not report.exists():
-            in_child(None, None, ["-m", "not slow", *POOL], [_Tracer(sources, report)])
-        known = json.loads(report.read_text(encoding="utf-8"))
-        self.seconds: dict[str, float] = known["seconds"]
-        self.lines: dict[str, list[str]] = known["lines"]
+    def __init__(self, sources: list[Source], report: Path) -> None:
+        self.sources, self.report = sources, report
+        self.items: dict[str, Any] = {}
         self.kills: Counter[str] = Counter()
+        self.work: Callable[[], None] = lambda: None
+        self.pipe = -1
+
+    def pytest_runtestloop(self, session: Any) -> bool:
+        """Take the tests over."""
+        self.items = {item.nodeid: item for item in session.items}
+        if not self.report.exists():
+            self._in_child(self._trace)
+        known = json.loads(self.report.read_text(encoding="utf-8"))
+        self.seconds: dict[str, float] = {k: v for k, v in known["seconds"].items() if k in self.items}
+        self.lines: dict[str, list[str]] = known["lines"]
+        self.work()
+        return True
 
     def of(self, source: Source, place: tuple[str, int]) -> list[str]:
         """Tests that execute a line, or what is nearest to it: its function, its module."""
         exact = f"{source.name}:{place[0]}:{place[1]}"
         near = {exact} if exact in self.lines else {k for k in self.lines if k.startswith(f"{source.name}:{place[0]}:")}
         near = near or {k for k in self.lines if k.startswith(f"{source.name}:")}
-        found = {test for line in near for test in self.lines[line]}
+        found = {test for line in near for test in self.lines[line] if test in self.seconds}
         return sorted(found, key=lambda test: (-self.kills[test], self.seconds[test]))
 
     def judge(self, source: Source, tree: ast.Module, place: tuple[str, int]) -> str:
         """The test of its line that a mutant fails; empty where it passes them all, as far as the seconds go."""
-        tests, left = self.of(source, place), SECONDS
-        for some in (tests[:FIRST], tests[FIRST:]):
-            tried = []
-            for test in some:
-                left -= self.seconds[test]
-                if left > 0:
-                    tried.append(test)
-            if tried and (killer := self.killer(source, tree, tried)):
-                self.kills[killer] += 1
-                return killer
-        return ""
+        tests, left = [], SECONDS
+        for test in self.of(source, place):
+            left -= self.seconds[test]
+            if left > 0:
+                tests.append(test)
+        code = changed_code(source, tree, place[0])
+        killer = self._afresh(source, tree, tests[:FIRST]) if code is None else self._patched(source, code, tests)
+        self.kills[killer] += bool(killer)
+        return killer
 
-    def killer(self, source: Source, tree: ast.Module, tests: list[str]) -> str:
-        """The first test that fails on a mutant, or says why there is none; empty where all pass."""
+    def _patched(self, source: Source, code: CodeType, tests: list[str]) -> str:
+        def work() -> None:
+            for function in live_functions(source.name, code.co_qualname):
+                function.__code__ = code
+            self._run(tests)
+
+        return self._in_child(work)
+
+    def _afresh(self, source: Source, tree: ast.Module, tests: list[str]) -> str:
+        """The same in a process that imports the mutant: slower, for what is no function's code."""
+
+        def work() -> None:
+            for name in [n for n in sys.modules if n.split(".")[0] in ("reps_opt", "policies", "envs", "tests")]:
+                del sys.modules[name]
+            sys.meta_path.insert(0, _Finder(source.name, source.path, tree))
+            import pytest
+
+            os._exit(int(pytest.main([*OPTIONS, "-x", *tests], plugins=[_FirstFailure(self.pipe)])))
+
+        return self._in_child(work)
+
+    def _in_child(self, work: Callable[[], None]) -> str:
+        """What a child process says of its first failure; empty where there is none."""
         read, write = os.pipe()
-        status = in_child(source, tree, ["-x", *tests], [_FirstFailure(write)])
+        child = os.fork()
+        if child == 0:
+            self.pipe = write
+            signal.alarm(TIMEOUT)
+            with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.suppress(BaseException):
+                os.dup2(nowhere.fileno(), 1)
+                os.dup2(nowhere.fileno(), 2)
+                work()
+                os._exit(0)
+            os._exit(70)
         os.close(write)
         with os.fdopen(read, encoding="utf-8") as pipe:
             failed = pipe.read()
+        status = os.waitpid(child, 0)[1]
         return failed if failed or not status else "broken"
+
+    def _run(self, tests: list[str]) -> None:
+        for test in tests:
+            item = self.items[test]
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+
+    def _trace(self) -> None:
+        """Run all tests, in a child, and note what they execute."""
+        signal.alarm(0)
+        self.pipe, tracer = -1, _Tracer(self.sources, self.report)
+        next(iter(self.items.values())).config.pluginmanager.register(tracer)
+        self._run(list(self.items))
+        tracer.save()
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        """The first failure of a mutant ends its child."""
+        if report.failed and self.pipe >= 0:
+            os.write(self.pipe, report.nodeid.encode())
+            os._exit(1)
 
 
 class _FirstFailure:
@@ -311,25 +354,59 @@ class _FirstFailure:
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.failed:
             os.write(self.pipe, report.nodeid.encode())
+            os._exit(1)
+
+
+def changed_code(source: Source, tree: ast.Module, place: str) -> CodeType | None:
+    """The code of a function that a mutant changes; None where it is no function's code that it changes."""
+    codes = [_code_of(compile(t, source.path, "exec"), place) for t in (source.tree, tree)]
+    return codes[1] if place and codes[0] != codes[1] else None
+
+
+def _code_of(code: CodeType, place: str) -> CodeType | None:
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            if inner.co_qualname == place:
+                return inner
+            if (found := _code_of(inner, place)) is not None:
+                return found
+    return None
+
+
+def live_functions(module: str, place: str) -> list[FunctionType]:
+    """The function objects of a module by that name, whatever property or class holds them."""
+    return [
+        thing
+        for thing in gc.get_objects()
+        if isinstance(thing, FunctionType) and thing.__module__ == module and thing.__code__.co_qualname == place
+    ]
 
 
 def main(modules: list[str], every: int, folder: Path, minutes: float) -> float:
     """Run the mutants; print survivors and counts; return the share killed or explained."""
     for heavy in HEAVY:
         importlib.import_module(heavy)
+    import pytest
+
     folder.mkdir(parents=True, exist_ok=True)
-    began, results = time.perf_counter(), folder / "results.json"
-    known = json.loads(results.read_text(encoding="utf-8")) if results.exists() else {}
-    sources = [Source(name) for name in modules]
-    tests = Tests(folder / "tests.json", [Source(name) for name in MODULES])
-    tests.kills.update(killer for _, killer in known.values() if killer in tests.seconds)
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    tests = Tests([Source(name) for name in MODULES], folder / "tests.json")
     counts: Counter[str] = Counter()
-    for source in sources:
+    tests.work = lambda: counts.update(_try_all(tests, modules, every, folder / "results.json", minutes, out))
+    pytest.main([*OPTIONS, "-m", "not slow", *POOL], plugins=[tests])
+    print(f"all: {dict(counts)}", file=out, flush=True)
+    return 1 - (counts["survived"] + counts["not tried"]) / max(counts.total(), 1)
+
+
+def _try_all(tests: Tests, modules: list[str], every: int, results: Path, minutes: float, out: TextIO) -> Counter[str]:
+    """What became of the mutants of each module."""
+    known = json.loads(results.read_text(encoding="utf-8")) if results.exists() else {}
+    tests.kills.update(killer for _, killer in known.values() if killer in tests.seconds)
+    began, counts = time.perf_counter(), Counter[str]()
+    for source in map(Source, modules):
         own: Counter[str] = Counter()
-        if tests.killer(source, source.tree, tests.of(source, ("", 0))[:FIRST]):
-            raise RuntimeError("the tests fail without any mutation")
         for name, line, tree, state, place in list(source.mutants())[::every]:
-            if known.get(name, ["", ""])[0] != state:
+            if known.get(name, [None, ""])[0] != state:
                 if time.perf_counter() - began > 60 * minutes:
                     own["not tried"] += 1
                     continue
@@ -338,11 +415,10 @@ def main(modules: list[str], every: int, folder: Path, minutes: float) -> float:
             outcome = "killed" if known[name][1] else "explained" if name in EQUIVALENT else "survived"
             own[outcome] += 1
             if outcome != "killed":
-                print(f"{outcome}: {source.path}:{line} {name}  {EQUIVALENT.get(name, '')}", flush=True)
-        print(f"{source.name}: {dict(own)}, {time.perf_counter() - began:.0f} s", flush=True)
+                print(f"{outcome}: {source.path}:{line} {name}  {EQUIVALENT.get(name, '')}", file=out, flush=True)
+        print(f"{source.name}: {dict(own)}, {time.perf_counter() - began:.0f} s", file=out, flush=True)
         counts += own
-    print(f"all: {dict(counts)}")
-    return 1 - (counts["survived"] + counts["not tried"]) / counts.total()
+    return counts
 
 
 if __name__ == "__main__":

@@ -29,7 +29,17 @@ from reps_opt.processes.graph import (
     state_graph,
 )
 from reps_opt.processes.mdp import MDP
-from reps_opt.tolerances import CLOSE, CONSISTENT, FEW_AHEAD, FEW_ENTRIES, KNOWN_FLOWS, LAST_PLACE, START_RTOL, TINY
+from reps_opt.tolerances import (
+    CLOSE,
+    CONSISTENT,
+    FEW_AHEAD,
+    FEW_ENTRIES,
+    KNOWN_FLOWS,
+    LAST_PLACE,
+    NEARLY_UNDISCOUNTED,
+    START_RTOL,
+    TINY,
+)
 from reps_opt.validation import FloatArray
 from reps_opt.values import Value, cached_property, value
 
@@ -379,10 +389,15 @@ class Flow(Value):
         pair[self.pair_node, self.pairs % n_actions] = np.arange(self.pairs.size)
         transitions = self.mdp.transitions[self.pairs[pair.ravel()]][:, self.nodes]
         start = self.mdp.mu0[self.nodes] if self.gamma < 1 else None
-        best_policy = MDP(transitions, rewards[pair], self.gamma, start).solve_optimal()
+        mdp = MDP(transitions, rewards[pair], self.gamma, start)
+        best = mdp.solve_optimal()
+        value = best.value
+        if 0 < 1 - self.gamma < NEARLY_UNDISCOUNTED:  # what states have in common costs their differences digits
+            common = (1 - self.gamma) * (float(value.max()) + float(value.min())) / 2
+            value = mdp.replace(rewards=rewards[pair] - common).value(best.policy)
         greedy = np.zeros(self.pairs.size)
-        greedy[pair[np.arange(self.nodes.size), best_policy.policy.argmax(axis=1)]] = 1.0
-        return Optimum(best_policy.value, best_policy.gain, greedy)
+        greedy[pair[np.arange(self.nodes.size), best.policy.argmax(axis=1)]] = 1.0
+        return Optimum(value, best.gain, greedy)
 
     def rough_value(self, weights: FloatArray, rewards: FloatArray) -> FloatArray:
         """Discounted value (m,), for rewards (n,), of the policy in proportion to the weights (n,), of mean zero.

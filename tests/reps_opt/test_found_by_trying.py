@@ -24,6 +24,12 @@ FIXED = {
     "a best policy lost in rounding": Recipe(
         "horizon", 3, 4, 3, "nearly decomposable", "jackpot", "tiny states", inf, 0.99, 1e9, 1.0, "per_step 4"
     ),
+    "a prize of 1e10 beside values of 1e22": Recipe(
+        "linear", 2, 4, 4, "deterministic", "jackpot", "zeros", 0.0, 1 - 1e-12, 1.0, 1e6
+    ),
+    "the same in a ball that binds": Recipe(
+        "reps", 5, 5, 4, "absorbing", "normal", "graded", 1.0, 1 - 1e-12, 1e-9, 1.0
+    ),
 }
 
 

@@ -313,6 +313,10 @@ class TestCertificate:
         assert not refused.ok()
         assert any(reason in text for text in refused.reasons())
 
+    def test_what_is_not_known_is_said_in_plain_units(self):
+        known = {name: value for name, value in GOOD.items() if name not in ("unit", "distance")}
+        assert (Certificate(**known).unit, Certificate(**known).distance) == (1.0, 1.0)
+
     def test_without_a_ball_any_divergence_will_do(self):
         assert Certificate(**{**GOOD, "epsilon": math.inf, "kl": math.inf}).ok()
         assert not Certificate(**{**GOOD, "kl": math.inf}).ok()
