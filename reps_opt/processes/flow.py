@@ -390,14 +390,14 @@ class Flow(Value):
         transitions = self.mdp.transitions[self.pairs[pair.ravel()]][:, self.nodes]
         start = self.mdp.mu0[self.nodes] if self.gamma < 1 else None
         mdp = MDP(transitions, rewards[pair], self.gamma, start)
-        best = mdp.solve_optimal()
-        value = best.value
+        found = mdp.solve_optimal()
+        value = found.value
         if 0 < 1 - self.gamma < NEARLY_UNDISCOUNTED:  # what states have in common costs their differences digits
             common = (1 - self.gamma) * (float(value.max()) + float(value.min())) / 2
-            value = mdp.replace(rewards=rewards[pair] - common).value(best.policy)
+            value = mdp.replace(rewards=rewards[pair] - common).value(found.policy)
         greedy = np.zeros(self.pairs.size)
-        greedy[pair[np.arange(self.nodes.size), best.policy.argmax(axis=1)]] = 1.0
-        return Optimum(value, best.gain, greedy)
+        greedy[pair[np.arange(self.nodes.size), found.policy.argmax(axis=1)]] = 1.0
+        return Optimum(value, found.gain, greedy)
 
     def rough_value(self, weights: FloatArray, rewards: FloatArray) -> FloatArray:
         """Discounted value (m,), for rewards (n,), of the policy in proportion to the weights (n,), of mean zero.

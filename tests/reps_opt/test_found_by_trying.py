@@ -28,7 +28,7 @@ FIXED = {
         "linear", 2, 4, 4, "deterministic", "jackpot", "zeros", 0.0, 1 - 1e-12, 1.0, 1e6
     ),
     "the same in a ball that binds": Recipe(
-        "reps", 5, 5, 4, "absorbing", "normal", "graded", 1.0, 1 - 1e-12, 1e-9, 1.0
+        "reps", 41477370, 5, 4, "absorbing", "normal", "graded", 1.000691014168259, 1 - 1e-12, 1e-9, 1.0
     ),
 }
 
