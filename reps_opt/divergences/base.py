@@ -318,9 +318,13 @@ class Quadratic(Divergence):
         if last is not None and last[0] is x:
             return last[1]
         product = self.metric.product(x)
+        self.remember(x, product)
+        return product
+
+    def remember(self, x: FloatArray, product: FloatArray) -> None:
+        """Keep F x, unless somebody may write to x."""
         if x.base is None and not x.flags.writeable:
             self.__dict__["_last"] = (x, product)
-        return product
 
     def hessian(self, x: FloatArray) -> LinearOperator:
         n = self.reference.size

@@ -231,7 +231,7 @@ class Reduced:
 
 def reduce_program(program: Program) -> Reduced:
     """Reduce a program to the span of the images of the objective and the rows under ``F^-1``."""
-    columns, metric = _columns(program), _metric(program)
+    columns, metric = _columns(program), _ball(program).metric
     images = metric.solve(columns)
     return _reduce(columns, program.rhs, images, metric.product(images))
 
@@ -269,14 +269,19 @@ def _orthonormal_pair(gram: FloatArray) -> FloatArray | None:
     return np.array([[a * weight for _, weight in kept], [sign * b * weight for sign, weight in kept]])
 
 
-def _on_a_line(objective: FloatArray, image: FloatArray, curved: FloatArray, epsilon: float) -> FacePoint | None:
-    """The step (P,) along ``F^-1 g`` to the ball's boundary; None where the metric sees nothing of it."""
+def _on_a_line(
+    objective: FloatArray, image: FloatArray, curved: FloatArray, epsilon: float
+) -> tuple[FloatArray, float, float] | None:
+    """The step (P,) along ``F^-1 g`` to the ball's boundary, eta, and how many times the image it is.
+
+    None where the metric sees nothing of it.
+    """
     square = float(image.dot(curved))
     if not square > 0:
         return None
     reach, length = math.sqrt(2 * epsilon), math.sqrt(square)
     gain = float(objective.dot(image)) / length
-    return FacePoint(image * (reach / length), gain / reach, np.zeros(0)) if gain > 0 else None
+    return (_kept(image * (reach / length)), gain / reach, reach / length) if gain > 0 else None
 
 
 def _columns(program: Program) -> FloatArray:
@@ -293,11 +298,11 @@ def _kept(step: FloatArray) -> FloatArray:
     return step
 
 
-def _metric(program: Program) -> Metric:
+def _ball(program: Program) -> divergences.Quadratic:
     divergence = program.divergence
     if not isinstance(divergence, divergences.Quadratic):
         raise UnsuitableError("the Quadratic solver needs a quadratic ball: use Newton, CvxpyPrimal or CvxpyDual")
-    return divergence.metric
+    return divergence
 
 
 @dataclass(frozen=True)
@@ -337,18 +342,21 @@ class Quadratic:
 
     def solve(self, program: Program) -> Answer:
         """Maximise over the ball and the rows; the point is feasible even where conjugate gradient stops early."""
-        metric, epsilon, price = _metric(program), program.epsilon, program.temperature
+        ball, epsilon, price = _ball(program), program.epsilon, program.temperature
         if program.rows and program.equalities:
             raise UnsuitableError("the Quadratic solver takes inequality rows only: use CvxpyPrimal")
         if epsilon is not None and not 0 < epsilon < math.inf:
             raise UnsuitableError("the Quadratic solver needs a finite ball of positive radius, or a price")
         columns = _columns(program)
-        images, curved, stats = self._images(metric, columns)
-        curved = metric.product(images) if curved is None else curved
+        images, recurred, stats = self._images(ball.metric, columns)
+        curved = ball.metric.product(images) if recurred is None else recurred
         if epsilon is not None and not program.rows:
-            point = _on_a_line(columns[:, 0], images[:, 0], curved[:, 0], epsilon)
-            if point is not None:
-                return Answer(point.eta, point.nu, _kept(point.z), "closed form", stats)
+            found = _on_a_line(program.objective, images[:, 0], curved[:, 0], epsilon)
+            if found is not None:
+                step, eta, ratio = found
+                if recurred is None:
+                    ball.remember(step, curved[:, 0] * ratio)  # F times the step, by a product with F
+                return Answer(eta, program.rhs, step, "closed form", stats)
         reduced = _reduce(columns, program.rhs, images, curved)
         if price is not None:
             point = reduced.at_price(price)
