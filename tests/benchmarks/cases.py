@@ -213,9 +213,9 @@ CASES: dict[str, Callable[[], Case]] = {
 
 
 def quality(value: Any) -> str:
-    """Status and gap of an answer that has them."""
+    """Status of an answer that has one, and its gap in units of the objective: units of certificates have changed."""
     found = getattr(value, "certificate", None)
-    return "" if found is None else f"{value.status}, gap {abs(found.gap):.0e}"
+    return "" if found is None else f"{value.status}, gap {abs(found.upper - found.lower):.0e}"
 
 
 def serve() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks import releases
 from tests.benchmarks.comparison import HEADS, Row, draw, line, markdown, summary, versions
 
 PARTS = {
@@ -46,11 +47,22 @@ def rows(parts: Sequence[str], quick: bool, options: Mapping[str, Mapping[str, A
             yield Row(part, "broke down", 1, float("nan"), note, accurate=False)
 
 
-def page(found: Sequence[Row], quick: bool) -> str:
-    """Versions, table, and what is ahead, level and behind."""
+def beside(other: Path | None, quick: bool) -> Iterator[str]:
+    """The lines of a table beside another checkout; none without one."""
+    if other is None:
+        return
+    yield from (line(releases.HEADS), line("---" for _ in releases.HEADS))
+    cases = [*releases.CASES][:: 10 if quick else 1]
+    for found in releases.compare(other, cases, 2 if quick else releases.ROUNDS):
+        yield line(found.cells())
+
+
+def page(found: Sequence[Row], quick: bool, before: Sequence[str] = ()) -> str:
+    """Versions, table, what is ahead, level and behind, and the table beside another checkout."""
     machine = f"Python {platform.python_version()}, {versions(*PACKAGES, *PEERS)}; {platform.processor() or 'CPU'}"
     size = "quick sizes, which have no goals" if quick else "CPU seconds of one thread, side by side in one run"
-    return f"# Speed\n\n{machine}; {size}.\n\n{markdown(found)}\n```\n{summary(found)}\n```\n"
+    text = f"# Speed\n\n{machine}; {size}.\n\n{markdown(found)}\n```\n{summary(found)}\n```\n"
+    return "\n".join([text, *before]) + "\n" if before else text
 
 
 def main(arguments: Sequence[str] | None = None) -> list[Row]:
@@ -61,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     parser.add_argument("--table", type=Path, metavar="FILE", help="write the table as markdown")
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw cost against size, log-log")
     parser.add_argument("--growth", type=Path, metavar="FILE", help="draw time and memory of the part of that name")
+    parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="at the end, another release in turns")
     parser.add_argument("--few-peers", action="store_true", help="leave out peers that take minutes")
     chosen = parser.parse_args(arguments)
     print(line(HEADS), line("---" for _ in HEADS), sep="\n", flush=True)
@@ -73,7 +86,13 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
         found.append(row)
         if chosen.table:  # anew after every row, so that a run which is stopped leaves what it has
             chosen.table.write_text(page(found, chosen.quick), encoding="utf-8")
-    print(f"\n{summary(found)}")
+    print(f"\n{summary(found)}\n")
+    lines: list[str] = []
+    for told in beside(chosen.before, chosen.quick):
+        print(told, flush=True)
+        lines.append(told)
+        if chosen.table:
+            chosen.table.write_text(page(found, chosen.quick, lines), encoding="utf-8")
     if chosen.figure:
         draw(found, chosen.figure)
     return found

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
+import pytest
 
-from tests.benchmarks import releases
+from tests.benchmarks import releases, runner
 from tests.benchmarks.releases import HERE, Compared, compare
 
 
@@ -35,3 +37,10 @@ def test_a_case_that_breaks_down_is_a_row_and_the_next_goes_on() -> None:
     assert math.isnan(rows[0].ratio)
     assert rows[0].answers[0].startswith("broke down")
     assert rows[1].ratio > 0
+
+
+def test_the_whole_table_ends_with_the_other_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(releases, "CASES", {"step, P = 10": None})
+    page = tmp_path / "t.md"
+    runner.main(["--quick", "--only", "import", "--before", str(HERE), "--table", str(page)])
+    assert page.read_text().splitlines()[-1].startswith("| step, P = 10 | ")
