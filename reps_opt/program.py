@@ -132,6 +132,11 @@ class Program:
         c = self.objective
         return bool(c[0] == c[-1] and np.ptp(c) == 0)
 
+    @cached_property
+    def lowest(self) -> float:
+        """The least coefficient of the objective."""
+        return float(self.objective.min())
+
     @property
     def mass(self) -> float:
         """What x sums to: one, one for each simplex of several, or what the domain says."""
@@ -157,7 +162,7 @@ class Program:
         """The blocks ``A x = b`` by name."""
         return self._stack.equalities
 
-    @property
+    @cached_property
     def inequalities(self) -> dict[str, Block]:
         """The blocks ``C x <= d`` by name."""
         return self._stack.inequalities
@@ -185,17 +190,17 @@ class Program:
             raise UnsuitableError("the program has several balls: use Newton, CvxpyPrimal or CvxpyDual")
         return balls[0] if balls else Ball(NoBall(self.n), math.inf)
 
-    @property
+    @cached_property
     def divergence(self) -> Divergence:
         """D of the only ball."""
         return self.ball.divergence
 
-    @property
+    @cached_property
     def epsilon(self) -> float | None:
         """Radius of the only ball; None in penalty form."""
         return self.ball.radius
 
-    @property
+    @cached_property
     def temperature(self) -> float | None:
         """Price of the only ball's divergence; None where it has a radius."""
         return self.ball.price
@@ -248,7 +253,7 @@ class Program:
         table = self._stack.table
         return self.transpose @ multipliers if table is None else multipliers.dot(table)
 
-    @property
+    @cached_property
     def rhs(self) -> FloatArray:
         """Right-hand sides (m,)."""
         return self._stack.rhs
@@ -500,10 +505,9 @@ class Program:
         """Lower bound on the score of every feasible point, in penalty form with eta for the temperature."""
         if self.ridge is not None:
             return -math.inf
-        least = float(self.objective.min())
         if len(self.balls) > 1:
-            return least * self.joint.starts.size
-        return least if self.temperature is None else least - eta * self.divergence.largest
+            return self.lowest * self.joint.starts.size
+        return self.lowest if self.temperature is None else self.lowest - eta * self.divergence.largest
 
 
 def _as_balls(balls: Ball | Sequence[Ball]) -> tuple[Ball, ...]:

@@ -124,7 +124,7 @@ class _Path:
         self.program = program
         self.joint = program.joint
         self.radii = self.program.radii
-        self.least = float(program.objective.min()) * program.mass - VISIBLE
+        self.least = program.lowest * program.mass - VISIBLE
         self.equations = self._equations()
 
     def _equations(self) -> NormalEquations:
