@@ -117,7 +117,7 @@ def certify(problem: Judged, program: Program, scale: Scale, answer: Answer) -> 
     if not judged:
         why = problem.reconsider(program)
         return without_point(problem, Status.INFEASIBLE if why else Status.FAILED, why or answer.message)
-    best = judged[0] if len(judged) == 1 else min(judged, key=lambda found: rank(found[2]))
+    best = min(judged, key=lambda found: rank(found[2]))
     reasons = best[2].reasons()
     if reasons and program.simplex and problem.anchor is not None:
         # where the multipliers explain nearly all of the objective, the anchor is as good as any point, and feasible
@@ -187,8 +187,7 @@ def _judge(
 ) -> tuple[FloatArray, Bound, Certificate]:
     """A point inside the balls, the least bound on offer for it, and the certificate of the two."""
     point, divergences = into_balls(problem, program, point)
-    bounds = list(problem.bounds(program, answer, point, divergences))
-    bound = bounds[0] if len(bounds) == 1 else min(bounds, key=lambda bound: bound.value)
+    bound = min(problem.bounds(program, answer, point, divergences), key=lambda bound: bound.value)
     lower, residuals = program.score(point, divergences), problem.residuals(program, point)
     gap = bound.value - lower + problem.price(program, point, bound, divergences)
     price = max([ball.price or 0.0 for ball in program.balls], default=0.0)  # of a nat, which is rounded too

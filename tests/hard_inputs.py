@@ -4,7 +4,7 @@ Prints a row a family: how many answers were certified, uncertified, infeasible,
 independent computation) or raised an exception. The last two must be zero. Every finding is printed as the recipe that
 reproduces it: ``judge(recipe, solve(recipe.build()))``.
 
-``--conic`` gives every problem whose answer is uncertified to a conic solver at 1e-9 too, posed in three ways, for ten
+``--conic`` gives every problem whose answer is uncertified to a conic solver at 1e-9 too, posed in four ways, for ten
 times the time that the answer took: one that it solves, by the same certificate, is printed and counted.
 """
 
@@ -23,6 +23,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from reps_opt import Problem, Solution, solve
 from reps_opt.solvers import CvxpyDual, CvxpyPrimal
+from reps_opt.solvers.units import InRange
 from tests.hard.recipes import Recipe
 from tests.hard.verdicts import Verdict, judge
 from tests.strategies import PROBLEMS
@@ -31,35 +32,34 @@ KINDS = ("certified", "uncertified", "infeasible", "failed", "wrong", "raised")
 BAD = ("wrong", "raised")
 
 
-def verdict_on(recipe: Recipe) -> Verdict:
-    """Build, solve and judge one recipe; whatever it raises, or warns of numerically, is a finding too."""
+def verdict_on(recipe: Recipe) -> tuple[Verdict, float]:
+    """Build, solve and judge one recipe, and the seconds of its solve; what it raises or warns of is a finding too."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.simplefilter("ignore", UserWarning)
         try:
             solution = solve(recipe.build())
         except Exception:
-            return Verdict("raised", traceback.format_exc(limit=-2))
-    return judge(recipe, solution)
+            return Verdict("raised", traceback.format_exc(limit=-2)), 0.0
+    return judge(recipe, solution), solution.stats["seconds"]
 
 
 NINE = {"tol_gap_abs": 1e-9, "tol_gap_rel": 1e-9, "tol_feas": 1e-9}
 """What the conic solver is asked for."""
 
 
-def conic(recipe: Recipe) -> str:
+def conic(recipe: Recipe, seconds: float) -> str:
     """How a conic solver gets an answer that the default route does not, in ten times the time; empty if it cannot.
 
-    It is given the library's two explicit programs, in its units, and the primal in the problem's own.
+    It is given the library's two explicit programs in its units, the primal in units of the objective's range, and in
+    the problem's own.
     """
-    problem = recipe.build()
-    own = solve(problem)
-    if own.status in ("certified", "infeasible"):
-        return ""
-    limit = 10 * own.stats["seconds"]
+    problem, limit = recipe.build(), 10 * seconds
+    in_nine = NINE | {"time_limit": limit}
     ways: dict[str, Callable[[], Solution]] = {
-        "primal": lambda: solve(problem, CvxpyPrimal("CLARABEL", NINE | {"time_limit": limit})),
-        "dual": lambda: solve(problem, CvxpyDual("CLARABEL", NINE | {"time_limit": limit})),
+        "primal": lambda: solve(problem, CvxpyPrimal("CLARABEL", in_nine)),
+        "dual": lambda: solve(problem, CvxpyDual("CLARABEL", in_nine)),
+        "primal in units of the range": lambda: solve(problem, InRange(CvxpyPrimal("CLARABEL", in_nine))),
         "primal in its own units": lambda: by_hand(problem, limit),
     }
     for name, way in ways.items():
@@ -107,12 +107,12 @@ def main(examples: int, start: int, families: list[str], verbose: bool, ask_coni
     for i, name in enumerate(families):
         share = examples // len(families) + (i < examples % len(families))
         for recipe in try_recipes(name, share, start):
-            verdict = verdict_on(recipe)
+            verdict, seconds = verdict_on(recipe)
             counts[name][verdict.kind] += 1
             confirmed[verdict.confirmed] += verdict.kind in ("certified", "infeasible")
             if verdict.kind in BAD or (verbose and (verdict.kind in ("uncertified", "failed"))):
                 print(f"{verdict.kind}: {recipe}\n    {verdict.reason}", file=sys.stderr, flush=True)
-            if ask_conic and verdict.kind in ("uncertified", "failed") and (way := conic(recipe)):
+            if ask_conic and verdict.kind in ("uncertified", "failed") and (way := conic(recipe, seconds)):
                 missed.append(way)
                 print(f"a conic solver gets it ({way}): {recipe}", file=sys.stderr, flush=True)
     counts["all"] = sum(counts.values(), Counter())

@@ -6,9 +6,9 @@ the reason why no test can notice them. The sources on disk are never touched.
 
 The tests are collected once, and once run as they are: which lines each of them executes is kept in a file. A mutant
 lives in a child process forked from there, where its function gets the mutant's code; it is tried against the tests
-that execute its line, those first that have killed most, and the quick ones. Outcomes are kept too: what was tried on a
-function that has not changed is not tried again, and ``--minutes`` does the work in pieces. What is no function's code
-(a default, a constant of a module) is changed before the tests import it, in a process of its own.
+that execute its line, those first that have killed most for the time they take. Outcomes are kept too: what was tried
+on a function that has not changed is not tried again, and ``--minutes`` does the work in pieces. What is no function's
+code (a default, a constant of a module) is changed before the tests import it, in a process of its own.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ POOL = [
     "tests/test_reported_inputs.py",
 ]
 ROOT = Path(__file__).parents[1]
-FIRST, SECONDS, KEPT = 25, 60.0, 400
-"""Tests where the mutant must be imported; seconds of tests that a mutant must survive; tests kept for a line."""
+FIRST, KEPT = 25, 400
+"""Tests where the mutant must be imported; tests kept for a line."""
 TIMEOUT = 180
 HEAVY = ("numpy", "scipy.sparse.linalg", "scipy.optimize", "scipy.special", "cvxpy", "pytest", "gymnasium", "sklearn")
 OPTIONS = ["-q", "-p", "no:cacheprovider", "-o", "addopts=", "--no-header"]
@@ -247,8 +247,8 @@ class _Tracer:
 class Tests:
     """A pytest plugin that tries mutants on the tests it has collected, in place of running these."""
 
-    def __init__(self, sources: list[Source], report: Path) -> None:
-        self.sources, self.report = sources, report
+    def __init__(self, sources: list[Source], report: Path, enough: float) -> None:
+        self.sources, self.report, self.enough = sources, report, enough
         self.items: dict[str, Any] = {}
         self.kills: Counter[str] = Counter()
         self.work: Callable[[], None] = lambda: None
@@ -262,6 +262,8 @@ class Tests:
         known = json.loads(self.report.read_text(encoding="utf-8"))
         self.seconds: dict[str, float] = {k: v for k, v in known["seconds"].items() if k in self.items}
         self.lines: dict[str, list[str]] = known["lines"]
+        self.functions = live_functions([source.name for source in self.sources])
+        gc.freeze()
         self.work()
         return True
 
@@ -271,11 +273,11 @@ class Tests:
         near = {exact} if exact in self.lines else {k for k in self.lines if k.startswith(f"{source.name}:{place[0]}:")}
         near = near or {k for k in self.lines if k.startswith(f"{source.name}:")}
         found = {test for line in near for test in self.lines[line] if test in self.seconds}
-        return sorted(found, key=lambda test: (-self.kills[test], self.seconds[test]))
+        return sorted(found, key=lambda test: -(self.kills[test] + 0.1) / (self.seconds[test] + 0.02))
 
     def judge(self, source: Source, tree: ast.Module, place: tuple[str, int]) -> str:
         """The test of its line that a mutant fails; empty where it passes them all, as far as the seconds go."""
-        tests, left = [], SECONDS
+        tests, left = [], self.enough
         for test in self.of(source, place):
             left -= self.seconds[test]
             if left > 0:
@@ -287,7 +289,8 @@ class Tests:
 
     def _patched(self, source: Source, code: CodeType, tests: list[str]) -> str:
         def work() -> None:
-            for function in live_functions(source.name, code.co_qualname):
+            gc.disable()  # a collection would copy the whole heap, which is shared with the parent
+            for function in self.functions[source.name, code.co_qualname]:
                 function.__code__ = code
             self._run(tests)
 
@@ -373,16 +376,16 @@ def _code_of(code: CodeType, place: str) -> CodeType | None:
     return None
 
 
-def live_functions(module: str, place: str) -> list[FunctionType]:
-    """The function objects of a module by that name, whatever property or class holds them."""
-    return [
-        thing
-        for thing in gc.get_objects()
-        if isinstance(thing, FunctionType) and thing.__module__ == module and thing.__code__.co_qualname == place
-    ]
+def live_functions(modules: list[str]) -> dict[tuple[str, str], list[FunctionType]]:
+    """The function objects of modules by module and name, whatever property or class holds them."""
+    found: dict[tuple[str, str], list[FunctionType]] = defaultdict(list)
+    for thing in gc.get_objects():
+        if isinstance(thing, FunctionType) and thing.__module__ in modules:
+            found[thing.__module__, thing.__code__.co_qualname].append(thing)
+    return found
 
 
-def main(modules: list[str], every: int, folder: Path, minutes: float) -> float:
+def main(modules: list[str], every: int, folder: Path, minutes: float, enough: float) -> float:
     """Run the mutants; print survivors and counts; return the share killed or explained."""
     for heavy in HEAVY:
         importlib.import_module(heavy)
@@ -390,7 +393,7 @@ def main(modules: list[str], every: int, folder: Path, minutes: float) -> float:
 
     folder.mkdir(parents=True, exist_ok=True)
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    tests = Tests([Source(name) for name in MODULES], folder / "tests.json")
+    tests = Tests([Source(name) for name in MODULES], folder / "tests.json", enough)
     counts: Counter[str] = Counter()
     tests.work = lambda: counts.update(_try_all(tests, modules, every, folder / "results.json", minutes, out))
     pytest.main([*OPTIONS, "-m", "not slow", *POOL], plugins=[tests])
@@ -427,5 +430,6 @@ if __name__ == "__main__":
     parser.add_argument("--every", type=int, default=1, help="try every n-th place only")
     parser.add_argument("--folder", type=Path, default=ROOT / ".mutants", help="where tests and outcomes are kept")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so long; go on another time")
+    parser.add_argument("--seconds", type=float, default=60.0, help="tests that a mutant must survive")
     given = parser.parse_args()
-    sys.exit(main(given.modules, given.every, given.folder, given.minutes) < 1)
+    sys.exit(main(given.modules, given.every, given.folder, given.minutes, given.seconds) < 1)

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 
 from reps_opt import MDP, Batch, EpisodicREPS, SampleREPS, Status, solve
 from tests.hard.recipes import Recipe, SampleData, sample_data
-from tests.hard_inputs import BAD, main, verdict_on
+from tests.hard_inputs import BAD, conic, main, verdict_on
 from tests.strategies import PROBLEMS, SEEDS, batches, mdps, weights
 
 CALM = settings(
@@ -27,7 +27,7 @@ def test_no_answer_is_wrong_and_nothing_raises(family):
     @CALM
     @given(PROBLEMS[family])
     def check(recipe: Recipe) -> None:
-        verdict = verdict_on(recipe)
+        verdict, _ = verdict_on(recipe)
         assert verdict.kind not in BAD, verdict
         assert verdict.kind != "uncertified" or "gap" in verdict.reason or "residual" in verdict.reason
 
@@ -121,8 +121,15 @@ def test_what_must_not_matter_to_weights(recipe: Recipe, draw: st.DataObject) ->
 
 
 def test_the_command_prints_a_row_a_family(capsys):
-    assert main(20, 0, list(PROBLEMS), verbose=False) == 0
+    assert main(20, 0, list(PROBLEMS), verbose=False, ask_conic=True) == 0
     text = capsys.readouterr().out
     assert all(name in text for name in (*PROBLEMS, "certified", "wrong", "checked by"))
     assert io.StringIO(text).readline().startswith("family")
     assert "hard_inputs" in (Path(__file__).parent / "hard_inputs.py").read_text(encoding="utf-8")
+
+
+def test_a_conic_solver_is_asked_in_its_own_words() -> None:
+    """It gets an ordinary problem in ten seconds, and none in no time."""
+    recipe = Recipe("reps", 1, 4, 2, "dense", "normal", "policy", 0.2)
+    assert conic(recipe, 1.0) == "primal"
+    assert conic(recipe, 0.0) == ""

@@ -56,7 +56,8 @@ def default_solver(program: Program) -> Solver:
 def second_solvers(program: Program, first: Solver, answer: Answer | None) -> Iterator[Solver]:
     """The default route in other units, where coefficients are out of proportion; then, where the program is small
     enough for that to be quick, both sides by a conic solver, and the answer refined with more digits."""
-    if program.simplex and ordinary_scale(program.objective) is not None:
+    outliers = program.simplex and ordinary_scale(program.objective) is not None
+    if outliers:
         yield from (Clipped(first, reach) for reach in CLIPPED)
         yield InRange(first)
     if not program.simplex or program.n > CONIC_COORDINATES or program.n * program.rhs.size > CONIC_ENTRIES:
@@ -65,6 +66,8 @@ def second_solvers(program: Program, first: Solver, answer: Answer | None) -> It
 
     yield CvxpyPrimal()
     yield CvxpyDual()
+    if outliers:
+        yield InRange(CvxpyPrimal())
     if _few(program):
         yield DecimalNewton(answer)
 

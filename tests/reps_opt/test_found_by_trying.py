@@ -27,7 +27,10 @@ FIXED = {
     "a prize of 1e10 beside values of 1e22": Recipe(
         "linear", 2, 4, 4, "deterministic", "jackpot", "zeros", 0.0, 1 - 1e-12, 1.0, 1e6
     ),
-    "the same in a ball that binds": Recipe(
+    "a prize of 1e10 and a ball a step": Recipe(
+        "horizon", 348445, 2, 2, "sparse", "jackpot", "uniform", 0.0002268022565288768, 0.99, 1e3, 1.0, "per_step 2"
+    ),
+    "values of 1e12 in a ball that binds": Recipe(
         "reps", 41477370, 5, 4, "absorbing", "normal", "graded", 1.000691014168259, 1 - 1e-12, 1e-9, 1.0
     ),
 }
