@@ -3,7 +3,7 @@
 Most batches of a good policy hold no fall: the value network remembers the edge from earlier ones, and the ball
 shrinks, so that late steps follow less noise.
 
-python examples/trpo_cartpole.py --n-seeds 5 --plot cartpole.png
+python examples/trpo_cartpole.py --n-seeds 5 --seed 100 --plot cartpole.png
 """
 
 import typer
@@ -21,9 +21,9 @@ def update(done):
     return TRPO(epsilon=EPSILON + (LAST_EPSILON - EPSILON) * done)
 
 
-def main(n_seeds: int = 5, n_steps: int = 50_000, plot: str | None = None):
+def main(n_seeds: int = 5, n_steps: int = 50_000, seed: int = 0, plot: str | None = None):
     """Learn over several seeds, and print the table beside the mature figures."""
-    return study("CartPole-v1", update, n_seeds, n_steps, BATCH, REPORTED, plot)
+    return study("CartPole-v1", update, n_seeds, n_steps, BATCH, REPORTED, plot, seed)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """TRPO with a 64 x 64 network on Gymnasium's Pendulum-v1, from the task's own spaces.
 
-python examples/trpo_pendulum.py --n-seeds 5 --plot pendulum.png
+python examples/trpo_pendulum.py --n-seeds 5 --seed 100 --plot pendulum.png
 """
 
 import typer
@@ -17,9 +17,9 @@ def update(done):
     return TRPO(epsilon=0.02, gamma=0.9)
 
 
-def main(n_seeds: int = 5, n_steps: int = 100_000, plot: str | None = None):
+def main(n_seeds: int = 5, n_steps: int = 100_000, seed: int = 0, plot: str | None = None):
     """Learn over several seeds, and print the table beside the mature figures."""
-    return study("Pendulum-v1", update, n_seeds, n_steps, BATCH, REPORTED, plot)
+    return study("Pendulum-v1", update, n_seeds, n_steps, BATCH, REPORTED, plot, seed)
 
 
 if __name__ == "__main__":

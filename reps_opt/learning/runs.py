@@ -15,7 +15,7 @@ import numpy as np
 from reps_opt.batch import Batch
 from reps_opt.learning.records import Score
 from reps_opt.learning.rollouts import rollout
-from reps_opt.learning.start_policies import start_policy
+from reps_opt.learning.start_policies import expected_states, start_policy
 from reps_opt.learning.stepping import child
 from reps_opt.tolerances import LONGEST_HOLD
 
@@ -50,8 +50,8 @@ class Run:
         return self.given is None and self.start is not None
 
     def scaled_start(self, batch: Batch) -> Any:
-        """The start policy made here once more, its inputs scaled by what it saw; its actions are the same."""
-        return start_policy(self.env, child(self.root, START), batch.states)
+        """The start policy made here once more, its inputs scaled by what it saw; its actions stay."""
+        return start_policy(self.env, child(self.root, START), expected_states(batch))
 
     def collect(self, policy: Any, index: int, hold: int) -> Batch:
         """Iteration ``index``'s own roll-outs."""

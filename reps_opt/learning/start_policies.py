@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from reps_opt.batch import Batch
 from reps_opt.learning.rollouts import as_env, spaces_of
 from reps_opt.learning.stepping import name_of
+from reps_opt.tolerances import FARTHER
+from reps_opt.validation import FloatArray
 
 NETWORKS = {"Box": ("policies", "NeuralPolicy"), "Discrete": ("policies", "NeuralCategoricalPolicy")}
 """Module and class of the policy that acts in a space, by the space's name."""
@@ -50,3 +53,17 @@ def start_policy(env: Any, seed: np.random.SeedSequence, states: Any = None) -> 
     if kind == "Box":
         settings["initial_std"] = 1.0
     return getattr(import_module(module), name).from_spaces(observed, acted, **settings)
+
+
+def expected_states(batch: Batch) -> Any:
+    """States (N, d) to scale a start policy's inputs by: those seen, spread wider the more episodes were terminated.
+
+    What comes before a fall is little of what a policy sees that does not fall: hidden units that are spread over the
+    former alone would answer to the latter with their signs.
+    """
+    seen = np.asarray(batch.states)
+    if seen.dtype.kind != "f":
+        return seen
+    centre, fallen = seen.mean(axis=0), float(batch.terminated.sum()) / batch.n_episodes
+    widened: FloatArray = centre + FARTHER**fallen * (seen - centre)
+    return widened

@@ -290,7 +290,7 @@ class TRPO(FisherUpdate):
     Schulman et al. (2015), *Trust region policy optimization*, appendix C.
     """
 
-    epsilon: float = 0.02
+    epsilon: float = 0.01
     shrink: float = 0.8
     trials: int = 10
 

@@ -376,7 +376,7 @@ def test_an_update_may_return_just_a_policy() -> None:
 def test_gradient_updates_start_by_themselves(env) -> None:
     run = list(improve(env, None, TRPO(), 2, n_steps=300, seed=0))
     assert [record.values["steps"] for record in run] == [300, 600]
-    assert all(record.values["kl_old_new"] <= 0.02 for record in run)
+    assert all(record.values["kl_old_new"] <= 0.01 for record in run)
     assert any(record.values["accepted"] for record in run) or env == "FrozenLake-v1"  # whose goal may stay unseen
 
 
@@ -387,6 +387,25 @@ def test_a_start_policy_scaled_by_the_first_batch_acts_as_the_one_that_made_it()
     np.testing.assert_allclose(policy.centre_, batch.states.mean(axis=0), atol=1e-12)
     made = start_policy("Pendulum-v1", np.random.SeedSequence(0))
     assert policy.kl_divergence(made, batch.states).max() == 0
+
+
+def test_hidden_units_are_spread_wider_where_falls_end_the_first_roll_outs() -> None:
+    seen = []
+    list(improve("CartPole-v1", None, Seen(seen), 1, n_steps=300, seed=0))
+    policy, batch = seen[0]
+    assert batch.terminated.sum() >= batch.n_episodes - 1
+    assert _change(policy, batch.states, 8, 16) > 0.05
+    assert _change(policy, batch.states, 0, 1) > 0.05
+
+
+def _change(policy, states, near, far) -> float:
+    """Of the last hidden units, their scores over the bias's, from so many deviations off the middle to so many."""
+    units = []
+    for times in (near, far):
+        moved = states.mean(axis=0) + times * states.std(axis=0) * np.sign(states - states.mean(axis=0))
+        scores = policy.score_function(moved, np.ones(len(moved)))[:, -130:]
+        units.append(scores[:, :128:2] / scores[:, 128:129])
+    return float(np.abs(units[1] - units[0]).mean())
 
 
 class Seen:
