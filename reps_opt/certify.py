@@ -169,9 +169,7 @@ def into_balls(problem: Judged, program: Program, x: FloatArray) -> tuple[FloatA
     """
     reached = [ball.value(x) for ball in program.balls]
     beyond = _beyond_balls(program, reached)
-    outside = max(beyond, _beyond_rows(program, x)) if program.rows else beyond
-    if outside <= 0:
-        return x, reached
+    outside = max(beyond, _beyond_rows(program, x))
     if (beyond <= problem.leeway and outside <= SOLVED) or problem.anchor is None:
         return x, reached
     room = -excess(program, problem.anchor)
@@ -190,13 +188,13 @@ def _judge(
     bound = min(problem.bounds(program, answer, point, divergences), key=lambda bound: bound.value)
     lower, residuals = program.score(point, divergences), problem.residuals(program, point)
     gap = bound.value - lower + problem.price(program, point, bound, divergences)
-    price = max([ball.price or 0.0 for ball in program.balls], default=0.0)  # of a nat, which is rounded too
+    price = sum(ball.price for ball in program.balls if ball.price is not None)  # of a nat, which is rounded too
     shown = EVEN_ULPS * (abs(bound.value) + abs(lower) + abs(scale.shift / scale.factor) + price)
     if abs(gap) <= shown < math.inf:
         gap = 0.0  # a difference that the two numbers cannot show; an infinite bound shows nothing
     unit = problem.unit(program, point, bound, divergences, gap)
     allowed = [ball.allowed for ball in program.balls]
-    worst = int(np.argmax(np.subtract(divergences, allowed))) if len(allowed) > 1 else 0
+    worst = int(np.argmax(np.subtract(divergences, allowed))) if divergences else 0
     certificate = Certificate(
         gap=gap / unit,
         flow=residuals.flow,

@@ -47,6 +47,7 @@ POOL = [
     *(
         f"tests/reps_opt/test_{name}.py"
         for name in (
+            "judge",
             "own_programs",
             "program",
             "distance",
@@ -120,12 +121,17 @@ def points(node: ast.AST) -> Iterator[Point]:
         ):
             continue
         for child in value if isinstance(value, list) else [value]:
-            if isinstance(child, ast.AST) and not _type_checking(child) and not _alias(child):
+            if isinstance(child, ast.AST) and not (_type_checking(child) or _alias(child) or _same_length(child)):
                 yield from points(child)
 
 
 def _type_checking(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def _same_length(node: ast.AST) -> bool:
+    """Whether a node is ``strict=True``, which asserts something of a zip and decides nothing."""
+    return isinstance(node, ast.keyword) and node.arg == "strict"
 
 
 def _alias(node: ast.AST) -> bool:
@@ -212,8 +218,9 @@ class _Tracer:
 
     def __init__(self, sources: list[Source], report: Path) -> None:
         self.sources, self.report = {source.path: source for source in sources}, report
-        self.seconds: dict[str, float] = {}
-        self.lines: dict[str, list[str]] = defaultdict(list)
+        known = json.loads(report.read_text(encoding="utf-8")) if report.exists() else {"seconds": {}, "lines": {}}
+        self.seconds: dict[str, float] = known["seconds"]
+        self.lines: dict[str, list[str]] = defaultdict(list, known["lines"])
         self.now: set[tuple[str, int]] = set()
 
     def _entered(self, frame: FrameType, event: str, argument: Any) -> Callable[..., Any] | None:
@@ -257,9 +264,10 @@ class Tests:
     def pytest_runtestloop(self, session: Any) -> bool:
         """Take the tests over."""
         self.items = {item.nodeid: item for item in session.items}
-        if not self.report.exists():
-            self._in_child(self._trace)
-        known = json.loads(self.report.read_text(encoding="utf-8"))
+        known = json.loads(self.report.read_text(encoding="utf-8")) if self.report.exists() else {"seconds": {}}
+        if unknown := [test for test in self.items if test not in known["seconds"]]:
+            self._in_child(lambda: self._trace(unknown))
+            known = json.loads(self.report.read_text(encoding="utf-8"))
         self.seconds: dict[str, float] = {k: v for k, v in known["seconds"].items() if k in self.items}
         self.lines: dict[str, list[str]] = known["lines"]
         self.functions = live_functions([source.name for source in self.sources])
@@ -333,12 +341,12 @@ class Tests:
             item = self.items[test]
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
 
-    def _trace(self) -> None:
-        """Run all tests, in a child, and note what they execute."""
+    def _trace(self, tests: list[str]) -> None:
+        """Run tests, in a child, and note what they execute beside what is known of others."""
         signal.alarm(0)
         self.pipe, tracer = -1, _Tracer(self.sources, self.report)
-        next(iter(self.items.values())).config.pluginmanager.register(tracer)
-        self._run(list(self.items))
+        self.items[tests[0]].config.pluginmanager.register(tracer)
+        self._run(tests)
         tracer.save()
 
     def pytest_runtest_logreport(self, report: Any) -> None:
