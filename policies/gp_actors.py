@@ -49,12 +49,12 @@ class SquaredExponentialMoments:
     def __call__(self, state: FloatArray) -> tuple[FloatArray, float]:
         """Mean (k,), and variance in units of v."""
         x = self.embedding(state) - self.centre
-        exponent = self.points @ x
+        exponent = self.points.dot(x)  # of vectors, @ takes twice as long to begin
         exponent -= self.half_norms
-        exponent -= 0.5 * (x @ x)
-        out = self.table @ np.exp(exponent, out=exponent)
+        exponent -= 0.5 * x.dot(x)
+        out = self.table.dot(np.exp(exponent, out=exponent))
         explained = out[self.k :]
-        return out[: self.k], max(1.0 - float(explained @ explained), 0.0) + self.noise
+        return out[: self.k], max(1.0 - float(explained.dot(explained)), 0.0) + self.noise
 
 
 @dataclass(frozen=True)
