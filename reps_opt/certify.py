@@ -250,13 +250,13 @@ def _unit_without_ball(program: Program, point: FloatArray) -> float:
     """The least of three scales of a linear program: what is gained over the reference, how far the best coefficient
     is, and how far from the median those are that differ from it (their lower quartile)."""
     c = program.objective
-    scored, size = float(point @ c), float(point @ np.abs(c))  # weighted: a mass of 1e-13 does not count
+    scored, size = float(point.dot(c)), float(point.dot(np.abs(c)))  # weighted: a mass of 1e-13 does not count
     missing = float(c.max()) * float(point.sum()) - scored
     scales = [missing] if missing > AT_THE_TOP * size else []
     for ball in program.balls[:1]:
         q = ball.divergence.reference
         if q.size == c.size:
-            scales.append(abs(scored - float(q @ c) / float(q.sum())))
+            scales.append(abs(scored - float(q.dot(c)) / float(q.sum())))
     scales.append(usual_distance(c, float(np.median(c))))
     return min((scale for scale in scales if scale > CLOSE * size), default=0.0)
 

@@ -52,7 +52,7 @@ class Conjugate:
     def hessian(self, direction: FloatArray) -> FloatArray:
         """Hessian of D* times a direction (n,)."""
         total = self.weights.sum()
-        mean = self.weights @ direction / total if total > 0 else 0.0
+        mean = self.weights.dot(direction) / total if total > 0 else 0.0
         return self.weights * (direction - mean)
 
 

@@ -64,12 +64,12 @@ class Softmax:
         weight = self.reference * np.exp(y)
         total = float(weight.sum())
         weight /= total
-        mean = float(weight @ y)
-        return AtEta(weight, mean - math.log(total), float(weight @ (y * y)) - mean * mean, np.zeros(0))
+        mean = float(weight.dot(y))
+        return AtEta(weight, mean - math.log(total), float(weight.dot(y * y)) - mean * mean, np.zeros(0))
 
     def variance(self) -> float:
-        centred = self.below - float(self.reference @ self.below)
-        return float(self.reference @ (centred * centred))
+        centred = self.below - float(self.reference.dot(self.below))
+        return float(self.reference.dot(centred * centred))
 
     def slack(self, epsilon: float) -> Nearest | None:
         tied = self.below == 0

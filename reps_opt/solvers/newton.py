@@ -81,7 +81,7 @@ def quadratic_start(program: Program, equations: NormalEquations) -> DualPoint:
         assert program.temperature is not None
         eta = max(program.temperature, gentle)
         return program.dual(eta, v + eta * offset)
-    deviation = math.sqrt(max(float(left @ base.hessian(left)), 0.0))
+    deviation = math.sqrt(max(float(left.dot(base.hessian(left))), 0.0))
     room = program.epsilon - (0.0 if centre is None else centre.divergence)
     eta = max(deviation / math.sqrt(2 * room), gentle, LEAST_STARTING_ETA)
     return program.dual(eta, v + eta * offset)
@@ -104,7 +104,7 @@ def _starting_shift(program: Program, base: Conjugate) -> FloatArray | None:
     """What the ridge adds to the curvature at the eta of a start without multipliers."""
     if program.ridge is None:
         return None
-    deviation = math.sqrt(max(float(program.objective @ base.hessian(program.objective)), 0.0))
+    deviation = math.sqrt(max(float(program.objective.dot(base.hessian(program.objective))), 0.0))
     return program.ridge * (program.temperature or deviation / math.sqrt(2 * (program.epsilon or 0.5)))
 
 
@@ -317,7 +317,7 @@ class _Search:
             rtol = min(rtol, max(size, 0.3 * self.settings.tolerance / size))
         newton = equations.solve(-eta * point.residual, rtol)
         if program.epsilon is None and not self._may_cool(point):
-            return Direction(0.0, newton, np.zeros_like(newton), float(point.residual @ newton))
+            return Direction(0.0, newton, np.zeros_like(newton), float(point.residual.dot(newton)))
         scaled = point.net / eta
         spread = conjugate.hessian(scaled)
         coupling = program.times(spread) if point.coupling is None else point.coupling
@@ -327,11 +327,11 @@ class _Search:
             assert program.temperature is not None
             log_step = max(math.log(program.temperature / eta), -LARGEST_COOLING)
             return Direction(log_step, newton, along, math.nan)
-        curvature = max(float(scaled @ spread + coupling @ along), TINY)  # eta d2g/d eta2 on the curve
+        curvature = max(float(scaled.dot(spread) + coupling.dot(along)), TINY)  # eta d2g/d eta2 on the curve
         self._curved = curvature
-        predicted = point.divergence - float(coupling @ newton) / eta  # D after the step at fixed eta
+        predicted = point.divergence - float(coupling.dot(newton)) / eta  # D after the step at fixed eta
         log_step = self._log_step(predicted, curvature)
-        decrease = float(point.residual @ newton) + (program.epsilon - predicted) * eta * log_step
+        decrease = float(point.residual.dot(newton)) + (program.epsilon - predicted) * eta * log_step
         return Direction(log_step, newton, along, decrease)
 
     def _along_rtol(self, point: DualPoint, coupling: FloatArray, left: float) -> float:
@@ -365,7 +365,7 @@ class _Search:
 
     def _line_search(self, point: DualPoint, direction: Direction) -> DualPoint | None:
         """Halve the step until the dual falls; at rounding level, until the residual does."""
-        terms = np.abs(self.program.rhs) @ np.abs(point.multipliers) + point.eta * abs(point.conjugate.value)
+        terms = np.abs(self.program.rhs).dot(np.abs(point.multipliers)) + point.eta * abs(point.conjugate.value)
         noise = ULPS * float(terms + point.eta)
         error = None
         alpha = 1.0
@@ -401,7 +401,7 @@ class _Search:
     def _travelled(self, point: DualPoint, trial: DualPoint) -> float:
         """Bregman divergence of D* between the two points: for a KL ball, KL(x_trial || x_point)."""
         moved = trial.net / trial.eta - point.net / point.eta
-        return float(trial.conjugate.point @ moved - trial.conjugate.value + point.conjugate.value)
+        return float(trial.conjugate.point.dot(moved) - trial.conjugate.value + point.conjugate.value)
 
     def _log(self, point: DualPoint, free: np.ndarray) -> float:
         """One row of the trace: the point, and the share of Newton's step that led to it; and its residual."""
