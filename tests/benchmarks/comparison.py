@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -215,9 +216,16 @@ def show(rows: Iterable[Row]) -> list[Row]:
     return done
 
 
-def markdown(rows: Iterable[Row]) -> str:
-    """The table as a page."""
-    return "\n".join([line(HEADS), line("---" for _ in HEADS), *(line(row.cells()) for row in rows)]) + "\n"
+def markdown(rows: Sequence[Row]) -> str:
+    """A table for each kind of work, under its name; columns in which nothing stands are left out."""
+    text = []
+    for kind, group in groupby(rows, key=lambda row: row.work.partition(",")[0]):
+        cells = [row.cells() for row in group]
+        filled = [i for i in range(len(HEADS)) if any(line_[i] for line_ in cells)]
+        lines = [HEADS, ["---"] * len(HEADS), *cells]
+        text.append(f"## {kind[:1].upper()}{kind[1:]}\n")
+        text += [line(line_[i] for i in filled) for line_ in lines] + [""]
+    return "\n".join(text)
 
 
 def summary(rows: Sequence[Row]) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +60,20 @@ def beside(other: Path | None, quick: bool) -> Iterator[str]:
 
 
 def page(found: Sequence[Row], quick: bool, before: Sequence[str] = ()) -> str:
-    """Versions, table, what is ahead, level and behind, and the table beside another checkout."""
-    machine = f"Python {platform.python_version()}, {versions(*PACKAGES, *PEERS)}; {platform.processor() or 'CPU'}"
+    """Versions and load, a table for each kind of work, what is ahead, level and behind, and another release."""
+    machine = f"Python {platform.python_version()}, {versions(*PACKAGES, *PEERS)}; {os.cpu_count()} cores"
     size = "quick sizes, which have no goals" if quick else "CPU seconds of one thread, side by side in one run"
-    text = f"# Speed\n\n{machine}; {size}.\n\n{markdown(found)}\n```\n{summary(found)}\n```\n"
-    return "\n".join([text, *before]) + "\n" if before else text
+    load = ", ".join(f"{average:.1f}" for average in os.getloadavg())
+    told = f"Written by `python -m tests.benchmarks` on {date.today()}, load averages {load} at the end: {size}."
+    sections = [
+        "# Speed, the tables",
+        f"{told}\n{machine}.",
+        markdown(found),
+        f"## Summary\n\n```\n{summary(found)}\n```",
+    ]
+    if before:
+        sections.append("\n".join(["## Beside the release before, in turns\n", *before]))
+    return "\n\n".join(sections) + "\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> list[Row]:
