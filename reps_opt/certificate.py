@@ -11,9 +11,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from operator import le
 from typing import Self
 
 from reps_opt.tolerances import BELOW_TOLERANCE, DIVERGENCE_TOLERANCE, FLOW_TOLERANCE, GAP_TOLERANCE, MASS_TOLERANCE
+
+CHECKS = (
+    "duality gap",
+    "duality gap below zero (the bound is lost in rounding) by",
+    "constraint residual",
+    "total mass off one by",
+    "divergence beyond the ball by",
+)
 
 
 @dataclass(frozen=True)
@@ -67,14 +76,12 @@ class Certificate:
 
     def reasons(self, tol: float = GAP_TOLERANCE) -> list[str]:
         """What is wrong, one sentence a check that fails; empty for a certified answer."""
-        checks = [
-            ("duality gap", self.gap, tol),
-            ("duality gap below zero (the bound is lost in rounding) by", -self.gap, BELOW_TOLERANCE),
-            ("constraint residual", self.flow, FLOW_TOLERANCE),
-            ("total mass off one by", self.mass, MASS_TOLERANCE),
-            ("divergence beyond the ball by", self._excess(), DIVERGENCE_TOLERANCE),
-        ]
-        return [f"{name} {value:.2e} > {limit:.0e}" for name, value, limit in checks if not value <= limit]
+        missed = (self.gap, -self.gap, self.flow, self.mass, self._excess())
+        limits = (tol, BELOW_TOLERANCE, FLOW_TOLERANCE, MASS_TOLERANCE, DIVERGENCE_TOLERANCE)
+        if all(map(le, missed, limits)):
+            return []
+        found = zip(CHECKS, missed, limits, strict=True)
+        return [f"{name} {value:.2e} > {limit:.0e}" for name, value, limit in found if not value <= limit]
 
     def _excess(self) -> float:
         return -math.inf if self.epsilon == math.inf else self.kl - self.epsilon

@@ -218,7 +218,7 @@ def _distance(program: Program, eta: Eta, gap: float) -> float:
     least = eta
     if isinstance(eta, np.ndarray):
         least = float(np.min(eta @ program.joint.covers)) if np.isfinite(eta).all() else math.inf
-    known = 0 < least < math.inf and all(ball.divergence.pinsker for ball in program.balls)
+    known = program.simplex and 0 < least < math.inf and all(ball.divergence.pinsker for ball in program.balls)
     return min(1.0, math.sqrt(2 * gap / least)) if known else 1.0
 
 
