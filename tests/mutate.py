@@ -414,7 +414,7 @@ def _try_all(tests: Tests, modules: list[str], every: int, results: Path, minute
     known = json.loads(results.read_text(encoding="utf-8")) if results.exists() else {}
     tests.kills.update(killer for _, killer in known.values() if killer in tests.seconds)
     began, counts = time.perf_counter(), Counter[str]()
-    for source in map(Source, modules):
+    for source in [source for source in tests.sources if source.name in modules]:
         own: Counter[str] = Counter()
         for name, line, tree, state, place in list(source.mutants())[::every]:
             if known.get(name, [None, ""])[0] != state:

@@ -52,7 +52,7 @@ def value_range(values: np.ndarray) -> float:
 def ordinary(values: np.ndarray) -> np.ndarray:
     """Mask of the values that are not millions of usual distances from the median."""
     apart = np.abs(values - np.median(values))
-    usual = float(np.quantile(apart[apart > 0], 0.25)) if (apart > 0).any() else 0.0
+    usual = float(np.quantile(apart[apart > 0], 0.25, method="lower")) if (apart > 0).any() else 0.0
     return apart <= 1e6 * usual
 
 

@@ -322,10 +322,15 @@ def _beyond(problem: Any) -> bool:
 
 
 def _lost_in_tolerances(problem: Any) -> bool:
-    """Whether a conic solver's residual of 1e-8 is as much as 1 - gamma or as the chance of ever leaving a part."""
+    """Whether a conic solver's residual of 1e-8 is as much as 1 - gamma, as the chance of ever leaving a part, or as
+    what a cost out of all proportion would use up."""
     mdp = getattr(problem, "mdp", None)
     if mdp is None:
         return False
+    if getattr(problem, "costs", None) is not None:
+        data = pairs(problem)
+        if (np.ptp(data.costs, axis=1) > 1e6 * data.span).any():
+            return True
     return 0 < 1 - mdp.gamma < 1e-6 or (mdp.gamma == 1 and bool((mdp.transitions.data < 1e-6).any()))
 
 

@@ -186,6 +186,8 @@ class TestRoundedGaps:
         found = judged(BALL, bound=Bound(math.inf, 0.0, NONE), others=[])
         assert (found.certificate.gap, found.status) == (math.inf, "uncertified")
         assert found.certificate.distance == 1.0
+        single = judged(BALL, bound=Bound(0.9, math.inf, NONE), others=[])
+        assert single.certificate.distance == 1.0
 
     def test_a_distance_is_no_less_than_its_rounding(self) -> None:
         found = judged(BALL, bound=Bound(float(C @ Q), 0.5, NONE)).certificate
@@ -283,7 +285,7 @@ class TestUnits:
 
     @pytest.mark.parametrize("eta", [0.0, math.inf])
     def test_a_ball_that_binds_nothing_by_what_the_point_takes(self, eta: float) -> None:
-        assert unit_of(BALL, self.x, Bound(1.0, eta, NONE), [0.08], 0.0) == pytest.approx(self.spread())
+        assert unit_of(BALL, self.x, Bound(1.0, eta, NONE), [8.0], 0.0) == pytest.approx(self.spread())
 
     def test_of_several_balls_the_sum(self) -> None:
         program = Program(C, {}, [Ball(KL(Q), 0.1), Ball(KL(Q), 0.2, name="two")])
@@ -305,6 +307,11 @@ class TestUnits:
         assert unit_of(program, taken, Bound(1.0, 0.0, NONE), [0.1], 1.0) == pytest.approx(0.225)
         twice = unit_of(program, 2 * taken, Bound(1.0, 0.0, NONE), [0.1], 1.0)
         assert twice == pytest.approx(0.6 - 0.525)
+        best = Program(np.array([-5.0, -5.0, 0.3, 0.31]))
+        assert unit_of(best, np.array([0.0, 0, 2, 0]), Bound(1.0, 0.0, NONE), [], 1.0) == pytest.approx(0.02)
+        near = Ball(KL(np.array([0.0, 1.0, 0.0, 0.0]) + 1e-3), 9.0, name="two")
+        both, eta = Program(c, {}, [Ball(KL(even), 9.0), near]), np.zeros(2)
+        assert unit_of(both, taken, Bound(1.0, eta, NONE), [0.1, 0.1], 1.0) == pytest.approx(0.225)
         without = unit_of(Program(c), taken, Bound(1.0, 0.0, NONE), [], 1.0)
         assert without == pytest.approx(0.25)
         near = Program(np.array([0.0, 0.3, 0.34, 0.4]))
