@@ -281,6 +281,7 @@ class TestUnits:
 
     def test_a_binding_ball_by_what_it_can_change(self) -> None:
         assert unit_of(BALL, self.x, Bound(1.0, 3.0, NONE), [0.08], 1e-12) == pytest.approx(3 * math.sqrt(0.16))
+        assert unit_of(BALL, self.x, Bound(1.0, 0.9, NONE), [8.0], 1e-12) == pytest.approx(3.6)
         assert unit_of(BALL, self.x, Bound(1.0, 0.01, NONE), [0.08], 1e-12) == pytest.approx(self.spread())
 
     @pytest.mark.parametrize("eta", [0.0, math.inf])
