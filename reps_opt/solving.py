@@ -126,9 +126,11 @@ def _answer(problem: Problem, route: Solver, start: Solution | None, named: bool
     where = POSING
     answer = None
     try:
-        if why := problem.infeasible():
-            return without_point(problem, Status.INFEASIBLE, why), {}
-        program, scale = problem.normalised
+        with np.errstate(all="ignore"):  # it projects, by a route like any other
+            why = problem.infeasible()
+            if why:
+                return without_point(problem, Status.INFEASIBLE, why), {}
+            program, scale = problem.normalised
         program = program.fresh()
         if start is not None:
             program = problem.warm_start(program, start)

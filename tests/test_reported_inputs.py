@@ -110,6 +110,14 @@ class TestUnits:
         right = 1.17368604 if gamma < 1 else 1.20193135
         assert cost < 1e10 or solution.objective == pytest.approx(right, abs=1e-8)
 
+    @pytest.mark.slow
+    @pytest.mark.parametrize("gamma", [0.9, 1.0])
+    def test_a_cost_whose_square_is_no_number_leaks_nothing(self, gamma: float) -> None:
+        mdp = MDP(P3, [[0, 1, 0], [2, 0, 0]], gamma, [1, 0])
+        costs = np.array([[[0, 0.5, 1e300], [0, 0.5, 1e300]]])
+        solution = solve(REPS(mdp, mdp.occupancy(mdp.uniform_policy()), 0.6, costs, [0.3]))
+        assert solution.status == "uncertified"
+
     @pytest.mark.parametrize("penalty", PENALTIES)
     @pytest.mark.filterwarnings("ignore:the effective sample size")
     def test_samples_and_episodes_with_one_return_of_minus_1e10(self, penalty: float) -> None:

@@ -33,7 +33,7 @@ from reps_opt.constraints import AtMost, Equal
 from reps_opt.decimals import many_digits, numbers
 from reps_opt.divergences import KL
 from reps_opt.divergences.base import Quadratic
-from reps_opt.divergences.f_divergences import Alpha
+from reps_opt.divergences.f_divergences import Alpha, ReverseKL
 from reps_opt.hints import Nearest
 from reps_opt.metrics import Identity
 from reps_opt.scale import Scale
@@ -391,6 +391,27 @@ class TestBounds:
         assert (first.eta.tolist(), second.eta.tolist()) == ([0.5, 0.0], [0.5, 0.25])
         assert (first.value, second.value) == pytest.approx((0.05 + self.soft(0.5, C), both))
         assert len(self.offered(program, answer, [0.1, 0.2 - 0.5e-9])) == 1
+
+    def test_around_a_single_point_by_the_divergences_own_inequality(self) -> None:
+        program = Program(C, self.rows, Ball(KL(Q), 0.02), ridge=np.array([0.5]))
+        (found,) = self.offered(program, Answer(math.inf, self.v, Q), [0.0])
+        net = C - np.array([0.3, 0, 0])
+        assert found.eta == math.inf
+        assert found.value == pytest.approx(net @ Q + 0.2 * 0.3 + 0.5 * 0.09 / 2 + 0.1 * np.ptp(net))
+
+    def test_around_a_single_point_by_large_etas_where_there_is_no_such_inequality(self) -> None:
+        reverse, radius = Program(C, self.rows, Ball(ReverseKL(Q), 0.05 + 1e-12)), 0.05 + 1e-12
+        tilt = np.array([-0.4])
+        (found,) = self.offered(reverse, Answer(math.inf, self.v, Q), [0.05], centre=Nearest(Q, tilt, 0.05))
+
+        def bound(eta: float) -> float:
+            v = 0.3 - 0.4 * eta
+            net = C - v * np.array([1.0, 0, 0])
+            mass = lambda m: float(Q @ (1 / (1 - (net - m) / eta))) - 1  # noqa: E731
+            m = brentq(mass, net.max() - 0.999 * eta, net.max())
+            return 0.2 * v + eta * radius + m - eta * float(Q @ np.log(1 - (net - m) / eta))
+
+        assert found.value == pytest.approx(min(map(bound, (1e5, 1e6, 1e7))), rel=1e-6)
 
     def test_in_as_many_digits_as_the_answer_has(self) -> None:
         program = Program(C, self.rows, Ball(KL(Q), 0.1))
