@@ -194,7 +194,7 @@ def _judge(
         gap = 0.0  # a difference that the two numbers cannot show; an infinite bound shows nothing
     unit = problem.unit(program, point, bound, divergences, gap)
     allowed = [ball.allowed for ball in program.balls]
-    worst = int(np.argmax(np.subtract(divergences, allowed))) if divergences else 0
+    worst = int(np.argmax(np.subtract(divergences, allowed))) if len(allowed) > 1 else 0
     certificate = Certificate(
         gap=gap / unit,
         flow=residuals.flow,

@@ -9,7 +9,6 @@ EQUIVALENT: dict[str, str] = {
     "reps_opt.certify.into_balls op 0: share >= LARGEST_REPAIR": EDGE,
     "reps_opt.certify.into_balls op 0: outside < DIVERGENCE_TOLERANCE": EDGE,
     "reps_opt.certify._judge op 0: abs(gap) < shown < math.inf": EDGE,
-    "reps_opt.certify._judge value: 1": "without a ball the index is not used",
     "reps_opt.certify.unit_of op 0: 0 <= eta < math.inf": NOTHING,
     "reps_opt.certify._unit_without_ball op 0: missing >= AT_THE_TOP * size": EDGE,
     "reps_opt.certify._unit_without_ball op 0: scale >= CLOSE * size": EDGE,
