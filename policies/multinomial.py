@@ -19,15 +19,13 @@ from policies.tolerances import (
     DENSE_GAINS,
     GAIN_DECREMENT,
     GAIN_OPTIONS,
-    GAIN_STEPS,
     PRIOR_RATE,
     PRIOR_SHAPE,
     RIDGE_ACCURACY,
     RIDGE_RANGE,
-    RIDGE_STEPS,
     ROUGH_DECREMENT,
 )
-from reps_opt.tolerances import LAST_PLACE, SUFFICIENT_DECREASE, TINY
+from reps_opt.tolerances import LAST_PLACE, MOST_ITERATIONS, SUFFICIENT_DECREASE, TINY
 from reps_opt.validation import FloatArray
 
 
@@ -130,7 +128,7 @@ def weighted_multinomial(
     problem = _Likelihood(Phi, labels, weights, helmert(n_actions), Phi @ fixed)
     B = np.zeros((Phi.shape[1], n_actions - 1))
     trial, n_iter = 1.0 if ridge is None else ridge, 0
-    for _ in range(0 if ridge is not None else RIDGE_STEPS):
+    for _ in range(0 if ridge is not None else MOST_ITERATIONS):
         B, steps = _minimise(problem, B, trial, ROUGH_DECREMENT)
         n_iter, used = n_iter + steps, trial
         determined, _ = _determined(problem, B, used)
@@ -154,7 +152,7 @@ def _newton(problem: _Likelihood, B: FloatArray, ridge: float, accuracy: float) 
     """Newton's method with halved steps; the decrement bounds what is left to gain, in nats."""
     log_p = problem.log_p(B)
     value = problem.value(log_p) + 0.5 * ridge * np.sum(B**2)
-    for step in range(GAIN_STEPS):
+    for step in range(MOST_ITERATIONS):
         gradient = problem.gradient(log_p) + ridge * B
         H = problem.hessian(log_p)
         H[np.diag_indices_from(H)] += ridge
@@ -171,7 +169,7 @@ def _newton(problem: _Likelihood, B: FloatArray, ridge: float, accuracy: float) 
                 break
             share *= 0.5
         B, log_p, value = trial, trial_log_p, trial_value
-    return B, GAIN_STEPS
+    return B, MOST_ITERATIONS
 
 
 def _quasi_newton(problem: _Likelihood, B: FloatArray, ridge: float, accuracy: float) -> tuple[FloatArray, int]:

@@ -86,12 +86,6 @@ RIDGE_RANGE = (1e-6, 1e8)
 RIDGE_ACCURACY = 0.02
 """Change of log ridge at which the search ends: off by two hundredths costs the evidence 1e-4 of a nat a gain."""
 
-RIDGE_STEPS = 30
-"""Steps of that search at most."""
-
-GAIN_STEPS = 100
-"""Newton steps for the gains at one ridge at most."""
-
 GAIN_DECREMENT = 1e-13
 """Newton decrement, as a share of the objective, at which gains are done."""
 

@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from reps_opt.processes.graph import BoolArray, IntArray
-from reps_opt.tolerances import FEW_DENSE_ROWS, FEW_ENTRIES, MOST_TERMS
+from reps_opt.tolerances import FEW_DENSE_ROWS, FEW_ENTRIES, MOST_TERMS, REMEMBERED
 from reps_opt.validation import FloatArray, as_float_array
 from reps_opt.values import cached_property
 
@@ -212,7 +212,7 @@ def checked_block(block: Block, name: str, n: int) -> Block:
     return type(block)(matrix, rhs)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=REMEMBERED)
 def _no_rows(n: int, simplex: bool) -> Stack:
     """The stack of no rows, kept: looking through it takes as long as a small dual without rows."""
     return Stack({}, n, simplex)

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 from scipy.linalg.lapack import dpotrf, dpotrs, dtrtrs
 
 from reps_opt.conjugate_gradient import conjugate_gradient
-from reps_opt.tolerances import CLOSE, ROUNDING, SYMMETRY_TOLERANCE
+from reps_opt.tolerances import CLOSE, REMEMBERED, ROUNDING, SYMMETRY_TOLERANCE
 from reps_opt.validation import (
     FloatArray,
     InputError,
@@ -434,7 +434,7 @@ def as_metric(metric: Metric | ArrayLike, size: int) -> Metric:
     return found
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=REMEMBERED)
 def _probe(n: int) -> FloatArray:
     """A vector (n,) without zeros that no symmetry of a matrix is likely to share."""
     return np.cos(np.arange(1.0, n + 1))

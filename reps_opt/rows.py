@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from reps_opt.threads import in_parallel
-from reps_opt.tolerances import CHUNK_BYTES, LARGEST_COLUMN_FACTOR, PASSES_PER_GRAM
+from reps_opt.tolerances import CHUNK_BYTES, HUGE, PASSES_PER_GRAM
 from reps_opt.validation import FloatArray
 
 
@@ -175,7 +175,7 @@ class Rows(ABC):
     def scaled(self, factors: FloatArray) -> Rows:
         """The rows with every column multiplied by its factor (d,); a view of them, unless squares would vanish."""
         size = np.abs(factors)
-        moderate = size.size == 0 or (size.min() > 1 / LARGEST_COLUMN_FACTOR and size.max() < LARGEST_COLUMN_FACTOR)
+        moderate = size.size == 0 or (size.min() > 1 / HUGE and size.max() < HUGE)
         return ScaledRows(self, factors) if moderate else self._multiplied(factors)
 
     @abstractmethod

@@ -90,6 +90,12 @@ def check_zero_sum(mu0: FloatArray) -> None:
         raise InputError(f"mu0 must sum to zero, as a change of a distribution does, got {mu0.sum():g}")
 
 
+def check_has(now: Any, name: str, where: str = "problem") -> None:
+    """Raise UnsuitableError for the rate of a number that there is none of: ``now`` is what it is."""
+    if now is None:
+        raise UnsuitableError(f"{name} does not move: the {where} has none")
+
+
 def as_rates(problem: Any, directions: Mapping[str, Any]) -> tuple[float, float]:
     """How fast radius and temperature move, zero where they stay; refuses the rate of what the problem has not.
 
@@ -99,8 +105,8 @@ def as_rates(problem: Any, directions: Mapping[str, Any]) -> tuple[float, float]
     rates = {}
     for name in ("epsilon", "temperature"):
         part = directions[name]
-        if part is not None and getattr(problem, name) is None:
-            raise UnsuitableError(f"{name} does not move: the problem has none")
+        if part is not None:
+            check_has(getattr(problem, name), name)
         rates[name] = 0.0 if part is None else as_scalar(part, name)
     return rates["epsilon"], rates["temperature"]
 

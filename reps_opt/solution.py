@@ -14,7 +14,7 @@ import numpy as np
 from reps_opt.archive import pack, unpack
 from reps_opt.certificate import Certificate
 from reps_opt.result import Arrays, Result, stored_bytes
-from reps_opt.sensitivity import Sensitivity, check_movable, moved
+from reps_opt.sensitivity import Sensitivity, check_has, check_movable, moved
 from reps_opt.storage import MALFORMED
 from reps_opt.validation import FloatArray, UnsuitableError, as_float_array, as_scalar, read_only
 from reps_opt.values import Value, cached_property, value
@@ -276,8 +276,8 @@ def _sensitivity(solution: Solution, unnamed: Sequence[Any], directions: Mapping
     program = solution.problem.program
     check_movable(solution.eta, solution.point, program)
     for name, now in (("epsilon", program.epsilon), ("temperature", program.temperature)):
-        if name in directions and now is None:
-            raise UnsuitableError(f"{name} does not move: the program has none")
+        if name in directions:
+            check_has(now, name, "program")
     objective = as_float_array(directions.get("objective", np.zeros(program.n)), "objective", (program.n,))
     rhs, place = np.zeros(program.rhs.size), program.by_name(np.arange(float(program.rhs.size)))
     for name, part in directions.get("rhs", {}).items():

@@ -104,9 +104,6 @@ SINGLE_SUM_TOLERANCE = 8 * float(np.finfo(np.float32).eps)
 SYMMETRY_TOLERANCE = 1e-8
 """Largest asymmetry of a dense F, relative to its largest entry."""
 
-POLICY_LIKE = 1e-7
-"""Distance from one of the sums of a policy's rows, in single precision."""
-
 EXTREME_RANGE = 1e-5
 """Typical deviation, as a share of the range, below which the range says nothing of the ordinary coefficients: a range
 of one would leave them with less than ten digits."""
@@ -125,9 +122,6 @@ LIFTED_STEPS = 30
 
 MIXTURES = (0.25, 0.5, 0.75, 1.0)
 """Shares of a second ball's reference that are tried for a point inside both."""
-
-LEAST_PROBABILITY = 1e-100
-"""Probabilities above zero stay above this: values and state distributions of the next step are then finite."""
 
 SOFT_START = 1.0
 """Eta of the soft values to start from, in units of the ordinary rewards."""
@@ -151,8 +145,8 @@ place, and each group's own largest takes longer to find than the rest of a smal
 LARGEST_EXPONENT = 700.0
 """Largest exponent whose exponential is finite, with room to spare."""
 
-NORMALISER_ITERATIONS = 200
-"""Newton steps for the normaliser; five to ten are usual, since they converge from one side."""
+MOST_ITERATIONS = 200
+"""Iterations of a search that takes some ten from wherever it starts: only rounding that has it go on meets the cap."""
 
 NORMALISER_STEP = 1e-9
 """Relative Newton step for the normaliser after which the next would be rounding."""
@@ -201,9 +195,6 @@ NEGLIGIBLE_ETA = 1e-7
 
 CURVATURE_ADDED = 0.1
 """Curvature added, in units of the reference and of the error, where a divergence has exact zeros."""
-
-START_ERROR = 0.3
-"""Error that counts at the start, before there is a point to measure it."""
 
 LARGEST_COOLING = 0.7
 """Largest change of log eta in one step towards a fixed temperature: further on, the curve's tangent says little."""
@@ -278,9 +269,6 @@ FREE_MOVES = 30
 LEAST_SOFT_ETA = 1e-4
 """Smallest eta to start from, in units of the objective's range."""
 
-SOFT_RTOL = 1e-3
-"""Relative residual to which linear systems of steps are solved: the equations are nonlinear, and lose more a step."""
-
 PENALTY_CONVERGED = 1e-26
 """Squared Newton decrement at the end; the gap that is left is half of it, or rounding."""
 
@@ -289,9 +277,6 @@ PENALTY_LAST_STEP = 1e-10
 
 PENALTY_QUADRATIC = 1e-8
 """Squared decrement below which it falls at every step, or else is rounding."""
-
-VANISHED_MASS = 1e-100
-"""Mass of a row below which the systems are no longer factorised as they are."""
 
 DUAL_NOISE = 16 * float(np.finfo(np.float64).eps)
 """Relative difference of two dual values that may be rounding."""
@@ -330,8 +315,8 @@ WORTH_GOING_ON = 0.1
 MOST_HALVINGS = 6
 """Halvings of one step before the search gives up."""
 
-QUADRATIC_STRIDE = 3.0
-"""Change of log eta between trials, on the way from a target at the ball's radius to farther ones."""
+ETA_STRIDE = 3.0
+"""Change of log eta between trials, where the ball's boundary is looked for: each is solved from the last."""
 
 QUADRATIC_NEARNESS = (3e-2, 1e-14)
 """How near in log eta the right one is met: few rows leave or join between, so that a rough one mostly has them all."""
@@ -366,17 +351,11 @@ DECIMAL_COOLING = Decimal(8)
 LEAST_DECIMAL_COOLING = Decimal("1.05")
 """The same at least: where the tangent leads less far, a step that is no good is taken all the same."""
 
-DECIMAL_DECREASE = Decimal("1e-4")
-"""Share of the decrease promised by the gradient that a step in decimal numbers must bring."""
-
 SHORTEST_DECIMAL_STEP = Decimal("1e-30")
 """Share of a step in decimal numbers that is not worth taking."""
 
 DECIMAL_DECREMENT = Decimal("1e-26")
 """Newton decrement, in units of eta, at which a point is the minimiser to all the digits of a float."""
-
-DECIMAL_LOST = Decimal("1e-12")
-"""What a point that steps no longer improve may miss in the rows."""
 
 DECIMAL_SPREAD = Decimal(40)
 """Range of the exponents from which eta is lowered: no coordinate is out of reach there."""
@@ -386,21 +365,6 @@ DECIMAL_RESIDUAL = Decimal("1e-22")
 
 DECIMAL_WORK = 60_000
 """Evaluations of the dual times coordinates beyond which a search is given up: some seconds."""
-
-MOST_POWERS = 100
-"""Steps for the mass of a starting point; ten are usual."""
-
-DECIMAL_MASS = Decimal("1e-12")
-"""How close to one the mass of a starting point is, relative to what eta changes."""
-
-LEAST_DECIMAL_START = 1e-8
-"""Smallest eta to start from: below it an answer in floats says nothing."""
-
-DECIMAL_STRIDE = 4.0
-"""How far apart in log eta the ball's boundary is looked for."""
-
-FARTHEST_LOG = 600.0
-"""Logarithm of a divergence that counts as zero."""
 
 DECIMAL_TRAVEL = Decimal(5)
 """Largest Bregman divergence of the point of a step from that before it: farther the quadratic model says nothing."""
@@ -434,21 +398,11 @@ DUAL_OPTIONS: Mapping[str, Mapping[str, Any]] = {
 }
 """Options of methods that would stop on small changes of the dual, which is flat where KL is still off."""
 
-WHITENED_ROWS = 1_000
-"""Rows up to which the coordinates are whitened by an eigendecomposition; above it they are scaled only."""
-
 LARGEST_LOG_ETA = 50.0
 """Largest |log(eta / eta0)| that is evaluated."""
 
-WHITENING_ROUNDS = 25
-"""Largest number of times the coordinates are whitened anew at the point reached."""
-
-WHITENED_ITERATIONS = 250
-"""Iterations of a first-order method before its coordinates are whitened anew, which does more for it than going on."""
-
-WHITENING_DAMPINGS = (0.0, 1e-4, 1e-2, 1.0)
-"""Shares of the reference in the weights that coordinates are whitened for, each tried when the one before leads
-nowhere: where eta is small, the weights of one point leave out pairs that the next one needs."""
+ROUND_ITERATIONS = 250
+"""Iterations of one such call: whitening anew at the point reached, or another barrier, does more than going on."""
 
 SCIPY_COOLING = 3.0
 """Factor between the temperatures of two rounds in penalty form."""
@@ -466,9 +420,6 @@ PRIMAL_BARRIERS: tuple[Mapping[str, Any], ...] = (
 )
 """Barriers tried in turn, each from the middle of the start and where the last one stopped, until the gap says that it
 is enough: which one a problem likes best is hard to foresee."""
-
-PRIMAL_ITERATIONS = 300
-"""Iterations after which another barrier does more than going on."""
 
 EXPLICIT_BARRIER = {"initial_barrier_parameter": 1e-6, "initial_barrier_tolerance": 1e-5, "initial_tr_radius": 0.1}
 """Where the barrier of the bounds starts: they hardly ever bind, and a small radius keeps eta from running to zero."""
@@ -502,9 +453,6 @@ DECIMAL_PRODUCTS = 50_000
 DENSE_ROWS = 400
 """Rows up to which a dense Cholesky factorisation is the fastest."""
 
-THIN_MASS = 1e-13
-"""Mass of a row, under the reference, below which conjugate gradient needs mass spread evenly to see it."""
-
 FACTORED_ROWS = 20_000
 """Rows up to which a sparse factorisation takes no longer than conjugate gradient where some rows are thin."""
 
@@ -520,8 +468,8 @@ TIE_BREAK = 1e-5
 LARGEST_PRODUCT = 4.5
 """Products that ``A diag(w) A'`` may take to multiply out, in units of A's non-zeros, to be applied faster so."""
 
-THIN_SHARE = (1e-2, 1e-12)
-"""Share of the mass spread evenly where rows are thin, in units of the squared error, and the least of it."""
+THIN_SHARE = 1e-2
+"""Share of the mass spread evenly where rows are thin, in units of the squared error: the last steps are Newton's."""
 
 STRONG_COUPLING = 0.25
 """Share of a row's strongest coupling below which another is not matched along."""
@@ -550,12 +498,6 @@ MOST_ROWS_PER_FEATURE = 200
 LEVERAGE_PROJECTIONS = 8
 """Random projections from which the leverage of the rows is estimated."""
 
-SAMPLED_ITERATIONS = 200
-"""Conjugate-gradient iterations before the best direction so far is taken."""
-
-LEAST_SAMPLED_RTOL = 1e-6
-"""Least relative residual that is asked for: below it Newton's own error is larger."""
-
 MOST_TERMS = 500_000
 """Products of two entries of a column up to which ``A diag(w) A'`` is one product with all of them, made once."""
 
@@ -567,9 +509,6 @@ CHUNK_BYTES = 1 << 20
 
 PASSES_PER_GRAM = 20
 """Passes that cost as much as one Gram matrix (measured: 20 to 27 for 50 to 300 features)."""
-
-LARGEST_COLUMN_FACTOR = 1e60
-"""Factors of columns up to here keep a Gram matrix of the columns, taken before they are applied, within range."""
 
 CLOSURE_STATES = 64
 """Largest dense chain whose classes are found by squaring its graph; beyond, a search is faster."""
@@ -583,14 +522,14 @@ DENSE_ENTRIES = 200_000
 UNTHREADED_STATES = 64
 """States up to which BLAS keeps to one thread by itself."""
 
-KNOWN_FLOWS = 8
-"""Flows that a small MDP remembers, one for each set of pairs allowed."""
+REMEMBERED = 8
+"""Tables that are remembered, those used last: of a loop over a handful of problems, each finds its own again."""
 
 FEW_AHEAD = 40_000
 """Entries of a horizon's transitions up to which one dense product takes less time than a sparse one a step."""
 
-SOLVED_AT_ONCE = 1_000
-"""Weights up to which a dense system puts a conic solver's last digits right."""
+CUBED = 1_000
+"""Size up to which a dense system is factorised, or its eigenvalues taken, where an iteration is what else there is."""
 
 
 # Chains and MDPs
@@ -616,11 +555,8 @@ COMMON_LEVEL = 1e3
 BICGSTAB_ITERATIONS = 500
 """Iterations of one BiCGSTAB solve at most; its residual is then computed anew, or a factorisation takes over."""
 
-CORRECTIONS = 12
-"""Solves for what the ones before left, at most, before a factorisation takes over."""
-
-LEAST_CORRECTION = 1e-6
-"""Relative residual of one such solve at least: the solves after it do the rest."""
+MOST_ROUNDS = 12
+"""Calls of an inner method, each from where the one before ended, before something else is tried."""
 
 LOOSE_RESIDUAL = 1e3
 """Multiple of the residual asked for that is taken where no correction halves it any more."""
@@ -672,8 +608,8 @@ FAR_AWAY = 12
 MOST_FAILED = 20
 """Evaluations that may fail, a sweep taking their place."""
 
-REPRESENTABLE = 1e100
-"""Largest reward, and inverse of the smallest, with which values are computed as they are; others are scaled."""
+HUGE = 1e100
+"""Numbers up to here, and down to their inverses, are taken as they are: the squares of both are numbers still."""
 
 CONSISTENT = 1e-11
 """Largest 1-norm of the residual for which a reference counts as feasible itself: a thousandth of what is certified."""
@@ -681,8 +617,9 @@ CONSISTENT = 1e-11
 VALUES_SHARE = 1e-3
 """Share of the median value whose rounding counts as that of an advantage."""
 
-START_RTOL = 1e-3
-"""Relative residual of the value that solvers start from."""
+ROUGH_RTOL = 1e-3
+"""Relative residual of a value that solvers start from, or of a step whose equations are not linear: what those leave
+is more."""
 
 
 # Derivatives of a solution
@@ -695,9 +632,6 @@ KINKED = 0.35
 
 FLAT = 1e-2
 """Second difference, as a share of the first, below which there is no kink that matters."""
-
-READING_NOISE = 1e-8
-"""Rounding of solves in a second difference, as a share of the reading."""
 
 CANCELLED = 1e-3
 """Undamped share of a divergence below which it is computed anew, not by taking the damping off."""
@@ -719,9 +653,6 @@ LONGEST_HORIZON = 100
 
 LARGEST_REWARD = 1e9
 """Reward, in the same units, beyond which the linear program is told no more: a penalty that is not paid."""
-
-WORKING_SETS = 60
-"""Working sets tried; five to fifteen are usual."""
 
 MEDIAN_SAMPLES = 1_000
 """Samples from which a median distance is taken."""
@@ -832,9 +763,6 @@ TABLE_RIDGE = 1e-6
 
 POLYNOMIAL_RIDGE = 1e-3
 """Penalty of a baseline of squares and products of the states, in units of one sample: they may be collinear."""
-
-FISHER_ROWS = 1000
-"""Smaller side of the Fisher factors up to which their matrix is factorised."""
 
 PRECONDITIONED_FISHER_ROWS = 300
 """The same where the policy has a preconditioner, with which conjugate gradients take few products."""

@@ -24,7 +24,7 @@ from scipy.special import kl_div
 
 from reps_opt.metrics import Metric
 from reps_opt.processes.graph import IntArray
-from reps_opt.tolerances import CLOSE_EXPONENTS, DIFFERENCE_STEPS, ROUNDING, TINY
+from reps_opt.tolerances import CLOSE_EXPONENTS, DIFFERENCE_STEPS, REMEMBERED, ROUNDING, TINY
 from reps_opt.validation import FloatArray, read_only
 
 
@@ -264,7 +264,7 @@ class NoBall(Divergence):
         return {"normalisation": y <= 0}
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=REMEMBERED)
 def _origin(size: int) -> FloatArray:
     return read_only(np.zeros(size))
 

@@ -26,14 +26,7 @@ import scipy.sparse as sp
 from scipy.special import kl_div
 
 from reps_opt.divergences.base import KL, Conjugate, Divergence
-from reps_opt.tolerances import (
-    FAR_NORMALISERS,
-    LARGEST_EXPONENT,
-    NORMALISER_ITERATIONS,
-    NORMALISER_STEP,
-    ROUNDING,
-    TINY,
-)
+from reps_opt.tolerances import FAR_NORMALISERS, LARGEST_EXPONENT, MOST_ITERATIONS, NORMALISER_STEP, ROUNDING, TINY
 from reps_opt.validation import FloatArray, as_scalar, read_only
 
 
@@ -158,7 +151,7 @@ class Alpha(Divergence):
         alone = float(q[best].sum()) ** (1 - self.alpha)  # zeta if the best coordinates had all the mass
         low, high = min(alone, 1.0), max(alone, 1.0)
         zeta = alone
-        for _ in range(NORMALISER_ITERATIONS):
+        for _ in range(MOST_ITERATIONS):
             xi = np.maximum(zeta + shift, 0.0)
             log_xi = np.log(np.where(xi > 0, xi, 1.0))
             log_slopes = np.where(xi > 0, log_q + (p - 1) * log_xi, -np.inf)  # powers of 1e-200 have no other form

@@ -18,7 +18,7 @@ from scipy.special import kl_div
 
 from reps_opt.divergences.base import KL, Conjugate, Divergence
 from reps_opt.processes.graph import IntArray
-from reps_opt.tolerances import LAST_PLACE, NORMALISER_ITERATIONS, TINY
+from reps_opt.tolerances import LAST_PLACE, MOST_ITERATIONS, TINY
 from reps_opt.validation import FloatArray, read_only
 
 
@@ -165,7 +165,7 @@ def _inverse_gaps(
     top = np.maximum.reduceat(y, starts)
     gap = top[block] - y
     t = np.maximum.reduceat(weight - gap, starts)
-    for _ in range(NORMALISER_ITERATIONS):
+    for _ in range(MOST_ITERATIONS):
         term = weight / (t[block] + gap)
         total = np.add.reduceat(term, starts)
         step = (total - 1.0) * total / np.add.reduceat(term**2 / weight, starts)

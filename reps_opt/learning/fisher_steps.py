@@ -18,9 +18,9 @@ from reps_opt.solvers.answer import Solver
 from reps_opt.solvers.quadratic import Quadratic
 from reps_opt.solving import solve
 from reps_opt.tolerances import (
+    CUBED,
     FISHER_DAMPING,
     FISHER_PRODUCT_DAMPING,
-    FISHER_ROWS,
     LINE_SEARCH_GAP,
     PRECONDITIONED_FISHER_ROWS,
 )
@@ -81,7 +81,7 @@ def fisher_step(
 def _route(preconditioned: bool, smaller: int, n_params: int) -> Quadratic:
     if preconditioned and n_params > PRECONDITIONED_FISHER_ROWS:
         return PRECONDITIONED
-    return Quadratic() if smaller <= FISHER_ROWS else BY_PRODUCTS
+    return Quadratic() if smaller <= CUBED else BY_PRODUCTS
 
 
 def _judged(solution: StepSolution) -> StepSolution:

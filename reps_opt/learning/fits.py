@@ -46,7 +46,7 @@ def fit_within(prototype: Any, old: Any, batch: Batch, weights: FloatArray, epsi
     """
     states, actions = batch.states, batch.actions
     new = _fitted(prototype, old, states, actions, weights)
-    kl = mean_kl(new, old, states, weights)
+    kl = weighted_kl(new, old, states, weights)
     if epsilon is None or not kl > epsilon * (1 + VISIBLE) + VISIBLE:
         return Fit(new, kl, 1.0, "")
     outside = f"the fit is {kl:.3g} nats from the old policy, epsilon {epsilon:g}"
@@ -56,11 +56,11 @@ def fit_within(prototype: Any, old: Any, batch: Batch, weights: FloatArray, epsi
         except (AttributeError, NotImplementedError):
             continue
         share = float(getattr(mixed, "mixture_share_", math.nan))
-        kl = mean_kl(mixed, old, states, weights)
+        kl = weighted_kl(mixed, old, states, weights)
         return Fit(mixed, kl, share, f"{outside}: mixed with it, share {share:.3g}")
     for share in OWN_SAMPLES if hasattr(new, "get_params") else ():
         beside = _fitted_beside(new, old, states, actions, weights, share)
-        if (reached := mean_kl(beside, old, states, weights)) <= epsilon:
+        if (reached := weighted_kl(beside, old, states, weights)) <= epsilon:
             return Fit(beside, reached, share, f"{outside}: fitted beside samples of it, share {share:.3g}")
     return Fit(new, kl, 1.0, f"{outside}, and {type(new).__name__} has no mixtures to bring it back")
 
@@ -102,7 +102,7 @@ def _fitted_beside(new: Any, old: Any, states: Any, actions: Any, weights: Float
     return clone(new).fit(rows, *(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def mean_kl(new: Any, old: Any, states: Any, weights: FloatArray) -> float:
+def weighted_kl(new: Any, old: Any, states: Any, weights: FloatArray) -> float:
     """Weighted mean KL(new || old), over the states that have weight; NaN where there is none to be had."""
     if not hasattr(old, "kl_divergence") or not hasattr(new, "kl_divergence"):
         return math.nan

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from reps_opt.sensitivity import Sensitivity, check_given, check_interior, check_zero_sum
+from reps_opt.sensitivity import Sensitivity, check_given, check_has, check_interior, check_zero_sum
 from reps_opt.solution import Solution, Status
 from reps_opt.solving import solve
-from reps_opt.tolerances import DERIVATIVE_STEP, FLAT, KINKED, READING_NOISE
+from reps_opt.tolerances import CLOSE, DERIVATIVE_STEP, FLAT, KINKED
 from reps_opt.validation import FloatArray, InputError, UnsuitableError, as_float_array
 
 MOVING = ("occupancy", "policy", "value", "nu", "step")
@@ -56,7 +56,7 @@ def differenced(
     for name, (first, second) in short.items():
         if name not in ("occupancy", "policy"):
             continue
-        noise = READING_NOISE * _size(getattr(solution, name))
+        noise = CLOSE * _size(getattr(solution, name))
         if _size(second) > max(KINKED * _size(long[name][1]), FLAT * _size(first), noise):
             raise UnsuitableError(f"the answer is degenerate: the {name} has a kink here, and no derivative")
     found = {name: (8 * short[name][0] - long[name][0]) / (3 * DERIVATIVE_STEP * unit) for name in short}
@@ -76,9 +76,8 @@ def _moving(problem: Any, rewards: Any, epsilon: Any, mu0: Any, temperature: Any
     for name, rate in (("epsilon", epsilon), ("temperature", temperature)):
         if rate is None:
             continue
-        now = getattr(problem, name) if name in {field.name for field in fields(problem)} else None
-        if now is None:
-            raise UnsuitableError(f"{name} does not move: the problem has none")
+        now: Any = getattr(problem, name) if name in {field.name for field in fields(problem)} else None
+        check_has(now, name)
         direction = as_float_array(rate, name)
         if direction.shape not in ((), np.shape(now)):
             raise InputError(f"{name} must be a rate, or one for each of {np.shape(now)}, got {direction.shape}")

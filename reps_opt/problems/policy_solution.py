@@ -20,14 +20,14 @@ from reps_opt.processes.maps import drawn_on
 from reps_opt.result import Arrays
 from reps_opt.sensitivity import Sensitivity
 from reps_opt.solution import Solution
-from reps_opt.tolerances import LEAST_PROBABILITY
+from reps_opt.tolerances import HUGE
 from reps_opt.validation import FloatArray, read_only
 from reps_opt.values import OldName, cached_property, value
 
 
 def kept_apart_from_zero(policy: FloatArray, old: FloatArray) -> FloatArray:
     """The policy (S, A), no action of the old policy's support less likely than the smaller of :data:`LEAST` and it."""
-    floored = np.maximum(policy, np.minimum(old, LEAST_PROBABILITY))
+    floored = np.maximum(policy, np.minimum(old, 1 / HUGE))
     return floored / floored.sum(axis=1, keepdims=True)
 
 

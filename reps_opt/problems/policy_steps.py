@@ -24,7 +24,7 @@ from reps_opt.processes.mdp import MDP
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.eta_search import EtaSearch
-from reps_opt.tolerances import CLOSE, LAST_PLACE, LEAST_PROBABILITY, ROUNDING
+from reps_opt.tolerances import CLOSE, HUGE, LAST_PLACE, ROUNDING
 from reps_opt.validation import FloatArray, as_radius, read_only
 from reps_opt.values import cached_property, value
 
@@ -56,9 +56,7 @@ class StatewiseProblem(Problem):
     @staticmethod
     def _apart_from_zero(ball: PolicyDivergence, point: FloatArray) -> FloatArray:
         """The point, no action of the old policy's support less likely than the smaller of :data:`LEAST` and it."""
-        return ball.in_proportion(
-            np.maximum(point / ball.mass[ball.block], np.minimum(ball.conditional, LEAST_PROBABILITY))
-        )
+        return ball.in_proportion(np.maximum(point / ball.mass[ball.block], np.minimum(ball.conditional, 1 / HUGE)))
 
     def best_actions(self, leeway: float) -> Nearest:
         """The best actions of every state, up to a leeway, in the old policy's proportions: the closest best policy."""

@@ -19,7 +19,7 @@ from reps_opt.problems.occupancy import OccupancyProblem, as_reference
 from reps_opt.processes.flow import Flow
 from reps_opt.processes.graph import BoolArray, reachable_states, state_graph
 from reps_opt.processes.mdp import MDP
-from reps_opt.tolerances import CONSISTENT, POLICY_LIKE, TINY
+from reps_opt.tolerances import CONSISTENT, SINGLE_SUM_TOLERANCE, TINY
 from reps_opt.validation import FloatArray, as_radius, as_scalar
 from reps_opt.values import cached_property, value
 
@@ -168,7 +168,7 @@ class REPS(OccupancyProblem):
 def _warn_of_policy(reference: ArrayLike) -> None:
     """Say so where a table (S, A), a reference by its shape, is rather a policy by its sums."""
     rows = np.sum(np.asarray(reference, dtype=np.float64), axis=1)
-    if rows.size > 1 and np.all(np.abs(rows - 1) <= POLICY_LIKE):
+    if rows.size > 1 and np.all(np.abs(rows - 1) <= SINGLE_SUM_TOLERANCE):
         text = "reference has rows that sum to one each, as a policy has: mdp.occupancy(policy) is what REPS takes"
         warnings.warn(text, UserWarning, stacklevel=4)
 

@@ -16,16 +16,7 @@ from reps_opt.processes.graph import BoolArray, IntArray
 from reps_opt.program import Program
 from reps_opt.rows import ArrayRows, spectrum
 from reps_opt.solvers.newton import Newton
-from reps_opt.tolerances import (
-    CLOSE,
-    EXACT_LP,
-    LARGEST_REWARD,
-    LEAST_ALIVE,
-    ROUNDING,
-    SOLVED,
-    SOLVED_AT_ONCE,
-    WORKING_SETS,
-)
+from reps_opt.tolerances import CLOSE, CUBED, EXACT_LP, LARGEST_REWARD, LEAST_ALIVE, MOST_ITERATIONS, ROUNDING, SOLVED
 from reps_opt.validation import FloatArray
 
 
@@ -61,7 +52,7 @@ def _softened(program: Program) -> FloatArray:
     size = 2 * program.rhs.size + 8
     working = np.argsort(-program.objective, kind="stable")[:size]
     v = np.zeros(program.rhs.size)
-    for _ in range(WORKING_SETS):
+    for _ in range(MOST_ITERATIONS):
         v = _over(program, working)
         net = program.net(v)
         beyond = net - net[working].max() - CLOSE
@@ -90,7 +81,7 @@ def _over(program: Program, working: IntArray) -> FloatArray:
     weights = np.maximum(answer.point, 0.0)
     v = (weights @ rows / weights.sum() - program.rhs) / program.ridge
     alive = np.flatnonzero(weights > LEAST_ALIVE)
-    if alive.size > SOLVED_AT_ONCE:
+    if alive.size > CUBED:
         return v
     # stationarity c - A'v = level on the samples alive, A w - ridge v = b, sum w = 1
     a, k, m = rows[alive], alive.size, v.size

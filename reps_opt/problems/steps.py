@@ -24,7 +24,7 @@ from reps_opt.program import Program
 from reps_opt.scale import Scale
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.quadratic import Quadratic, Reduced, reduce_program
-from reps_opt.tolerances import ROUNDING
+from reps_opt.tolerances import REMEMBERED, ROUNDING
 from reps_opt.validation import FloatArray, all_finite, as_float_array, as_scalar, read_only
 from reps_opt.values import cached_property, value
 
@@ -333,7 +333,7 @@ class TrustRegionStep(Problem):
         return f"TrustRegionStep({self.metric!r}, epsilon={self.epsilon:g}{rows}{damping})"
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=REMEMBERED)
 def _no_rows(size: int) -> tuple[FloatArray, FloatArray]:
     return read_only(np.zeros((0, size))), read_only(np.zeros(0))
 

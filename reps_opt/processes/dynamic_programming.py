@@ -18,6 +18,7 @@ from reps_opt.tolerances import (
     EVALUATION_RTOL,
     FAR_AWAY,
     FAR_SIGHTED,
+    HUGE,
     LEAST_DISCOUNTING,
     LESS_FAR_SIGHTED,
     MOST_FAILED,
@@ -25,7 +26,6 @@ from reps_opt.tolerances import (
     MOST_POLICIES,
     NARROW_WORK,
     NEAR_OPTIMUM,
-    REPRESENTABLE,
     ROUNDING,
     SWEEPS,
     SWEEPS_BETWEEN,
@@ -121,9 +121,9 @@ def _level_and_factor(mdp: Process) -> tuple[float, float]:
     best = np.where(mdp.allowed, mdp.rewards, -np.inf).max(axis=1)
     level = markov.common_level(best)
     largest = float(np.abs(mdp.rewards - level).max())
-    if largest == 0 or 1 / REPRESENTABLE <= largest <= REPRESENTABLE:
+    if largest == 0 or 1 / HUGE <= largest <= HUGE:
         return level, 1.0
-    aim = REPRESENTABLE if largest > 1 else 1.0
+    aim = HUGE if largest > 1 else 1.0
     return level, float(2.0 ** np.ceil(np.log2(largest) - np.log2(aim)))
 
 

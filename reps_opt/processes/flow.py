@@ -34,10 +34,10 @@ from reps_opt.tolerances import (
     CONSISTENT,
     FEW_AHEAD,
     FEW_ENTRIES,
-    KNOWN_FLOWS,
     LAST_PLACE,
     NEARLY_UNDISCOUNTED,
-    START_RTOL,
+    REMEMBERED,
+    ROUGH_RTOL,
     TINY,
 )
 from reps_opt.validation import FloatArray
@@ -96,7 +96,7 @@ class Flow(Value):
             return cls._of(mdp, allowed)
         key, known = allowed.tobytes(), mdp._flows
         if key not in known:
-            if len(known) >= KNOWN_FLOWS:
+            if len(known) >= REMEMBERED:
                 known.clear()
             known[key] = cls._of(mdp, allowed)
         return known[key]
@@ -417,14 +417,14 @@ class Flow(Value):
         top = np.maximum.reduceat(preferences, self.first_pairs)[self.pair_node]
         policy = self.conditional((preferences >= top).astype(np.float64))
         chain, reward = self.chain(policy), self.node_sums(policy * rewards)
-        value = markov.discounted_solve(chain, self.gamma, reward, rtol=START_RTOL)
+        value = markov.discounted_solve(chain, self.gamma, reward, rtol=ROUGH_RTOL)
         missed = reward + self.gamma * (chain @ value) - value
         return float(self.rhs @ value + missed.min())
 
     def _rough_value(self, weights: FloatArray, rewards: FloatArray) -> FloatArray:
         policy = weights / self.node_sums(weights)[self.pair_node]
         reward = self.node_sums(policy * (rewards - rewards.min()))
-        value = markov.discounted_solve(self.chain(policy), self.gamma, reward, rtol=START_RTOL)
+        value = markov.discounted_solve(self.chain(policy), self.gamma, reward, rtol=ROUGH_RTOL)
         return value - value.mean()
 
 

@@ -17,16 +17,16 @@ from reps_opt.tolerances import (
     ANCHOR_GUESSES,
     BICGSTAB_ITERATIONS,
     COMMON_LEVEL,
-    CORRECTIONS,
     DENSE_STATES,
     DIRECT_STATES,
-    LEAST_CORRECTION,
     LOOSE_RESIDUAL,
+    MOST_ROUNDS,
     NEARLY_UNDISCOUNTED,
     RARE_ANCHOR,
     ROUNDED,
     ROUNDING,
     SEARCH_DISCOUNT,
+    VISIBLE,
 )
 from reps_opt.validation import FloatArray
 
@@ -125,7 +125,7 @@ def rough_discounted_solve(chain: sp.csr_array, gamma: float, rhs: FloatArray, r
 def _refined_bicgstab(system: spla.LinearOperator, rhs: FloatArray, x: FloatArray, rtol: float) -> FloatArray | None:
     target = rtol * np.abs(rhs).sum()
     best = np.inf
-    for _ in range(CORRECTIONS):
+    for _ in range(MOST_ROUNDS):
         residual = rhs - system.matvec(x)
         size = np.abs(residual).sum()
         if size <= target:
@@ -135,7 +135,7 @@ def _refined_bicgstab(system: spla.LinearOperator, rhs: FloatArray, x: FloatArra
         best = size
         # SciPy gives up on right-hand sides whose square is next to nothing: theirs is one here
         correction = spla.bicgstab(
-            system, residual / size, rtol=max(0.3 * target / size, LEAST_CORRECTION), maxiter=BICGSTAB_ITERATIONS
+            system, residual / size, rtol=max(0.3 * target / size, VISIBLE), maxiter=BICGSTAB_ITERATIONS
         )[0]
         x = x + size * correction
     return None

@@ -26,22 +26,21 @@ from reps_opt.solvers.answer import Answer
 from reps_opt.tolerances import (
     DECIMAL_COLDEST,
     DECIMAL_COOLING,
-    DECIMAL_DECREASE,
     DECIMAL_DECREMENT,
     DECIMAL_HOTTEST,
-    DECIMAL_LOST,
-    DECIMAL_MASS,
     DECIMAL_RESIDUAL,
     DECIMAL_SPREAD,
-    DECIMAL_STRIDE,
     DECIMAL_TRAVEL,
     DECIMAL_WORK,
-    FARTHEST_LOG,
+    ETA_STRIDE,
+    LARGEST_EXPONENT,
     LAST_PLACE,
     LEAST_DECIMAL_COOLING,
-    LEAST_DECIMAL_START,
-    MOST_POWERS,
+    MOST_ITERATIONS,
+    NEGLIGIBLE_ETA,
+    ROUNDING,
     SHORTEST_DECIMAL_STEP,
+    SUFFICIENT_DECREASE,
 )
 from reps_opt.validation import UnsuitableError
 
@@ -93,7 +92,7 @@ class _Search:
         self.v = appended(numbers(v if usable and v is not None else np.zeros(dual.rhs.size - 1)), ZERO)
         eta = 0.0 if start is None or np.ndim(start.eta) else float(start.eta)
         self.single = None if start is None or eta < math.inf else start.point
-        self.known = usable and LEAST_DECIMAL_START < eta < DECIMAL_HOTTEST
+        self.known = usable and NEGLIGIBLE_ETA < eta < DECIMAL_HOTTEST
         self.eta = Decimal(eta) if self.known else ONE
         self.chain = SoftChain(dual) if isinstance(dual.program.divergence, ConditionalKL) else None
 
@@ -112,7 +111,7 @@ class _Search:
 
     def _answer(self, eta: float, point: Point, message: str = "converged") -> Answer:
         missed = abs(point.gradient[~(self.dual.signed & (self.v <= 0) & (point.gradient >= 0))]).sum()
-        if not missed <= DECIMAL_LOST:
+        if not missed <= ROUNDING:
             raise ArithmeticError(f"{self.steps} Newton steps leave {missed:.0e} in the rows at eta = {self.eta:.1e}")
         stats = {"iterations": self.steps}
         return Answer(eta, floats(self.v[:-1]), floats(point.x), message, stats, digits=(self.eta, self.v))
@@ -158,7 +157,9 @@ class _Search:
         def beyond(log_eta: float) -> float:
             point = self._at(Decimal(log_eta).exp())
             more = point.divergence - least
-            return max(float(more.ln()) if more > 0 else -FARTHEST_LOG, -FARTHEST_LOG) - max(log_room, -FARTHEST_LOG)
+            return max(float(more.ln()) if more > 0 else -LARGEST_EXPONENT, -LARGEST_EXPONENT) - max(
+                log_room, -LARGEST_EXPONENT
+            )
 
         if self.chain is None and not self.known and (answer := self._cooled(self.dual.radius)) is not None:
             return answer
@@ -167,7 +168,7 @@ class _Search:
         side = beyond(here)
         there = here
         while side != 0:
-            there = there + DECIMAL_STRIDE if side > 0 else there - DECIMAL_STRIDE
+            there = there + ETA_STRIDE if side > 0 else there - ETA_STRIDE
             if not coldest < there < hottest or beyond(there) * side <= 0:
                 break
             here = there
@@ -204,7 +205,7 @@ class _Search:
                 moved = v + share * step
                 new, trial = self._centred(np.where(dual.signed & (moved < 0), zeros(v.size), moved))
                 near = dual.alpha < 1 or moved_by(point, trial) <= DECIMAL_TRAVEL
-                if near and trial.value <= point.value + DECIMAL_DECREASE * share * slope:
+                if near and trial.value <= point.value + Decimal(SUFFICIENT_DECREASE) * share * slope:
                     break
                 share /= 4
             else:
@@ -241,12 +242,12 @@ class _Search:
         net = dual.net(v) + v[-1]
         best = int(np.argmax(net))
         v = appended(v[:-1], net[best] - self.eta * ((dual.q[best].ln() * -power).exp() - ONE) / power)
-        for _ in range(MOST_POWERS):
+        for _ in range(MOST_ITERATIONS):
             point = dual.at(self.eta, v)
             mass = point.x.sum()
             step = self.eta * mass * (ONE - (mass.ln() * -power).exp()) / (power * point.curvature.sum())
             v = appended(v[:-1], v[-1] + step)
-            if not abs(step) > DECIMAL_MASS * self.eta:
+            if not abs(step / self.eta) > ROUNDING:
                 break
         return v
 

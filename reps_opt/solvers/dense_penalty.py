@@ -23,6 +23,7 @@ from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
 from reps_opt.tolerances import (
     DUAL_NOISE,
+    HUGE,
     LARGEST_TRAVEL,
     LAST_PLACE,
     PENALTY_CONVERGED,
@@ -31,7 +32,6 @@ from reps_opt.tolerances import (
     SHORTEST_STEP,
     SUFFICIENT_DECREASE,
     TINY,
-    VANISHED_MASS,
 )
 from reps_opt.validation import FloatArray, UnsuitableError
 
@@ -108,7 +108,7 @@ class _Search:
         """Solution of ``A diag(x) A' d = residual``; with a ridge at rounding level where masses have vanished."""
         hessian = (self.rows * x).dot(self.rows.T)
         diagonal = hessian.diagonal()
-        if np.minimum.reduce(diagonal) > VANISHED_MASS:
+        if np.minimum.reduce(diagonal) > 1 / HUGE:
             solution, failed = dposv(hessian.T, residual)[1:]  # symmetric: the transpose is in LAPACK's order
             if not failed:
                 return np.asarray(solution)

@@ -42,7 +42,6 @@ from reps_opt.tolerances import (
     ROUNDING,
     SHORTEST_STEP,
     SLACK_SUSPECTED,
-    START_ERROR,
     SUFFICIENT_DECREASE,
     TINY,
     ULPS,
@@ -71,7 +70,7 @@ def quadratic_start(program: Program, equations: NormalEquations) -> DualPoint:
     centre = program.hints.centre
     offset = np.zeros(program.rhs.size) if centre is None else centre.multipliers
     base = program.divergence.conjugate(program.net(offset) - program.objective)
-    weights = equations.evened(base.weights, START_ERROR)
+    weights = equations.evened(base.weights, 1.0)
     equations.update(weights, ~program.signed, _starting_shift(program, base))
     v = np.zeros(program.rhs.size) if program.hints.start is None else program.hints.start
     v = v + equations.solve(program.times(base.hessian(program.net(v))), NEWTON_RTOL)

@@ -25,15 +25,7 @@ from reps_opt.divergences import base as divergences
 from reps_opt.metrics import Metric
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
-from reps_opt.tolerances import (
-    LAST_PLACE,
-    QUADRATIC_FARTHEST,
-    QUADRATIC_NEARNESS,
-    QUADRATIC_STRIDE,
-    ROUNDED,
-    ROUNDING,
-    TINY,
-)
+from reps_opt.tolerances import ETA_STRIDE, LAST_PLACE, QUADRATIC_FARTHEST, QUADRATIC_NEARNESS, ROUNDED, ROUNDING, TINY
 from reps_opt.validation import FloatArray, UnsuitableError, as_count, as_scalar
 
 METHODS = ("auto", "cholesky", "cg")
@@ -205,11 +197,11 @@ class Reduced:
         tried: Iterable[float]
         while (beyond := excess(low)) <= 0 and low > start - QUADRATIC_FARTHEST:
             low, high = (
-                low - QUADRATIC_STRIDE,
+                low - ETA_STRIDE,
                 low,
             )  # no farther than the ball asks for: where it is left, the rows are exact
         if beyond <= 0:
-            tried = [low + closer for closer in np.arange(0.0, QUADRATIC_FARTHEST + 1.0, 2 * QUADRATIC_STRIDE).tolist()]
+            tried = [low + closer for closer in np.arange(0.0, QUADRATIC_FARTHEST + 1.0, 2 * ETA_STRIDE).tolist()]
         else:
             over = excess(high) >= 0
             tried = (

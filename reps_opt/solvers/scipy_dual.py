@@ -29,16 +29,16 @@ from reps_opt.systems.choice import normal_equations
 from reps_opt.threads import quietly
 from reps_opt.tolerances import (
     CLOSE,
+    CUBED,
     CURVATURE_ADDED,
+    CURVATURE_SHARES,
     DUAL_OPTIONS,
     LARGEST_LOG_ETA,
+    MOST_ROUNDS,
+    ROUND_ITERATIONS,
     ROUNDING,
     SCIPY_COOLING,
     TINY,
-    WHITENED_ITERATIONS,
-    WHITENED_ROWS,
-    WHITENING_DAMPINGS,
-    WHITENING_ROUNDS,
 )
 from reps_opt.validation import FloatArray, UnsuitableError
 
@@ -165,9 +165,9 @@ class ScipyDual(Iterative):
         """Rounds of ``minimize`` until the point is stationary, or gets no better."""
         stats: dict[str, Any] = {"method": self.method, "iterations": 0, "evaluations": 0, "rounds": 0}
         message = ""
-        dampings: tuple[float, ...] = WHITENING_DAMPINGS
+        dampings: tuple[float, ...] = (0.0, *CURVATURE_SHARES)
         trace = Trace(self.verbose, SHOWN_EVERY if self.method.lower() in WITH_GRADIENT else 1)
-        while stats["rounds"] < WHITENING_ROUNDS and (error := dual_error(program, point)) > CLOSE:
+        while stats["rounds"] < MOST_ROUNDS and (error := dual_error(program, point)) > CLOSE:
             stats["rounds"] += 1
             try:
                 result, moved = self._round(program, point, trace, dampings[0])
@@ -194,7 +194,7 @@ class ScipyDual(Iterative):
             derivatives["hess"] = dual.hessian
         elif method in WITH_PRODUCTS:
             derivatives["hessp"] = dual.hessian_product
-        limit = WHITENED_ITERATIONS if method in WITH_GRADIENT else self.max_iterations
+        limit = ROUND_ITERATIONS if method in WITH_GRADIENT else self.max_iterations
         options = {"maxiter": min(limit, self.max_iterations), **DUAL_OPTIONS.get(method, {}), **self.options}
         if method == "tnc":
             options["maxfun"] = options.pop("maxiter")
@@ -313,7 +313,7 @@ def _whitening(program: Program, origin: DualPoint, damping: float) -> Any:
         damping = max(damping, CURVATURE_ADDED)
     if damping:
         weights = weights + damping * program.divergence.reference
-    if program.rhs.size > WHITENED_ROWS and sp.issparse(program.matrix):
+    if program.rhs.size > CUBED and sp.issparse(program.matrix):
         diagonal = product_diagonal(program.matrix, weights)
         return sp.diags_array(1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0)))
     if sp.issparse(program.matrix):

@@ -31,7 +31,7 @@ from reps_opt.tolerances import (
     PRIMAL_BARRIER,
     PRIMAL_BARRIERS,
     PRIMAL_GAP,
-    PRIMAL_ITERATIONS,
+    ROUND_ITERATIONS,
     SOLVED,
     TINY,
 )
@@ -106,7 +106,7 @@ class ScipyPrimal:
             proven = bool(spec["callback"](x, state))
             return proven
 
-        options = {**spec["options"], "maxiter": PRIMAL_ITERATIONS, **barrier, **self.options}
+        options = {**spec["options"], "maxiter": ROUND_ITERATIONS, **barrier, **self.options}
         with quietly(), np.errstate(all="ignore"):  # a method that gives up warns; here the certificate says so
             result = minimize(**{**spec, "x0": start, "options": options, "callback": watch})
         return result, proven

@@ -38,17 +38,16 @@ from reps_opt.systems.base import DenseFactor
 from reps_opt.tolerances import (
     BICGSTAB_ITERATIONS,
     CLOSE,
-    CORRECTIONS,
     DIRECT_STATES,
     FREE_MOVES,
     LARGEST_LOG_STEP,
-    LEAST_CORRECTION,
     LEAST_SOFT_ETA,
+    MOST_ROUNDS,
     NEAR_OPTIMUM,
     NEAR_SOFT_CURVE,
+    ROUGH_RTOL,
     ROUNDED,
     SLACK_SUSPECTED,
-    SOFT_RTOL,
     SOLVED,
     TINY,
     TRIANGULAR_OPTIONS,
@@ -163,7 +162,7 @@ class _Chain:
             matrix = self.transposed if transposed else self.system
             x = np.zeros_like(rhs) if guess is None else guess
             target = max(tolerance, ROUNDED * float(np.linalg.norm(rhs)))
-            for _ in range(CORRECTIONS):
+            for _ in range(MOST_ROUNDS):
                 residual = rhs - matrix @ x
                 size = float(np.linalg.norm(residual))
                 if size <= target:
@@ -172,7 +171,7 @@ class _Chain:
                 moved = spla.bicgstab(
                     matrix,
                     residual / size,
-                    rtol=LEAST_CORRECTION,
+                    rtol=VISIBLE,
                     atol=0.5 * target / size,
                     maxiter=BICGSTAB_ITERATIONS,
                 )[0]
@@ -242,14 +241,14 @@ class _SoftSearch:
         total = np.bincount(self.divergence.group, weights=self.divergence.reference)
         conditional = self.divergence.reference / total[self.divergence.group]
         chain.update(conditional)
-        self.v, self.rho = chain.split(chain.solve(chain.mean(program.objective), SOFT_RTOL))
+        self.v, self.rho = chain.split(chain.solve(chain.mean(program.objective), ROUGH_RTOL))
         if program.epsilon is None:
             assert program.temperature is not None
             self.eta = program.temperature
             return
         net = program.net(self.v)
         centred = net - (chain.mean(net))[self.divergence.group]
-        self.mu = chain.solve(chain.start, SOFT_RTOL, transposed=True)
+        self.mu = chain.solve(chain.start, ROUGH_RTOL, transposed=True)
         variance = float(np.maximum(self.mu, 0.0) @ (chain.mean(centred**2)))
         room = program.epsilon - (0.0 if program.hints.centre is None else program.hints.centre.divergence)
         self.eta = max(math.sqrt(variance / (2 * room)), LEAST_SOFT_ETA)
@@ -265,7 +264,7 @@ class _SoftSearch:
         self.size = float(np.abs(self.error).max())
         chain.update(self.conditional)
         self.kl = chain.mean(self.scaled) - partition
-        precision = max(ROUNDED, SOFT_RTOL * min(previous, 1.0) ** 2) / math.sqrt(chain.m)
+        precision = max(ROUNDED, ROUGH_RTOL * min(previous, 1.0) ** 2) / math.sqrt(chain.m)
         self.mu = chain.solve(chain.start, precision, self.mu, transposed=True)
         self.each = chain.by_component(self.mu * self.kl)
         self.best = int(np.argmax(self.rho))
@@ -274,10 +273,10 @@ class _SoftSearch:
     def _move(self) -> None:
         """One joint step of (V, rho, eta)."""
         chain = self.chain
-        step = chain.solve(self.error, SOFT_RTOL * float(np.linalg.norm(self.error)))
+        step = chain.solve(self.error, ROUGH_RTOL * float(np.linalg.norm(self.error)))
         new_eta = self.eta
         if self.program.epsilon is not None and self.size <= self._near(self.program.epsilon):
-            along = chain.solve(-self.kl, SOFT_RTOL * float(np.linalg.norm(self.kl)))
+            along = chain.solve(-self.kl, ROUGH_RTOL * float(np.linalg.norm(self.kl)))
             new_eta = self._next_eta(chain.split(along)[0])
             step = step + (new_eta - self.eta) * along
         dv, drho = chain.split(step)

@@ -11,7 +11,7 @@ from reps_opt.program import Program
 from reps_opt.systems.base import DenseEquations, NormalEquations, SparseEquations, product_diagonal
 from reps_opt.systems.iterative import ConjugateGradientEquations
 from reps_opt.systems.sampled import SampledEquations
-from reps_opt.tolerances import DENSE_ROWS, FACTORED_ROWS, THIN_MASS
+from reps_opt.tolerances import DENSE_ROWS, FACTORED_ROWS, ROUNDING
 from reps_opt.validation import UnsuitableError
 
 METHODS = ("auto", "dense", "sparse", "cg", "sampled")
@@ -38,12 +38,12 @@ def normal_equations(program: Program, method: str = "auto") -> NormalEquations:
     if program.ridge is not None or method == "sampled":
         raise UnsuitableError("a ridge and sampled equations need dense rows")
     if method == "cg":
-        return ConjugateGradientEquations(program, _thinnest(program) <= THIN_MASS)
+        return ConjugateGradientEquations(program, _thinnest(program) <= ROUNDING)
     return DenseEquations(program) if method == "dense" else SparseEquations(program)
 
 
 def _for_many_rows(program: Program) -> str:
-    iterative = program.rhs.size > FACTORED_ROWS or _thinnest(program) > THIN_MASS
+    iterative = program.rhs.size > FACTORED_ROWS or _thinnest(program) > ROUNDING
     return "cg" if program.hints.mass_implied and iterative else "sparse"
 
 

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from reps_opt.program import Program
 from reps_opt.systems.base import SparseRows, product_diagonal
 from reps_opt.systems.multilevel import Multilevel
-from reps_opt.tolerances import CG_ITERATIONS, CG_RIDGE, LARGEST_PRODUCT, SOLVED, THIN_SHARE
+from reps_opt.tolerances import CG_ITERATIONS, CG_RIDGE, LARGEST_PRODUCT, ROUNDING, SOLVED, THIN_SHARE
 from reps_opt.validation import FloatArray
 
 
@@ -38,7 +38,7 @@ class ConjugateGradientEquations(SparseRows):
         """
         if not self.thin:
             return weights
-        return weights + max(THIN_SHARE[0] * min(1.0, error) ** 2, THIN_SHARE[1]) * weights.sum() / weights.size
+        return weights + max(THIN_SHARE * min(1.0, error) ** 2, ROUNDING) * weights.sum() / weights.size
 
     def _choose(self) -> None:
         super()._choose()

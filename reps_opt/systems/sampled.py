@@ -22,15 +22,15 @@ import scipy.linalg
 from reps_opt.rows import ArrayRows, Rows, spending
 from reps_opt.systems.base import Cholesky, NormalEquations
 from reps_opt.tolerances import (
-    LEAST_SAMPLED_RTOL,
     LEVERAGE_PROJECTIONS,
     LOOSEST_ALONG_RTOL,
+    MOST_ITERATIONS,
     MOST_ROWS_PER_FEATURE,
     PRECONDITIONER_SHARE,
     ROWS_PER_FEATURE,
-    SAMPLED_ITERATIONS,
     SLOW_SOLVE,
     TINY,
+    VISIBLE,
 )
 from reps_opt.validation import FloatArray, UnsuitableError
 
@@ -142,8 +142,8 @@ class SampledEquations(NormalEquations):
         z = self._precondition(residual)
         direction = z.copy()
         rho = float(residual @ z)
-        target = rho * max(rtol, LEAST_SAMPLED_RTOL) ** 2
-        for _ in range(SAMPLED_ITERATIONS):
+        target = rho * max(rtol, VISIBLE) ** 2
+        for _ in range(MOST_ITERATIONS):
             if rho <= target:
                 break
             curved = self._product(direction)

@@ -18,6 +18,7 @@ from policies import (
     TabularPolicy,
     load,
 )
+from policies.tolerances import UNBOUNDED
 from reps_opt import rollout
 
 BOX = spaces.Box(np.array([-1.0, -np.inf, -3e38]), np.array([3.0, np.inf, 3e38]), dtype=np.float64)
@@ -147,6 +148,9 @@ def test_observed_states_set_the_scale():
     bounded = NeuralPolicy.from_spaces(BOX, ACTIONS, hidden=(5,))
     np.testing.assert_allclose(bounded.centre_, [1.0, 0.0, 0.0])
     np.testing.assert_allclose(bounded.spread_, [2 / np.sqrt(3), 1.0, 1.0])
+    wide = spaces.Box(np.array([-0.7, -1.5]) * UNBOUNDED, np.array([0.7, 1.5]) * UNBOUNDED, dtype=np.float64)
+    scaled = NeuralPolicy.from_spaces(wide, ACTIONS, hidden=(5,))
+    np.testing.assert_allclose(scaled.spread_, [0.7 * UNBOUNDED / np.sqrt(3), 1.0], rtol=1e-6)
     with pytest.raises(ValueError, match=r"states must have shape \(N, 3\), got \(300, 2\)"):
         NeuralPolicy.from_spaces(BOX, ACTIONS, states=states[:, :2])
 

@@ -58,3 +58,11 @@ def test_conjugate_gradient_agrees_with_a_factorisation_at_a_cost_that_gamma_doe
     energy = (solution - exact) @ curvature @ (solution - exact)
     assert energy <= 1e-14 * (exact @ curvature @ exact)
     assert equations.stats["linear_iterations"] <= 150
+
+
+def test_a_hub_that_pairs_with_one_row_at_a_time_has_no_levels() -> None:
+    """Rows that are all coupled to the same one would take a level each."""
+    m = 2 * DENSE_ROWS
+    spokes = sp.csr_array((np.full(m - 1, -0.5), (np.zeros(m - 1, dtype=int), np.arange(1, m))), shape=(m, m))
+    matrix = (sp.diags_array(np.append(float(m), np.ones(m - 1))) + spokes + spokes.T).tocsr()
+    assert not Multilevel(matrix).levels

@@ -6,8 +6,9 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
-from reps_opt import MDP, REPS, Factor, Identity, Product, TrustRegionStep, solve
+from reps_opt import MDP, REPS, Factor, Identity, Product, Status, TrustRegionStep, solve
 from reps_opt.solvers import CvxpyDual, CvxpyPrimal, Newton, Quadratic, ScipyDual
+from reps_opt.tolerances import SYMMETRY_TOLERANCE
 from tests.reps_opt.exact_gradients import exact_fisher, exact_gradient
 
 TIGHT = {"tol_gap_abs": 1e-9, "tol_gap_rel": 1e-9, "tol_feas": 1e-9}
@@ -393,6 +394,7 @@ BAD = [
     ({"gradient": []}, "gradient is empty"),
     ({"metric": np.eye(3)}, "metric must have 2 parameters"),
     ({"metric": [[1.0, 2.0], [0.0, 1.0]]}, r"symmetric: \[0, 1\] is 2"),
+    ({"metric": [[1.0, 1.5 * SYMMETRY_TOLERANCE], [0.0, 1.0]]}, r"symmetric: \[0, 1\] is 1.5e-08"),
     ({"metric": [[1.0, 0.0], [0.0, -1.0]]}, r"metric\[1, 1\] is -1"),
     ({"metric": [[1.0, 0.0], [0.0, np.inf]]}, r"metric\[1, 1\] is inf"),
     ({"metric": np.ones((2, 3))}, "metric must have shape"),
@@ -411,6 +413,11 @@ def test_bad_input_is_named(changes, message):
     arguments = {"gradient": [1.0, 2.0], "metric": np.eye(2), "epsilon": 0.1, **changes}
     with pytest.raises(ValueError, match=message):
         TrustRegionStep(**arguments)
+
+
+def test_a_metric_may_be_asymmetric_by_rounding():
+    metric = [[1.0, 0.7 * SYMMETRY_TOLERANCE], [0.0, 1.0]]
+    assert solve(TrustRegionStep([1.0, 2.0], metric, 0.1)).status == Status.CERTIFIED
 
 
 def test_bad_metrics_are_named():

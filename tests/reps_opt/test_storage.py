@@ -4,10 +4,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 from reps_opt.storage import atomic_write
+from reps_opt.tolerances import STALE_FILE
 
 
 def write(path, data):
@@ -61,3 +63,13 @@ def test_permissions_are_a_plain_files_and_links_are_followed(tmp_path):
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "file").read_bytes() == b"2"
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
+
+
+def test_what_another_machine_left_goes_after_an_hour(tmp_path):
+    """Whether its process still runs cannot be asked here: its age has to tell."""
+    for name, age in (("recent", 0.7 * STALE_FILE), ("old", 1.5 * STALE_FILE)):
+        part = tmp_path / f".file.{name}.part"
+        part.write_bytes(b"")
+        os.utime(part, times=(time.time() - age,) * 2)
+    write(tmp_path / "file", b"new")
+    assert sorted(os.listdir(tmp_path)) == [".file.recent.part", "file"]

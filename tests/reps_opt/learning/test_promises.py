@@ -21,7 +21,7 @@ from policies import (
     TabularPolicy,
 )
 from reps_opt import Batch, EpisodicREPSUpdate, History, REPSUpdate, improve, rollout
-from reps_opt.learning.fits import fit_within, mean_kl
+from reps_opt.learning.fits import fit_within, weighted_kl
 from reps_opt.learning.promises import refuted_in_a_row
 from reps_opt.problems.value_features import value_features
 
@@ -137,7 +137,7 @@ def test_a_fit_keeps_its_ball_where_the_policy_has_mixtures():
     old = LinearGaussianPolicy(ridge=1.0).fit(rng.normal(size=(500, 8)), rng.normal(size=(500, 1)))
     weights = rng.random(12)
     loose = LinearGaussianPolicy(ridge=0.0).fit(states, actions, weights)
-    assert mean_kl(loose, old, states, weights) > 0.5
+    assert weighted_kl(loose, old, states, weights) > 0.5
     fit = fit_within(LinearGaussianPolicy(ridge=0.0), old, batch, weights, 0.5)
     assert fit.kl <= 0.5 * (1 + 1e-6)
     assert 0 < fit.share < 1
@@ -164,10 +164,10 @@ def test_a_fit_keeps_its_ball_where_the_policy_has_none(kind):
         many, (many[:, 0] > 0).astype(int) if kind == "softmax network" else rng.normal(size=200)
     )
     weights = np.append(rng.random(11), 0.0)
-    epsilon = 0.6 * mean_kl(clone(prototype).fit(states, actions, weights), old, states, weights)
+    epsilon = 0.6 * weighted_kl(clone(prototype).fit(states, actions, weights), old, states, weights)
     fit = fit_within(clone(prototype), old, batch, weights, epsilon)
     assert fit.kl <= epsilon
-    assert fit.kl == mean_kl(fit.policy, old, states, weights)
+    assert fit.kl == weighted_kl(fit.policy, old, states, weights)
     assert 0 < fit.share < 1
     assert "fitted beside samples of it" in fit.note
 
@@ -175,7 +175,7 @@ def test_a_fit_keeps_its_ball_where_the_policy_has_none(kind):
 def test_divergences_ignore_states_without_weight():
     old = TabularPolicy.from_probabilities([[0.5, 0.5], [1.0, 0.0]])
     new = TabularPolicy.from_probabilities([[0.5, 0.5], [0.0, 1.0]])
-    assert mean_kl(new, old, np.array([0, 1]), np.array([1.0, 0.0])) == 0
+    assert weighted_kl(new, old, np.array([0, 1]), np.array([1.0, 0.0])) == 0
 
 
 def test_value_features_by_kind_of_state():

@@ -13,7 +13,7 @@ import pytest
 import envs
 from policies import LinearGaussianPolicy, NeuralPolicy, TabularPolicy
 from reps_opt import MDP, Batch, RolloutError, rollout
-from reps_opt.tolerances import AT_ONCE, EPISODES_A_TASK, SIDE_BY_SIDE
+from reps_opt.tolerances import AT_ONCE, EPISODES_A_TASK, LONGEST_EPISODE, SIDE_BY_SIDE
 
 FIELDS = ("states", "actions", "rewards", "next_states", "start_states", "terminated", "truncated", "episode")
 
@@ -371,3 +371,23 @@ def test_actions_are_held(case: str) -> None:
     assert rollout(env, n_episodes=2, max_steps=9, seed=0).actions.dtype == batch.actions.dtype
     with pytest.raises(ValueError, match="hold must be"):
         rollout(env, n_episodes=1, hold=0)
+
+
+class Endless(gymnasium.Env):
+    """One state that no episode leaves."""
+
+    observation_space = gymnasium.spaces.Discrete(1)
+    action_space = gymnasium.spaces.Discrete(1)
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[int, dict]:
+        super().reset(seed=seed)
+        return 0, {}
+
+    def step(self, action: int) -> tuple[int, float, bool, bool, dict]:
+        return 0, 0.0, False, False, {}
+
+
+def test_an_episode_that_nothing_ends_is_cut_off() -> None:
+    batch = rollout(Endless(), n_episodes=1, seed=0)
+    assert len(batch) == LONGEST_EPISODE
+    assert batch.truncated.nonzero()[0].tolist() == [LONGEST_EPISODE - 1]

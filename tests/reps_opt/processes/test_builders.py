@@ -13,6 +13,7 @@ import scipy.sparse as sp
 
 import envs
 from reps_opt import MDP, Batch, LinearProgram, rollout, solve
+from reps_opt.tolerances import SINGLE_SUM_TOLERANCE, SUM_TOLERANCE
 
 RAGGED = {0: {0: [(1.0, 0, 0.0, False)]}, 1: {0: [(1.0, 0, 0.0, False)], 1: [(1.0, 1, 1.0, False)]}}
 BOTH_WAYS = {0: {0: [(1, 1, 0, False)], 1: [(1, 1, 4, True)]}, 1: {0: [(1, 0, 1.5, False)]}}
@@ -392,6 +393,13 @@ class TestSinglePrecision:
             MDP(np.array([[[0.1, 0.90001]]] * 2, np.float32), np.zeros((2, 1)))
         with pytest.raises(ValueError, match="sum to one"):
             MDP(np.array([[[0.1, 0.9 + 5e-8]]] * 2), np.zeros((2, 1)))
+
+    @pytest.mark.parametrize("kind", [np.float64, np.float32])
+    def test_how_far_from_one_rows_may_sum(self, kind: type) -> None:
+        allowed = SUM_TOLERANCE if kind is np.float64 else SINGLE_SUM_TOLERANCE
+        MDP(np.full((1, 1, 1), 1 + 0.7 * allowed, kind), np.zeros((1, 1)))
+        with pytest.raises(ValueError, match="sum to one"):
+            MDP(np.full((1, 1, 1), 1 + 1.5 * allowed, kind), np.zeros((1, 1)))
 
 
 def test_masked_entries_are_named() -> None:
