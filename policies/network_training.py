@@ -8,8 +8,9 @@ Shapes: N samples, o outputs, P parameters; `inputs` (N, d), `targets` (N, o), `
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -74,9 +75,12 @@ def train(
 def _descend(
     network: Network, start: FloatArray, loss: Loss, parts: list[Samples], ridge: float, scale: float, max_iter: int
 ) -> tuple[FloatArray, int]:
-    """L-BFGS in the network's precision."""
+    """L-BFGS in the network's precision, on the objective divided by ``scale``."""
     if max_iter < 1:
         return start, 0
+    scale, power = math.frexp(scale)  # weights of order one: single precision holds no others, and loses no digit
+    parts = [replace(part, weights=np.ldexp(part.weights, -power)) for part in parts]
+    ridge = math.ldexp(ridge, -power)
 
     def objective(params: FloatArray) -> tuple[float, FloatArray]:
         value, gradient = 0.5 * ridge * float(params @ params), ridge * params
