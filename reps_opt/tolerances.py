@@ -19,7 +19,8 @@ LAST_PLACE = 1e-15
 """Some units of the last place of a number of order one: a difference, or a residual, that is all rounding."""
 
 ULPS = 8 * float(np.finfo(np.float64).eps)
-"""The same of a difference of two products, relative to these: below it features or rewards have not differed."""
+"""Relative difference of two products, or of two values of a dual, that may be rounding: features or rewards that
+differ by less have not differed."""
 
 ROUNDING = 1e-12
 """What a thousand operations leave of rounding, relative to their numbers: ties, singular directions, margins."""
@@ -61,10 +62,11 @@ LARGE_ETAS = (1e5, 1e6, 1e7)
 of ``eta (epsilon - D)`` costs more than the variance over two eta that is left."""
 
 LARGEST_REPAIR = 1e-3
-"""Share of the anchor that is too much for mending an excess so small."""
+"""Share of an inner point that is too much to mix in where the excess over a ball is within its tolerance: the point
+stays as it is."""
 
 EVEN_ULPS = 4 * float(np.finfo(np.float64).eps)
-"""Relative difference of two numbers that is none."""
+"""Relative difference of two numbers computed from the same data that counts as none."""
 
 AT_THE_TOP = 1e-4
 """How near the best coefficient, relative to those taken, an objective is that has nothing more to gain from it."""
@@ -73,7 +75,8 @@ BALL_LEEWAY = 3e-11
 """Excess over a ball, as a share of its radius, that is left as it is: what Newton's tolerance leaves."""
 
 NEAR_START = 1e-16
-"""Where the search starts if the excess of the point itself is infinite: a divergence where something is zero."""
+"""Share of an inner point at which the way out of an infinite divergence starts, and to which the boundary is found:
+next to nothing of double precision."""
 
 TINY_SHARE = 1e-6
 """Share up to which chords of the convex excess find where the set begins: so near a point it is straight enough that
@@ -109,10 +112,12 @@ EXTREME_RANGE = 1e-5
 of one would leave them with less than ten digits."""
 
 COEFFICIENTS_SAMPLED = 64
-"""Coefficients looked at to see whether all of them must be."""
+"""Coefficients whose typical deviation is looked at first, to see whether that of all must be: most are in
+proportion."""
 
 STARTING_DISTANCE = 1e2
-"""Distance from the median, in usual ones, at which a reward counts where solvers start."""
+"""Distance from the median, in typical ones, up to which a reward counts where solvers start: prizes beyond are met on
+the way."""
 
 LIFT = 1e-14
 """By how much values are lifted, in units of the largest, at every step of the way out of rare states."""
@@ -121,13 +126,13 @@ LIFTED_STEPS = 30
 """Steps of that way that are looked at."""
 
 MIXTURES = (0.25, 0.5, 0.75, 1.0)
-"""Shares of a second ball's reference that are tried for a point inside both."""
+"""Shares of a second ball's reference, mixed with the first's, that are tried for a point inside both."""
 
 SOFT_START = 1.0
-"""Eta of the soft values to start from, in units of the ordinary rewards."""
+"""Eta, in units of the ordinary rewards, of the soft values that horizons start from."""
 
 GENTLE_LOSS = 5.0
-"""Largest loss, in nats, up to which multipliers of zero are a good start."""
+"""Largest entry of the losses, in nats, up to which multipliers of zero are a good start of an online step."""
 
 STALE_FILE = 3600.0
 """Seconds after which a temporary file that was not renamed is nobody's."""
@@ -176,10 +181,12 @@ SHORTEST_STEP = 1e-10
 # Newton's method
 
 SLACK_SUSPECTED = 0.2
-"""Fraction of the starting eta below which the ball is suspected to be slack, and the linear program looked at."""
+"""Fraction of the starting eta below which a ball is suspected to be slack, and the linear program looked at, which
+costs some iterations."""
 
 IMPROVED = 0.9
-"""Factor by which the error must fall in a step that the dual's rounding hides: less is only more rounding."""
+"""Factor by which the error must fall in a step that the dual's rounding hides: a fall by less is only more
+rounding."""
 
 LOOSEST_ALONG_RTOL = 0.1
 """Largest relative residual of the iterative solve for dv/d eta: its error is multiplied by eta's step."""
@@ -188,25 +195,28 @@ NEAR_THE_CURVE = 0.1
 """1-norm of the residual below which, in penalty form, eta goes on towards the temperature."""
 
 LARGEST_START_SPREAD = 5.0
-"""Largest range of net / eta at the start."""
+"""Largest range of net / eta at a start, in nats: further apart, next to all mass is on one coordinate, and the Hessian
+says nothing of the others."""
 
 NEGLIGIBLE_ETA = 1e-7
 """Eta, in reward ranges, below which the linear program is looked at whatever the start."""
 
 CURVATURE_ADDED = 0.1
-"""Curvature added, in units of the reference and of the error, where a divergence has exact zeros."""
+"""Curvature added, in units of the reference and of the error, where a divergence has exact zeros, whose coordinates
+have none."""
 
 LARGEST_COOLING = 0.7
 """Largest change of log eta in one step towards a fixed temperature: further on, the curve's tangent says little."""
 
 FAR_OUTSIDE = 10.0
-"""Divergence of a warm start, in radii, beyond which a cold one is better."""
+"""Divergence of a warm start's point, in radii, beyond which a cold start is nearer."""
 
 CURVATURE_SHARES = (1e-6, 1e-3, 1.0)
-"""Shares of the mass spread evenly, for want of curvature, tried in turn."""
+"""Shares of the mass spread evenly, for want of curvature, tried in turn: where eta is small, the weights of one point
+leave out coordinates that the next one needs."""
 
 LEAST_STARTING_ETA = 1e-10
-"""Where the search starts when the multipliers explain the objective completely."""
+"""Eta to start from where multipliers explain the objective completely, and nothing is left to weigh it against."""
 
 NEWTON_RTOL = 1e-2
 """Relative residual of an iterative solve for a step far from the end, where the step itself is as rough."""
@@ -261,16 +271,18 @@ LEAST_GAP = 1e-20
 radius that the linear limit misses by rounding would have eta fall for ever."""
 
 NEAR_SOFT_CURVE = 0.3
-"""Largest error of the soft Bellman equations, in units of eta, at which eta moves too."""
+"""Largest error of the soft Bellman equations, in units of eta, at which eta moves with the values."""
 
 FREE_MOVES = 30
-"""Iterations after which eta moves only on the curve itself, so that every move halves the bracket around it."""
+"""Moves of eta after which it moves only on the curve of soft values itself, so that every move halves the bracket
+around it."""
 
 LEAST_SOFT_ETA = 1e-4
-"""Smallest eta to start from, in units of the objective's range."""
+"""Smallest eta that soft policy iteration starts from, in units of the objective's range."""
 
 PENALTY_CONVERGED = 1e-26
-"""Squared Newton decrement at the end; the gap that is left is half of it, or rounding."""
+"""Squared Newton decrement at which a dense penalty problem is solved; the gap that is left is half of it, or
+rounding."""
 
 PENALTY_LAST_STEP = 1e-10
 """Squared decrement of a step that is the last: the next would be its square, and so is the gap that is left."""
@@ -279,7 +291,8 @@ PENALTY_QUADRATIC = 1e-8
 """Squared decrement below which it falls at every step, or else is rounding."""
 
 DUAL_NOISE = 16 * float(np.finfo(np.float64).eps)
-"""Relative difference of two dual values that may be rounding."""
+"""Relative difference of two dual values that may be rounding where these are sums of many terms: over balls, or
+rows."""
 
 FEW_ROWS_SHARE = 0.1
 """Fraction of the rows that is solved first, where no more are needed."""
@@ -297,32 +310,33 @@ FEWEST_VALUES = 400_000
 """Size of the feature matrix below which Newton's own passes cost less than the bookkeeping."""
 
 FEW_ROWS_TOLERANCE = 1e-4
-"""To which the few rows' dual is solved: their own sampling error is larger."""
+"""Error to which the dual of some rows is solved, for all rows to start from: their own sampling error is larger."""
 
 LEAST_ETA_RATIO = 0.2
-"""Least ratio of eta after a step to eta before."""
+"""Least ratio of eta after a quasi-Newton step to eta before: its Hessian is that of other rows."""
 
 HALVING_PATIENCE = 4
-"""Iterations in which the error must halve."""
+"""Quasi-Newton iterations in which the error must halve, or else Newton's method takes over."""
 
 REFRESHED = (0.1, 150)
 """Error at which the Hessian is taken over all rows, once; and features up to which their Gram matrix, which costs
 about d / 25 passes, saves more than it costs."""
 
 WORTH_GOING_ON = 0.1
-"""Error below which a search that stalls is worth going on from."""
+"""Error below which Newton's method goes on from where a quasi-Newton search stalled."""
 
 MOST_HALVINGS = 6
-"""Halvings of one step before the search gives up."""
+"""Halvings of one quasi-Newton step before the search gives up."""
 
 ETA_STRIDE = 3.0
 """Change of log eta between trials, where the ball's boundary is looked for: each is solved from the last."""
 
 QUADRATIC_NEARNESS = (3e-2, 1e-14)
-"""How near in log eta the right one is met: few rows leave or join between, so that a rough one mostly has them all."""
+"""How near in log eta the right one is met, tried in turn: few rows leave or join between, so that a rough one mostly
+has them all."""
 
 QUADRATIC_FARTHEST = 30.0
-"""Change of log eta beyond which targets, 1e13 radii away, have lost the rows to rounding."""
+"""Change of log eta beyond which the targets of a quadratic step, 1e13 radii away, have lost the rows to rounding."""
 
 
 # Decimal numbers
@@ -340,13 +354,13 @@ MOST_MORE_DIGITS = 200
 """Further digits beyond which arithmetic gets slow."""
 
 DECIMAL_COLDEST = Decimal("1e-16")
-"""Eta, in units of the objective, at which a ball counts as slack."""
+"""Eta, in units of the objective, at which a ball counts as slack where decimal numbers are used."""
 
 DECIMAL_HOTTEST = Decimal("1e30")
 """Eta, in the same units, at which a ball counts as one of a single point."""
 
 DECIMAL_COOLING = Decimal(8)
-"""Factor by which eta is lowered at a time, at most: as far as the tangent of the curve leads."""
+"""Factor by which eta is lowered at a time on the way to zero, at most: as far as the tangent of the curve leads."""
 
 LEAST_DECIMAL_COOLING = Decimal("1.05")
 """The same at least: where the tangent leads less far, a step that is no good is taken all the same."""
@@ -361,10 +375,11 @@ DECIMAL_SPREAD = Decimal(40)
 """Range of the exponents from which eta is lowered: no coordinate is out of reach there."""
 
 DECIMAL_RESIDUAL = Decimal("1e-22")
-"""1-norm of what its point may miss in the rows: a relative 1e-10 of the mass that gamma = 1 - 1e-12 moves."""
+"""1-norm of what a point in decimal numbers may miss in the rows: a relative 1e-10 of the mass that gamma = 1 - 1e-12
+moves."""
 
 DECIMAL_WORK = 60_000
-"""Evaluations of the dual times coordinates beyond which a search is given up: some seconds."""
+"""Evaluations of the dual times coordinates beyond which a search in decimal numbers is given up: some seconds."""
 
 DECIMAL_TRAVEL = Decimal(5)
 """Largest Bregman divergence of the point of a step from that before it: farther the quadratic model says nothing."""
@@ -376,11 +391,12 @@ CONIC_OPTIONS: dict[str, dict[str, Any]] = {
     "CLARABEL": {"accept_unknown": True, "tol_gap_abs": 1e-10, "tol_gap_rel": 1e-10, "tol_feas": 1e-10},
     "SCS": {"eps_abs": 1e-9, "eps_rel": 1e-9, "max_iters": 100_000},
 }
-"""Options that solvers get: a hundredth of their own tolerances or less, which are absolute, and inaccurate points
+"""Options of conic solvers: a hundredth of their own tolerances or less, which are absolute, and inaccurate points
 handed back, since the certificate judges them."""
 
 CONIC_UNITS = (1.0, 10.0)
-"""Units of the objective that a solver is offered, in multiples of the starting eta; then the reward range itself."""
+"""Units of the objective that a conic solver is offered, in multiples of the starting eta; then the reward range
+itself."""
 
 LEAST_ALIVE = 1e-7
 """Weight, in a conic solver's point, from which a sample counts as one that the best weights use."""
@@ -389,26 +405,27 @@ EXACT_LP: dict[str, Any] = {"primal_feasibility_tolerance": 1e-10, "dual_feasibi
 """HiGHS at its most accurate: its 1e-7 would be seen in a certificate."""
 
 ACCURATE_OPTIONS = {"maxiter": 1_000, "gtol": 0.0, "xtol": 1e-13, "barrier_tol": 1e-10}
-"""What ends the iterations is the gap, or the last barrier: a gradient of zero may be that of an early one."""
+"""Options of trust-constr: what ends its iterations is the gap, or the last barrier, for a gradient of zero may be that
+of an early one."""
 
 DUAL_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "l-bfgs-b": {"ftol": 0.0, "maxcor": 30, "maxfun": 10**6},
     "tnc": {"ftol": 0.0},
     "slsqp": {"ftol": 1e-15},
 }
-"""Options of methods that would stop on small changes of the dual, which is flat where KL is still off."""
+"""Options of methods that would stop on small changes of the dual, which is flat where the divergence is still off."""
 
 LARGEST_LOG_ETA = 50.0
-"""Largest |log(eta / eta0)| that is evaluated."""
+"""Largest |log(eta / eta0)| at which SciPy's methods, which may ask for any, have the dual evaluated."""
 
 ROUND_ITERATIONS = 250
 """Iterations of one such call: whitening anew at the point reached, or another barrier, does more than going on."""
 
 SCIPY_COOLING = 3.0
-"""Factor between the temperatures of two rounds in penalty form."""
+"""Factor between the temperatures of two rounds of a first-order method in penalty form."""
 
 PRIMAL_GAP = 1e-8
-"""Gap, as a share of the objective's range, that ends the iterations: a hundredth of what is certified."""
+"""Gap, as a share of the objective's range, that ends iterations on the primal: a hundredth of what is certified."""
 
 PRIMAL_BARRIER = {"initial_barrier_parameter": 1e-2, "initial_barrier_tolerance": 1e-1, "initial_tr_radius": 1.0}
 """Where the barrier of the bounds starts: one much smaller lets coordinates run into their bounds, and stay there."""
@@ -442,13 +459,13 @@ CONIC_COORDINATES = 2_000
 """Coordinates up to which a conic solver takes about a second."""
 
 CONIC_ENTRIES = 100_000
-"""Entries of dense rows up to which it does."""
+"""Entries of dense rows up to which a conic solver takes about a second."""
 
 DECIMAL_COORDINATES = 300
 """Coordinates up to which a Newton step in decimal numbers takes some 30 ms."""
 
 DECIMAL_PRODUCTS = 50_000
-"""Products in a Hessian up to which it does."""
+"""Products in a Hessian up to which a Newton step in decimal numbers takes some 30 ms."""
 
 DENSE_ROWS = 400
 """Rows up to which a dense Cholesky factorisation is the fastest."""
@@ -493,7 +510,7 @@ PRECONDITIONER_SHARE = 0.1
 """Fraction of all rows that a preconditioner may take at least: its Gram then costs a tenth of a full one."""
 
 MOST_ROWS_PER_FEATURE = 200
-"""Rows for each feature beyond which that fraction gains little: the condition number is then 1.3."""
+"""Rows of a preconditioner for each feature beyond which more gain little: the condition number is then 1.3."""
 
 LEVERAGE_PROJECTIONS = 8
 """Random projections from which the leverage of the rows is estimated."""
@@ -561,9 +578,6 @@ MOST_ROUNDS = 12
 LOOSE_RESIDUAL = 1e3
 """Multiple of the residual asked for that is taken where no correction halves it any more."""
 
-ANCHOR_GUESSES = 6
-"""Anchors that are tried for a recurrent class: one that turns out rare is replaced by the likeliest state found."""
-
 RARE_ANCHOR = 0.1
 """Mass of an anchor, relative to the likeliest state, up to which it counts as rare."""
 
@@ -580,7 +594,8 @@ NEAR_OPTIMUM = 1e-7
 """Range of the Bellman error, in units of the rewards, at which a policy that changes no more is evaluated exactly."""
 
 MOST_INEXACT_IMPROVEMENTS = 10_000
-"""Improvements before exact policy iteration takes over: news of a distant reward travels one state in each."""
+"""Improvements by inexact evaluations before exact policy iteration takes over: news of a distant reward travels one
+state in each."""
 
 MOST_POLICIES = 1000
 """Policies that are evaluated exactly, at most."""
@@ -590,23 +605,22 @@ FAR_SIGHTED = 1 - 1e-5
 way to it takes so long to leave a class that its bias overflows."""
 
 LESS_FAR_SIGHTED = 0.999
-"""The same for large MDPs that are solved iteratively, which takes the longer the closer to one the discount is."""
+"""The discount that average reward starts from in large MDPs, solved iteratively, which takes the longer the closer to
+one it is."""
 
 NARROW_WORK = 5e7
 """States times bandwidth squared up to which a large MDP is solved by factorisations: those of a line cost nothing."""
 
 SWEEPS = (5, 300)
-"""Policies after which news is also passed on by sweeps, and how many at most: each carries it one state further."""
+"""Policies after which news of rewards is passed on by sweeps too, and how many at most: each carries it one state
+further."""
 
 SWEEPS_BETWEEN = (3, 40)
 """Sweeps of value iteration after each inexact evaluation, at first and once rewards must be far away: news of them
 travels so much further with each policy."""
 
 FAR_AWAY = 12
-"""Changes of policy after which rewards must be far away."""
-
-MOST_FAILED = 20
-"""Evaluations that may fail, a sweep taking their place."""
+"""Changes of policy after which rewards must be far away, and more sweeps pay."""
 
 HUGE = 1e100
 """Numbers up to here, and down to their inverses, are taken as they are: the squares of both are numbers still."""
@@ -652,7 +666,8 @@ LONGEST_HORIZON = 100
 """Largest ``1 / (1 - gamma)`` where gamma is taken from the batch: what is further ahead is mostly noise."""
 
 LARGEST_REWARD = 1e9
-"""Reward, in the same units, beyond which the linear program is told no more: a penalty that is not paid."""
+"""Reward, in ordinary ones, beyond which the linear program over samples is told no more: a penalty that is not
+paid."""
 
 MEDIAN_SAMPLES = 1_000
 """Samples from which a median distance is taken."""
@@ -694,7 +709,8 @@ SELECTION_FOLDS = 3
 """Parts of the episodes that a width is judged on in turn: each costs a solve."""
 
 VALUE_RIDGE = 0.0003
-"""The ridge in units of ``(1 - gamma)^2`` over the rewards' deviation: values are rewards over ``1 - gamma``."""
+"""Ridge on value features, in units of ``(1 - gamma)^2`` over the rewards' deviation: values are rewards over ``1 -
+gamma``."""
 
 
 # Learning
@@ -709,7 +725,7 @@ LARGEST_OFFSET = 0.2
 """Share of the predicted gain that may come from what is no flow, before it is a warning."""
 
 CHANCE = 3.0
-"""Standard errors of the latter that are taken for chance: a run asks at each of its updates."""
+"""Standard errors of what is no flow that are taken for chance: a run asks at each of its updates."""
 
 FAR_FROM_FLOWS = 3.0
 """Flow residual in finer features from which the weights count as far from any flow: sampling alone makes it one."""
@@ -727,7 +743,7 @@ SIDE_BY_SIDE = 256
 """Episodes of a batched environment that are stepped at once, and by one worker."""
 
 AT_ONCE = 16
-"""The same where a number of steps is asked for: the episodes beyond it are thrown away."""
+"""Episodes stepped at once where a number of steps is asked for: those beyond it are thrown away."""
 
 EPISODES_A_TASK = 8
 """Episodes of an environment stepped singly that a worker takes at a time; they are seeded one by one."""
@@ -744,10 +760,11 @@ On Hopper angles come to spread up to eight times wider. TRPO returns there afte
 0 to 2) at 5; 906, 956 at 2.5; 943, 1802 at 10; 803 at 1. Swimmer and Pendulum, without falls, learn faster at 1."""
 
 DEEPEST_SETTING = 6
-"""Levels of objects within objects that are looked into."""
+"""Levels of objects within objects that a description of settings looks into: objects may hold each other."""
 
 INSIDE = 0.98
-"""Share of the step that the quadratic through the last trial's divergence allows, which the next trial takes."""
+"""Share that the next trial of a line search takes of the step that a quadratic through the last trial's divergence
+allows."""
 
 ADAM = (0.9, 0.999, 1e-8)
 """Decay of the two moments, and the floor under the second: the constants of Kingma and Ba (2015)."""
@@ -765,13 +782,15 @@ POLYNOMIAL_RIDGE = 1e-3
 """Penalty of a baseline of squares and products of the states, in units of one sample: they may be collinear."""
 
 PRECONDITIONED_FISHER_ROWS = 300
-"""The same where the policy has a preconditioner, with which conjugate gradients take few products."""
+"""Smaller side of the Fisher factors up to which their matrix is factorised where the policy has a preconditioner, with
+which conjugate gradients take few products."""
 
 FISHER_DAMPING = 1e-3
 """Share of the Fisher matrix's diagonal that is added to it where it is factorised."""
 
 FISHER_PRODUCT_DAMPING = 0.1
-"""What is added where products are taken: directions of little curvature, of which a batch says little, count less."""
+"""What is added to the Fisher matrix where products are taken: directions of little curvature, of which a batch says
+little, count less."""
 
 LINE_SEARCH_GAP = 0.05
 """Gap, as a share of the gain, to which a line search wants its step: it tries lengths that differ by more."""

@@ -21,9 +21,9 @@ from reps_opt.tolerances import (
     HUGE,
     LEAST_DISCOUNTING,
     LESS_FAR_SIGHTED,
-    MOST_FAILED,
     MOST_INEXACT_IMPROVEMENTS,
     MOST_POLICIES,
+    MOST_ROUNDS,
     NARROW_WORK,
     NEAR_OPTIMUM,
     ROUNDING,
@@ -209,7 +209,7 @@ def _inexact_policy_iteration(mdp: Process) -> FloatArray:
             break
         actions = improved
         moved = markov.rough_discounted_solve(mdp.transitions[first + actions], mdp.gamma, step, EVALUATION_RTOL)
-        if moved is None and failed > MOST_FAILED:  # it does not converge: exact evaluations have to do
+        if moved is None and failed > MOST_ROUNDS:  # it does not converge: exact evaluations have to do
             break
         failed += moved is None
         value = value + (step if moved is None else moved)

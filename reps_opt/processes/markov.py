@@ -14,7 +14,6 @@ import scipy.sparse.linalg as spla
 from reps_opt.processes.elimination import Chain, Elimination, System, factorised, unpivoted
 from reps_opt.processes.graph import IntArray, recurrent_classes
 from reps_opt.tolerances import (
-    ANCHOR_GUESSES,
     BICGSTAB_ITERATIONS,
     COMMON_LEVEL,
     DENSE_STATES,
@@ -209,7 +208,7 @@ def solve_class(chain: Chain, with_bias: bool = True) -> RecurrentClass:
     if n == 1:
         return RecurrentClass(np.ones(1), 0, None)
     anchor, visits = _busy_state(chain), np.ones(n)
-    for attempt in range(ANCHOR_GUESSES):
+    for attempt in range(MOST_ROUNDS):
         rest = np.delete(np.arange(n), anchor)
         rows = chain[rest]
         leak, arrivals = _column(rows, anchor), _row(chain, anchor)[rest]

@@ -13,7 +13,9 @@ import pytest
 import envs
 from policies import LinearGaussianPolicy, NeuralPolicy, TabularPolicy
 from reps_opt import MDP, Batch, RolloutError, rollout
-from reps_opt.tolerances import AT_ONCE, EPISODES_A_TASK, LONGEST_EPISODE, SIDE_BY_SIDE
+from reps_opt.learning.runs import State
+from reps_opt.learning.settings import describe
+from reps_opt.tolerances import AT_ONCE, DEEPEST_SETTING, EPISODES_A_TASK, LONGEST_EPISODE, LONGEST_HOLD, SIDE_BY_SIDE
 
 FIELDS = ("states", "actions", "rewards", "next_states", "start_states", "terminated", "truncated", "episode")
 
@@ -391,3 +393,20 @@ def test_an_episode_that_nothing_ends_is_cut_off() -> None:
     batch = rollout(Endless(), n_episodes=1, seed=0)
     assert len(batch) == LONGEST_EPISODE
     assert batch.truncated.nonzero()[0].tolist() == [LONGEST_EPISODE - 1]
+
+
+def test_actions_that_teach_nothing_are_held_ever_longer_up_to_a_limit() -> None:
+    def hold(idle: int) -> int:
+        return State(0, (), {0: None}, rows=({"accepted": False},) * idle).hold
+
+    assert [hold(idle) for idle in range(5)] == [1, 2, 4, 8, 16]
+    assert [hold(idle) for idle in (6, 7, 100)] == [LONGEST_HOLD] * 3 == [64] * 3
+
+
+def test_settings_that_hold_each_other_are_described_to_some_depth() -> None:
+    loop: list = []
+    loop.append(loop)
+    described = describe(loop)
+    for _ in range(DEEPEST_SETTING):
+        (described,) = described
+    assert described == "list"
