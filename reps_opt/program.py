@@ -146,7 +146,7 @@ class Program:
     @property
     def simplex(self) -> bool:
         """Whether the domain is the simplex, or a product of simplexes."""
-        return self.domain is SIMPLEX or isinstance(self.domain, Simplex)
+        return isinstance(self.domain, Simplex)
 
     @property
     def starts(self) -> IntArray | None:
@@ -466,9 +466,9 @@ class Program:
         net = self.net(multipliers)
         bare = eta @ self.joint.covers <= 0
         top = np.maximum.reduceat(net, self.joint.starts)
-        lifted = np.where((self.joint.covers & bare).any(axis=1), 1.0, eta)  # a stand-in, its share taken out again
-        joint = self.joint.conjugate(lifted, net)
-        return np.where(bare, top, joint.temperature * joint.log_partition)
+        with np.errstate(divide="ignore", invalid="ignore"):  # of those without a temperature, not looked at
+            joint = self.joint.conjugate(eta, net)
+            return np.where(bare, top, joint.temperature * joint.log_partition)
 
     def within(self, eta: float | FloatArray, multipliers: FloatArray, group: IntArray, n_groups: int) -> FloatArray:
         """Conditionals (n,), within each group of coordinates, of the dual's maximiser at a finite eta > 0.

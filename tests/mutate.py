@@ -48,6 +48,7 @@ POOL = [
         f"tests/reps_opt/test_{name}.py"
         for name in (
             "judge",
+            "several_balls",
             "own_programs",
             "program",
             "distance",

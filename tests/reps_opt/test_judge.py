@@ -152,6 +152,8 @@ class TestCertificate:
             found = judged(Program(C, {}, several), points=[x], anchor=None, bound=Bound(1.0, np.ones(2), NONE))
             assert found.certificate.epsilon == 1e-4
             assert found.certificate.kl == pytest.approx(kl(x))
+        apart = Program(C, {}, Ball(KL(np.array([0.0, 0.5, 0.5])), math.inf))  # infinitely far, and allowed to be
+        assert judged(apart, points=[x], anchor=None).certificate.kl == math.inf
         without = judged(Program(C), points=[x])
         assert (without.certificate.epsilon, without.certificate.kl) == (math.inf, 0.0)
 
