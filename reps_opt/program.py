@@ -296,7 +296,7 @@ class Program:
         low, high = float(c.min()), float(c.max())
         if not self.simplex:
             low, high = 0.0, max(-low, high)
-        elif high > low and (ordinary := ordinary_scale(c, high - low)) is not None:
+        elif (ordinary := ordinary_scale(c, high - low)) is not None:
             low, high = ordinary.shift, ordinary.shift + ordinary.factor
         if high - low == math.inf:
             check_spread(c, "objective")

@@ -14,4 +14,5 @@ EQUIVALENT: dict[str, str] = {
     "reps_opt.certify._unit_without_ball op 0: scale >= CLOSE * size": EDGE,
     "reps_opt.certify.offered_bounds op 0: d < b.allowed - CLOSE": EDGE,
     "reps_opt.certify.offered_bounds op 0: divergences[0] < program.epsilon - CLOSE": EDGE,
+    "reps_opt.program.Program.normalised value: 1.0 (2)": "zero and one are both one after `or 1.0`",
 }

@@ -153,6 +153,16 @@ class TestOneBall:
         off = Program(C, ROW, Ball(Quadratic(Identity(), 4), 0.5))
         assert (off.domain, off.simplex, off.mass) == (SPACE, False, 1.0)
 
+    def test_a_radius_as_large_as_a_divergence_can_be(self) -> None:
+        largest = KL(Q / 2).largest
+        assert Program(C, ROW, Ball(KL(Q / 2), largest)).unbounded
+        assert not Program(C, ROW, Ball(KL(Q / 2), 0.999 * largest)).unbounded
+
+    def test_a_range_beyond_double_precision_is_named(self) -> None:
+        with pytest.raises(ValueError, match="objective"), np.errstate(over="ignore"):
+            Program(np.array([1e308, -1e308])).normalised()
+        assert Program(np.array([1e308, 0.0])).normalised()[1].factor == 1e308
+
     def test_a_mass_that_is_not_one(self) -> None:
         half = Program(C, ROW, domain=Simplex(mass=0.5))
         assert half.bound(0.0, V) == pytest.approx(0.18 + 1.5)
