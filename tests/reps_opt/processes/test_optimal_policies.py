@@ -8,6 +8,7 @@ from scipy.optimize import linprog
 
 import envs
 from reps_opt import MDP
+from reps_opt.tolerances import HUGE
 from tests.reps_opt import rational
 
 GAMMAS = (1.0, 0.9, 1 - 1e-6, 1 - 1e-12)
@@ -57,6 +58,16 @@ def test_a_penalty_never_paid_changes_nothing(penalty: float, gamma: float) -> N
     np.testing.assert_allclose(best.value, without.value, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(best.gain, without.gain, rtol=1e-12)
     assert best.gain.mean() == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize("size", [1e-300, 0.7 / HUGE, 1.5 / HUGE, 0.7 * HUGE, 1.5 * HUGE, 1e300])
+@pytest.mark.parametrize("gamma", [0.9, 1.0])
+def test_units_of_the_rewards_are_those_of_the_values(size: float, gamma: float) -> None:
+    mdp = MDP(PENALTY_P, PENALTY_R, gamma, mu0=[0.5, 0.5])
+    plain, best = mdp.solve_optimal(), mdp.replace(r=size * PENALTY_R).solve_optimal()
+    np.testing.assert_allclose(best.value / size, plain.value, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(best.gain / size, plain.gain, rtol=1e-12)
+    np.testing.assert_array_equal(best.policy, plain.policy)
 
 
 def test_a_huge_reward_that_is_taken_leaves_decisions_elsewhere_alone() -> None:
