@@ -756,7 +756,7 @@ LONGEST_HOLD = 64
 
 FARTHER = 5.0
 """Times by which states of a good policy are taken to spread wider than those of first episodes that all end in falls.
-On Hopper angles come to spread up to eight times wider. TRPO returns there after 150,000 steps 2059, 1738, 1219 (seeds
+On Hopper they come to spread up to eight times wider. TRPO returns there after 150,000 steps 2059, 1738, 1219 (seeds
 0 to 2) at 5; 906, 956 at 2.5; 943, 1802 at 10; 803 at 1. Swimmer and Pendulum, without falls, learn faster at 1."""
 
 DEEPEST_SETTING = 6
