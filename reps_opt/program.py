@@ -111,6 +111,11 @@ class Program:
         """The same program, its arrays validated: what :func:`reps_opt.solve` does with one that a user made."""
         c = as_float_array(program.objective, "objective", ("n",))
         rows = {name: checked_block(block, name, c.size) for name, block in program.rows.items()}
+        if len(program.balls) == 1 and program.starts is not None and program.starts.size > 1:
+            raise ValueError(
+                f"balls must be several over {program.starts.size} simplexes: one ball over all of them is one over "
+                "a single simplex, that of x / their number, whose rows say what mass each stretch has"
+            )
         for i, ball in enumerate(program.balls):
             size = c.size if ball.where is None else np.size(ball.where)
             if ball.divergence.reference.size != size:
@@ -444,7 +449,8 @@ class Program:
     @cached_property
     def radii(self) -> FloatArray:
         """Radius (k,) of each ball, no more than its divergence can be; zero in penalty form, which adds nothing."""
-        return np.array([0.0 if b.radius is None else min(b.radius, b.divergence.largest) for b in self.balls])
+        both = zip(self.balls, self.joint.largest, strict=True)
+        return np.array([0.0 if ball.radius is None else min(ball.radius, largest) for ball, largest in both])
 
     def _joint_bound(self, eta: FloatArray, multipliers: FloatArray) -> float:
         """The bound of several balls, also where all balls of a simplex are slack: its best coordinate counts there."""

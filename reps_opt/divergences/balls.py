@@ -125,6 +125,7 @@ class JointKL:
         self.where = [np.arange(n) if ball.where is None else np.asarray(ball.where) for ball in balls]
         self.covers = np.zeros((len(balls), starts.size), dtype=bool)
         self.log_references: list[FloatArray] = []
+        self.largest: list[float] = []  # what each divergence can be: the sum of what it can be in each simplex
         sizes = np.bincount(self.layer, minlength=starts.size)
         for k, (ball, where) in enumerate(zip(balls, self.where, strict=True)):
             if not isinstance(ball.divergence, KL):
@@ -134,6 +135,9 @@ class JointKL:
                 raise ValueError(f"ball {ball.name!r} cuts a simplex of the domain in two")
             self.covers[k] = touched > 0
             self.log_references.append(ball.divergence.log_reference)
+            apart = np.zeros(starts.size)
+            np.maximum.at(apart, self.layer[where], -ball.divergence.log_reference)
+            self.largest.append(float(apart.sum()))
         if not self.covers.any(axis=0).all():
             raise ValueError("a simplex of the domain is in no ball")
 

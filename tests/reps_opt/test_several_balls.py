@@ -9,6 +9,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import cvxpy as cp
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -60,6 +61,27 @@ class TestSeveralBalls:
         priced = Ball(KL(Q[2:]), price=0.7, where=SECOND)
         np.testing.assert_allclose(two([wide, priced]).radii, [-math.log(0.2), 0.0])
         np.testing.assert_allclose(two().radii, [0.1, 0.2])
+        both = Ball(KL(Q), 99.0, name="both")  # 1.6 in the first simplex and .7 in the second, at most
+        np.testing.assert_allclose(two([both, ALONE[0]]).radii, [-math.log(0.2) - math.log(0.5), 0.1])
+
+    def test_a_ball_over_two_simplexes_between_what_it_can_be_in_one_and_in_both(self) -> None:
+        """It was taken for no larger than the largest of one simplex, and a bound too low was certified."""
+        q = np.array([0.5, 0.5, 0.05, 0.95, 0.02, 0.98])
+        parts = {"mass": Equal(np.kron(np.eye(3), np.ones(2)), np.ones(3))}
+        wide = Ball(KL(q), 5.0, name="wide")
+        narrow = Ball(KL(q[:2]), 0.01, where=FIRST, name="narrow")
+        c = np.array([1.0, 0, 1, 0, 1, 0])
+        solution = solve(Program(c, parts, [narrow, wide], Simplex(starts=np.array([0, 2, 4]))))
+        x = cp.Variable(6, nonneg=True)
+        rows = [parts["mass"].matrix @ x == 1, cp.sum(cp.rel_entr(x, q)) <= 5.0]
+        rows += [cp.sum(cp.rel_entr(x[:2], q[:2])) <= 0.01]
+        best = cp.Problem(cp.Maximize(c @ x), rows).solve(solver="CLARABEL")
+        assert solution.status == "certified"
+        assert solution.objective == pytest.approx(best, abs=1e-6)
+
+    def test_one_ball_over_several_simplexes_says_how_it_is_posed(self) -> None:
+        with pytest.raises(ValueError, match="one over a single simplex"):
+            solve(two(Ball(KL(Q), 0.1)))
 
     def test_the_dual_and_its_point(self) -> None:
         eta = np.array([0.5, 0.8])
