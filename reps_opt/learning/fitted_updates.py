@@ -228,7 +228,7 @@ class REPSUpdate(WeightedFit):
         super().__post_init__()
         if self.gamma is not None:
             as_scalar(self.gamma, "gamma", low=0.0, high=1.0, low_open=True)
-            done_rule(self.on_done, self.gamma)
+        done_rule(self.on_done, 0.5 if self.gamma is None else self.gamma)
         if self.ridge is not None:
             as_scalar(self.ridge, "ridge", low=0.0)
 

@@ -200,3 +200,9 @@ def test_a_fit_around_needs_a_softmax_policy_with_the_actions():
         SoftmaxPolicy().fit_around(StandardScaler().fit(states), states, labels)
     with pytest.raises(ValueError, match="not among the policy's actions"):
         SoftmaxPolicy().fit_around(old, states, labels)
+
+
+def test_actions_of_several_numbers_are_refused_in_words():
+    states, actions = np.zeros((6, 2)), np.ones((6, 3), int)
+    with pytest.raises(ValueError, match=r"got shape \(6, 3\): number the combinations of MultiBinary"):
+        SoftmaxPolicy().fit(states, actions)

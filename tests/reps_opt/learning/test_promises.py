@@ -252,3 +252,9 @@ def test_an_identity_map_will_do_for_features():
     result = REPSUpdate(fit=LinearGaussianPolicy(), features=FunctionTransformer(), gamma=ENV.gamma)(None, batch)
     assert result.accepted
     assert result.stats["gamma"] == ENV.gamma
+
+
+@pytest.mark.parametrize("gamma", [None, 0.9])
+def test_an_unknown_end_is_refused_before_the_first_roll_out(gamma):
+    with pytest.raises(ValueError, match="on_done must be one of"):
+        REPSUpdate(fit=TabularPolicy(), on_done="stop", gamma=gamma)
