@@ -32,7 +32,8 @@ class Certificate:
     Attributes
     ----------
     gap : float
-        (upper bound - objective of the feasible point reported) / ``unit``.
+        (upper bound - objective of the point reported + what it misses in rows and balls, at the multipliers' prices) /
+        ``unit``, and no less than these misses alone.
     flow : float
         1-norm of the residual of the linear constraints at the point reported.
     mass : float

@@ -187,11 +187,16 @@ def _judge(
     point, divergences = into_balls(problem, program, point)
     bound = min(problem.bounds(program, answer, point, divergences), key=lambda bound: bound.value)
     lower, residuals = program.score(point, divergences), problem.residuals(program, point)
-    gap = bound.value - lower + problem.price(program, point, bound, divergences)
+    missed = problem.price(program, point, bound, divergences)
+    gap = bound.value - lower + missed
     price = sum(ball.price for ball in program.balls if ball.price is not None)  # of a nat, which is rounded too
     shown = EVEN_ULPS * (abs(bound.value) + abs(lower) + abs(scale.shift / scale.factor) + price)
     if abs(gap) <= shown < math.inf:
         gap = 0.0  # a difference that the two numbers cannot show; an infinite bound shows nothing
+    if gap >= -missed:
+        gap = max(
+            gap, missed
+        )  # a point that misses rows may lie above the bound by what they are worth: no merit of it
     unit = problem.unit(program, point, bound, divergences, gap)
     allowed = [ball.allowed for ball in program.balls]
     worst = int(np.argmax(np.subtract(divergences, allowed))) if len(allowed) > 1 else 0

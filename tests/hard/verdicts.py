@@ -329,8 +329,10 @@ def _lost_in_tolerances(problem: Any) -> bool:
         return False
     if getattr(problem, "costs", None) is not None:
         data = pairs(problem)
-        if (np.ptp(data.costs, axis=1) > 1e6 * data.span).any():
-            return True
+        for cost, limit in zip(data.costs, data.limits, strict=True):
+            apart = np.abs(cost - limit)
+            if apart.max() > 1e6 * apart[apart > 0].min(initial=np.inf):
+                return True
     return 0 < 1 - mdp.gamma < 1e-6 or (mdp.gamma == 1 and bool((mdp.transitions.data < 1e-6).any()))
 
 

@@ -74,3 +74,10 @@ def test_base_weights_match_their_own_contexts_whatever_rounding_says(recipe: Re
     solution = solve(problem)
     assert solution.has_point
     assert judge(recipe, solution).kind == solution.status
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_point_that_leaves_out_a_return_of_minus_1e7_misses_the_contexts() -> None:
+    """By a mass of 3e-13, worth as much as all the rest; its objective lay above the bound, and was certified."""
+    recipe = Recipe("episodic", 4, 4, 4, "scaled", "penalty", "graded", 0.18117568823774988, 0.9, 1e-3, 0.0, "contexts")
+    assert judge(recipe, solve(recipe.build())).kind != "wrong"

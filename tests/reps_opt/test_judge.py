@@ -113,6 +113,11 @@ class TestCertificate:
         assert found.message.startswith("duality gap")
         assert found.message.endswith("try something else")
 
+    @pytest.mark.parametrize(("above", "gap"), [(0.25, 0.25), (0.2, 0.25), (-0.1, 0.35), (0.3, 0.25), (0.6, -0.35)])
+    def test_a_point_above_the_bound_by_what_it_misses_is_not_the_better_for_it(self, above: float, gap: float) -> None:
+        found = judged(BALL, bound=Bound(float(C @ Q) - above, 0.0, NONE), cost=0.25).certificate
+        assert found.gap == pytest.approx(gap)
+
     def test_residuals_are_passed_on_and_decide(self) -> None:
         bound = Bound(float(C @ Q), 0.0, NONE)
         good = judged(BALL, message="done", bound=bound)
