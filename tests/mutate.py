@@ -70,7 +70,7 @@ POOL = [
     "tests/test_reported_inputs.py",
 ]
 ROOT = Path(__file__).parents[1]
-FIRST, KEPT = 25, 400
+FIRST, KEPT = 150, 400
 """Tests where the mutant must be imported; tests kept for a line."""
 TIMEOUT = 180
 HEAVY = ("numpy", "scipy.sparse.linalg", "scipy.optimize", "scipy.special", "cvxpy", "pytest", "gymnasium", "sklearn")

@@ -99,7 +99,8 @@ class Budgets:
         """Prices (K,), summing to one, and point (n,) of ``min t : <p, c_k> - unit_k t <= d_k`` over occupancies."""
         n = flow.pairs.size
         rows = (self.costs[:, flow.pairs] - self.shift[:, None]) / unit[:, None]
-        upper = sp.hstack([sp.csr_array(rows), np.full((self.limits.size, 1), -1.0)], format="csr")
+        size = np.maximum(np.abs(rows).max(axis=1), 1.0)  # of an outlier: HiGHS's tolerances are absolute
+        upper = sp.hstack([sp.csr_array(rows / size[:, None]), -1 / size[:, None]], format="csr")
         # discounted, the mass follows from the flow, and as floats close to gamma = 1 contradicts it: one row too many
         matrix, rhs = (flow.matrix, flow.rhs) if flow.averages else (flow.matrix[1:], flow.rhs[1:])
         equal = sp.vstack([sp.hstack([matrix, sp.csr_array((rhs.size, 1))]), np.ones((1, n + 1))]).tolil()
@@ -107,15 +108,16 @@ class Budgets:
         result = linprog(
             np.append(np.zeros(n), 1.0),
             A_ub=upper,
-            b_ub=(self.limits - self.shift) / unit,
+            b_ub=(self.limits - self.shift) / unit / size,
             A_eq=equal.tocsr(),
             b_eq=np.append(rhs, 1.0),
             bounds=[(0, None)] * n + [(None, None)],
             method="highs",
         )
-        if result.x is None or result.ineqlin.marginals is None:
-            raise RuntimeError(f"HiGHS: {result.message}")
-        prices = np.maximum(-result.ineqlin.marginals, 0.0)
+        if result.x is None or result.ineqlin.marginals is None:  # it gave up: even prices prove less, nothing wrong
+            prices = np.full(self.limits.size, 1 / self.limits.size)
+            return prices, self._least(flow, prices / unit)[1]
+        prices = np.maximum(-result.ineqlin.marginals, 0.0) / size
         prices = prices if prices.sum() > 0 else np.ones_like(prices)
         point = np.maximum(result.x[:n], 0.0)
         return prices / prices.sum(), flow.occupancy(flow.conditional(point), flow.node_sums(point))

@@ -81,3 +81,10 @@ def test_a_point_that_leaves_out_a_return_of_minus_1e7_misses_the_contexts() -> 
     """By a mass of 3e-13, worth as much as all the rest; its objective lay above the bound, and was certified."""
     recipe = Recipe("episodic", 4, 4, 4, "scaled", "penalty", "graded", 0.18117568823774988, 0.9, 1e-3, 0.0, "contexts")
     assert judge(recipe, solve(recipe.build())).kind != "wrong"
+
+
+@pytest.mark.parametrize("seed", [1, 5349])
+def test_costs_out_of_all_proportion_do_not_break_the_search_for_what_keeps_them(seed: int) -> None:
+    """HiGHS called the search infeasible, which no search for the least excess is."""
+    recipe = Recipe("budgets", seed, 6, 1, "slow", "jackpot", "uniform", 1e3, 1 - 1e-8, 1e-3, 0.0, "ball outlier")
+    assert judge(recipe, solve(recipe.build())).kind == "infeasible"
