@@ -162,7 +162,8 @@ def residual_scale(
 
     References
     ----------
-    math.md of this project, "Weighted policy fitting"; Hastie, Tibshirani, Friedman (2009), equation 5.16 for H.
+    Hastie, Tibshirani, Friedman (2009), *The elements of statistical learning*, equation 5.16 for H; the trace is that of
+    the expectation above.
 
     Examples
     --------

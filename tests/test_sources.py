@@ -12,6 +12,7 @@ SOURCES = [
     path for folder in ("reps_opt", "policies", "envs", "examples", "tests") for path in (ROOT / folder).rglob("*.py")
 ]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / ".docs").rglob("*.md")]
+PAGE = re.compile(r"(?<![\w/.:-])[A-Za-z_]+\.md\b")
 NAMED = re.compile(r"(?<![\w/.:-])(?:[\w.-]+/)+[\w-]+\.(?:py|md|toml|json|ipynb|png)\b")
 
 
@@ -30,6 +31,14 @@ def test_files_that_docstrings_name_are_in_the_repository() -> None:
         if not any((base / name).exists() for base in (ROOT, path.parent, ROOT / "examples"))
     }
     assert not missing
+
+
+def test_pages_that_docstrings_name_are_in_the_repository() -> None:
+    known = {path.name for path in (*ROOT.glob("*.md"), *(ROOT / ".docs").rglob("*.md"))}
+    named = {
+        name: path.relative_to(ROOT) for path in SOURCES for text in docstrings(path) for name in PAGE.findall(text)
+    }
+    assert not {f"{path}: {name}" for name, path in named.items() if name not in known}
 
 
 def test_links_of_pages_lead_somewhere() -> None:

@@ -1,4 +1,4 @@
-"""REPS from samples: every route, every hard case of reliability.md, against CVXPY and closed forms."""
+"""REPS from samples: every route and every hard case, against CVXPY and closed forms."""
 
 from __future__ import annotations
 
