@@ -162,8 +162,7 @@ def residual_scale(
 
     References
     ----------
-    Hastie, Tibshirani, Friedman (2009), *The elements of statistical learning*, equation 5.16 for H; the trace is that of
-    the expectation above.
+    Hastie, Tibshirani, Friedman (2009), *The elements of statistical learning*, equation 5.16 for H.
 
     Examples
     --------
