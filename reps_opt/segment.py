@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from functools import lru_cache
 
-from scipy.optimize import brentq
+import scipy
 
 from reps_opt.tolerances import NEAR_START, ROUNDED, ROUNDING, TINY_SHARE
 from reps_opt.validation import FloatArray
@@ -59,7 +59,7 @@ def first_inside(excess: Callable[[FloatArray], float], point: FloatArray, ancho
         start = NEAR_START
         if beyond(start) <= 0:
             return mixed(start)
-    share = float(brentq(beyond, start, 1.0, xtol=NEAR_START, rtol=ROUNDED))
+    share = float(scipy.optimize.brentq(beyond, start, 1.0, xtol=NEAR_START, rtol=ROUNDED))
     while beyond(share) > 0 and share < 1:
         share = min(1.0, share * (1 + ROUNDING) + NEAR_START)
     return mixed(share)

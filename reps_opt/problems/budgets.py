@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
-from scipy.optimize import linprog
 
 from reps_opt.constraints import AtMost
 from reps_opt.processes.flow import Flow
@@ -105,7 +105,7 @@ class Budgets:
         matrix, rhs = (flow.matrix, flow.rhs) if flow.averages else (flow.matrix[1:], flow.rhs[1:])
         equal = sp.vstack([sp.hstack([matrix, sp.csr_array((rhs.size, 1))]), np.ones((1, n + 1))]).tolil()
         equal[-1, n] = 0.0
-        result = linprog(
+        result = scipy.optimize.linprog(
             np.append(np.zeros(n), 1.0),
             A_ub=upper,
             b_ub=(self.limits - self.shift) / unit / size,

@@ -6,7 +6,7 @@ Shapes: n samples, m features; weights (n,), multipliers (m,); a working set hol
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import linprog
+import scipy
 
 from reps_opt.constraints import Equal
 from reps_opt.divergences.balls import Ball
@@ -34,7 +34,9 @@ def best_weights(program: Program) -> Nearest:
     elif v.size:
         stacked = np.vstack([scaled.transpose.array.T, np.ones(scaled.n)])
         gain = np.clip(scaled.objective, -LARGEST_REWARD, LARGEST_REWARD)
-        result = linprog(-gain, A_eq=stacked, b_eq=np.append(scaled.rhs, 1.0), method="highs", options=EXACT_LP)
+        result = scipy.optimize.linprog(
+            -gain, A_eq=stacked, b_eq=np.append(scaled.rhs, 1.0), method="highs", options=EXACT_LP
+        )
         if result.x is None:
             return Nearest(program.divergence.reference, v, np.inf)
         v = -result.eqlin.marginals[:-1]
@@ -133,7 +135,7 @@ def _alive(rows: FloatArray, matched: FloatArray) -> BoolArray:
     k, m = rows.shape
     # max sum t : t <= 1, w = t + u, A w = factor * matched, all non-negative
     equal = np.hstack([rows.T, rows.T, -matched[:, None]])
-    result = linprog(
+    result = scipy.optimize.linprog(
         np.concatenate([-np.ones(k), np.zeros(k + 1)]),
         A_eq=equal,
         b_eq=np.zeros(m),

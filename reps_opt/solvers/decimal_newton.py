@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import numpy as np
-from scipy.optimize import brentq
+import scipy
 from scipy.sparse import csgraph
 
 from reps_opt.decimal_dual import Dual, Point, digits_for
@@ -175,7 +175,9 @@ class _Search:
         if there <= coldest:
             return self._slack()
         if side != 0 and there < hottest:
-            there = float(brentq(beyond, min(here, there), max(here, there), xtol=LAST_PLACE, rtol=LAST_PLACE))
+            there = float(
+                scipy.optimize.brentq(beyond, min(here, there), max(here, there), xtol=LAST_PLACE, rtol=LAST_PLACE)
+            )
         return self._answer(float(self.eta), self._at(Decimal(there).exp()))
 
     def _least(self) -> Decimal:

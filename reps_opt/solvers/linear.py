@@ -6,8 +6,8 @@ Shapes: n coordinates of x; m rows, equalities first.
 from __future__ import annotations
 
 import numpy as np
+import scipy
 import scipy.sparse as sp
-from scipy.optimize import linprog
 
 from reps_opt.hints import Nearest
 from reps_opt.program import Program
@@ -23,7 +23,7 @@ def highs_limit(program: Program) -> Nearest | None:
     equal = ~scaled.signed
     matrix, rhs = scaled.matrix, scaled.rhs
     ones = sp.csr_array(np.ones((1, scaled.n)))
-    result = linprog(
+    result = scipy.optimize.linprog(
         -scaled.objective,
         A_ub=matrix[np.flatnonzero(~equal)] if not equal.all() else None,
         b_ub=rhs[~equal] if not equal.all() else None,

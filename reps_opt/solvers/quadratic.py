@@ -15,10 +15,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.optimize import brentq, nnls
+import scipy
 
 from reps_opt.conjugate_gradient import conjugate_gradient
 from reps_opt.divergences import base as divergences
@@ -88,7 +89,7 @@ class Reduced:
         matrix = np.vstack([-self.rows.T, missing[None, :] / unit])
         aim = np.zeros(len(matrix))
         aim[-1] = 1.0
-        u, distance = nnls(matrix, aim)
+        u, distance = scipy.optimize.nnls(matrix, aim)
         left = aim - matrix @ u
         if distance <= ROUNDING or left[-1] <= ROUNDED:
             return np.full_like(target, np.nan), u
@@ -204,9 +205,8 @@ class Reduced:
             tried = [low + closer for closer in np.arange(0.0, QUADRATIC_FARTHEST + 1.0, 2 * ETA_STRIDE).tolist()]
         else:
             over = excess(high) >= 0
-            tried = (
-                [high] if over else (brentq(excess, low, high, xtol=xtol, rtol=ROUNDED) for xtol in QUADRATIC_NEARNESS)
-            )
+            find = partial(scipy.optimize.brentq, excess, low, high, rtol=ROUNDED)
+            tried = [high] if over else (find(xtol=xtol) for xtol in QUADRATIC_NEARNESS)
         for log_eta in tried:
             u = self._project(self.objective * math.exp(-log_eta))[1]
             yield (u > ROUNDING * u.max(initial=0.0)).astype(float)
