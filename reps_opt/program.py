@@ -456,9 +456,7 @@ class Program:
         """The bound of several balls, also where all balls of a simplex are slack: its best coordinate counts there."""
         if not np.any(eta @ self.joint.covers <= 0):
             return self.joint_dual(eta, multipliers).value
-        finite = eta > 0
-        inner = self.normalisers(eta, multipliers).sum()
-        return float(self.rhs @ multipliers + eta[finite] @ self.radii[finite] + inner)
+        return float(self.rhs @ multipliers + eta @ self.radii + self.normalisers(eta, multipliers).sum())
 
     def normalisers(self, eta: float | FloatArray, multipliers: FloatArray) -> FloatArray:
         """Multipliers (G,) of the masses of the simplexes, those of the rows as they are, at a finite eta >= 0.

@@ -9,10 +9,13 @@ EQUIVALENT: dict[str, str] = {
     "reps_opt.certify.into_balls op 0: share >= LARGEST_REPAIR": EDGE,
     "reps_opt.certify.into_balls op 0: outside < DIVERGENCE_TOLERANCE": EDGE,
     "reps_opt.certify._judge op 0: abs(gap) < shown < math.inf": EDGE,
+    "reps_opt.certify._judge op 0: gap > -missed": EDGE,
     "reps_opt.certify.unit_of op 0: 0 <= eta < math.inf": NOTHING,
     "reps_opt.certify._unit_without_ball op 0: missing >= AT_THE_TOP * size": EDGE,
     "reps_opt.certify._unit_without_ball op 0: scale >= CLOSE * size": EDGE,
     "reps_opt.certify.offered_bounds op 0: d < b.allowed - CLOSE": EDGE,
     "reps_opt.certify.offered_bounds op 0: divergences[0] < program.epsilon - CLOSE": EDGE,
+    "reps_opt.program.Program._joint_bound value: 1": "the other way leads to the same value",
+    "reps_opt.program.Program.within op 0: point.min() >= TINY": EDGE,
     "reps_opt.program.Program.normalised value: 1.0 (2)": "zero and one are both one after `or 1.0`",
 }

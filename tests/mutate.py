@@ -6,7 +6,7 @@ the reason why no test can notice them. The sources on disk are never touched.
 
 The tests are collected once, and once run as they are: which lines each of them executes is kept in a file. A mutant
 lives in a child process forked from there, where its function gets the mutant's code; it is tried against the tests
-that execute its line, those first that have killed most for the time they take. Outcomes are kept too: what was tried
+that execute its function, those first that have killed most for the time they take. Outcomes are kept too: what was tried
 on a function that has not changed is not tried again, and ``--minutes`` does the work in pieces. What is no function's
 code (a default, a constant of a module) is changed before the tests import it, in a process of its own.
 """
@@ -277,15 +277,13 @@ class Tests:
         return True
 
     def of(self, source: Source, place: tuple[str, int]) -> list[str]:
-        """Tests that execute a line, or what is nearest to it: its function, its module."""
-        exact = f"{source.name}:{place[0]}:{place[1]}"
-        near = {exact} if exact in self.lines else {k for k in self.lines if k.startswith(f"{source.name}:{place[0]}:")}
-        near = near or {k for k in self.lines if k.startswith(f"{source.name}:")}
+        """Tests that execute a function; for a line outside of any those of the module."""
+        near = [k for k in self.lines if k.startswith(f"{source.name}:{place[0]}:" if place[0] else f"{source.name}:")]
         found = {test for line in near for test in self.lines[line] if test in self.seconds}
         return sorted(found, key=lambda test: -(self.kills[test] + 0.1) / (self.seconds[test] + 0.02))
 
     def judge(self, source: Source, tree: ast.Module, place: tuple[str, int]) -> str:
-        """The test of its line that a mutant fails; empty where it passes them all, as far as the seconds go."""
+        """The test of its function that a mutant fails; empty where it passes them all, as far as the seconds go."""
         tests, left = [], self.enough
         for test in self.of(source, place):
             left -= self.seconds[test]
