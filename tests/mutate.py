@@ -6,7 +6,7 @@ the reason why no test can notice them. The sources on disk are never touched.
 
 The tests are collected once, and once run as they are: which lines each of them executes is kept in a file. A mutant
 lives in a child process forked from there, where its function gets the mutant's code; it is tried against the tests
-that execute its function, those first that have killed most for the time they take. Outcomes are kept too: what was tried
+that execute its function, those first that have killed most for the time they take. Outcomes are kept: what was tried
 on a function that has not changed is not tried again, and ``--minutes`` does the work in pieces. What is no function's
 code (a default, a constant of a module) is changed before the tests import it, in a process of its own.
 """

@@ -47,7 +47,7 @@ class TestPrograms:
     @pytest.mark.parametrize("divergence", [KL, ChiSquare])
     @pytest.mark.parametrize("route", [Newton(), CvxpyPrimal(), CvxpyDual()], ids=lambda r: type(r).__name__)
     def test_routes_agree_on_rows_of_both_kinds(self, divergence: type, route: object) -> None:
-        c, A, C = RNG.normal(size=10), X[None, :], np.vstack([X**2, -X])
+        c, A, C = np.random.default_rng(1).normal(size=10), X[None, :], np.vstack([X**2, -X])
         rows = {"mean": Equal(A, np.array([4.0])), "caps": AtMost(C, np.array([20.0, 0.0]))}
         program = Program(c, rows, Ball(divergence(UNIFORM), radius=0.4))
         solution, expected = solve(program, route), solve(program)
