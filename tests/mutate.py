@@ -69,9 +69,10 @@ POOL = [
     "tests/test_hard_rows.py",
     "tests/test_reported_inputs.py",
 ]
+QUICK = [f"tests/reps_opt/test_{name}.py" for name in ("program", "judge", "several_balls", "own_programs")]
 ROOT = Path(__file__).parents[1]
-FIRST, KEPT = 150, 400
-"""Tests where the mutant must be imported; tests kept for a line."""
+KEPT = 400
+"""Tests that are kept for a line."""
 TIMEOUT = 180
 HEAVY = ("numpy", "scipy.sparse.linalg", "scipy.optimize", "scipy.special", "cvxpy", "pytest", "gymnasium", "sklearn")
 OPTIONS = ["-q", "-p", "no:cacheprovider", "-o", "addopts=", "--no-header"]
@@ -290,7 +291,7 @@ class Tests:
             if left > 0:
                 tests.append(test)
         code = changed_code(source, tree, place[0])
-        killer = self._afresh(source, tree, tests[:FIRST]) if code is None else self._patched(source, code, tests)
+        killer = self._afresh(source, tree, QUICK) if code is None else self._patched(source, code, tests)
         self.kills[killer] += bool(killer)
         return killer
 

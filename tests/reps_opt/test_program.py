@@ -327,6 +327,8 @@ class TestCertificate:
         assert not loose.ok(1e-4)
         assert loose.reasons(1e-4) == ["duality gap 1.00e-03 > 1e-04"]
         assert Certificate(**GOOD).reasons() == []
+        beside = Certificate(**{**GOOD, "gap": 1e-6, "flow": 1.0})  # a check that is just met is not among the reasons
+        assert beside.reasons() == ["constraint residual 1.00e+00 > 1e-08"]
 
 
 class TestValidation:

@@ -82,6 +82,8 @@ class TestSeveralBalls:
     def test_one_ball_over_several_simplexes_says_how_it_is_posed(self) -> None:
         with pytest.raises(ValueError, match="one over a single simplex"):
             solve(two(Ball(KL(Q), 0.1)))
+        alone = Program(C, ROW, Ball(KL(Q / 2), 0.5), Simplex(starts=np.array([0])))
+        assert solve(alone).objective == pytest.approx(solve(Program(C, ROW, Ball(KL(Q / 2), 0.5))).objective)
 
     def test_the_dual_and_its_point(self) -> None:
         eta = np.array([0.5, 0.8])
