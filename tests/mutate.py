@@ -35,6 +35,14 @@ from typing import Any, TextIO
 
 from tests.equivalent_mutants import EQUIVALENT
 
+ROOT = Path(__file__).parents[1]
+
+
+def _tests(*names: str) -> list[str]:
+    """Files of tests of the core, by name, from the root."""
+    return [next((ROOT / "tests" / "reps_opt").rglob(f"test_{name}.py")).relative_to(ROOT).as_posix() for name in names]
+
+
 MODULES = (
     "reps_opt.certify",
     "reps_opt.certificate",
@@ -44,33 +52,29 @@ MODULES = (
 )
 POOL = [
     "tests/reps_opt/divergences",
-    *(
-        f"tests/reps_opt/test_{name}.py"
-        for name in (
-            "judge",
-            "several_balls",
-            "own_programs",
-            "program",
-            "distance",
-            "conditional",
-            "second_opinion",
-            "sample_limits",
-            "solution",
-            "temperature",
-            "samples",
-            "bad_input",
-            "reliability",
-            "decimal_newton",
-            "budgets",
-            "steps",
-            "segment",
-        )
+    *_tests(
+        "judge",
+        "several_balls",
+        "own_programs",
+        "program",
+        "distance",
+        "conditional",
+        "second_opinion",
+        "sample_limits",
+        "solution",
+        "temperature",
+        "samples",
+        "bad_input",
+        "reliability",
+        "decimal_newton",
+        "budgets",
+        "steps",
+        "segment",
     ),
     "tests/test_hard_rows.py",
     "tests/test_reported_inputs.py",
 ]
-QUICK = [f"tests/reps_opt/test_{name}.py" for name in ("program", "judge", "several_balls", "own_programs")]
-ROOT = Path(__file__).parents[1]
+QUICK = _tests("program", "judge", "several_balls", "own_programs")
 KEPT = 400
 """Tests that are kept for a line."""
 TIMEOUT = 180
