@@ -129,8 +129,9 @@ class CategoricalPolicy(ClassifierMixin, Policy):
         if y is None:
             raise ValueError("the policy requires y to be passed, but the target y is None")
         refuse_masked(y, "y")
-        if np.ndim(y) == 2 and np.shape(y)[1] > 1:
-            what = f"y must be one label a state, got shape {np.shape(y)}"
+        shape = np.asarray(y).shape  # of whatever can be made an array: scikit-learn tries what is none
+        if len(shape) == 2 and shape[1] > 1:
+            what = f"y must be one label a state, got shape {shape}"
             raise ValueError(f"{what}: number the combinations of MultiBinary or MultiDiscrete actions, in a wrapper")
         labels = column_or_1d(y, warn=True)
         if labels.dtype.kind == "f":
