@@ -16,24 +16,24 @@ from tests.benchmarks.comparison import HEADS, Row, draw, line, markdown, summar
 
 PARTS = {
     "small": "small",
+    "steps": "steps",
     "exact": "exact_reps",
     "mdp": "plain_mdp",
     "samples": "sample_dual",
-    "disk": "out_of_core",
-    "steps": "steps",
     "gp": "gp_policies",
+    "growth": "growth",
+    "threads": "threads",
+    "disk": "out_of_core",
     "swing-up": "swing_up",
     "envs": "env_steps",
     "import": "imports",
-    "threads": "threads",
-    "growth": "growth",
 }
 """Parts of the table by name, and the module of each."""
 
 NO_OPTIONS: Mapping[str, Mapping[str, Any]] = {}
 
-FEW_PEERS = {"exact": {"largest_conic": 500}, "samples": {"largest_beside": 10**6}, "gp": {"peers": False}}
-"""What peers are given at most where there should be few: states, entries of features, no fits of processes."""
+FEW_PEERS = {"exact": {"largest_conic": 2_000}, "samples": {"largest_beside": 10**6}}
+"""What peers are given at most where there should be few: states, entries of features."""
 
 PACKAGES = ("numpy", "scipy", "cvxpy", "clarabel", "scs", "quantecon", "scikit-learn", "torch", "gpytorch")
 PEERS = ("sb3-contrib", "mushroom-rl", "gymnasium", "dask")
