@@ -88,7 +88,7 @@ def test_a_part_that_breaks_down_is_behind_and_the_rest_go_on(monkeypatch: pytes
     assert "no such routine" in found[1].accuracy
 
 
-@pytest.mark.parametrize("part", [part for part in runner.PARTS if part not in ("gp", "disk", "swing-up", "threads")])
+@pytest.mark.parametrize("part", [part for part in runner.PARTS if part not in ("gp", "disk", "threads")])
 def test_quick_part(part: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = runner.main(
         ["--quick", "--only", part, "--table", str(tmp_path / "t.md"), "--figure", str(tmp_path / "t.png")]
