@@ -341,14 +341,14 @@ class Quadratic:
             raise UnsuitableError("the Quadratic solver needs a finite ball of positive radius, or a price")
         columns = _columns(program)
         images, recurred, stats = self._images(ball.metric, columns)
-        curved = ball.metric.product(images) if recurred is None else recurred
         if epsilon is not None and not program.rows:
-            found = _on_a_line(program.objective, images[:, 0], curved[:, 0], epsilon)
+            curved = ball.metric.product(images[:, 0])  # as it is, for whoever measures the step: it is on the sphere
+            found = _on_a_line(program.objective, images[:, 0], curved, epsilon)
             if found is not None:
                 step, eta, ratio = found
-                if recurred is None:
-                    ball.remember(step, curved[:, 0] * ratio)  # F times the step, by a product with F
+                ball.remember(step, curved * ratio)
                 return Answer(eta, program.rhs, step, "closed form", stats)
+        curved = ball.metric.product(images) if recurred is None else recurred
         reduced = _reduce(columns, program.rhs, images, curved)
         if price is not None:
             point = reduced.at_price(price)
