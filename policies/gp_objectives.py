@@ -87,7 +87,7 @@ def stable_cholesky(A: FloatArray, jitters: Iterable[float] = KERNEL_JITTERS) ->
 def solve_rows(L: FloatArray, columns: FloatArray, transposed: bool = False) -> FloatArray:
     """``L^-1 A`` or ``L^-T A`` for many columns (M, N) in row order, which are overwritten.
 
-    As ``(A'L^-T)'`` LAPACK works on the rows where they are; SciPy's routine turns them around and back first.
+    As ``(A'L^-T)'`` BLAS works on the rows where they are; SciPy's routine turns them around and back first.
     """
     return blas.dtrsm(1.0, L, columns.T, side=1, lower=1, trans_a=int(not transposed), overwrite_b=1).T
 

@@ -193,10 +193,8 @@ def _judge(
     shown = EVEN_ULPS * (abs(bound.value) + abs(lower) + abs(scale.shift / scale.factor) + price)
     if abs(gap) <= shown < math.inf:
         gap = 0.0  # a difference that the two numbers cannot show; an infinite bound shows nothing
-    if gap >= -missed:
-        gap = max(
-            gap, missed
-        )  # a point that misses rows may lie above the bound by what they are worth: no merit of it
+    if gap >= -missed:  # a point that misses rows may lie above the bound by what they are worth: no merit of it
+        gap = max(gap, missed)
     unit = problem.unit(program, point, bound, divergences, gap)
     allowed = [ball.allowed for ball in program.balls]
     worst = int(np.argmax(np.subtract(divergences, allowed))) if len(allowed) > 1 else 0

@@ -163,9 +163,8 @@ class Alpha(Divergence):
             if abs(moved - zeta) <= NORMALISER_STEP * zeta:
                 zeta = moved
                 break
-            if (
-                not zeta / FAR_NORMALISERS < moved < FAR_NORMALISERS * zeta
-            ):  # hundreds of decades from the pole: halve them, not the distance
+            # hundreds of decades from the pole: halve them, not the distance
+            if not zeta / FAR_NORMALISERS < moved < FAR_NORMALISERS * zeta:
                 moved = math.sqrt(low) * math.sqrt(high)
             zeta = moved
         return np.maximum(zeta + shift, 0.0)

@@ -197,10 +197,8 @@ class Reduced:
         low, high = start, start + QUADRATIC_FARTHEST
         tried: Iterable[float]
         while (beyond := excess(low)) <= 0 and low > start - QUADRATIC_FARTHEST:
-            low, high = (
-                low - ETA_STRIDE,
-                low,
-            )  # no farther than the ball asks for: where it is left, the rows are exact
+            # no farther than the ball asks for: where it is left, the rows are exact
+            low, high = low - ETA_STRIDE, low
         if beyond <= 0:
             tried = [low + closer for closer in np.arange(0.0, QUADRATIC_FARTHEST + 1.0, 2 * ETA_STRIDE).tolist()]
         else:
