@@ -76,6 +76,8 @@ class History(Result, tuple[Any, ...]):
     [True, True, True]
     >>> history.returns.round(3)
     array([0.75 , 1.856, 1.95 , 1.95 ])
+    >>> history.best.index
+    3
     """
 
     __slots__ = ()
@@ -89,14 +91,50 @@ class History(Result, tuple[Any, ...]):
         return self[-1].policy
 
     @property
+    def best(self) -> Any:
+        """The entry whose policy did best, for runs that wander: ``history.best.policy`` is the one to keep.
+
+        It is the entry after which :attr:`returns` is highest, and of equals the latest. So evaluations decide where
+        there are any; otherwise each policy's own roll-outs for the next update do, which costs no step more. Policies
+        of unknown return (NaN), as the last one without evaluation, are best only where all are unknown, and then the
+        last is. The policy before the first update is not among them. The highest of several noisy returns says too
+        much of its policy: roll it out afresh to state a figure. A run resumed from a checkpoint still has it.
+
+        Raises
+        ------
+        ValueError
+            For a history without entries.
+
+        Examples
+        --------
+        >>> from policies import SoftmaxPolicy
+        >>> from reps_opt import REPSUpdate, improve, rollout
+        >>> run = improve("CartPole-v1", None, REPSUpdate(fit=SoftmaxPolicy()), 4, n_steps=500, seed=0)
+        >>> best = History(run).best  # chosen by the roll-outs that updates learned from
+        >>> rollout("CartPole-v1", best.policy, 20, seed=1, deterministic=True).returns.mean() > 100
+        np.True_
+        """
+        if not self:
+            raise ValueError("best: the history has no entries")
+        after = self.returns[1:]
+        known = np.flatnonzero(after == np.nanmax(after)) if not np.isnan(after).all() else [-1]
+        return self[int(known[-1])]
+
+    @property
     def returns(self) -> FloatArray:
-        """Returns before the first update and after each (iterations + 1,): mean reward a step in exact iterations."""
+        """Returns before the first update and after each (iterations + 1,): mean reward a step in exact iterations.
+
+        A policy that was not evaluated has the return of its own roll-outs for the next update; the last one none: NaN.
+        """
         first = [self[0].old_return] if self else []
-        return np.array(first + [step.new_return for step in self])
+        later = [step.old_return for step in self[1:]] + [np.nan]
+        after = [new if new == new else old for new, old in zip((s.new_return for s in self), later, strict=False)]
+        return np.array(first + after)
 
     @property
     def title(self) -> str:
-        ends = f", return {self[0].old_return:.6g} to {self[-1].new_return:.6g}" if self else ""
+        known = self.returns[~np.isnan(self.returns)]
+        ends = f", return {known[0]:.6g} to {known[-1]:.6g}" if known.size else ""
         return f"History of {len(self)} updates{ends}"
 
     def rows(self) -> list[tuple[str, str]]:

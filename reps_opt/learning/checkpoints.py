@@ -100,6 +100,7 @@ def _settings(run: Run) -> dict[str, Any]:
         "keep": run.keep,
         "reuse": run.reuse,
         "evaluate": run.evaluate,
+        "deterministic": run.deterministic,
         "max_steps": run.options["max_steps"],
     }
     return dict(json.loads(json.dumps(described)))  # lists for tuples, as the file gives them back

@@ -58,6 +58,7 @@ def improve(
     reuse: str = "pool",
     seed: Any = None,
     evaluate: int | None = None,
+    deterministic: bool = False,
     callbacks: Callable[[Record], Any] | Iterable[Callable[[Record], Any]] = (),
     stop: Callable[[History], Any] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -96,7 +97,11 @@ def improve(
     seed
         An integer or a ``numpy.random.SeedSequence``; the run is a function of it.
     evaluate
-        Episodes on which every new policy is evaluated, on the same seeds each time; None for no evaluation.
+        Episodes on which every new policy is evaluated, on the same seeds each time; None for no evaluation. Their
+        steps are not among the ``steps`` of a record.
+    deterministic
+        Whether evaluations take the policy's mean, or most probable action, instead of a sample; roll-outs to learn
+        from explore as ever, and judge what was promised, which is promised of them.
     callbacks
         Called with every :class:`~reps_opt.Record`, one function or several.
     stop
@@ -104,8 +109,9 @@ def improve(
         :class:`~reps_opt.NoImprovement` gives, ends the run, and stands in the last record under ``stopped``.
     checkpoint
         A file, written after every iteration; one that exists already is resumed: its records come first, without
-        batches. Policies must have ``save(path)`` and ``load(path)``, as those of :mod:`policies` have. One of another
-        run is refused: by the seed, the environment and its settings, the start policy, the update and all of its.
+        batches, and without policies but the last and the best. Policies must have ``save(path)`` and ``load(path)``,
+        as those of :mod:`policies` have. One of another run is refused: by the seed, the environment and its settings,
+        the start policy, the update and all of its.
     progress
         Whether to show a bar; None where standard error is a terminal.
 
@@ -141,7 +147,9 @@ def improve(
         raise ValueError("stop=NoImprovement(...) looks at evaluations, and there are none: give evaluate=10, say")
     if checkpoint is not None and not Path(checkpoint).resolve().parent.is_dir():
         raise FileNotFoundError(f"checkpoint {os.fspath(checkpoint)!r}: its folder does not exist")
-    run = _as_run(env, policy, update, n_episodes, n_steps, first, keep, reuse, seed, evaluate, max_steps, n_jobs)
+    run = _as_run(
+        env, policy, update, n_episodes, n_steps, first, keep, reuse, seed, evaluate, deterministic, max_steps, n_jobs
+    )
     count = as_count(n_iterations, "n_iterations")
     calls = [callbacks] if callable(callbacks) else list(callbacks)
     return _iterations(run, count, calls, stop, checkpoint, progress)
@@ -158,6 +166,7 @@ def _as_run(
     reuse: str,
     seed: Any,
     evaluate: int | None,
+    deterministic: bool,
     max_steps: int | None,
     n_jobs: int | None,
 ) -> Run:
@@ -166,6 +175,8 @@ def _as_run(
     check_policy(policy)
     if isinstance(update, type) or not callable(update):
         raise TypeError(f"update must be callable as update(policy, batch), got {update!r}")
+    if deterministic and evaluate is None:
+        raise ValueError("deterministic=True is how evaluations act, and there are none: give evaluate=10, say")
     if reuse not in REUSES:
         raise ValueError(f"reuse must be one of {REUSES}, got {reuse!r}")
     if reuse == "importance" and "base_weights" not in inspect.signature(update).parameters:
@@ -185,6 +196,7 @@ def _as_run(
         None if keep is None else as_count(keep, "keep"),
         reuse,
         None if evaluate is None else as_count(evaluate, "evaluate"),
+        bool(deterministic),
         {"max_steps": max_steps, "n_jobs": n_jobs},
         seed is not None,
         policy,
@@ -206,9 +218,7 @@ def _iterations(
 
         if os.path.exists(checkpoint):
             run, state = read_checkpoint(checkpoint, run)
-    records = [Record(i + 1, None, row) for i, row in enumerate(state.rows)]
-    if records:
-        records[-1] = Record(state.index, state.policy, state.rows[-1])
+    records = [Record(i, state.policies.get(i), row) for i, row in enumerate(state.rows, start=1)]
     yield from records[:count]
     if records and records[-1].values["stopped"]:
         return
@@ -243,7 +253,7 @@ def _iterate(run: Run, state: State, index: int) -> tuple[Record, State]:
         more["base_weights"] = importance_weights(policy, [(state.policies[i], part) for i, part in pool])
     with limited():
         result = _as_result(run.update(policy, batch, **more))
-    made = Score.of(fresh)
+    made = run.made(fresh)
     before = _last_score(state) if state.rows else run.score(policy)
     evaluated = run.evaluation(result.policy) if result.accepted else None
     after = before if evaluated is None else Score.of(evaluated)
@@ -257,21 +267,24 @@ def _iterate(run: Run, state: State, index: int) -> tuple[Record, State]:
         "batch_reward": made.mean_reward,
         **_facts(result),
         "gain": after.mean_reward - before.mean_reward,
-        **promise_columns(result, measure_of(run.update, result), evaluated, fresh),
+        **promise_columns(result, measure_of(run.update, result), None if run.deterministic else evaluated, fresh),
         "steps": last["steps"] + len(fresh),
         "episodes": last["episodes"] + fresh.n_episodes,
         "seconds": time.perf_counter() - began,
         "stopped": "",
     }
-    row["refuted"] = refuted_in_a_row(row, state.rows[-1] if state.rows else None, run.evaluate is not None)
+    judged = run.evaluate is not None and not run.deterministic
+    row["refuted"] = refuted_in_a_row(row, state.rows[-1] if state.rows else None, judged)
     idle = result.policy is None and not result.accepted
     longer = f"the next uniform actions are held for {min(2 * state.hold, LONGEST_HOLD)} steps each" if idle else ""
     said = [str(row["message"]), refutation(row["refuted"]), longer]
     row["message"] = "; ".join(filter(None, said))
+    record = Record(index, result.policy, row, result, batch)
     needed = {i for i, _ in pool} if run.reuse == "importance" else set()
+    needed.add(History([*(Record(i, None, past) for i, past in enumerate(state.rows, start=1)), record]).best.index)
     policies = {i: known for i, known in state.policies.items() if i in needed} | {index: result.policy}
     memory = None if state.memory is None else getattr(result, "memory", None) or state.memory
-    return Record(index, result.policy, row, result, batch), State(index, pool, policies, state.rows, memory)
+    return record, State(index, pool, policies, state.rows, memory)
 
 
 def _as_result(returned: Any) -> Any:

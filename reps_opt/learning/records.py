@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from reps_opt.batch import Batch
 from reps_opt.history import History
 from reps_opt.result import Result
@@ -19,9 +21,15 @@ class Score(NamedTuple):
     mean_reward: float
 
     @classmethod
-    def of(cls, batch: Batch) -> Score:
-        """The score of the episodes of a batch."""
-        return cls(float(batch.returns.mean()), float(batch.rewards.mean()))
+    def of(cls, batch: Batch, cut: bool = False) -> Score:
+        """The score of the episodes of a batch; ``cut`` says that the last one ends where enough steps were collected.
+
+        Such an episode has no return yet: it is left out of the mean, unless it is as long as any, or the only one.
+        """
+        returns, lengths = batch.returns, np.unique(batch.episode, return_counts=True)[1]
+        if cut and not batch.terminated[-1] and lengths[-1] < lengths.max():
+            returns = returns[:-1]
+        return cls(float(returns.mean()), float(batch.rewards.mean()))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -63,15 +71,15 @@ class Record(Result):
 
         ``return``, ``reward``: mean undiscounted return and mean reward a step of the new policy in the evaluation;
         ``old_return``, ``batch_return``, ``batch_reward``: of the policy before, in the evaluation and in this
-        iteration's own roll-outs; ``predicted``: the gain the update promised, and where it is a gain in reward a step
-        ``predicted_gain``, ``predicted_gain_error``, ``gain``, ``gain_error``: the promise over the samples it was made
-        from and what the evaluation gave over them, each with its standard error by episodes; ``refuted``: promises in
-        a row of which less than half was reached, two standard errors allowed; ``objective``, ``base_objective``: that
-        of this iteration's roll-outs and of the samples, of which the gain is one; ``kl_predicted``, ``kl``: the
-        divergence of its program and the mean KL(new || old) that the new policy reached, in nats; ``kl_old_new``: the
-        other way round, which a gradient step's line search holds to epsilon, NaN of a fitted policy; ``eta``,
-        ``ess``, ``gap``, ``status``, ``accepted``, ``message``; ``steps``, ``episodes``: collected so far;
-        ``seconds``: of wall time.
+        iteration's own roll-outs, without an episode that ``n_steps`` cut short; ``predicted``: the gain the update
+        promised, and where it is a gain in reward a step ``predicted_gain``, ``predicted_gain_error``, ``gain``,
+        ``gain_error``: the promise over the samples it was made from and what the evaluation gave over them, each with
+        its standard error by episodes; ``refuted``: promises in a row of which less than half was reached, two standard
+        errors allowed; ``objective``, ``base_objective``: that of this iteration's roll-outs and of the samples, of
+        which the gain is one; ``kl_predicted``, ``kl``: the divergence of its program and the mean KL(new || old) that
+        the new policy reached, in nats; ``kl_old_new``: the other way round, which a gradient step's line search holds
+        to epsilon, NaN of a fitted policy; ``eta``, ``ess``, ``gap``, ``status``, ``accepted``, ``message``; ``steps``,
+        ``episodes``: collected so far; ``seconds``: of wall time.
         """
         return {"iteration": self.index, **self.values}
 

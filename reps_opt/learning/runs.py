@@ -39,6 +39,7 @@ class Run:
     keep: int | None
     reuse: str
     evaluate: int | None
+    deterministic: bool
     options: Mapping[str, Any]
     seeded: bool
     given: Any = None
@@ -61,12 +62,16 @@ class Run:
         seed = child(self.root, ROLLOUTS, index)
         return rollout(self.env, policy, **size, seed=seed, hold=hold, **self.options)
 
+    def made(self, batch: Batch) -> Score:
+        """The score of an iteration's own roll-outs."""
+        return Score.of(batch, cut="n_steps" in self.amount)
+
     def evaluation(self, policy: Any) -> Batch | None:
         """Roll-outs of the policy on the seeds of every evaluation; None where there is none."""
         if self.evaluate is None:
             return None
-        seed = child(self.root, EVALUATION)
-        return rollout(self.env, policy, n_episodes=self.evaluate, seed=seed, **self.options)
+        options = {**self.options, "deterministic": self.deterministic, "seed": child(self.root, EVALUATION)}
+        return rollout(self.env, policy, n_episodes=self.evaluate, **options)
 
     def score(self, policy: Any) -> Score:
         """The policy's score in the evaluation; NaN where there is none."""

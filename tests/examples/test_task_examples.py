@@ -63,10 +63,14 @@ def test_puddle_pixels(example: Any, tmp_path: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.slow
 def test_reps_on_gymnasium(example, capsys, tmp_path):
     plot = str(tmp_path / "promises.png")
-    last = example("reps_on_gymnasium").main(("CartPole-v1",), n_trials=1, seed=0, share=0.1, plot=plot)
-    assert last.shape == (1, 1)
-    assert last[0, 0] > 40  # random actions last 22 steps
+    returns = example("reps_on_gymnasium").main(("CartPole-v1",), n_trials=1, seed=0, share=0.1, plot=plot)
+    assert returns.shape == (1, 1, 4)
+    assert returns.min() > 40  # random actions last 22 steps
+    last, steady, kept, steadily = returns[0, 0]
+    assert steady > last
+    assert steadily > kept
     printed = capsys.readouterr().out
     assert "promised" in printed
-    assert "worst" in printed
+    assert "kept of update 1, 2500 of 5000 steps" in printed  # the last policy made no roll-outs
+    assert "0 of 1 at 475" in printed
     assert (tmp_path / "promises.png").stat().st_size > 10_000

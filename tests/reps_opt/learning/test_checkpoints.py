@@ -53,6 +53,22 @@ def test_a_resumed_run_is_the_one_that_was_never_stopped(tmp_path: Path, stopped
     assert len(longer) == 7
 
 
+@pytest.mark.parametrize("evaluate", [None, 3])
+def test_a_resumed_run_still_has_its_best_policy(tmp_path: Path, evaluate: int | None) -> None:
+    """Wherever it was stopped: the best policy so far is in the file, though nothing goes on from it."""
+    update, options = replace(UPDATE, epsilon=2.0), {"n_episodes": 2, "seed": 5, "evaluate": evaluate}
+    whole = History(improve(ENV, None, update, 8, **options))
+    assert whole.best.index < 7
+    for stopped_after in range(1, 8):
+        path = tmp_path / f"run_{stopped_after}.npz"
+        for record in improve(ENV, None, update, 8, **options, checkpoint=path):
+            if record.index == stopped_after:
+                break
+        resumed = History(improve(ENV, None, update, 8, **options, checkpoint=path))
+        assert resumed.best.index == whole.best.index
+        np.testing.assert_array_equal(resumed.best.policy.params, whole.best.policy.params)
+
+
 def test_policies_of_other_kinds_are_resumed(tmp_path: Path) -> None:
     update = REPSUpdate(
         fit=GaussianProcessPolicy(max_iter=3), features=PolynomialFeatures(2), gamma=ENV.gamma, warm_start=True
@@ -89,6 +105,7 @@ def test_a_stopped_run_stays_stopped(tmp_path: Path) -> None:
         ({"keep": 10}, "keep"),
         ({"n_episodes": 9}, "amount.n_episodes"),
         ({"evaluate": None}, "evaluate"),
+        ({"deterministic": True}, "deterministic"),
     ],
     ids=str,
 )

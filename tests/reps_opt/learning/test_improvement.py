@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import math
 import tracemalloc
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
@@ -449,6 +451,82 @@ def test_stopping_rules_need_evaluations() -> None:
         list(blind)
     seeing = improve(ENV, linear(), UPDATES["reps"], 3, n_episodes=5, stop=lambda history: len(history) == 1)
     assert len(list(seeing)) == 1
+
+
+def test_the_best_policy_is_kept_by_its_own_roll_outs() -> None:
+    """Without evaluation a return is that of the next iteration's roll-outs, and the last one is not known."""
+    history = History(improve(ENV, linear(), UPDATES["rwr"], 6, n_episodes=4, seed=0))
+    own = [
+        float(rollout(ENV, r.policy, 4, seed=np.random.SeedSequence(0, spawn_key=(0, r.index + 1))).returns.mean())
+        for r in history[:-1]
+    ]
+    np.testing.assert_allclose(history.returns[1:-1], own)
+    assert np.isnan(history.returns[-1])
+    assert history.best is history[int(np.argmax(own))]
+    assert f"to {own[-1]:.6g}" in str(history)
+
+
+def test_the_best_policy_is_kept_by_evaluations_where_there_are_any() -> None:
+    history = History(improve(ENV, linear(), UPDATES["rwr"], 6, n_episodes=4, seed=0, evaluate=3))
+    returns = [record.values["return"] for record in history]
+    assert history.best is history[int(np.argmax(returns))]
+    assert history.best.new_return == max(history.returns[1:])
+
+
+class Told(NamedTuple):
+    """An entry of a history whose returns are given."""
+
+    old_return: float
+    new_return: float
+    policy: Any = None
+
+
+@pytest.mark.parametrize(
+    ("returns", "index"),
+    [
+        ([0.0, 2.0, 1.0], 1),
+        ([9.0, 2.0, 2.0], 2),
+        ([0.0, math.nan, -1.0, math.nan], 2),
+        ([0.0, math.nan, math.nan], 2),
+        ([0.0, math.nan], 1),
+    ],
+    ids=str,
+)
+def test_the_best_of_ties_is_the_latest_and_the_unknown_is_last(returns, index: int) -> None:
+    entries = [Told(math.nan if i else returns[0], after) for i, after in enumerate(returns[1:])]
+    assert History(entries).best is entries[index - 1]
+    with pytest.raises(ValueError, match="no entries"):
+        _ = History().best
+
+
+def test_an_episode_that_a_number_of_steps_cuts_has_no_return_yet() -> None:
+    """Half-way through its last episode a policy whose episodes all last 20 steps has the return of the whole ones."""
+    record = next(improve(ENV, linear(), UPDATES["rwr"], 1, n_steps=50, seed=0))
+    assert record.values["batch_return"] == pytest.approx(record.batch.returns[:2].mean(), rel=1e-12)
+    assert record.values["batch_reward"] == pytest.approx(record.batch.rewards.mean(), rel=1e-12)
+    whole = next(improve(ENV, linear(), UPDATES["rwr"], 1, n_steps=60, seed=0))
+    assert whole.values["batch_return"] == pytest.approx(whole.batch.returns.mean(), rel=1e-12)
+    short = next(improve(ENV, linear(), UPDATES["rwr"], 1, n_steps=10, seed=0))
+    assert short.values["batch_return"] == pytest.approx(short.batch.rewards.sum(), rel=1e-12)
+
+
+def test_evaluations_may_leave_exploration_out() -> None:
+    """The evaluation is of the mean action, on its own seeds; promises are judged by roll-outs that explore."""
+    options = {"n_episodes": 20, "seed": 0, "evaluate": 10}
+    steady, exploring = (
+        History(improve(ENV, linear(), UPDATES["reps"], 3, **options, deterministic=alone)) for alone in (True, False)
+    )
+    np.testing.assert_array_equal(steady.policy.params, exploring.policy.params)
+    seed = np.random.SeedSequence(0, spawn_key=(1,))
+    for record in steady:
+        alone = rollout(ENV, record.policy, 10, seed=seed, deterministic=True).returns.mean()
+        assert record.values["return"] == pytest.approx(alone, rel=1e-12)
+    assert (steady.returns[1:] > exploring.returns[1:]).all()
+    table = steady.to_frame()
+    np.testing.assert_allclose(table["gain"][:-1], table["objective"][1:] - table["base_objective"].to_numpy()[:-1])
+    assert math.isnan(table["gain"].iloc[-1])
+    with pytest.raises(ValueError, match="deterministic=True is how evaluations act, and there are none"):
+        improve(ENV, None, UPDATES["reps"], 1, n_episodes=1, deterministic=True)
 
 
 def test_reached_gains_stand_beside_predicted_ones() -> None:
