@@ -10,11 +10,11 @@ gained over the reference, how far the best reward is, and how far from the medi
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from operator import le
 from typing import Self
 
 from reps_opt.tolerances import BELOW_TOLERANCE, DIVERGENCE_TOLERANCE, FLOW_TOLERANCE, GAP_TOLERANCE, MASS_TOLERANCE
+from reps_opt.values import frozen
 
 CHECKS = (
     "duality gap",
@@ -25,7 +25,7 @@ CHECKS = (
 )
 
 
-@dataclass(frozen=True)
+@frozen()
 class Certificate:
     """What was checked, and by how much it misses.
 

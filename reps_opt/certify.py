@@ -117,7 +117,7 @@ def certify(problem: Judged, program: Program, scale: Scale, answer: Answer) -> 
     if not judged:
         why = problem.reconsider(program)
         return without_point(problem, Status.INFEASIBLE if why else Status.FAILED, why or answer.message)
-    best = min(judged, key=lambda found: rank(found[2]))
+    best = min(judged, key=lambda found: rank(found[2])) if len(judged) > 1 else judged[0]
     reasons = best[2].reasons()
     if reasons and program.simplex and problem.anchor is not None:
         # where the multipliers explain nearly all of the objective, the anchor is as good as any point, and feasible
@@ -189,7 +189,7 @@ def _judge(
     lower, residuals = program.score(point, divergences), problem.residuals(program, point)
     missed = problem.price(program, point, bound, divergences)
     gap = bound.value - lower + missed
-    price = sum(ball.price for ball in program.balls if ball.price is not None)  # of a nat, which is rounded too
+    price = sum([ball.price or 0.0 for ball in program.balls])  # of a nat, which is rounded too
     shown = EVEN_ULPS * (abs(bound.value) + abs(lower) + abs(scale.shift / scale.factor) + price)
     if abs(gap) <= shown < math.inf:
         gap = 0.0  # a difference that the two numbers cannot show; an infinite bound shows nothing

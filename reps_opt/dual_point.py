@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from reps_opt.divergences.balls import JointConjugate
 from reps_opt.divergences.base import Conjugate
 from reps_opt.validation import FloatArray
+from reps_opt.values import frozen
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class DualPoint:
     """The dual function of one ball at one (eta, multipliers), with everything its derivatives need.
 
@@ -39,7 +38,7 @@ class DualPoint:
     coupling: FloatArray | None = None
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class JointDualPoint:
     """The dual function of several balls at one eta (k,) and multipliers; as :class:`DualPoint` is for one."""
 

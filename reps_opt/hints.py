@@ -9,10 +9,10 @@ import numpy as np
 
 from reps_opt.processes.graph import IntArray
 from reps_opt.validation import FloatArray
-from reps_opt.values import altered
+from reps_opt.values import altered, frozen
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Nearest:
     """The point of a set that is closest to the reference, in divergence.
 

@@ -158,11 +158,12 @@ class Factorised(Metric):
     def _lower(self) -> FloatArray | None:
         """L with F = L L' in its lower triangle, column-major; None when F is singular."""
         self.factorisations += 1
-        lower, info = dpotrf(self.matrix.T, lower=True, clean=False)  # column-major already, where F is row-major
+        matrix = self.matrix
+        lower, info = dpotrf(matrix.T, lower=True, clean=False)  # column-major already, where F is row-major
         if info != 0:
             return None
         pivots = lower.diagonal()
-        regular = np.count_nonzero(pivots * pivots > ROUNDING * self.matrix.diagonal())
+        regular = np.count_nonzero(pivots * pivots > ROUNDING * matrix.diagonal())
         return lower if regular == len(lower) else None
 
     @cached_property
@@ -450,7 +451,7 @@ def _looks_symmetric(matrix: FloatArray) -> bool:
     with np.errstate(invalid="ignore", over="ignore"):
         difference = matrix.dot(probe) - probe.dot(matrix)
         size = math.sqrt(difference.dot(difference))
-    return bool(size <= SYMMETRY_TOLERANCE * diagonal[0] and diagonal.min() >= 0)
+    return size <= SYMMETRY_TOLERANCE * float(diagonal[0]) and not np.count_nonzero(diagonal < 0)
 
 
 def _as_symmetric(F: ArrayLike) -> FloatArray:

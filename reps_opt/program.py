@@ -167,7 +167,7 @@ class Program:
         """The blocks ``A x = b`` by name."""
         return self._stack.equalities
 
-    @cached_property
+    @property
     def inequalities(self) -> dict[str, Block]:
         """The blocks ``C x <= d`` by name."""
         return self._stack.inequalities
@@ -195,17 +195,17 @@ class Program:
             raise UnsuitableError("the program has several balls: use Newton, CvxpyPrimal or CvxpyDual")
         return balls[0] if balls else Ball(NoBall(self.n), math.inf)
 
-    @cached_property
+    @property
     def divergence(self) -> Divergence:
         """D of the only ball."""
         return self.ball.divergence
 
-    @cached_property
+    @property
     def epsilon(self) -> float | None:
         """Radius of the only ball; None in penalty form."""
         return self.ball.radius
 
-    @cached_property
+    @property
     def temperature(self) -> float | None:
         """Price of the only ball's divergence; None where it has a radius."""
         return self.ball.price

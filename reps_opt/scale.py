@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from reps_opt.tolerances import COEFFICIENTS_SAMPLED, EXTREME_RANGE
 from reps_opt.validation import FloatArray
+from reps_opt.values import frozen
 
 
-@dataclass(frozen=True)
+@frozen()
 class Scale:
     """The objective in other units: ``original = shift + factor * normalised``."""
 

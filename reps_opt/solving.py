@@ -90,9 +90,9 @@ def solve(
 
 def _solved(problem: Any, solver: Solver | str | None, start: Solution | None, verbose: bool) -> tuple[Any, str]:
     """The solution, and what to warn of."""
-    if isinstance(problem, Program):
-        problem = Posed(problem)
     if not isinstance(problem, Problem):
+        if isinstance(problem, Program):
+            return _solved(Posed(problem), solver, start, verbose)
         raise TypeError(f"problem must be a reps_opt problem such as REPS, or a Program, got {type(problem).__name__}")
     if isinstance(solver, str):
         solver = _by_name(solver)
@@ -126,18 +126,19 @@ def _answer(problem: Problem, route: Solver, start: Solution | None, named: bool
     where = POSING
     answer = None
     try:
-        with np.errstate(all="ignore"):  # it projects, by a route like any other
-            why = problem.infeasible()
+        with np.errstate(all="ignore"):  # what overflows is for the certificate to see
+            why = problem.infeasible()  # it projects, by a route like any other
             if why:
                 return without_point(problem, Status.INFEASIBLE, why), {}
             program, scale = problem.normalised
-        program = program.fresh()
-        if start is not None:
-            program = problem.warm_start(program, start)
-        answer = problem.closed_form(program)
-        where = type(route).__name__
-        with in_units(scale), np.errstate(all="ignore"):  # what overflows is for the certificate to see
-            answer = answer or route.solve(program)
+            program = program.fresh()
+            if start is not None:
+                program = problem.warm_start(program, start)
+            answer = problem.closed_form(program)
+            if answer is None:
+                where = type(route).__name__
+                with in_units(scale):
+                    answer = route.solve(program)
         where = "evaluating the answer"
         found = certify(problem, program, scale, answer), answer.stats
     except (InputError, UnsuitableError):

@@ -23,6 +23,7 @@ class UnsuitableError(ValueError):
 
 
 FloatArray = NDArray[np.float64]
+FLOAT64 = np.dtype(np.float64)
 Dimension = int | str | None
 
 
@@ -62,20 +63,25 @@ def as_float_array(
     Traceback (most recent call last):
     reps_opt.validation.InputError: reward[1] is nan: every value must be finite
     """
-    try:
-        array = value if type(value) is np.ndarray else np.asarray(value)
-    except ValueError as error:
-        raise InputError(f"{name} must be a rectangular array of numbers: {error}") from None
-    check_real(array.dtype, name)
-    if isinstance(value, np.ma.MaskedArray):
-        check_unmasked(value, name)
-    if array.dtype != np.float64:
-        array = array.astype(np.float64)
+    plain = type(value) is np.ndarray and value.dtype is FLOAT64
+    array: FloatArray = value if plain else _converted(value, name)  # type: ignore[assignment]
     if shape is not None:
         check_shape(array, name, shape)
     if finite:
         check_finite(array, name)
     return array
+
+
+def _converted(value: ArrayLike, name: str) -> FloatArray:
+    """An array of float64 from what is none."""
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise InputError(f"{name} must be a rectangular array of numbers: {error}") from None
+    check_real(array.dtype, name)
+    if isinstance(value, np.ma.MaskedArray):
+        check_unmasked(value, name)
+    return array.astype(np.float64, copy=False)
 
 
 def check_real(dtype: np.dtype[Any], name: str) -> None:
@@ -114,12 +120,15 @@ def sums_to_one(totals: FloatArray, table: NDArray[Any]) -> bool:
 
 def check_shape(array: Any, name: str, shape: Sequence[Dimension]) -> None:
     """Raise ValueError unless ``array.shape`` fits ``shape``; strings and None fit any length."""
-    fits = len(array.shape) == len(shape)
-    for want, got in zip(shape, array.shape, strict=False):
-        fits = fits and (want == got or not isinstance(want, int))
-    if not fits:
-        wanted = ", ".join("any" if want is None else str(want) for want in shape)
-        raise InputError(f"{name} must have shape ({wanted}), got {tuple(array.shape)}")
+    found = array.shape
+    if len(found) == len(shape):
+        for want, got in zip(shape, found, strict=False):
+            if want != got and isinstance(want, int):
+                break
+        else:
+            return
+    wanted = ", ".join("any" if want is None else str(want) for want in shape)
+    raise InputError(f"{name} must have shape ({wanted}), got {tuple(found)}")
 
 
 def check_finite(array: FloatArray, name: str) -> None:
@@ -188,7 +197,7 @@ def as_scalar(
     reps_opt.validation.InputError: epsilon must be >= 0, got -0.5
     """
     if type(value) is float:
-        if low < value < high:
+        if low < value < high or (value == low > -math.inf and not low_open):
             return value  # neither NaN nor infinite
     else:
         is_array = isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "iuf"

@@ -49,6 +49,44 @@ def value(cls: type[T]) -> type[T]:
     return made
 
 
+@dataclass_transform(frozen_default=True)
+def frozen(*, eq: bool = True) -> Callable[[type[T]], type[T]]:
+    """Class decorator: a frozen dataclass whose ``__init__`` fills the instance's dictionary at once.
+
+    That of :mod:`dataclasses` passes a guard for every field, and takes three times as long: over the certificate, the
+    answer and the balls a tenth of the smallest solve.
+    """
+
+    def make(cls: type[T]) -> type[T]:
+        made = dataclasses.dataclass(frozen=True, eq=eq)(cls)
+        type.__setattr__(made, "__init__", _filling(made))
+        return made
+
+    return make
+
+
+def _filling(made: Any) -> Callable[..., None]:
+    """An ``__init__`` with the signature of a dataclass's own."""
+    absent = dataclasses.MISSING
+    known: dict[str, Any] = {"_absent": absent}
+    arguments, filled = ["self"], []
+    for field in dataclasses.fields(made):
+        name = field.name
+        known |= {f"_{name}": field.default, f"_new_{name}": field.default_factory}
+        if field.default_factory is not absent:
+            arguments.append(f"{name}=_absent")
+            filled.append(f"{name}=_new_{name}() if {name} is _absent else {name}")
+        else:
+            arguments.append(name if field.default is absent else f"{name}=_{name}")
+            filled.append(f"{name}={name}")
+    checked = "; self.__post_init__()" if hasattr(made, "__post_init__") else ""
+    body = f"self.__dict__.update({', '.join(filled)}){checked}"
+    scope: dict[str, Any] = {}
+    exec(f"def __init__({', '.join(arguments)}): {body}", known, scope)
+    init: Callable[..., None] = scope["__init__"]
+    return functools.update_wrapper(init, made.__init__, functools.WRAPPER_ASSIGNMENTS, ())
+
+
 def _with_old_names(init: Callable[..., None], renamed: Mapping[str, str]) -> Callable[..., None]:
     """The same ``__init__``, which for one release also takes arguments by the names they had, with a warning."""
 

@@ -14,7 +14,6 @@ Shapes: n coordinates, k balls, G simplexes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -22,10 +21,10 @@ import numpy as np
 from reps_opt.divergences.base import KL, Divergence
 from reps_opt.processes.graph import IntArray
 from reps_opt.validation import FloatArray, as_scalar
-from reps_opt.values import cached_property
+from reps_opt.values import cached_property, frozen
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Ball:
     r"""A divergence and its radius, ``D(x) <= radius`` [eta >= 0], or its price, ``price * D(x)`` in the objective.
 
@@ -68,9 +67,9 @@ class Ball:
         if (self.radius is None) == (self.price is None):
             raise ValueError("exactly one of radius (ball) and price (penalty) must be given")
         if self.radius is not None:
-            object.__setattr__(self, "radius", as_scalar(self.radius, "radius", low=0.0, infinite=True))
+            self.__dict__["radius"] = as_scalar(self.radius, "radius", low=0.0, infinite=True)
         else:
-            object.__setattr__(self, "price", as_scalar(self.price, "price", low=0.0, low_open=True))
+            self.__dict__["price"] = as_scalar(self.price, "price", low=0.0, low_open=True)
 
     @property
     def allowed(self) -> float:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -26,9 +25,10 @@ from reps_opt.metrics import Metric
 from reps_opt.processes.graph import IntArray
 from reps_opt.tolerances import CLOSE_EXPONENTS, DIFFERENCE_STEPS, REMEMBERED, ROUNDING, TINY
 from reps_opt.validation import FloatArray, read_only
+from reps_opt.values import frozen
 
 
-@dataclass(frozen=True)
+@frozen()
 class Conjugate:
     """Value and derivatives of a conjugate D* at one point y.
 
@@ -269,7 +269,7 @@ def _origin(size: int) -> FloatArray:
     return read_only(np.zeros(size))
 
 
-@dataclass(frozen=True)
+@frozen()
 class QuadraticConjugate(Conjugate):
     """Conjugate of a quadratic: no normaliser and no weights, its Hessian is the inverse of the metric."""
 

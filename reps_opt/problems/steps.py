@@ -6,11 +6,12 @@ Shapes: P parameters, k cost rows; gradient g and step s are (P,), the rows' slo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.linalg.blas import idamax
 
 from reps_opt.certify import Bound, Residuals
 from reps_opt.constraints import SPACE, AtMost
@@ -126,13 +127,14 @@ class TrustRegionStep(Problem):
             raise ValueError("gradient is empty: there is nothing to step in")
         slopes, levels = _as_rows(costs, g.size)
         self._assign(
+            slopes=slopes,  # what is computed from costs elsewhere
+            levels=levels,
             gradient=g,
             metric=as_metric(metric, g.size),
             epsilon=as_scalar(epsilon, "epsilon", low=0.0),
             costs=tuple(zip(slopes, levels.tolist(), strict=True)) if levels.size else (),
             damping=as_scalar(damping, "damping", low=0.0),
         )
-        self.__dict__.update(slopes=slopes, levels=levels)
 
     @cached_property
     def slopes(self) -> FloatArray:
@@ -145,9 +147,14 @@ class TrustRegionStep(Problem):
         return _as_rows(self.costs, self.gradient.size)[1]
 
     @cached_property
+    def _peak(self) -> float:
+        """Largest entry of the gradient in size."""
+        return abs(float(self.gradient[idamax(self.gradient)]))
+
+    @property
     def largest(self) -> float:
-        """Largest entry of the gradient: the objective's unit, as solvers see it."""
-        return float(np.abs(self.gradient).max()) or 1.0
+        """Largest entry of the gradient, one where all are zero: the objective's unit, as solvers see it."""
+        return self._peak or 1.0
 
     @property
     def damped_metric(self) -> Metric:
@@ -166,7 +173,10 @@ class TrustRegionStep(Problem):
     @cached_property
     def normalised(self) -> tuple[Program, Scale]:
         """The program with a gradient whose largest entry is one, and rows in units of their :attr:`reach`."""
-        return self._program(self.gradient / self.largest, *self._rows_by_reach), Scale(0.0, self.largest)
+        slopes, levels, unit = self.slopes, self.levels, self.largest
+        if levels.size:
+            slopes, levels = slopes / self.reach[:, None], levels / self.reach
+        return self._program(self.gradient / unit, slopes, levels), Scale(0.0, unit)
 
     def _program(self, objective: FloatArray, slopes: FloatArray, levels: FloatArray) -> Program:
         rows = {"costs": AtMost(slopes, -levels)} if levels.size else {}
@@ -180,12 +190,6 @@ class TrustRegionStep(Problem):
         """What the ball can change in a row, and its level (k,): the units in which a violation counts."""
         reach = np.sqrt(np.maximum(2 * self.epsilon * self.row_squares, 0.0)) + np.abs(self.levels)
         return np.where((reach > 0) & (reach < math.inf), reach, 1.0)
-
-    @cached_property
-    def _rows_by_reach(self) -> tuple[FloatArray, FloatArray]:
-        if not self.levels.size:
-            return self.slopes, self.levels
-        return self.slopes / self.reach[:, None], self.levels / self.reach
 
     @cached_property
     def _reduced(self) -> Reduced:
@@ -260,7 +264,7 @@ class TrustRegionStep(Problem):
         return self._reduced.basis @ z
 
     def closed_form(self, program: Program) -> Answer | None:
-        moves = np.count_nonzero(self.gradient) > 0
+        moves = self._peak > 0
         if self.epsilon == 0 or not (moves or np.any(self.levels > 0)):
             eta = math.inf if moves else 0.0
             still = np.zeros_like(self.gradient)
@@ -284,12 +288,11 @@ class TrustRegionStep(Problem):
         nearest = self.nearest[0]
         return None if np.isnan(nearest).any() else nearest
 
-    def candidates(self, program: Program, answer: Answer) -> Iterator[FloatArray]:
+    def candidates(self, program: Program, answer: Answer) -> list[FloatArray]:
         """The solver's own point."""
-        if answer.point is not None and all_finite(answer.point):
-            yield answer.point
+        return [answer.point] if answer.point is not None and all_finite(answer.point) else []
 
-    def bounds(self, program: Program, answer: Answer, point: FloatArray, divergences: list[float]) -> Iterator[Bound]:
+    def bounds(self, program: Program, answer: Answer, point: FloatArray, divergences: list[float]) -> list[Bound]:
         """The dual bound at (eta, nu), D* bounded through the step itself where only products are known."""
         eta, metric = answer.eta, self.damped_metric
         nu, rows, pulled = self.levels, 0.0, program.objective  # of size zero: no rows
@@ -300,15 +303,14 @@ class TrustRegionStep(Problem):
             nu = in_units / self.reach
         if eta == math.inf:  # the ball holds one point
             finite = metric.conjugate_bound(pulled, metric.solve(pulled)) < math.inf
-            yield Bound(rows if finite else math.inf, eta, nu)
-        elif eta == 0:
+            return [Bound(rows if finite else math.inf, eta, nu)]
+        if eta == 0:
             reach = math.sqrt(2 * self.epsilon * 2 * metric.conjugate_bound(pulled, metric.solve(pulled)))
-            yield Bound(rows + reach, eta, nu)
-        else:
-            left = pulled - eta * program.divergence.gradient(point)
-            height = float(pulled.dot(point)) - eta * divergences[0]
-            height += metric.residual_bound(left, program.objective) / eta
-            yield Bound(eta * self.epsilon + rows + height, eta, nu)
+            return [Bound(rows + reach, eta, nu)]
+        left = pulled - eta * program.divergence.gradient(point)
+        height = float(pulled.dot(point)) - eta * divergences[0]
+        height += metric.residual_bound(left, program.objective) / eta
+        return [Bound(eta * self.epsilon + rows + height, eta, nu)]
 
     def residuals(self, program: Program, point: FloatArray) -> Residuals:
         """Largest violation of a row, relative to what the ball can change in it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from decimal import Decimal
 from typing import Any, Protocol
 
@@ -13,9 +13,10 @@ import numpy as np
 from reps_opt.decimals import Numbers
 from reps_opt.program import Program
 from reps_opt.validation import FloatArray, as_count, as_scalar
+from reps_opt.values import frozen
 
 
-@dataclass(frozen=True)
+@frozen()
 class Answer:
     """A candidate for a :class:`~reps_opt.program.Program`.
 
