@@ -260,8 +260,7 @@ class NeuralPolicy(_NetworkPolicy, GaussianPolicy):
         check_is_fitted(self)
         checked = self._check_states(states)
         n, p = len(checked), self.network_.n_params
-        seeds = self._mean_seeds(n)
-        mean = self.network_.fisher_product(self.params_, self._inputs(checked), seeds**2)  # diagonal
+        mean = self.network_.fisher_product(self.params_, self._inputs(checked), (self.unit_ / self._std) ** 2)
         return lambda v: np.append(mean(v[:p]) / n, 2 * v[p:])
 
     def fisher_preconditioner(self, states: ArrayLike) -> Callable[[FloatArray, float], FloatArray]:

@@ -154,7 +154,7 @@ NETWORK_CHUNK = 256
 """Samples whose activations are worked on at a time."""
 
 CURVATURE_FLOOR = 1e-7
-"""Share of the largest curvature that a Kronecker factor's smaller ones are taken to be at least."""
+"""Share of a layer's mean curvature that its damping is taken to be at least, where Kronecker factors are inverted."""
 
 TRAINING_CHUNK = 1024
 """Samples whose activations are worked on at a time: a layer of them fits in cache. Where there are more, single
