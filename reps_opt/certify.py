@@ -240,7 +240,7 @@ def unit_of(program: Program, point: FloatArray, bound: Bound, divergences: list
         gain = sum(2 * eta * d for eta, d in binding)
         return gain or float(np.abs(program.objective).max()) or 1.0
     c = program.objective
-    mean = float(point.dot(c)) / float(point.sum())
+    mean = float(point.dot(c)) / float(np.add.reduce(point))
     # absolute deviations: a mass of 1e-20 on a pair that costs 1e10 must not count
     sizes = [sum(eta * math.sqrt(2 * max(d, 0.0)) for eta, d in binding), float(point.dot(np.abs(c - mean)))]
     if abs(gap) < CLOSE * max(sizes):

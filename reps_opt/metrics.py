@@ -23,6 +23,7 @@ from scipy.linalg.lapack import dpotrf, dpotrs, dtrtrs
 from reps_opt.conjugate_gradient import conjugate_gradient
 from reps_opt.tolerances import CLOSE, REMEMBERED, ROUNDING, SYMMETRY_TOLERANCE
 from reps_opt.validation import (
+    FLOAT64,
     FloatArray,
     InputError,
     as_float_array,
@@ -235,7 +236,7 @@ class Dense(Factorised):
     """
 
     def __init__(self, F: ArrayLike) -> None:
-        plain = isinstance(F, np.ndarray) and F.dtype == np.float64 and F.ndim == 2 and F.shape[0] == F.shape[1] > 0
+        plain = isinstance(F, np.ndarray) and F.dtype is FLOAT64 and F.ndim == 2 and F.shape[0] == F.shape[1] > 0
         matrix: FloatArray = F if plain and _looks_symmetric(F) else _as_symmetric(F)  # type: ignore[assignment, arg-type]
         self.size = len(matrix)
         self._matrix = read_only(matrix)
@@ -429,7 +430,8 @@ class Product(Metric):
 
 def as_metric(metric: Metric | ArrayLike, size: int) -> Metric:
     """A metric for ``size`` parameters: given as one, or as a dense array."""
-    found = metric if isinstance(metric, Metric) else Dense(metric)
+    plain = type(metric) is np.ndarray  # an abstract class takes long to be told apart from
+    found: Metric = Dense(metric) if plain or not isinstance(metric, Metric) else metric  # type: ignore[arg-type]
     if found.size is not None and found.size != size:
         raise InputError(f"metric must have {size} parameters, as the gradient has, got {found.size}")
     return found
@@ -451,7 +453,7 @@ def _looks_symmetric(matrix: FloatArray) -> bool:
     with np.errstate(invalid="ignore", over="ignore"):
         difference = matrix.dot(probe) - probe.dot(matrix)
         size = math.sqrt(difference.dot(difference))
-    return size <= SYMMETRY_TOLERANCE * float(diagonal[0]) and not np.count_nonzero(diagonal < 0)
+    return size <= SYMMETRY_TOLERANCE * float(diagonal[0]) and bool(np.minimum.reduce(diagonal) >= 0)
 
 
 def _as_symmetric(F: ArrayLike) -> FloatArray:

@@ -150,7 +150,8 @@ class Problem(Value):
         """What a point misses, from the problem's data."""
         mass = 0.0
         if program.simplex:
-            mass = abs(float(point.sum()) - program.mass) if point.min() >= 0 else math.inf
+            off = abs(float(np.add.reduce(point)) - program.mass)
+            mass = off if np.minimum.reduce(point) >= 0 else math.inf
         return Residuals(0.0 if program.ridge is not None else program.violation(point), mass)
 
     def price(self, program: Program, point: FloatArray, bound: Bound, divergences: list[float]) -> float:

@@ -373,7 +373,7 @@ class Program:
 
     def violation(self, x: FloatArray) -> float:
         """1-norm of what x misses in the rows."""
-        return float(np.abs(self.missed(x)).sum()) if self.rows else 0.0
+        return float(np.add.reduce(np.abs(self.missed(x)))) if self.rows else 0.0
 
     def free(self, multipliers: FloatArray, residual: FloatArray) -> BoolArray:
         """Rows (m,) whose multiplier may move: all but inequalities held at zero by a positive residual."""
@@ -484,7 +484,7 @@ class Program:
             return softmax_within(joint.scaled, group, n_groups)[0]
         best = self.dual(eta, multipliers)
         point = best.conjugate.point
-        if point.min() > TINY:  # nothing has underflowed: no second pass over exponents
+        if np.minimum.reduce(point) > TINY:  # nothing has underflowed: no second pass over exponents
             return point / np.bincount(group, weights=point, minlength=n_groups)[group]
         return self.divergence.within(best.net / eta, group, n_groups)
 

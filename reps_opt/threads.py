@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 class _Shared:
     """A change to the whole process that the first thread to enter makes, and the last to leave undoes."""
 
-    def __init__(self, change: Callable[[], Callable[[], None]]) -> None:
+    def __init__(self, change: Callable[[], Callable[[], None] | None]) -> None:
         self.change = change
         self.lock = threading.Lock()
         self.depth = 0
@@ -35,8 +35,7 @@ class _Shared:
     def __exit__(self, *raised: object) -> None:
         with self.lock:
             self.depth -= 1
-            if self.depth == 0:
-                assert self.undo is not None
+            if self.depth == 0 and self.undo is not None:
                 self.undo()
                 self.undo = None
 
@@ -84,20 +83,16 @@ def _set_blas(blas: Any, count: int) -> None:
         blas.clear_controlling_thread(force=True)
 
 
-def _nothing() -> None:
-    """What there is to undo where nothing was done."""
-
-
 _before = 1
 """Threads that BLAS had when it was limited."""
 
 
-def _limit() -> Callable[[], None]:
+def _limit() -> Callable[[], None] | None:
     global _before
     threaded = [(lib, used) for lib in _libraries("torch" in sys.modules) if (used := lib.used()) != 1]
     if not threaded:
         _before = 1
-        return _nothing
+        return None
     _before = max(used for _, used in threaded)
     for library, _ in threaded:
         library.set_count(1)

@@ -51,7 +51,7 @@ class Conjugate:
 
     def hessian(self, direction: FloatArray) -> FloatArray:
         """Hessian of D* times a direction (n,)."""
-        total = self.weights.sum()
+        total = np.add.reduce(self.weights)
         mean = self.weights.dot(direction) / total if total > 0 else 0.0
         return self.weights * (direction - mean)
 
@@ -65,8 +65,8 @@ def group_max(values: FloatArray, group: IntArray, n_groups: int) -> FloatArray:
 
 def softmax_within(exponent: FloatArray, group: IntArray, n_groups: int) -> tuple[FloatArray, FloatArray]:
     """Softmax (n,) of the exponents within each group, and the groups' log partition functions (m,)."""
-    top: Any = float(exponent.max())
-    if top - exponent.min() <= CLOSE_EXPONENTS:
+    top: Any = float(np.maximum.reduce(exponent))
+    if top - np.minimum.reduce(exponent) <= CLOSE_EXPONENTS:
         weight = np.exp(exponent - top)
     else:
         top = group_max(exponent, group, n_groups)
@@ -217,9 +217,9 @@ class KL(Divergence):
 
     def conjugate(self, y: FloatArray) -> Conjugate:
         exponent = self.log_reference + y
-        top = float(exponent.max())
+        top = float(np.maximum.reduce(exponent))  # the ufunc itself: its method takes half a microsecond more
         point = np.exp(exponent - top)
-        total = float(point.sum())
+        total = float(np.add.reduce(point))
         point /= total
         normaliser = top + math.log(total)
         return Conjugate(normaliser, point, point, normaliser)

@@ -29,6 +29,9 @@ from reps_opt.tolerances import DENSE_ROWS, GENTLE_LOSS, TINY
 from reps_opt.validation import FloatArray, read_only
 from reps_opt.values import cached_property, value
 
+DENSE = DensePenalty()
+"""Settings only, so that one serves all."""
+
 
 @value
 class ORePSStepSolution(FlowSolution):
@@ -47,7 +50,7 @@ class ORePSStepSolution(FlowSolution):
     def log_occupancy(self) -> FloatArray:
         """Log of the occupancy (n,), also of pairs whose mass has underflowed."""
         assert self.point is not None
-        if self.point.min() > TINY:
+        if np.minimum.reduce(self.point) > TINY:
             return np.log(self.point / self.problem.share)
         assert self.multipliers is not None
         flow, program = self.problem.flow, self.problem.program
@@ -141,8 +144,13 @@ class ORePSStep(UnrolledProblem):
         ball = Ball(KL(np.exp(log_q), log_q), price=self.temperature / (self.share * unit))
         return self._rows.with_ball(ball, objective=self.losses * (-1.0 / (self.share * unit)))
 
+    @property
+    def radius(self) -> float:
+        """Infinite: the relative entropy has a price."""
+        return math.inf
+
     def default_solver(self) -> Solver:
-        return DensePenalty() if self.flow.nodes.size <= DENSE_ROWS else Newton()
+        return DENSE if self.flow.nodes.size <= DENSE_ROWS else Newton()
 
     def closed_form(self, program: Program) -> Answer | None:
         return None
