@@ -149,10 +149,13 @@ def excess(program: Program, x: FloatArray) -> float:
 
 
 def _beyond_balls(program: Program, divergences: list[float]) -> float:
-    worst = -math.inf
-    for ball, reached in zip(program.balls, divergences, strict=True):
-        worst = max(worst, reached - ball.allowed)
-    return worst
+    return max(_misses(program, divergences), default=-math.inf)
+
+
+def _misses(program: Program, divergences: list[float]) -> list[float]:
+    """How far beyond each ball that can bind some divergences are; of the others an infinite one is allowed too."""
+    both = zip(program.balls, divergences, strict=True)
+    return [reached - ball.allowed if ball.allowed < math.inf else -math.inf for ball, reached in both]
 
 
 def _beyond_rows(program: Program, x: FloatArray) -> float:
@@ -197,7 +200,7 @@ def _judge(
         gap = max(gap, missed)
     unit = problem.unit(program, point, bound, divergences, gap)
     allowed = [ball.allowed for ball in program.balls]
-    worst = int(np.argmax(np.subtract(divergences, allowed))) if len(allowed) > 1 else 0
+    worst = int(np.argmax(_misses(program, divergences))) if len(allowed) > 1 else 0
     certificate = Certificate(
         gap=gap / unit,
         flow=residuals.flow,
@@ -235,7 +238,7 @@ def unit_of(program: Program, point: FloatArray, bound: Bound, divergences: list
 
     A gap that is small in the units of the balls needs no other.
     """
-    binding = [(eta, d) for eta, d in zip(per_ball(bound.eta), divergences, strict=False) if 0 < eta < math.inf]
+    binding = [(eta, d) for eta, d in zip(per_ball(bound.eta), divergences, strict=False) if 0 < eta < math.inf > d]
     if not program.simplex:
         gain = sum(2 * eta * d for eta, d in binding)
         return gain or float(np.abs(program.objective).max()) or 1.0
@@ -243,6 +246,8 @@ def unit_of(program: Program, point: FloatArray, bound: Bound, divergences: list
     mean = float(point.dot(c)) / float(np.add.reduce(point))
     # absolute deviations: a mass of 1e-20 on a pair that costs 1e10 must not count
     sizes = [sum(eta * math.sqrt(2 * max(d, 0.0)) for eta, d in binding), float(point.dot(np.abs(c - mean)))]
+    if len(binding) > 1:  # of one ball a deviation of the net objective; of several that hold each other any number
+        sizes[0] = min(sizes[0], float(np.ptp(np.delete(program.net(bound.multipliers), program.joint.out_of_reach))))
     if abs(gap) < CLOSE * max(sizes):
         return max(sizes)
     sizes.append(program.mismatch)
@@ -274,7 +279,8 @@ def offered_bounds(problem: Judged, program: Program, answer: Answer, divergence
         yield Bound(bound_with_digits(program, answer), eta, v)
         return
     if isinstance(eta, np.ndarray):
-        inside = np.array([d <= b.allowed - CLOSE for b, d in zip(program.balls, divergences, strict=True)])
+        both = zip(program.balls, divergences, strict=True)
+        inside = np.array([b.price is None and d <= b.allowed - CLOSE for b, d in both])
         if inside.any():
             without = np.where(inside, 0.0, eta)
             yield Bound(program.bound(without, v), without, v)

@@ -84,7 +84,7 @@ class Problem(Value):
         """Why no point satisfies the constraints, proven from the data before any solver runs; empty where one may."""
         program = self.program
         if len(program.balls) > 1:
-            return ""
+            return program.joint.disjoint
         least = self.centre.divergence
         if least == math.inf:
             return "no point of the domain satisfies the rows, whatever the radius"

@@ -34,7 +34,7 @@ from reps_opt.hints import NO_HINTS, Hints
 from reps_opt.processes.graph import BoolArray, IntArray
 from reps_opt.rows import Transposed
 from reps_opt.scale import Scale, ordinary_scale
-from reps_opt.tolerances import TINY
+from reps_opt.tolerances import LAST_PLACE, TINY
 from reps_opt.validation import FloatArray, UnsuitableError, as_float_array, check_spread
 from reps_opt.values import altered, cached_property
 
@@ -122,6 +122,10 @@ class Program:
                 raise ValueError(
                     f"balls[{i}] must have a reference of {size} coordinates, got {ball.divergence.reference.size}"
                 )
+            ball.divergence.check(f"balls[{i}].divergence")
+        names = [*rows, *(ball.name for ball in program.balls)]
+        if twice := next((name for i, name in enumerate(names) if name in names[:i]), None):
+            raise ValueError(f"balls and rows must have names of their own: two are called {twice!r}")
         m = sum(block.rhs.size for block in rows.values())
         ridge = None if program.ridge is None else as_float_array(program.ridge, "ridge", (m,))
         return replace(program, objective=c, rows=rows, ridge=ridge)
@@ -448,9 +452,14 @@ class Program:
 
     @cached_property
     def radii(self) -> FloatArray:
-        """Radius (k,) of each ball, no more than its divergence can be; zero in penalty form, which adds nothing."""
+        """Radius (k,) of each ball, zero in penalty form, which adds nothing; a bound for a larger ball is one too.
+
+        No more than leaves a ball slack that holds every point: infinity times a vanishing eta is no number. And larger
+        by what is rounding: a ball of radius zero has no inside, and one whose divergence cannot be but its radius, as
+        zeros leave a single coordinate, no eta that is not as good as any.
+        """
         both = zip(self.balls, self.joint.largest, strict=True)
-        return np.array([0.0 if ball.radius is None else min(ball.radius, largest) for ball, largest in both])
+        return np.array([0.0 if b.radius is None else min(b.radius, most + 1) + LAST_PLACE for b, most in both])
 
     def _joint_bound(self, eta: FloatArray, multipliers: FloatArray) -> float:
         """The bound of several balls, also where all balls of a simplex are slack: its best coordinate counts there."""
@@ -469,6 +478,7 @@ class Program:
             return np.array([eta * self.dual(eta, multipliers).conjugate.normaliser])
         net = self.net(multipliers)
         bare = eta @ self.joint.covers <= 0
+        net[self.joint.out_of_reach] = -np.inf
         top = np.maximum.reduceat(net, self.joint.starts)
         with np.errstate(divide="ignore", invalid="ignore"):  # of those without a temperature, not looked at
             joint = self.joint.conjugate(eta, net)
@@ -510,7 +520,10 @@ class Program:
         if self.ridge is not None:
             return -math.inf
         if len(self.balls) > 1:
-            return self.lowest * self.joint.starts.size
+            priced = sum(
+                ball.price * most for ball, most in zip(self.balls, self.joint.largest, strict=True) if ball.price
+            )
+            return self.lowest * self.joint.starts.size - priced
         return self.lowest if self.temperature is None else self.lowest - eta * self.divergence.largest
 
 

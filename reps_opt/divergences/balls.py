@@ -8,6 +8,9 @@ conjugate is known. With x on a product of simplexes g, ball k on whole simplexe
     t_g = \sum_{k \ni g} \eta_k, \qquad Z_g = \sum_{i \in g} e^{s_i}, \qquad
     s_i = \frac{y_i + \sum_{k \ni i} \eta_k \log q_{k,i}}{t_g}, \qquad x_i = \frac{e^{s_i}}{Z_g}
 
+A coordinate that has no mass in the reference of a ball that can bind, by a finite radius or a price, is out of reach:
+:math:`x_i = 0` in every point of a finite divergence, whatever eta is, zero too.
+
 Shapes: n coordinates, k balls, G simplexes.
 """
 
@@ -20,7 +23,7 @@ import numpy as np
 
 from reps_opt.divergences.base import KL, Divergence
 from reps_opt.processes.graph import IntArray
-from reps_opt.validation import FloatArray, as_scalar
+from reps_opt.validation import FloatArray, InputError, UnsuitableError, as_scalar
 from reps_opt.values import cached_property, frozen
 
 
@@ -33,7 +36,8 @@ class Ball:
     divergence
         D: one of :mod:`reps_opt.divergences`, over the coordinates that the ball is about.
     radius
-        epsilon >= 0, in nats where D is a relative entropy; infinity for a ball that never binds.
+        epsilon >= 0, in nats where D is a relative entropy; infinity for a ball that never binds. A finite one of a KL
+        holds no point with mass where its reference is zero, an infinite one holds every point.
     price
         Instead of a radius: a fixed eta > 0, in units of the objective a nat (penalty form).
     where
@@ -76,6 +80,19 @@ class Ball:
         """The radius; infinity in penalty form."""
         return np.inf if self.radius is None else self.radius
 
+    @property
+    def binds(self) -> bool:
+        """Whether it can bind: by a finite radius, or a price."""
+        return self.radius is None or self.radius < np.inf
+
+    @property
+    def out_of_reach(self) -> IntArray:
+        """Coordinates (j,) of the program that have no mass where D is finite: zeros in the reference of a KL."""
+        if not self.binds or not isinstance(self.divergence, KL):
+            return np.zeros(0, dtype=np.int64)
+        zeros = np.flatnonzero(self.divergence.log_reference == -np.inf)
+        return zeros if self.where is None else np.asarray(self.where)[zeros]
+
     def part(self, x: FloatArray) -> FloatArray:
         """The coordinates of x that the ball is about."""
         return x if self.where is None else x[self.where]
@@ -116,6 +133,11 @@ class JointKL:
     ------
     ValueError
         For another divergence, a ball that cuts a simplex in two, or a simplex that is in no ball.
+
+    Notes
+    -----
+    Logarithms of references are zero where a coordinate is out of reach. A ball of infinite radius may have any
+    reference: here it has the uniform distribution, over whole simplexes.
     """
 
     def __init__(self, balls: Sequence[Ball], starts: IntArray, n: int) -> None:
@@ -126,19 +148,29 @@ class JointKL:
         self.log_references: list[FloatArray] = []
         self.largest: list[float] = []  # what each divergence can be: the sum of what it can be in each simplex
         sizes = np.bincount(self.layer, minlength=starts.size)
+        reached = np.ones(n, dtype=bool)
         for k, (ball, where) in enumerate(zip(balls, self.where, strict=True)):
             if not isinstance(ball.divergence, KL):
-                raise ValueError(f"several balls are solved together where all are KL, got {ball.divergence!r}")
+                kind = type(ball.divergence).__name__
+                raise UnsuitableError(
+                    f"several balls are solved together where all are KL: ball {ball.name!r} is {kind}"
+                )
             touched = np.bincount(self.layer[where], minlength=starts.size)
             if np.any((touched > 0) & (touched < sizes)):
-                raise ValueError(f"ball {ball.name!r} cuts a simplex of the domain in two")
+                raise InputError(f"ball {ball.name!r} cuts a simplex of the domain in two")
             self.covers[k] = touched > 0
-            self.log_references.append(ball.divergence.log_reference)
-            apart = np.zeros(starts.size)
-            np.maximum.at(apart, self.layer[where], -ball.divergence.log_reference)
-            self.largest.append(float(apart.sum()))
+            reached[ball.out_of_reach] = False
+            self.log_references.append(
+                ball.divergence.log_reference if ball.binds else -np.log(sizes[self.layer[where]])
+            )
         if not self.covers.any(axis=0).all():
-            raise ValueError("a simplex of the domain is in no ball")
+            raise InputError("a simplex of the domain is in no ball")
+        self.out_of_reach: IntArray = np.flatnonzero(~reached)
+        for k, where in enumerate(self.where):
+            self.log_references[k] = np.where(reached[where], self.log_references[k], 0.0)
+            apart = np.zeros(starts.size)
+            np.maximum.at(apart, self.layer[where], -self.log_references[k])
+            self.largest.append(float(apart.sum()))
 
     @cached_property
     def reference(self) -> FloatArray:
@@ -146,23 +178,39 @@ class JointKL:
         log_q = np.full(self.layer.size, np.nan)
         for where, log_reference in zip(reversed(self.where), reversed(self.log_references), strict=True):
             log_q[where] = log_reference
+        log_q[self.out_of_reach] = -np.inf
         return np.exp(log_q)
+
+    @property
+    def disjoint(self) -> str:
+        """Why no point is within all balls: references that share no coordinate of a simplex; empty where they do."""
+        left = np.bincount(self.layer, minlength=self.starts.size)
+        left -= np.bincount(self.layer[self.out_of_reach], minlength=self.starts.size)
+        if left.all():
+            return ""
+        where = "" if self.starts.size == 1 else f" of simplex {int(np.argmin(left))}"
+        return f"the references of the balls have no coordinate{where} in common: no point is within all balls"
 
     def sums(self, values: FloatArray) -> FloatArray:
         """Sums (G,), or (G, k), of values (n,), or (n, k), over each simplex."""
         return np.add.reduceat(values, self.starts)
 
     def conjugate(self, eta: FloatArray, y: FloatArray) -> JointConjugate:
-        """The joint conjugate at eta (k,), positive in some ball of every simplex, and y (n,)."""
+        """The joint conjugate at eta (k,), positive in some ball of every simplex, and y (n,).
+
+        What is out of reach has a point of zero, and a zero in ``scaled`` that nothing depends on.
+        """
         temperature = eta @ self.covers
         pulled = y.astype(np.float64)
         for k, where in enumerate(self.where):
             pulled[where] += eta[k] * self.log_references[k]
         scaled = pulled / temperature[self.layer]
+        scaled[self.out_of_reach] = -np.inf
         top = np.maximum.reduceat(scaled, self.starts)
         log_partition = top + np.log(self.sums(np.exp(scaled - top[self.layer])))
         log_x = scaled - log_partition[self.layer]
         x = np.exp(log_x)
+        scaled[self.out_of_reach] = log_x[self.out_of_reach] = 0.0
         apart = [x[w] @ (log_x[w] - log_q) for w, log_q in zip(self.where, self.log_references, strict=True)]
         return JointConjugate(
             float(temperature @ log_partition), x, np.array(apart), temperature, log_partition, scaled

@@ -24,7 +24,7 @@ from scipy.special import kl_div
 from reps_opt.metrics import Metric
 from reps_opt.processes.graph import IntArray
 from reps_opt.tolerances import CLOSE_EXPONENTS, DIFFERENCE_STEPS, REMEMBERED, ROUNDING, TINY
-from reps_opt.validation import FloatArray, read_only
+from reps_opt.validation import FloatArray, InputError, check_nonnegative, read_only
 from reps_opt.values import frozen
 
 
@@ -104,6 +104,9 @@ class Divergence(ABC):
     """Whether D is convex enough for Pinsker's inequality: its Bregman divergence between two points of the simplex is
     at least twice their total variation squared."""
 
+    def check(self, name: str) -> None:  # noqa: B027 (most have nothing to check)
+        """Raise ValueError, by that name, for a reference that D is not defined for."""
+
     @property
     def bounded(self) -> bool:
         """Whether D is finite somewhere, given the mass of the reference that is out of reach."""
@@ -170,7 +173,8 @@ class KL(Divergence):
     Parameters
     ----------
     reference
-        q (n,), positive. It may sum to less than one, when part of a distribution is out of reach.
+        q (n,), non-negative. It may sum to less than one, when part of a distribution is out of reach. Where it is
+        zero, D is infinite as soon as x has mass there.
     log_reference
         log q (n,), where it is known better than q, which may have underflowed; computed from q by default.
 
@@ -194,6 +198,11 @@ class KL(Divergence):
             with np.errstate(divide="ignore"):
                 log_reference = np.log(reference)
         self.log_reference = log_reference
+
+    def check(self, name: str) -> None:
+        check_nonnegative(self.reference, f"{name}.reference")
+        if not self.reference.any() and not np.isfinite(self.log_reference).any():
+            raise InputError(f"{name}.reference must be positive somewhere: all its values are zero")
 
     @property
     def largest(self) -> float:
@@ -233,6 +242,8 @@ class KL(Divergence):
         return softmax_within(self.log_reference + y, group, n_groups)[0]
 
     def expression(self, cp: Any, x: Any, reference: Any = None) -> Any:
+        if reference is None and (zero := self.log_reference == -math.inf).any():  # x is zero there: no cone to pose
+            return cp.sum(cp.rel_entr(x[~zero], self.reference[~zero]))
         return cp.sum(cp.rel_entr(x, self.reference if reference is None else reference))
 
     def dual_constraints(self, cp: Any, y: Any, eta: Any, reference: Any = None) -> dict[str, Any]:

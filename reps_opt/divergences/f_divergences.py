@@ -27,7 +27,7 @@ from scipy.special import kl_div
 
 from reps_opt.divergences.base import KL, Conjugate, Divergence
 from reps_opt.tolerances import FAR_NORMALISERS, LARGEST_EXPONENT, MOST_ITERATIONS, NORMALISER_STEP, ROUNDING, TINY
-from reps_opt.validation import FloatArray, as_scalar, read_only
+from reps_opt.validation import FloatArray, InputError, as_scalar, first_index, read_only
 
 
 def as_alpha(alpha: float, name: str) -> float:
@@ -85,6 +85,14 @@ class Alpha(Divergence):
         self.truncates = self.alpha > 1
         missing = 1.0 - float(reference.sum())
         self.lost = missing if abs(missing) > ROUNDING else 0.0
+
+    def check(self, name: str) -> None:
+        if not (self.reference > 0).all():
+            (i,) = first_index(~(self.reference > 0))
+            raise InputError(
+                f"{name}.reference[{i}] is {self.reference[i]:g}: every value must be > 0 for {type(self).__name__}; "
+                "KL takes zeros, elsewhere leave such coordinates out of the program"
+            )
 
     @property
     def bounded(self) -> bool:

@@ -105,6 +105,9 @@ def pose_primal(program: Program, parametric: bool = False) -> Posed:
     constraints |= {name: b.in_memory @ x <= b.rhs for name, b in program.inequalities.items()}
     if program.simplex:
         constraints |= _masses(program, x)
+    out = [ball.out_of_reach for ball in program.balls]
+    if any(places.size for places in out):
+        constraints["out of reach"] = x[np.unique(np.concatenate(out))] == 0
     for k, ball in enumerate(program.balls):
         part = x if ball.where is None else x[ball.where]
         divergence = ball.divergence.expression(cp, part, *data.arguments(k))
@@ -177,10 +180,11 @@ def _pose_several(program: Program, net: Any, data: _Data) -> tuple[Any, dict[st
     each = sum(eta[k] * joint.covers[k][joint.layer].astype(float) for k in range(len(eta)))
     sums = np.zeros((joint.starts.size, program.n))
     sums[joint.layer, np.arange(program.n)] = 1.0
+    reached = np.setdiff1d(np.arange(program.n), joint.out_of_reach)
     constraints = {
         "flow": bellman == net - normaliser[joint.layer],
-        "kl": cp.ExpCone(exponent, each, scaled),
-        "normalisation": sums @ scaled <= temperature,
+        "kl": cp.ExpCone(exponent[reached], each[reached], scaled[reached]),
+        "normalisation": sums[:, reached] @ scaled[reached] <= temperature,
     }
     free = {b.name: e for b, e in zip(program.balls, eta, strict=True) if b.price is None}
     return inner, constraints, {"normalisation": normaliser, **free}

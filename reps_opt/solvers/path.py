@@ -72,7 +72,7 @@ def follow_path(program: Program, max_iterations: int, verbose: bool) -> Answer:
         mu = max(LEAST_BARRIER, (PATH_FACTOR if spent > 1 else FASTER_FACTOR) * mu)
         state = search.with_barrier(state.dual, mu)
         state, spent, message = _centre(search, state, mu, max_iterations - iterations, trace)
-        iterations += spent
+        iterations += max(spent, 1)  # a centring without a step is work too: mu alone must not keep the loop going
         if message == IMPOSSIBLE:
             break
     stats = {"iterations": iterations, **search.equations.stats, "trace": trace}
@@ -124,7 +124,9 @@ class _Path:
         self.program = program
         self.joint = program.joint
         self.radii = self.program.radii
-        self.least = program.lowest * program.mass - VISIBLE
+        self.moving = np.array([ball.price is None for ball in program.balls])  # the others' eta is their price
+        self.prices = np.array([ball.price or 0.0 for ball in program.balls])
+        self.least = program.least_score(0.0) - VISIBLE
         self.equations = self._equations()
 
     def _equations(self) -> NormalEquations:
@@ -142,18 +144,19 @@ class _Path:
         program, joint = self.program, self.joint
         if program.hints.warm is not None:
             warm, v = program.hints.warm
-            eta = np.full(len(program.balls), warm)
+            eta = np.where(self.moving, warm, self.prices)
             mu = max(float(np.mean(eta * self.radii)), FINAL_BARRIER)
             return self.with_barrier(program.joint_dual(eta, v), mu), mu
         q = joint.reference / joint.sums(joint.reference)[joint.layer]
         centred = joint.centred(q, program.objective[:, None])[:, 0]
         self.equations.update(q, ~program.signed)
         v = self.equations.solve(program.times(q * centred))
-        left = joint.centred(q, program.net(v)[:, None])[:, 0]
+        left = joint.centred(q, program.net(v)[:, None])[:, 0] * (q > 0)
         eta = np.empty(len(program.balls))
         for k, where in enumerate(joint.where):
             deviation = np.sqrt(float(q[where] @ left[where] ** 2) / (2 * max(self.radii[k], TINY)))
             eta[k] = max(min(deviation, HOTTEST_START), float(np.abs(left[where]).max()) / 2 + COLDEST_START)
+        eta = np.where(self.moving, eta, self.prices)
         mu = max(float(np.mean(eta * self.radii)), FINAL_BARRIER)
         return self.with_barrier(self.program.joint_dual(eta, v), mu), mu
 
@@ -164,19 +167,21 @@ class _Path:
 
     def with_barrier(self, dual: JointDualPoint, mu: float) -> _State:
         """A point with its barrier function for one mu."""
-        return _State(dual, dual.value - mu * float(np.log(dual.eta).sum()))
+        return _State(dual, dual.value - mu * float(np.log(dual.eta[self.moving]).sum()))
 
     def direction(self, state: _State, mu: float) -> _Step:
         """Newton step in (log eta, v), v eliminated: k + 1 right-hand sides, then a k x k system."""
         program, joint, dual = self.program, self.joint, state.dual
         x, eta, t = dual.conjugate.point, dual.eta, dual.conjugate.temperature[joint.layer]
         self.equations.update(x / t, program.free(dual.multipliers, dual.residual))
-        moved = joint.log_slope(eta, dual.conjugate)  # d s / d log eta, at fixed v and then along the curve
+        moved = (
+            joint.log_slope(eta, dual.conjugate) * self.moving
+        )  # d s / d log eta, at fixed v and then along the curve
         coupling = -(program.matrix @ (x[:, None] * joint.centred(x, moved)))
         steps = self._solve(-np.column_stack([dual.residual, coupling]))
         newton, along = steps[:, 0], steps[:, 1:]
         moved = joint.centred(x, moved - (program.transpose @ along) / t[:, None])
-        gradient = eta * (self.radii - dual.divergences) - mu
+        gradient = np.where(self.moving, eta * (self.radii - dual.divergences) - mu, 0.0)
         # as a Gram matrix the Schur complement stays positive semidefinite where balls are slack and eta is tiny
         curvature = moved.T @ ((t * x)[:, None] * moved) + np.diag(np.maximum(gradient + mu, mu))
         log_eta = Cholesky(curvature).solve(-gradient - coupling.T @ newton)

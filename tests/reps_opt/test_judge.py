@@ -297,8 +297,10 @@ class TestUnits:
 
     def test_of_several_balls_the_sum(self) -> None:
         program = Program(C, {}, [Ball(KL(Q), 0.1), Ball(KL(Q), 0.2, name="two")])
-        unit = unit_of(program, self.x, Bound(1.0, np.array([3.0, 5.0]), NONE), [0.08, 0.02], 1e-12)
-        assert unit == pytest.approx(3 * 0.4 + 5 * 0.2)
+        unit = unit_of(program, self.x, Bound(1.0, np.array([1.0, 2.5]), NONE), [0.08, 0.02], 1e-12)
+        assert unit == pytest.approx(1.0 * 0.4 + 2.5 * 0.2)
+        far = unit_of(program, self.x, Bound(1.0, np.array([1e80, 2.5]), NONE), [0.08, 0.02], 1e-12)
+        assert far == np.ptp(C)  # an eta that a ball without a choice leaves undetermined makes nothing small
         assert per_ball(np.array([[3.0, 5.0]])) == [3.0, 5.0]
         assert per_ball(3.0) == [3.0]
 

@@ -59,10 +59,10 @@ class TestSeveralBalls:
     def test_radii(self) -> None:
         wide = Ball(KL(Q[:2]), 99.0, where=FIRST)
         priced = Ball(KL(Q[2:]), price=0.7, where=SECOND)
-        np.testing.assert_allclose(two([wide, priced]).radii, [-math.log(0.2), 0.0])
+        np.testing.assert_allclose(two([wide, priced]).radii, [1 - math.log(0.2), 0.0])
         np.testing.assert_allclose(two().radii, [0.1, 0.2])
         both = Ball(KL(Q), 99.0, name="both")  # 1.6 in the first simplex and .7 in the second, at most
-        np.testing.assert_allclose(two([both, ALONE[0]]).radii, [-math.log(0.2) - math.log(0.5), 0.1])
+        np.testing.assert_allclose(two([both, ALONE[0]]).radii, [1 - math.log(0.2) - math.log(0.5), 0.1])
 
     def test_a_ball_over_two_simplexes_between_what_it_can_be_in_one_and_in_both(self) -> None:
         """It was taken for no larger than the largest of one simplex, and a bound too low was certified."""
