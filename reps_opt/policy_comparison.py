@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy.special import rel_entr
 
 from reps_opt import plotting
 from reps_opt.plotting import Panel
@@ -162,6 +162,7 @@ def compare_policies(mdp: MDP, old: ArrayLike, new: ArrayLike) -> PolicyComparis
     advantage = np.where(mdp.allowed, mdp.advantage(before), 0.0)
     expected = np.sum(after * advantage, axis=1)
     surrogate = float(d_old @ expected)
+    rel_entr = scipy.special.rel_entr
     forward, backward = rel_entr(after, before).sum(axis=1), rel_entr(before, after).sum(axis=1)
     state_kl, conditional_kl = float(rel_entr(d_new, d_old).sum()), _mean(d_new, forward)
     variation = 0.5 * float(d_old @ np.abs(after - before).sum(axis=1))

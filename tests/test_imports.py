@@ -26,7 +26,7 @@ def test_solving_a_problem_needs_neither_cvxpy_nor_what_else_takes_long_to_impor
     code = (
         "import sys, reps_opt as ro, numpy as np; mdp = ro.MDP(np.ones((1, 2, 1)), [[0.0, 1.0]]);"
         "ro.solve(ro.REPS(mdp, [[0.5, 0.5]], 0.1));"
-        "print([m for m in ('cvxpy', 'sklearn', 'scipy.optimize') if m in sys.modules])"
+        "print([m for m in ('cvxpy', 'sklearn', 'scipy.optimize', 'scipy.special') if m in sys.modules])"
     )
     assert run(code).strip() == "[]"
 

@@ -17,9 +17,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import scipy
 import scipy.sparse as sp
 from scipy.sparse.linalg import LinearOperator
-from scipy.special import kl_div
 
 from reps_opt.metrics import Metric
 from reps_opt.processes.graph import IntArray
@@ -212,7 +212,7 @@ class KL(Divergence):
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             value = float(x.dot(np.log(x / self.reference)))
         if not value < math.inf:  # an entry that is not positive, or a reference that has underflowed
-            value = float(kl_div(x, self.reference).sum() + (x.sum() - self.reference.sum()))
+            value = float(scipy.special.kl_div(x, self.reference).sum() + (x.sum() - self.reference.sum()))
         if value == math.inf and x.min() >= 0:  # by logarithms, where the reference has underflowed
             taken = x > 0
             value = float(x[taken] @ (np.log(x[taken]) - self.log_reference[taken]))

@@ -9,8 +9,8 @@ import math
 from typing import Any
 
 import numpy as np
+import scipy
 import scipy.sparse as sp
-from scipy.special import kl_div
 
 from reps_opt.divergences.base import Conjugate, Divergence, group_max, softmax_within
 from reps_opt.processes.graph import IntArray
@@ -51,7 +51,7 @@ class ConditionalKL(Divergence):
     def value(self, x: FloatArray) -> float:
         mass = np.bincount(self.group, weights=x, minlength=self.n_groups)
         near = self.reference * mass[self.group]
-        return float(kl_div(x, near).sum() + x.sum() - near.sum())
+        return float(scipy.special.kl_div(x, near).sum() + x.sum() - near.sum())
 
     def gradient(self, x: FloatArray) -> FloatArray:
         return np.log(np.maximum(x, TINY) / (self.reference * self.state_sums(x)[self.group]))

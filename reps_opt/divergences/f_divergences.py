@@ -22,8 +22,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import scipy
 import scipy.sparse as sp
-from scipy.special import kl_div
 
 from reps_opt.divergences.base import KL, Conjugate, Divergence
 from reps_opt.tolerances import FAR_NORMALISERS, LARGEST_EXPONENT, MOST_ITERATIONS, NORMALISER_STEP, ROUNDING, TINY
@@ -272,7 +272,7 @@ class ReverseKL(Alpha):
     def value(self, x: FloatArray) -> float:
         if (x < 0).any():
             return math.inf
-        return float(kl_div(self.reference, x).sum() + self.reference.sum() - x.sum()) + self._offset
+        return float(scipy.special.kl_div(self.reference, x).sum() + self.reference.sum() - x.sum()) + self._offset
 
     def gradient(self, x: FloatArray) -> FloatArray:
         return -self.reference / np.maximum(x, TINY)

@@ -13,8 +13,8 @@ from abc import abstractmethod
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy
 import scipy.sparse as sp
-from scipy.special import kl_div
 
 from reps_opt.divergences.base import KL, Conjugate, Divergence
 from reps_opt.processes.graph import IntArray
@@ -126,7 +126,7 @@ class OldNewKL(PolicyDivergence):
     def value(self, x: FloatArray) -> float:
         if np.any(x < 0):
             return float("inf")
-        return float(kl_div(self.reference, x).sum() + (self.reference.sum() - x.sum()))
+        return float(scipy.special.kl_div(self.reference, x).sum() + (self.reference.sum() - x.sum()))
 
     def gradient(self, x: FloatArray) -> FloatArray:
         return -self.reference / np.maximum(x, TINY)

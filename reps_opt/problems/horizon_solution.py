@@ -9,8 +9,8 @@ import math
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy.special import rel_entr
 
 from reps_opt import plotting
 from reps_opt.plotting import Panel
@@ -153,7 +153,7 @@ class FiniteHorizonSolution(PolicyReadings, FlowSolution):
             return super().panels()
         problem = self.problem
         steps = np.arange(problem.horizon)
-        joint = rel_entr(self.occupancy, problem.reference).sum(axis=(1, 2))
+        joint = scipy.special.rel_entr(self.occupancy, problem.reference).sum(axis=(1, 2))
         columns, masses = {"KL(p_t || q_t)": joint}, self.occupancy.sum(axis=2)
         if np.ndim(self.eta):
             columns |= {"epsilon_t": np.minimum(problem.epsilon_array, 10 * joint.max() + TINY)}

@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy.special import entr
 
 from reps_opt import plotting
 from reps_opt.divergences.conditional_kl import ConditionalKL
@@ -99,7 +99,7 @@ class OccupancySolution(PolicyReadings, FlowSolution):
     @property
     def entropy(self) -> float:
         """Entropy of the new state-action distribution, in nats."""
-        return float(entr(self.occupancy).sum())
+        return float(scipy.special.entr(self.occupancy).sum())
 
     @property
     def state_distribution(self) -> FloatArray:

@@ -9,8 +9,8 @@ import math
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy.special import softmax
 
 from reps_opt import plotting
 from reps_opt.plotting import Panel
@@ -214,7 +214,7 @@ class GradientSolution(_StepInPolicySpace):
         problem = self.problem
         change = self.step if problem.features is None else problem.features @ self.step
         with np.errstate(divide="ignore"):
-            moved = softmax(np.log(problem.policy) + change, axis=1)
+            moved = scipy.special.softmax(np.log(problem.policy) + change, axis=1)
         return read_only(kept_apart_from_zero(moved, problem.policy))
 
     @property
