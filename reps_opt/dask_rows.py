@@ -94,9 +94,7 @@ class DaskRows(Rows):
     def _spread(self, theta: FloatArray, weights: FloatArray, mean: float) -> FloatArray:
         return self._sum(_spread, lambda place: (theta, weights[place], mean))
 
-    def _gram(self, weights: FloatArray, kept: np.ndarray | None) -> FloatArray:
-        if kept is not None:
-            return ArrayRows(self.take(kept)).gram(weights)
+    def _gram(self, weights: FloatArray) -> FloatArray:
         return self._sum(_gram, lambda place: (weights[place],))
 
     def _triangle(self) -> FloatArray:

@@ -56,11 +56,11 @@ class Panel(NamedTuple):
     draw: Callable[[matplotlib.axes.Axes], None]
 
 
-def figure_of(panels: Sequence[Panel], title: str, per_row: int = 3) -> matplotlib.figure.Figure:
-    """A figure with the panels side by side, in rows of at most so many, under a title."""
+def figure_of(panels: Sequence[Panel], title: str) -> matplotlib.figure.Figure:
+    """A figure with the panels side by side, at most three in a row, under a title."""
     import matplotlib.pyplot as plt
 
-    columns = 2 if len(panels) == 4 else min(len(panels), per_row)
+    columns = 2 if len(panels) == 4 else min(len(panels), 3)
     rows = -(-len(panels) // columns)
     size = (4.6 * columns, 3.9 * rows)
     figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
@@ -73,10 +73,10 @@ def figure_of(panels: Sequence[Panel], title: str, per_row: int = 3) -> matplotl
     return figure
 
 
-def lines_of_text(axis: matplotlib.axes.Axes, rows: Sequence[tuple[str, str]], title: str = "summary") -> None:
+def lines_of_text(axis: matplotlib.axes.Axes, rows: Sequence[tuple[str, str]]) -> None:
     """Labels and texts in two columns, broken where they are long."""
     axis.axis("off")
-    axis.set_title(title)
+    axis.set_title("summary")
     width = max((len(label) for label, _ in rows), default=0) + 2
     lines = []
     for label, text in rows:

@@ -113,7 +113,7 @@ class Rows(ABC):
     """X (N, d) as an operator that counts: ``rows @ theta``, ``rows.T @ weights``, covariance products and Grams.
 
     ``passes`` counts passes over the matrix (its two products are one pass, either alone is half of one), ``grams``
-    the Gram matrices, a Gram of some of the rows as that fraction.
+    the Gram matrices, whoever takes one of some of the rows adding that fraction.
     """
 
     shape: tuple[int, int]
@@ -153,11 +153,10 @@ class Rows(ABC):
         self.passes += 1.0
         return self._spread(theta, weights, mean)
 
-    def gram(self, weights: FloatArray, kept: np.ndarray | None = None) -> FloatArray:
-        """X' diag(weights) X (d, d) over the rows at the positions ``kept``, all of them by default."""
-        n = self.shape[0]
-        self.grams += 1.0 if kept is None else kept.size / n
-        return self._gram(weights, kept)
+    def gram(self, weights: FloatArray) -> FloatArray:
+        """X' diag(weights) X (d, d)."""
+        self.grams += 1.0
+        return self._gram(weights)
 
     @property
     def array(self) -> FloatArray:
@@ -207,7 +206,7 @@ class Rows(ABC):
     def _spread(self, theta: FloatArray, weights: FloatArray, mean: float) -> FloatArray: ...
 
     @abstractmethod
-    def _gram(self, weights: FloatArray, kept: np.ndarray | None) -> FloatArray: ...
+    def _gram(self, weights: FloatArray) -> FloatArray: ...
 
     def triangle(self) -> FloatArray:
         """R (d, d) of a QR factorisation of X, for its rank; about two Grams."""
@@ -293,9 +292,7 @@ class ArrayRows(Rows):
             total += (weights[place] * (block @ theta - mean)) @ block
         return total
 
-    def _gram(self, weights: FloatArray, kept: np.ndarray | None) -> FloatArray:
-        if kept is not None:
-            return _gram(self.matrix[kept], weights)
+    def _gram(self, weights: FloatArray) -> FloatArray:
         total = np.zeros((self.shape[1], self.shape[1]))
         for part in in_parallel(lambda p: _gram(self.matrix[p], weights[p]), self.chunks(16 * CHUNK_BYTES)):
             total += part
@@ -358,8 +355,8 @@ class ScaledRows(Rows):
     def _spread(self, theta: FloatArray, weights: FloatArray, mean: float) -> FloatArray:
         return self.factors * self.inner._spread(self.factors * theta, weights, mean)
 
-    def _gram(self, weights: FloatArray, kept: np.ndarray | None) -> FloatArray:
-        return self.inner._gram(weights, kept) * np.outer(self.factors, self.factors)
+    def _gram(self, weights: FloatArray) -> FloatArray:
+        return self.inner._gram(weights) * np.outer(self.factors, self.factors)
 
     def _triangle(self) -> FloatArray:
         return self.inner._triangle() * self.factors

@@ -207,25 +207,19 @@ def held_out_dual(trial: _Trial, features: Any, seed: int) -> float:
     return float(np.mean(values))
 
 
-def flow_residual(solution: SampleSolution, batch: Batch, features: Any = None, seed: int = 1) -> float:
+def flow_residual(solution: SampleSolution, batch: Batch, seed: int = 1) -> float:
     r"""How far a solution's weights are from a flow, in finer features that they did not match: about one for a flow.
 
     .. math:: \big|\textstyle\sum_i w_i \psi'_i\big| \Big/ \sqrt{\textstyle\sum_i w_i^2 |\psi'_i|^2}
 
     with psi' of fresh waves half as wide as those of the value features, where these are waves.
-
-    Parameters
-    ----------
-    features
-        The finer features, fitted; None to make them.
     """
     flow, known = solution.problem.flow, solution.problem.features
-    if features is None:
-        seen = _seen(batch)
-        if _few_rows(batch, seen) is not None or _are_indicators(seen):
-            return 0.0 if isinstance(known, ValueFeatures) else math.nan
-        given = known.width if isinstance(known, ValueFeatures) else math.inf
-        features = _make(batch, seed)(given / 2 if given < math.inf else None)
+    seen = _seen(batch)
+    if _few_rows(batch, seen) is not None or _are_indicators(seen):
+        return 0.0 if isinstance(known, ValueFeatures) else math.nan
+    given = known.width if isinstance(known, ValueFeatures) else math.inf
+    features = _make(batch, seed)(given / 2 if given < math.inf else None)
     fine = sample_flow(batch, features, flow.gamma, flow.on_done, flow.starts, base_weights=flow.given)
     w = solution.sample_weights
     noise = float(np.sqrt(w**2 @ np.square(fine.differences).sum(axis=1)))

@@ -195,20 +195,19 @@ class Flow(Value):
         """Values (n,) of the pairs as a table, ``fill`` elsewhere."""
         return _spread(values, self.pairs, self.shape, fill)
 
-    def spread_nodes(self, values: FloatArray, fill: float = np.nan) -> FloatArray:
-        """Values (m,) of the nodes as a table, ``fill`` elsewhere."""
-        return _spread(values, self.nodes, self.shape[:-1], fill)
+    def spread_nodes(self, values: FloatArray) -> FloatArray:
+        """Values (m,) of the nodes as a table, NaN elsewhere."""
+        return _spread(values, self.nodes, self.shape[:-1], np.nan)
 
     def node_sums(self, values: FloatArray) -> FloatArray:
         """Sums (m,) of values (n,) over the pairs of each node."""
         return np.bincount(self.pair_node, weights=values, minlength=self.nodes.size).astype(np.float64)
 
-    def conditional(self, weights: FloatArray, otherwise: FloatArray | None = None) -> FloatArray:
-        """Policy (n,) in proportion to weights (n,) in each node; the other one, else even, where they vanish."""
+    def conditional(self, weights: FloatArray) -> FloatArray:
+        """Policy (n,) in proportion to weights (n,) in each node, even where they vanish."""
         mass = self.node_sums(weights)[self.pair_node]
-        if otherwise is None:
-            otherwise = 1.0 / self.node_sums(np.ones_like(weights))[self.pair_node]
-        return np.where(mass > 0, weights / np.where(mass > 0, mass, 1.0), otherwise)
+        even = 1.0 / self.node_sums(np.ones_like(weights))[self.pair_node]
+        return np.where(mass > 0, weights / np.where(mass > 0, mass, 1.0), even)
 
     # Rows
 
