@@ -28,6 +28,7 @@ def conjugate_gradient(
     rtol: float = 1e-10,
     max_iterations: int | None = None,
     precondition: Callable[[FloatArray], FloatArray] | None = None,
+    guess: FloatArray | None = None,
 ) -> CGResult:
     """Solve ``F x = y`` from x = 0, to the relative residual ``rtol``.
 
@@ -38,6 +39,8 @@ def conjugate_gradient(
     precondition
         Multiplies by a symmetric positive definite M, the closer to ``F^-1`` the fewer products. Residuals r are then
         measured by ``sqrt(r'Mr)``, which for ``M = F^-1`` is the error of the solution in the metric.
+    guess
+        Where to start instead, if its residual is smaller than y.
 
     References
     ----------
@@ -48,14 +51,18 @@ def conjugate_gradient(
     >>> conjugate_gradient(lambda v: np.array([2.0, 4.0]) * v, np.array([2.0, 2.0])).solution
     array([1. , 0.5])
     """
-    x = np.zeros_like(y)
-    residual = y.copy()
+    x, residual = np.zeros_like(y), y.copy()
     lifted = residual if precondition is None else precondition(residual)
-    direction = lifted.copy()
     rho = start = float(residual @ lifted)
     target = rtol**2 * start
     limit = 2 * y.size if max_iterations is None else max_iterations
     products = 0
+    if guess is not None:
+        left = y - product(guess)
+        towards = left if precondition is None else precondition(left)
+        if left @ towards < rho:
+            x, residual, lifted, rho = guess.copy(), left, towards, float(left @ towards)
+    direction = lifted.copy()
     while products < limit and rho > target:
         moved = product(direction)
         products += 1
@@ -67,5 +74,6 @@ def conjugate_gradient(
         residual -= step * moved
         lifted = residual if precondition is None else precondition(residual)
         previous, rho = rho, float(residual @ lifted)
-        direction = lifted + (rho / previous) * direction
+        direction *= rho / previous
+        direction += lifted
     return CGResult(x, residual, float(np.sqrt(max(rho, 0.0) / start)) if start > 0 else 0.0, products)

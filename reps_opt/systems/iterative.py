@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
+from reps_opt.conjugate_gradient import conjugate_gradient
 from reps_opt.program import Program
 from reps_opt.systems.base import SparseRows, product_diagonal
 from reps_opt.systems.multilevel import Multilevel
@@ -82,30 +83,7 @@ class ConjugateGradientEquations(SparseRows):
         return z
 
     def _apply(self, rhs: FloatArray, rtol: float = 0.0, guess: FloatArray | None = None) -> FloatArray:
-        """Preconditioned conjugate gradient from zero or a guess (Nocedal and Wright 2006, algorithm 5.3)."""
-        x, residual = np.zeros_like(rhs), rhs.copy()
-        direction = self._preconditioned(residual)
-        rho = residual @ direction
-        target = rho * max(rtol, SOLVED) ** 2
-        if guess is not None:
-            left = rhs - self._curved(guess)
-            towards = self._preconditioned(left)
-            if left @ towards < rho:
-                x, residual, direction, rho = guess.copy(), left, towards, left @ towards
-        for _ in range(CG_ITERATIONS):
-            if rho <= target:
-                break
-            curved = self._curved(direction)
-            curvature = direction @ curved
-            if curvature <= 0:
-                break
-            self.stats["linear_iterations"] += 1
-            step = rho / curvature
-            curved *= step
-            residual -= curved
-            x += np.multiply(direction, step, out=curved)
-            z = self._preconditioned(residual)
-            previous, rho = rho, residual @ z
-            direction *= rho / previous
-            direction += z
-        return x
+        """Preconditioned conjugate gradient from zero or a guess."""
+        found = conjugate_gradient(self._curved, rhs, max(rtol, SOLVED), CG_ITERATIONS, self._preconditioned, guess)
+        self.stats["linear_iterations"] += found.products
+        return found.solution

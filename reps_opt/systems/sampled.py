@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.linalg
 
+from reps_opt.conjugate_gradient import conjugate_gradient
 from reps_opt.rows import ArrayRows, Rows, spending
 from reps_opt.systems.base import Cholesky, NormalEquations
 from reps_opt.tolerances import (
@@ -132,29 +133,8 @@ class SampledEquations(NormalEquations):
         product = self.columns.spread(direction, self.weights, float(self._mean @ direction))
         return product if self.shift is None else product + self.shift * direction
 
-    def _precondition(self, residual: FloatArray) -> FloatArray:
-        return self._factor.solve(residual)
-
     def _apply(self, rhs: FloatArray, rtol: float = 0.0, guess: FloatArray | None = None) -> FloatArray:
-        """Preconditioned conjugate gradient from zero (Nocedal and Wright 2006, algorithm 5.3)."""
-        x = np.zeros_like(rhs)
-        residual = rhs.copy()
-        z = self._precondition(residual)
-        direction = z.copy()
-        rho = float(residual @ z)
-        target = rho * max(rtol, VISIBLE) ** 2
-        for _ in range(MOST_ITERATIONS):
-            if rho <= target:
-                break
-            curved = self._product(direction)
-            curvature = float(direction @ curved)
-            if curvature <= 0:  # a direction in which the weights do not vary: go all the way (Steihaug)
-                return x if x.any() else direction
-            self._counts["linear_iterations"] += 1
-            step = rho / curvature
-            x += step * direction
-            residual -= step * curved
-            z = self._precondition(residual)
-            previous, rho = rho, float(residual @ z)
-            direction = z + (rho / previous) * direction
-        return x
+        """Preconditioned conjugate gradient; where the weights do not vary in its first direction, that (Steihaug)."""
+        found = conjugate_gradient(self._product, rhs, max(rtol, VISIBLE), MOST_ITERATIONS, self._factor.solve)
+        self._counts["linear_iterations"] += found.products
+        return found.solution if found.solution.any() else self._factor.solve(rhs)
