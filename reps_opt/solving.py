@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
+from operator import lt
 from typing import Any, overload
 
 import numpy as np
@@ -19,7 +21,9 @@ from reps_opt.solution import S_co, Solution, Status, Viewed
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.trace import in_units
 from reps_opt.threads import limited
+from reps_opt.tolerances import FARTHEST_AHEAD, POINTS_AHEAD
 from reps_opt.validation import InputError, UnsuitableError, as_float_array
+from reps_opt.values import altered
 
 BREAKDOWNS = (ArithmeticError, RuntimeError, LookupError, AssertionError, ValueError, np.linalg.LinAlgError)
 """How numerical libraries, and the assumptions made of them, give way on inputs beyond double precision."""
@@ -224,11 +228,32 @@ def solve_path(
         raise ValueError("problem has a temperature and no radius: give it an epsilon")
     radii = as_float_array(epsilons, "epsilons", ("k",))
     found: dict[int, S_co] = {}
-    last = start
+    known: list[Solution] = []
     for i in show_progress(np.argsort(radii, kind="stable").tolist(), label="radii", show=progress):
         there = problem.at_radius(float(radii[i]))
-        found[i], text = _solved(there, solver, last if problem.takes_start else None, verbose=False)
+        ahead = _ahead(known, there.epsilon) if known else start
+        found[i], text = _solved(there, solver, ahead if problem.takes_start else None, verbose=False)
         if text:
             warnings.warn(text, UserWarning, stacklevel=2)
-        last = found[i] if found[i].has_point else last
+        known = [*known[1 - POINTS_AHEAD :], found[i]] if found[i].has_point else known
     return [found[i] for i in range(radii.size)]
+
+
+def _ahead(known: Sequence[Solution], epsilon: float) -> Solution:
+    """The last of the known solutions, its dual variables moved on to the next radius: along the polynomials in
+    log epsilon through log eta and the multipliers of as many as that is steady with.
+    """
+    last = known[-1]
+    if len(known) == 1:
+        return last
+    radii = [*(getattr(solution.problem, "epsilon", None) or 0.0 for solution in known), epsilon]
+    growing = all(map(lt, [0.0, *radii], [*radii, math.inf]))
+    if not growing or any(isinstance(s.eta, np.ndarray) or not 0 < s.eta < math.inf for s in known):
+        return _ahead(known[1:], epsilon)
+    at = [math.log(radius / epsilon) for radius in radii[:-1]]
+    shares = [math.prod([other / (other - own) for other in at if other != own]) for own in at]
+    if sum(map(abs, shares)) > FARTHEST_AHEAD or any(s.multipliers is None for s in known):
+        return _ahead(known[1:], epsilon)
+    multipliers: list[Any] = [s.multipliers for s in known]
+    log_eta = math.fsum(share * math.log(s.eta) for share, s in zip(shares, known, strict=True))
+    return altered(last, eta=math.exp(log_eta), multipliers=np.dot(shares, multipliers))

@@ -211,6 +211,13 @@ LARGEST_COOLING = 0.7
 FAR_OUTSIDE = 10.0
 """Divergence of a warm start's point, in radii, beyond which a cold start is nearer."""
 
+POINTS_AHEAD = 5
+"""Radii whose solutions a path of radii is continued from: over fifty on FrozenLake 8x8 Newton takes 162 iterations
+from the last one alone, 120 from two, 105 from three, 87 from five."""
+
+FARTHEST_AHEAD = 32.0
+"""Sum of the weights' sizes up to which a path is continued: 31 for five evenly spaced, far more where it is uneven."""
+
 CURVATURE_SHARES = (1e-6, 1e-3, 1.0)
 """Shares of the mass spread evenly, for want of curvature, tried in turn: where eta is small, the weights of one point
 leave out coordinates that the next one needs."""

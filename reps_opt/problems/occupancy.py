@@ -43,7 +43,7 @@ from reps_opt.tolerances import (
     STARTING_DISTANCE,
     VISIBLE,
 )
-from reps_opt.validation import FloatArray, UnsuitableError, as_float_array, check_nonnegative, read_only
+from reps_opt.validation import FloatArray, UnsuitableError, as_float_array, as_scalar, check_nonnegative, read_only
 from reps_opt.values import OldName, cached_property
 
 
@@ -248,7 +248,7 @@ class OccupancyProblem(FlowProblem):
         return program.hinted(centre=moved, start=start).normalised()
 
     def warm_start(self, program: Program, solution: Solution) -> Program:
-        if not isinstance(solution, OccupancySolution) or solution.value.shape != (self.mdp.n_states,):
+        if not isinstance(solution, OccupancySolution) or solution.problem.mdp.n_states != self.mdp.n_states:
             raise UnsuitableError(f"start must be a solution on an MDP with {self.mdp.n_states} states")
         if len(program.balls) > 1 or np.ndim(solution.eta) or not (solution.has_point and 0 < solution.eta < math.inf):
             return program  # a slack ball or a single point says nothing about another radius, nor do several balls
@@ -261,10 +261,13 @@ class OccupancyProblem(FlowProblem):
         return program.warmed((solution.eta / factor, warm))
 
     def at_radius(self, epsilon: float) -> Self:
-        twin = super().at_radius(epsilon)
-        if self.flow is None or self.epsilon is None or len(self.program.balls) > 1:
-            return twin
-        (program, scale), ball = self.normalised, replace(self.program.ball, radius=twin.epsilon)
+        radius = as_scalar(epsilon, "epsilon", low=0.0, infinite=True)
+        endless = math.inf in (radius, self.epsilon)  # without a ball the divergence is another
+        if self.flow is None or self.epsilon is None or len(self.program.balls) > 1 or endless:
+            return super().at_radius(epsilon)
+        twin = object.__new__(type(self))  # all else has been looked at
+        twin.__setstate__(self.__getstate__() | {"epsilon": radius})
+        (program, scale), ball = self.normalised, replace(self.program.ball, radius=radius)
         known: dict[str, Any] = {"flow": self.flow, "centre": self.centre}
         if "_limit" in self.__dict__ and self.budget_rows is None:
             known["_known_limit"] = self._limit
