@@ -1,9 +1,10 @@
 """REPS on Gymnasium's own tasks, from its defaults: a policy to fit, and an amount of samples, are all that is said.
 
-Value features, discount factor, what follows a termination and the ridge are chosen from every batch. Prints what the
-last policy of a run returns and what the best one does, which `History.best` keeps by the roll-outs it learned from:
-each in 100 fresh episodes, with exploration and by the mean or likeliest action alone. And how promises and gains
-compare: of what was promised over the run, how much came, and how often the run says that its promises were refuted.
+Value features, discount factor, what follows a termination and the ridge are chosen from every batch. Prints what
+three policies of a run return in 100 fresh episodes, with exploration and by the mean or likeliest action alone: the
+last one, the best by the roll-outs that updates learned from, which costs no step more, and the best by evaluations
+without exploration, `History.best`. And how promises and gains compare: of what was promised over the run, how much
+came, and how often the run says that its promises were refuted.
 
 python examples/reps_on_gymnasium.py --tasks CartPole-v1 --seed 200 --n-trials 10 --plot promises.png
 """
@@ -18,6 +19,7 @@ from drawing import draw_promises
 from policies import GaussianProcessPolicy, SoftmaxPolicy
 from reps_opt import History, REPSUpdate, improve, rollout
 
+N_EVALUATED = 30  # episodes without exploration by which a policy is kept
 N_EPISODES = 100  # of which a stated return is the mean, as Gymnasium's thresholds are
 TASKS = {  # the policy to fit, the updates, what each of them sees, and the return to reach
     "Pendulum-v1": (GaussianProcessPolicy(), 20, {"n_episodes": 10, "keep": 30}, -250),
@@ -28,7 +30,7 @@ TASKS = {  # the policy to fit, the updates, what each of them sees, and the ret
 }
 HELD = {"MountainCarContinuous-v0": 16}  # steps of the first uniform actions: shorter ones do not reach the hill
 EVERY = list(TASKS)
-WAYS = ("last, exploring", "last, without", "kept, exploring", "kept, without")
+WAYS = [f"{kept}, {way}" for kept in ("last", "roll-outs", "evaluation") for way in ("exploring", "without")]
 
 
 def learn(task, seed, share):
@@ -37,21 +39,23 @@ def learn(task, seed, share):
     if task in HELD:
         amount = {**amount, "first": rollout(task, n_episodes=amount["n_episodes"], hold=HELD[task], seed=seed)}
     count, began = max(2, round(share * n_updates)), time.process_time()
+    how = {**amount, "seed": seed, "evaluate": N_EVALUATED, "deterministic": True, "progress": False}
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        history = History(improve(task, None, REPSUpdate(fit=fit), count, **amount, seed=seed, progress=False))
-    seconds, table, best = time.process_time() - began, history.to_frame(), history.best
-    afresh = np.random.SeedSequence((seed, N_EPISODES))  # no episode of the run, nor those that chose the best policy
+        history = History(improve(task, None, REPSUpdate(fit=fit), count, **how))
+    seconds, table = time.process_time() - began, history.to_frame()
+    own = table["batch_return"].to_numpy()[1:]  # each policy's roll-outs are the next update's; the last has none
+    chosen = (history[-1], history[int(np.flatnonzero(own == own.max())[-1])], history.best)
+    afresh = np.random.SeedSequence((seed, N_EPISODES))  # no episode of the run, nor of those that chose
     ends = [
-        rollout(task, policy, N_EPISODES, seed=afresh, deterministic=alone).returns.mean()
-        for policy in (history.policy, best.policy)
+        rollout(task, record.policy, N_EPISODES, seed=afresh, deterministic=alone).returns.mean()
+        for record in chosen
         for alone in (False, True)
     ]
-    told = table[["predicted_gain", "gain"]].dropna().sum()
-    refuted = sum("in a row" in str(warning.message) for warning in said)
+    told, refuted = table[["predicted_gain", "gain"]].dropna().sum(), sum("in a row" in str(w.message) for w in said)
+    steps = ", ".join(str(record.values["steps"]) for record in chosen)
     print(f"{task} {seed}: {', '.join(f'{way} {end:.1f}' for way, end in zip(WAYS, ends, strict=True))}; ", end="")
-    print(f"kept of update {best.index}, {best.values['steps']} of {table['steps'].iloc[-1]} steps; ", end="")
-    print(f"promised {told['predicted_gain']:.2f} in all, gained {told['gain']:.2f}; ", end="")
+    print(f"after {steps} steps; promised {told['predicted_gain']:.2f} in all, gained {told['gain']:.2f}; ", end="")
     print(f"{refuted} warnings of refuted promises; {seconds:.0f} s of CPU", flush=True)
     return history, ends, seconds
 
@@ -62,11 +66,10 @@ def main(tasks: list[str] = EVERY, n_trials: int = 10, seed: int = 200, share: f
     for task in tasks:
         histories[task], ends, seconds = zip(*(learn(task, seed + i, share) for i in range(n_trials)), strict=True)
         returns.append(ends)
-        goal = TASKS[task][-1]
         for way, values in zip(WAYS, np.transpose(ends), strict=True):
             spread = f"mean {values.mean():.1f}, std {values.std():.1f}, worst {values.min():.1f}"
-            reached = f"{np.sum(values >= goal)} of {n_trials} at {goal}"
-            print(f"{task:<25}{way:<16} {' '.join(f'{value:.0f}' for value in values)}: {spread}; {reached}")
+            reached = f"{np.sum(values >= TASKS[task][-1])} of {n_trials} at {TASKS[task][-1]}"
+            print(f"{task:<25}{way:<26} {' '.join(f'{value:.0f}' for value in values)}: {spread}; {reached}")
         print(f"{task:<25}{min(seconds):.0f} to {max(seconds):.0f} s of CPU a trial", flush=True)
     if plot:
         draw_promises(histories, plot)
