@@ -34,11 +34,13 @@ PRECONDITIONED = Quadratic("cg", rtol=0.03, max_iterations=50)
 
 
 class FisherStep(NamedTuple):
-    """The solved problem, its step (P,) in the parameters' own units, and what is approximate about it, in words."""
+    """The solved problem, its step (P,) in the parameters' own units, what is approximate about it, in words, and the
+    units that the problem is posed in."""
 
     solution: StepSolution
     direction: FloatArray
     note: str = ""
+    units: FloatArray | float = 1.0
 
 
 def fisher_step(
@@ -75,7 +77,7 @@ def fisher_step(
     assert isinstance(solution, StepSolution)
     if solver is None and by_products:
         solution = _judged(solution)
-    return FisherStep(solution, solution.step / units, solution.message if solution.has_point else "")
+    return FisherStep(solution, solution.step / units, solution.message if solution.has_point else "", units)
 
 
 def _route(preconditioned: bool, smaller: int, n_params: int) -> Quadratic:

@@ -141,7 +141,7 @@ def improve(
     >>> bool(history.returns[-1] > history.returns[0])
     True
     >>> sorted(history.to_frame().columns)[:4]
-    ['accepted', 'base_objective', 'batch_return', 'batch_reward']
+    ['accepted', 'base_objective', 'base_objective_error', 'batch_return']
     """
     if isinstance(stop, NoImprovement) and evaluate is None:
         raise ValueError("stop=NoImprovement(...) looks at evaluations, and there are none: give evaluate=10, say")

@@ -5,16 +5,24 @@ Shapes: N transitions, P parameters.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
+
+from reps_opt.batch import Batch
 from reps_opt.learning.advantages import Transitions
-from reps_opt.learning.gradients import ParametricPolicy, enac, fisher, mean_kl
+from reps_opt.learning.fisher_steps import FisherStep
+from reps_opt.learning.gradient_promises import gradient_promise, visits
+from reps_opt.learning.gradients import ParametricPolicy, enac, fisher
 from reps_opt.learning.policy_update import PolicyUpdate, check_parametric, possible_actions
+from reps_opt.learning.returns import episodes
+from reps_opt.learning.updates import comparison, taken
 from reps_opt.problems.step_solution import StepSolution
 from reps_opt.problems.steps import TrustRegionStep
 from reps_opt.solving import solve
 from reps_opt.threads import limited
-from reps_opt.validation import as_scalar
+from reps_opt.validation import FloatArray, as_scalar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +93,31 @@ class ENAC:
         assert isinstance(solution, StepSolution)
         if not solution.has_point:
             return PolicyUpdate(policy, False, solution, message=solution.message)
-        new = policy.with_params(policy.params + solution.step)
-        gain, note = solution.predicted_gain, solution.message
-        kl, kl_old_new = (mean_kl(policy, new, batch.states, direction) for direction in ("new-old", "old-new"))
-        return PolicyUpdate(new, True, solution, 1.0, gain, kl, kl_old_new, message=note, step=solution.step)
+        result = taken(
+            policy, comparison(policy, batch), np.zeros(len(scores)), FisherStep(solution, solution.step), 1.0
+        )
+        result = replace(result, gain=solution.predicted_gain, message=solution.message)
+        return replace(result, stats=self._promise(policy, batch, scores, result))
+
+    def objective(self, batch: Batch, gamma: float | None = None, starts: str | None = None) -> tuple[float, float]:
+        """What the predicted gain is a gain of, and its error: :meth:`TRPO.objective`, from the start of episodes."""
+        return visits(batch, self.gamma if gamma is None else gamma, starts or "episodes").mean(batch.rewards)
+
+    def _promise(
+        self, policy: ParametricPolicy, batch: Transitions, scores: FloatArray, result: PolicyUpdate
+    ) -> dict[str, Any]:
+        """The promise of a step: an episode's return over their mean is the advantage of each of its actions."""
+        parts = episodes(batch.terminated, batch.truncated)
+        firsts = np.flatnonzero(parts.time == 0)
+        returns = np.add.reduceat(self.gamma**parts.time * batch.rewards, firsts)
+        advantages = (returns - returns.mean())[parts.number]
+
+        def credited(rows: FloatArray) -> FloatArray:  # discounted already, as seen from the start
+            sums = np.zeros(len(rows))
+            sums[firsts] = np.add.reduceat(rows, firsts)
+            return sums
+
+        slope = advantages @ scores / len(scores)
+        return gradient_promise(
+            policy, batch, advantages, slope, result, self.gamma, starts="episodes", credited=credited
+        )

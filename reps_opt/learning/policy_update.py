@@ -48,9 +48,16 @@ class PolicyUpdate(Result):
     message : str
         Why the step was rejected or shortened, and what is approximate; empty for a whole step.
     stats : mapping
-        What the update measured on the way.
+        What the update measured on the way. Of an accepted gradient step ``predicted_gain`` and
+        ``predicted_gain_error``: what it promises of the update's ``objective``, in reward units, and the standard
+        error by episodes; ``optimism``: what was taken off the surrogate for it, as gained from noise;
+        ``base_objective`` and ``base_objective_error``: the objective of the batch.
     step : (P,) array or None
         What was added to the parameters of the policy that the step was taken from; None where it was rejected.
+    log_ratio : (N,) array or None
+        ``log pi_new(a|s) - log pi(a|s)`` of the transitions; None where the step was rejected.
+    units : (P,) array or float
+        Units of the parameters in ``solution``: ``step = fraction * solution.step / units``.
     memory : mapping or None
         What the next update may know of this batch: give it as ``update(policy, batch, memory)``.
     """
@@ -67,6 +74,8 @@ class PolicyUpdate(Result):
     message: str = ""
     stats: Mapping[str, Any] = field(default_factory=dict)
     step: FloatArray | None = None
+    log_ratio: FloatArray | None = None
+    units: FloatArray | float = 1.0
     memory: Memory | None = None
 
     @property
@@ -88,6 +97,9 @@ class PolicyUpdate(Result):
                 f"{self.kl:.6g} nats   (new || old, over the batch's states; old || new {self.kl_old_new:.6g})",
             ),
         ]
+        if "predicted_gain" in self.stats:
+            promise, error = self.stats["predicted_gain"], self.stats["predicted_gain_error"]
+            lines.insert(2, ("predicted gain", f"{promise:.4g} +- {error:.2g}   (of the objective, in reward units)"))
         if not np.isnan(self.cost).all():
             lines.append(("cost", "  ".join(f"{cost:.6g}" for cost in np.atleast_1d(self.cost))))
         if self.solution is not None:

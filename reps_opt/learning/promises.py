@@ -27,21 +27,26 @@ def promise_columns(result: Any, measure: Measure, evaluated: Batch | None, fres
 
     ``predicted_gain`` and ``predicted_gain_error``: the promise, over the samples the update was given, and its
     standard error by episodes. ``gain`` and ``gain_error``: what the evaluation gave, over the same samples, in the
-    same units, the former left out where the update says no ``base_objective``. ``objective``: of this iteration's own
-    roll-outs; ``base_objective``: of the samples.
+    same units, the former left out where the update says no ``base_objective``. ``objective``, ``objective_error``: of
+    this iteration's own roll-outs; ``base_objective``: of the samples. ``base_objective_error`` is part of the gain's
+    error, and zero where the promise rests on the same luck.
     """
     stats: Mapping[str, Any] = getattr(result, "stats", {})
     base = float(stats.get("base_objective", math.nan))
     reached, error = (math.nan, math.nan) if evaluated is None else measure(evaluated)
     promised = math.isfinite(base) and result.accepted
     gained = {} if math.isnan(base) else {"gain": reached - base}
+    base_error = float(stats.get("base_objective_error", 0.0))
+    objective, objective_error = measure(fresh)
     return {
-        "predicted_gain": float(result.gain) if promised else math.nan,
+        "predicted_gain": float(stats.get("predicted_gain", result.gain)) if promised else math.nan,
         "predicted_gain_error": float(stats.get("predicted_gain_error", math.nan)),
         **gained,
-        "gain_error": error,
-        "objective": measure(fresh)[0],
+        "gain_error": math.hypot(error, base_error),
+        "objective": objective,
+        "objective_error": objective_error,
         "base_objective": base,
+        "base_objective_error": base_error,
     }
 
 
@@ -55,16 +60,16 @@ def refuted_in_a_row(row: Mapping[str, Any], last: Mapping[str, Any] | None, eva
         return _next(count, row["predicted_gain"], row["gain"], row["predicted_gain_error"], row["gain_error"])
     if last is None or "base_objective" not in last:
         return 0
-    gain = row["objective"] - last["base_objective"]
-    return _next(count, last["predicted_gain"], gain, last["predicted_gain_error"], last["predicted_gain_error"])
+    gain, errors = row["objective"] - last["base_objective"], (row["objective_error"], last["base_objective_error"])
+    return _next(count, last["predicted_gain"], gain, last["predicted_gain_error"], *errors)
 
 
 def _next(count: int, promised: float, gain: float, *errors: float) -> int:
-    """The count after a promise; one that cannot be judged leaves it."""
-    if not (math.isfinite(promised) and math.isfinite(gain)):
+    """The count after a promise; one that cannot be judged, for want of an error too, leaves it."""
+    margin = 2 * math.hypot(*errors)
+    if not (math.isfinite(promised) and math.isfinite(gain) and math.isfinite(margin)):
         return count
-    margin = 2 * math.sqrt(sum(error**2 for error in errors if math.isfinite(error)))
-    return count + 1 if gain + margin < PROMISE_KEPT * promised else 0
+    return count + 1 if gain + margin < min(PROMISE_KEPT * promised, promised) else 0
 
 
 def refutation(count: int) -> str:
@@ -73,7 +78,7 @@ def refutation(count: int) -> str:
         return ""
     if count == REFUTED_IN_A_ROW:
         text = f"{REFUTED_IN_A_ROW} updates in a row gained less than half of what they promised: do not believe the "
-        text += "next one; take finer value features, a smaller epsilon, more samples, or a policy that can follow "
-        text += "its weights"
+        text += "next one; take a smaller epsilon or more samples, and with REPS finer value features, or a policy "
+        text += "that can follow its weights"
         warnings.warn(text, UserWarning, stacklevel=4)
     return f"the last {count} promises were refuted"

@@ -17,8 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from reps_opt.batch import Batch
 from reps_opt.learning.advantages import Transitions, estimate_advantages
 from reps_opt.learning.fisher_steps import FisherStep, fisher_step
+from reps_opt.learning.gradient_promises import gradient_promise, visits
 from reps_opt.learning.gradients import ParametricPolicy, surrogate_gradient
 from reps_opt.learning.policy_update import PolicyUpdate, branch, check_parametric, possible_actions, unchanged, under
 from reps_opt.learning.standardising import standardised
@@ -98,8 +100,12 @@ class GradientUpdate(ABC):
         )
         current, moments = standardised(policy, batch.states, memory) if self.normalise else (policy, {})
         possible = possible_actions(current, batch)
-        advantages = self._scaled(estimate.advantages, estimate.values, possible)
+        advantages, unit = self._scaled(estimate.advantages, estimate.values, possible)
         result = self._step(current, batch, advantages, memory)
+        if result.accepted:
+            gradient = result.solution.problem.gradient
+            told = gradient_promise(current, batch, advantages, gradient, result, self.gamma, unit=unit)
+            result = replace(result, stats={**result.stats, **told})
         if not possible.all():
             note = f"{np.sum(~possible)} of {possible.size} actions have probability zero under the policy: left out"
             result = replace(result, message="; ".join(filter(None, [result.message, note])))
@@ -108,15 +114,24 @@ class GradientUpdate(ABC):
         kept = {**under("values", estimate.memory), **moments, **(result.memory or {})}
         return replace(result, policy=result.policy if result.accepted else policy, memory=kept)
 
-    def _scaled(self, advantages: FloatArray, values: FloatArray, possible: Any) -> FloatArray:
-        """Advantages (N,) of what can happen, standardised where asked for; zeros where they are rounding."""
+    def objective(self, batch: Batch, gamma: float | None = None, starts: str | None = None) -> tuple[float, float]:
+        """What the predicted gain is a gain of, on a batch, and its standard error by episodes.
+
+        It is ``1 - gamma`` times the discounted return, in reward units a step, over the visits that
+        :class:`~reps_opt.REPSUpdate` counts; for gamma = 1 the return of an episode. ``starts`` is that of the update
+        (``stats["starts"]``) where it was taken from another batch.
+        """
+        return visits(batch, self.gamma if gamma is None else gamma, starts).mean(batch.rewards)
+
+    def _scaled(self, advantages: FloatArray, values: FloatArray, possible: Any) -> tuple[FloatArray, float]:
+        """Advantages (N,) of what can happen and their unit; zeros where they are rounding, standardised if asked."""
         some = advantages[possible]
         spread, size = float(some.std()), float(np.abs(some).max())
         if spread <= ROUNDING * max(size, float(np.abs(values).max()), TINY):
-            return np.zeros_like(advantages)
-        if self.standardise:
-            advantages = (advantages - some.mean()) / spread
-        return np.where(possible, advantages, 0.0)
+            return np.zeros_like(advantages), 1.0
+        if not self.standardise:
+            return np.where(possible, advantages, 0.0), 1.0
+        return np.where(possible, (advantages - some.mean()) / spread, 0.0), spread
 
     @abstractmethod
     def _step(
@@ -152,7 +167,8 @@ def taken(
         log_ratio, old_new, new_old = compare(new)
         gain = float(np.mean(np.where(advantages == 0, 0.0, np.expm1(log_ratio) * advantages)))
         kl, kl_old_new = float(np.mean(new_old)), float(np.mean(old_new))
-    return PolicyUpdate(new, True, step.solution, fraction, gain, kl, kl_old_new, message=step.note, step=moved)
+    done: dict[str, Any] = {"step": moved, "log_ratio": log_ratio, "units": step.units}
+    return PolicyUpdate(new, True, step.solution, fraction, gain, kl, kl_old_new, message=step.note, **done)
 
 
 @dataclass(frozen=True, kw_only=True)

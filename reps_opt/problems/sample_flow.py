@@ -10,6 +10,7 @@ Shapes: N transitions of E episodes, d features; M = N + 1 rows where mass is ab
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,12 @@ class SampleFlow(Value):
         n, n_episodes = self.n_samples, self.terminal_shares.size
         own = np.bincount(self.episode[:n], values[:n], n_episodes).astype(np.float64)
         return own + self.terminal_shares * values[-1] if self.absorbs else own
+
+    def mean(self, values: FloatArray) -> tuple[float, float]:
+        """Mean of ``values`` (N,) over the base weights, zero where mass is absorbed, and its error by episodes."""
+        rows = np.append(values, 0.0) if self.absorbs else values
+        found = float(self.base @ rows)
+        return found, spread_of_sums(self.by_episode(self.base * (rows - found)))
 
 
 def sample_flow(
@@ -218,9 +225,13 @@ def flow_objective(
 
     Where mass is absorbed it is ``1 - gamma`` times the discounted return from where episodes are.
     """
-    flow = sample_flow(batch, IDENTITY, gamma, on_done, starts)
-    mean = float(flow.base @ flow.rewards)
-    return mean, float(np.linalg.norm(flow.by_episode(flow.base * (flow.rewards - mean))))
+    return sample_flow(batch, IDENTITY, gamma, on_done, starts).mean(batch.rewards)
+
+
+def spread_of_sums(sums: FloatArray) -> float:
+    """Standard error of the total of what episodes (E,) bring beside their mean; NaN where there is but one to say."""
+    n = sums.size
+    return float(np.linalg.norm(sums)) * math.sqrt(n / (n - 1)) if n > 1 else math.nan
 
 
 def mean_with_error(values: FloatArray, batch: Batch) -> tuple[float, float]:

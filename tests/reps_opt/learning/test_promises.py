@@ -70,6 +70,10 @@ def test_what_counts_as_refuted():
     assert refuted_in_a_row(row, {"refuted": 4}, True) == 5
     assert refuted_in_a_row({**row, "gain": 0.3}, {"refuted": 4}, True) == 0  # within two standard errors of a half
     assert refuted_in_a_row({**row, "gain": math.nan}, {"refuted": 4}, True) == 4
+    assert refuted_in_a_row({**row, "gain_error": math.nan}, {"refuted": 4}, True) == 4  # nobody knows how far off
+    loss = {**row, "predicted_gain": -1.0, "gain": -1.1}
+    assert refuted_in_a_row(loss, {"refuted": 4}, True) == 0  # a loss, as said
+    assert refuted_in_a_row({**loss, "gain": -1.5}, {"refuted": 4}, True) == 5
     assert refuted_in_a_row(row, None, False) == 0
 
 
