@@ -10,15 +10,14 @@ Shapes: n pairs (s, a) with mass, sorted by state; m states; ``block`` (n,) is t
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import scipy
-import scipy.sparse as sp
 
-from reps_opt.divergences.base import KL, Conjugate, Divergence
+from reps_opt.divergences.base import KL, Divergence
+from reps_opt.divergences.f_divergences import ReverseKL
 from reps_opt.processes.graph import IntArray
-from reps_opt.tolerances import LAST_PLACE, MOST_ITERATIONS, TINY
+from reps_opt.tolerances import LAST_PLACE, MOST_ITERATIONS
 from reps_opt.validation import FloatArray, read_only
 
 
@@ -106,7 +105,7 @@ class NewOldKL(PolicyDivergence, KL):
         return StatewiseMaximiser(point, top + np.log(total), point)
 
 
-class OldNewKL(PolicyDivergence):
+class OldNewKL(PolicyDivergence, ReverseKL):
     r"""The old policy's divergence from the new, :math:`\sum_s d(s)\, KL(\pi_q\|\pi)`, in nats: TRPO's own ball.
 
     Given eta, :math:`\pi = \eta\,\pi_q / (\lambda_s - A)`, with :math:`\lambda_s > \max_a A` from
@@ -122,36 +121,16 @@ class OldNewKL(PolicyDivergence):
     """
 
     direction = "old||new"
+    parametric = False  # as of the other direction
 
-    def value(self, x: FloatArray) -> float:
-        if np.any(x < 0):
-            return float("inf")
-        return float(scipy.special.kl_div(self.reference, x).sum() + (self.reference.sum() - x.sum()))
-
-    def gradient(self, x: FloatArray) -> FloatArray:
-        return -self.reference / np.maximum(x, TINY)
-
-    def hessian(self, x: FloatArray) -> Any:
-        return sp.diags_array(self.reference / np.maximum(x, TINY) ** 2)
-
-    def conjugate(self, y: FloatArray) -> Conjugate:
-        whole = np.zeros(1, dtype=np.int64)
-        share, normaliser = _inverse_gaps(self.reference, y, np.zeros(y.size, dtype=np.int64), whole)
-        point = share / share.sum()
-        return Conjugate(float(point @ y) - self.value(point), point, point**2 / self.reference, float(normaliser[0]))
+    def __init__(self, reference: FloatArray, block: IntArray) -> None:
+        ReverseKL.__init__(self, reference)
+        PolicyDivergence.__init__(self, reference, block)
 
     def statewise(self, y: FloatArray) -> StatewiseMaximiser:
         share, multipliers = _inverse_gaps(self.conditional, y, self.block, self._starts)
         point = self.mass[self.block] * share / self.state_sums(share)[self.block]
         return StatewiseMaximiser(point, multipliers, point**2 / self.reference)
-
-    def expression(self, cp: Any, x: Any) -> Any:
-        return cp.sum(cp.rel_entr(self.reference, x))
-
-    def dual_constraints(self, cp: Any, y: Any, eta: Any) -> dict[str, Any]:
-        top = cp.Variable(name="top")  # lambda of x = eta q / (lambda - y)
-        spread = self.reference @ cp.rel_entr(eta * np.ones(self.reference.size), top - y)
-        return {"kl": top - self.reference.sum() * eta + spread <= 0}
 
 
 def _inverse_gaps(
