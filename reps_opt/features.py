@@ -89,15 +89,36 @@ def feature_differences(batch: Batch, features: Any, gamma: float, embedding: An
     array([[ 0.5],
            [-1. ]])
     """
+    psi, size = one_step(batch, features, gamma, absorbs=False, embedding=embedding)
+    return without_rounding(psi + (1 - gamma) * start_features(batch, features), size)
+
+
+def one_step(batch: Batch, features: Any, gamma: float, absorbs: bool, embedding: Any) -> tuple[FloatArray, FloatArray]:
+    """``gamma phi(s') - phi(s)`` (N, d), and the size (d,) of the features.
+
+    After an end s' is a new start, or, where it ``absorbs``, a state of which the last column is the indicator.
+    """
     phi = transformed(features, batch.states)
     following = transformed(features, batch.next_states)
-    start = transformed(features, batch.start_states).mean(axis=0)
-    following = np.where(batch.terminated[:, None], start, following)
+    over = batch.terminated[:, None]
+    following = np.where(over, 0.0 if absorbs else start_features(batch, features), following)
+    if absorbs:
+        phi = np.column_stack([phi, np.zeros(len(batch))])
+        following = np.hstack([following, over])
     if embedding is not None:
         inputs = np.hstack([as_columns(batch.states), as_columns(batch.actions, "actions")])
         following = as_columns(copy.deepcopy(embedding).fit(inputs, following).predict(inputs), "embedding")
-    psi = gamma * following + (1 - gamma) * start - phi
     size = np.maximum(np.abs(phi).max(axis=0), np.abs(following).max(axis=0))
+    return gamma * following - phi, size
+
+
+def start_features(batch: Batch, features: Any) -> FloatArray:
+    """Mean of phi over the start states (d,)."""
+    return np.asarray(transformed(features, batch.start_states).mean(axis=0))
+
+
+def without_rounding(psi: FloatArray, size: FloatArray) -> FloatArray:
+    """The differences (N, d), columns that are all rounding of features of some size (d,) made zero."""
     psi[:, np.abs(psi).max(axis=0) <= ULPS * size] = 0.0
     return psi
 

@@ -9,7 +9,6 @@ Shapes: N transitions of E episodes, d features; M = N + 1 rows where mass is ab
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Any
 
@@ -17,8 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from reps_opt.batch import Batch
-from reps_opt.features import IDENTITY, as_columns, transformed
-from reps_opt.tolerances import LONGEST_HORIZON, ULPS, VISIBLE
+from reps_opt.features import IDENTITY, one_step, start_features, without_rounding
+from reps_opt.tolerances import LONGEST_HORIZON, VISIBLE
 from reps_opt.validation import FloatArray, as_float_array, as_scalar, check_nonnegative, read_only
 from reps_opt.values import Value, value
 
@@ -114,8 +113,8 @@ def sample_flow(
     starts = start_rule(starts, batch, gamma)
     absorbs = on_done == "absorb" and bool(batch.terminated.any())
     base = row_weights(batch, gamma, starts, on_done, base_weights)
-    psi, size = _differences(batch, features, gamma, absorbs, embedding)
-    rewards, start = batch.rewards, _start_features(batch, features)
+    psi, size = one_step(batch, features, gamma, absorbs, embedding)
+    rewards, start = batch.rewards, start_features(batch, features)
     shares = np.zeros(batch.n_episodes)
     episode = np.unique(batch.episode, return_inverse=True)[1]
     if absorbs:
@@ -127,10 +126,9 @@ def sample_flow(
         start = np.append(start, 0.0)
     base = base / base.sum()
     psi = psi - base @ psi if starts == "visited" else psi + (1 - gamma) * start
-    psi[:, np.abs(psi).max(axis=0) <= ULPS * size] = 0.0
     return SampleFlow(
         rewards=read_only(rewards.copy()),
-        differences=read_only(psi),
+        differences=read_only(without_rounding(psi, size)),
         base=read_only(base),
         episode=read_only(episode),
         gamma=gamma,
@@ -245,26 +243,3 @@ def are_chained(batch: Batch) -> bool:
     """Whether every transition begins where the one before it in its episode ended."""
     inside = np.flatnonzero(np.diff(batch.episode) == 0)
     return bool(np.array_equal(batch.states[inside + 1], batch.next_states[inside]))
-
-
-def _differences(
-    batch: Batch, features: Any, gamma: float, absorbs: bool, embedding: Any
-) -> tuple[FloatArray, FloatArray]:
-    """``gamma phi(s') - phi(s)`` (N, d), the absorbing state's column among them, and the size (d,) of the features."""
-    phi = transformed(features, batch.states)
-    following = transformed(features, batch.next_states)
-    over = batch.terminated[:, None]
-    following = np.where(over, 0.0 if absorbs else _start_features(batch, features), following)
-    if absorbs:
-        phi = np.column_stack([phi, np.zeros(len(batch))])
-        following = np.hstack([following, over])
-    if embedding is not None:
-        inputs = np.hstack([as_columns(batch.states), as_columns(batch.actions, "actions")])
-        following = as_columns(copy.deepcopy(embedding).fit(inputs, following).predict(inputs), "embedding")
-    size = np.maximum(np.abs(phi).max(axis=0), np.abs(following).max(axis=0))
-    return gamma * following - phi, size
-
-
-def _start_features(batch: Batch, features: Any) -> FloatArray:
-    """Mean of phi over the start states (d,)."""
-    return np.asarray(transformed(features, batch.start_states).mean(axis=0))
