@@ -18,6 +18,7 @@ from reps_opt.tolerances import (
     EVALUATION_RTOL,
     FAR_AWAY,
     FAR_SIGHTED,
+    FIRST_SWEEPS,
     HUGE,
     LEAST_DISCOUNTING,
     LESS_FAR_SIGHTED,
@@ -152,7 +153,8 @@ def _discounted(mdp: Process, direct: bool) -> OptimalPolicy:
 
 def _policy_iteration(mdp: Process, value: FloatArray, direct: bool) -> OptimalPolicy:
     one_hot, states = np.eye(mdp.n_actions), np.arange(mdp.n_states)
-    actions = mdp._bellman_error(value, 0.0).argmax(axis=1)
+    error = mdp._bellman_error(value, 0.0)
+    actions = (_passed_on(mdp, error, FIRST_SWEEPS) if direct else error).argmax(axis=1)
     seen = set()
     for iteration in range(1, MOST_POLICIES + 1):
         policy, reward = one_hot[actions], mdp.rewards[states, actions]
@@ -177,10 +179,9 @@ def _policy_iteration(mdp: Process, value: FloatArray, direct: bool) -> OptimalP
 
 def _passed_on(mdp: Process, advantage: FloatArray, sweeps: int) -> FloatArray:
     """Advantages (S, A) after some sweeps of value iteration, which no policy falls behind: news travels with them."""
-    gain, passed = np.zeros(mdp.n_states), advantage
+    passed = advantage
     for _ in range(sweeps):
-        gain = passed.max(axis=1)
-        passed = advantage + mdp.gamma * mdp._ahead(gain)
+        passed = _backed_up(mdp, advantage, _largest(passed))
     return passed
 
 

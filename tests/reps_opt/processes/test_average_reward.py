@@ -223,7 +223,7 @@ def test_an_offset_of_the_rewards_costs_no_digits() -> None:
 def test_an_iteration_that_is_cut_short_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dynamic_programming, "MOST_POLICIES", 2)
     with pytest.warns(UserWarning, match="stopped after 2 policies"):
-        river(12).solve_optimal()
+        river(40).solve_optimal()
 
 
 @pytest.mark.parametrize("kind", ["goal", "everywhere"])

@@ -134,3 +134,9 @@ def test_large_mdps_bear_penalties_offsets_and_units_too(gamma: float) -> None:
         np.testing.assert_array_equal(best.policy, without.policy)
     np.testing.assert_allclose(mdp.replace(r=mdp.rewards + 1e6).solve_optimal().gain - 1e6, plain.gain, atol=1e-8)
     np.testing.assert_allclose(mdp.replace(r=mdp.rewards * 1e-250).solve_optimal().gain * 1e250, plain.gain, rtol=1e-11)
+
+
+def test_sweeps_spare_a_small_process_half_of_its_policies() -> None:
+    lake = MDP.from_gymnasium("FrozenLake-v1", gamma=0.99, map_name="8x8")
+    assert lake.solve_optimal().iterations <= 4
+    assert envs.garnet(200, 4, 5, seed=0).solve_optimal().iterations <= 2
