@@ -6,13 +6,14 @@ Shapes: S states, A actions; values (S,), action values (S, A).
 from __future__ import annotations
 
 import warnings
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
 from reps_opt.processes import markov
 from reps_opt.processes.elimination import banded
 from reps_opt.processes.graph import IntArray, state_graph
+from reps_opt.processes.tables import Tables
 from reps_opt.tolerances import (
     DIRECT_STATES,
     EVALUATION_RTOL,
@@ -32,36 +33,6 @@ from reps_opt.tolerances import (
     SWEEPS_BETWEEN,
 )
 from reps_opt.validation import FloatArray
-
-
-class Process(Protocol):
-    """What these methods ask of an :class:`~reps_opt.MDP`."""
-
-    @property
-    def transitions(self) -> Any: ...
-
-    @property
-    def rewards(self) -> FloatArray: ...
-
-    @property
-    def allowed(self) -> Any: ...
-
-    @property
-    def gamma(self) -> float: ...
-
-    @property
-    def n_states(self) -> int: ...
-
-    @property
-    def n_actions(self) -> int: ...
-
-    def replace(self, **changes: Any) -> Any: ...
-
-    def _ahead(self, values: FloatArray) -> FloatArray: ...
-
-    def _bellman_error(self, value: FloatArray, level: Any) -> FloatArray: ...
-
-    def _chain(self, policy: FloatArray) -> Any: ...
 
 
 class OptimalPolicy(NamedTuple):
@@ -88,7 +59,7 @@ class OptimalPolicy(NamedTuple):
     iterations: int
 
 
-def optimal_policy(mdp: Process) -> OptimalPolicy:
+def optimal_policy(mdp: Tables) -> OptimalPolicy:
     """Optimal policy of an MDP; see :meth:`reps_opt.MDP.solve_optimal`.
 
     Two actions are compared in units of what their own values are sums of, so that a penalty that is never taken does
@@ -117,7 +88,7 @@ def optimal_policy(mdp: Process) -> OptimalPolicy:
     )
 
 
-def _level_and_factor(mdp: Process) -> tuple[float, float]:
+def _level_and_factor(mdp: Tables) -> tuple[float, float]:
     """What rewards have in common where it dwarfs their differences, and a power of two if they are beyond reach."""
     best = np.where(mdp.allowed, mdp.rewards, -np.inf).max(axis=1)
     level = markov.common_level(best)
@@ -128,7 +99,7 @@ def _level_and_factor(mdp: Process) -> tuple[float, float]:
     return level, float(2.0 ** np.ceil(np.log2(largest) - np.log2(aim)))
 
 
-def _is_narrow(mdp: Process) -> bool:
+def _is_narrow(mdp: Tables) -> bool:
     _, band = banded(state_graph(mdp.transitions, mdp.allowed.ravel()))
     return mdp.n_states * band**2 <= NARROW_WORK
 
@@ -142,16 +113,16 @@ def _greedy(worth: FloatArray, noise: FloatArray, current: IntArray) -> IntArray
     return np.where(better, best, current)
 
 
-def _noise(mdp: Process, level: float | FloatArray, size: FloatArray) -> FloatArray:
+def _noise(mdp: Tables, level: float | FloatArray, size: FloatArray) -> FloatArray:
     """Rounding errors (S, A) of the Bellman error of values that are sums of a given size (S,)."""
     return ROUNDING * (np.abs(mdp.rewards - level) + mdp.gamma * mdp._ahead(size) + size[:, None])
 
 
-def _discounted(mdp: Process, direct: bool) -> OptimalPolicy:
+def _discounted(mdp: Tables, direct: bool) -> OptimalPolicy:
     return _policy_iteration(mdp, np.zeros(mdp.n_states) if direct else _inexact_policy_iteration(mdp), direct)
 
 
-def _policy_iteration(mdp: Process, value: FloatArray, direct: bool) -> OptimalPolicy:
+def _policy_iteration(mdp: Tables, value: FloatArray, direct: bool) -> OptimalPolicy:
     one_hot, states = np.eye(mdp.n_actions), np.arange(mdp.n_states)
     error = mdp._bellman_error(value, 0.0)
     actions = (_passed_on(mdp, error, FIRST_SWEEPS) if direct else error).argmax(axis=1)
@@ -177,7 +148,7 @@ def _policy_iteration(mdp: Process, value: FloatArray, direct: bool) -> OptimalP
     return OptimalPolicy(policy, value, level + (1 - mdp.gamma) * h, residual, iteration)
 
 
-def _passed_on(mdp: Process, advantage: FloatArray, sweeps: int) -> FloatArray:
+def _passed_on(mdp: Tables, advantage: FloatArray, sweeps: int) -> FloatArray:
     """Advantages (S, A) after some sweeps of value iteration, which no policy falls behind: news travels with them."""
     passed = advantage
     for _ in range(sweeps):
@@ -185,7 +156,7 @@ def _passed_on(mdp: Process, advantage: FloatArray, sweeps: int) -> FloatArray:
     return passed
 
 
-def _inexact_policy_iteration(mdp: Process) -> FloatArray:
+def _inexact_policy_iteration(mdp: Tables) -> FloatArray:
     """Value near the optimum, to start policy iteration from: each greedy policy is evaluated to a digit only.
 
     Policy iteration is Newton's method on the Bellman equations, and needs its linear systems no more accurately than
@@ -219,7 +190,7 @@ def _inexact_policy_iteration(mdp: Process) -> FloatArray:
     return unit * value + low / (1 - mdp.gamma)
 
 
-def _backed_up(mdp: Process, rewards: FloatArray, value: FloatArray) -> FloatArray:
+def _backed_up(mdp: Tables, rewards: FloatArray, value: FloatArray) -> FloatArray:
     """Action values (S, A) of a value (S,): ``r + gamma P V``; r is minus infinity where there is no action."""
     worth = mdp._ahead(value)
     worth *= mdp.gamma
@@ -235,7 +206,7 @@ def _largest(table: FloatArray) -> FloatArray:
     return top
 
 
-def _multichain_policy_iteration(mdp: Process, actions: IntArray) -> OptimalPolicy:
+def _multichain_policy_iteration(mdp: Tables, actions: IntArray) -> OptimalPolicy:
     """Howard's policy iteration for average reward: improve the gain first, then the bias (Puterman 1994, 9.2)."""
     one_hot, states = np.eye(mdp.n_actions), np.arange(mdp.n_states)
     seen = set()

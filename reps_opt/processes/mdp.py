@@ -17,11 +17,11 @@ from numpy.typing import ArrayLike
 
 from reps_opt.processes import construction, markov
 from reps_opt.processes.dynamic_programming import OptimalPolicy, optimal_policy
-from reps_opt.processes.graph import BoolArray, reachable_states, slim, state_graph
+from reps_opt.processes.graph import BoolArray, reachable_states, state_graph
 from reps_opt.processes.sources import Sources
 from reps_opt.processes.tables import Tables
 from reps_opt.threads import limited
-from reps_opt.tolerances import CLOSE, DENSE_ENTRIES, DENSE_STATES, UNTHREADED_STATES
+from reps_opt.tolerances import CLOSE, UNTHREADED_STATES
 from reps_opt.validation import FloatArray, as_float_array, check_shape, read_only
 from reps_opt.values import cached_property
 
@@ -185,24 +185,6 @@ class MDP(Sources, Tables):
         """What :class:`~reps_opt.processes.flow.Flow` remembers of a small MDP."""
         return {}
 
-    @cached_property
-    def _dense(self) -> FloatArray | None:
-        """Transitions (S, A, S) of a small MDP, on which dense algebra is faster than sparse bookkeeping."""
-        if self.n_states > DENSE_STATES or self.transitions.shape[0] * self.n_states > DENSE_ENTRIES:
-            return None
-        return self.transitions.toarray().reshape(self.n_states, self.n_actions, self.n_states)
-
-    def _chain(self, policy: FloatArray) -> markov.Chain:
-        if self._dense is not None:
-            return (policy[:, None, :] @ self._dense)[:, 0]
-        n_pairs = self.n_states * self.n_actions
-        starts = np.arange(0, n_pairs + 1, self.n_actions)
-        choose = slim(sp.csr_array((policy.ravel(), np.arange(n_pairs), starts), shape=(self.n_states, n_pairs)))
-        if (policy == 0).any():
-            choose = choose.copy()
-            choose.eliminate_zeros()
-        return choose @ self.transitions
-
     @_on_one_thread
     def value(self, policy: ArrayLike) -> FloatArray:
         """Exact value (S,): the expected discounted sum of rewards; with ``gamma=1`` the bias.
@@ -244,16 +226,6 @@ class MDP(Sources, Tables):
         Minus infinity at actions that a state does not have, so that the best action is one of the others.
         """
         return self._bellman_error(as_float_array(value, "value", (self.n_states,)), level)
-
-    def _bellman_error(self, value: FloatArray, level: float | FloatArray) -> FloatArray:
-        error = (self.rewards - level) + (self.gamma * self._ahead(value) - value[:, None])
-        return error if self._has_every_pair else np.where(self.allowed, error, -np.inf)
-
-    def _ahead(self, value: FloatArray) -> FloatArray:
-        """Expected value (S, A) of the next state."""
-        if self._dense is not None:
-            return self._dense @ value
-        return (self.transitions @ value).reshape(self.rewards.shape)
 
     @_on_one_thread
     def state_distribution(self, policy: ArrayLike) -> FloatArray:
@@ -301,10 +273,6 @@ class MDP(Sources, Tables):
     def reachable(self) -> BoolArray:
         """States (S,) that some policy visits from ``mu0``."""
         return reachable_states(state_graph(self.transitions, self.allowed.ravel()), self.mu0 > 0)
-
-    @cached_property
-    def _has_every_pair(self) -> bool:
-        return bool(self.allowed.all())
 
     @property
     def unreachable(self) -> np.ndarray[Any, np.dtype[np.int64]]:

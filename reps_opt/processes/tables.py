@@ -13,7 +13,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from reps_opt.processes import construction
-from reps_opt.processes.graph import BoolArray
+from reps_opt.processes.elimination import Chain
+from reps_opt.processes.graph import BoolArray, slim
+from reps_opt.tolerances import DENSE_ENTRIES, DENSE_STATES
 from reps_opt.validation import FloatArray, as_scalar, read_only
 from reps_opt.values import cached_property
 
@@ -25,7 +27,7 @@ PARTS = ("transitions", "rewards", "allowed", *ANNOTATIONS)
 
 
 class Tables:
-    """What an :class:`~reps_opt.MDP` consists of; see there for what each part is."""
+    """What an :class:`~reps_opt.MDP` consists of, see there for what each part is, and products with it."""
 
     transitions: sp.csr_array
     rewards: FloatArray
@@ -93,6 +95,40 @@ class Tables:
         return type(self)(**kept | changes)
 
     __replace__ = replace
+
+    # Products with the tables
+
+    @cached_property
+    def _dense(self) -> FloatArray | None:
+        """Transitions (S, A, S) of a small MDP, on which dense algebra is faster than sparse bookkeeping."""
+        if self.n_states > DENSE_STATES or self.transitions.shape[0] * self.n_states > DENSE_ENTRIES:
+            return None
+        return self.transitions.toarray().reshape(self.n_states, self.n_actions, self.n_states)
+
+    def _chain(self, policy: FloatArray) -> Chain:
+        if self._dense is not None:
+            return (policy[:, None, :] @ self._dense)[:, 0]
+        n_pairs = self.n_states * self.n_actions
+        starts = np.arange(0, n_pairs + 1, self.n_actions)
+        choose = slim(sp.csr_array((policy.ravel(), np.arange(n_pairs), starts), shape=(self.n_states, n_pairs)))
+        if (policy == 0).any():
+            choose = choose.copy()
+            choose.eliminate_zeros()
+        return choose @ self.transitions
+
+    def _bellman_error(self, value: FloatArray, level: float | FloatArray) -> FloatArray:
+        error = (self.rewards - level) + (self.gamma * self._ahead(value) - value[:, None])
+        return error if self._has_every_pair else np.where(self.allowed, error, -np.inf)
+
+    def _ahead(self, value: FloatArray) -> FloatArray:
+        """Expected value (S, A) of the next state."""
+        if self._dense is not None:
+            return self._dense @ value
+        return (self.transitions @ value).reshape(self.rewards.shape)
+
+    @cached_property
+    def _has_every_pair(self) -> bool:
+        return bool(self.allowed.all())
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Tables):
