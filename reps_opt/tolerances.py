@@ -316,8 +316,9 @@ RADII_TO_SPARE = 3.0
 FEWEST_VALUES = 400_000
 """Size of the feature matrix below which Newton's own passes cost less than the bookkeeping."""
 
-FEW_ROWS_TOLERANCE = 1e-4
-"""Error to which the dual of some rows is solved, for all rows to start from: their own sampling error is larger."""
+FEW_ROWS_TOLERANCE = 1e-2
+"""Error to which the dual of some rows is solved, for all rows to start from: their own sampling error is larger. With
+1e-4 over 1e5 rows of 100 features 11 passes for 10 at a radius of .5, and 18 for 11 to 17 at .01."""
 
 LEAST_ETA_RATIO = 0.2
 """Least ratio of eta after a quasi-Newton step to eta before: its Hessian is that of other rows."""
