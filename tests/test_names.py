@@ -53,6 +53,7 @@ EXCEPTIONS = {
     "reps_opt.divergences.balls.Ball": {"radius": "of any divergence; epsilon is the size of a problem's ball"},
     "reps_opt.problem.Problem": {"radius": "as the certificate states it: of whatever ball, the least of several"},
     "reps_opt.problems.occupancy.OccupancyProblem": {"radius": "as Problem's"},
+    "reps_opt.problems.online_step.ORePSStep": {"radius": "as Problem's"},
     "reps_opt.problems.steps.TrustRegionStep": {"radius": "as Problem's"},
     "reps_opt.problems.sample_solution.SampleSolution": {"sample_weights": "the field that weights(scale) scales"},
     "reps_opt.learning": {"trace": "taken for one release, with a warning: gae_lambda"},

@@ -24,7 +24,7 @@ from reps_opt.divergences.conditional_kl import ConditionalKL
 from reps_opt.metrics import Identity
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer, etas_of
-from reps_opt.solvers.newton import quadratic_start
+from reps_opt.solvers.start import quadratic_start
 from reps_opt.systems.choice import normal_equations
 from reps_opt.threads import quietly
 from reps_opt.tolerances import CLOSE, CONIC_OPTIONS, CONIC_UNITS

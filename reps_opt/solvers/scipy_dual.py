@@ -20,9 +20,10 @@ from reps_opt.dual_point import DualPoint
 from reps_opt.processes.graph import BoolArray
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer, Iterative
-from reps_opt.solvers.newton import check_smooth, dual_error, linear_answer, quadratic_start, require_simplex
+from reps_opt.solvers.newton import check_smooth, dual_error, linear_answer, require_simplex
 from reps_opt.solvers.scipy_explicit import SmoothDual
 from reps_opt.solvers.scipy_joint import minimise_jointly
+from reps_opt.solvers.start import quadratic_start
 from reps_opt.solvers.trace import SHOWN_EVERY, Trace
 from reps_opt.systems.base import product_diagonal
 from reps_opt.systems.choice import normal_equations

@@ -18,8 +18,8 @@ from scipy.optimize import Bounds, LinearConstraint, NonlinearConstraint
 
 from reps_opt.divergences.conditional_kl import ConditionalKL
 from reps_opt.program import Program
-from reps_opt.solvers.newton import quadratic_start
 from reps_opt.solvers.scipy_spec import Names, Spec, binding, named
+from reps_opt.solvers.start import quadratic_start
 from reps_opt.systems.choice import normal_equations
 from reps_opt.tolerances import ACCURATE_OPTIONS, EXPLICIT_BARRIER, LEAST_STARTING_ETA, TINY
 from reps_opt.validation import FloatArray, UnsuitableError
