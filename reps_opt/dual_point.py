@@ -18,6 +18,8 @@ class DualPoint:
         g: an upper bound on the optimum, whatever the point.
     net : (n,) array
         ``c - A'v - C'nu``: the Bellman error, where the rows are the flow.
+    scaled : (n,) array
+        ``net / eta``, where the conjugate is taken.
     conjugate : Conjugate
         D* at ``net / eta``; its ``point`` is the primal candidate x.
     residual : (m,) array
@@ -32,6 +34,7 @@ class DualPoint:
     multipliers: FloatArray
     value: float
     net: FloatArray
+    scaled: FloatArray
     conjugate: Conjugate
     residual: FloatArray
     divergence: float

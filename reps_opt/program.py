@@ -441,7 +441,7 @@ class Program:
         if self.ridge is not None:
             value += float(self.ridge @ multipliers**2) / 2
             residual = residual + self.ridge * multipliers
-        return DualPoint(eta, multipliers, value, net, conjugate, residual, divergence)
+        return DualPoint(eta, multipliers, value, net, scaled, conjugate, residual, divergence)
 
     def joint_dual(self, eta: FloatArray, multipliers: FloatArray) -> JointDualPoint:
         """Dual function and derivatives of several balls at eta (k,), positive in some ball of every simplex."""
@@ -496,7 +496,7 @@ class Program:
         point = best.conjugate.point
         if np.minimum.reduce(point) > TINY:  # nothing has underflowed: no second pass over exponents
             return point / np.bincount(group, weights=point, minlength=n_groups)[group]
-        return self.divergence.within(best.net / eta, group, n_groups)
+        return self.divergence.within(best.scaled, group, n_groups)
 
     def bound(self, eta: float | FloatArray, multipliers: FloatArray) -> float:
         """Upper bound on the optimum from any ``eta >= 0`` and multipliers of the right sign (weak duality).

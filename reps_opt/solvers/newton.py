@@ -74,9 +74,15 @@ def off_ball(program: Program, point: DualPoint) -> float:
     return abs(point.divergence - program.epsilon)
 
 
+def off_rows(program: Program, point: DualPoint) -> float:
+    """1-norm of the residual of the rows whose multiplier may move."""
+    residual = point.residual[free_rows(program, point)] if program.inequalities else point.residual
+    return float(np.add.reduce(np.abs(residual)))
+
+
 def dual_error(program: Program, point: DualPoint) -> float:
-    """How far a point is from stationary: 1-norm of the residual of the free rows, plus the distance to the sphere."""
-    return float(np.abs(point.residual[free_rows(program, point)]).sum()) + off_ball(program, point)
+    """How far a point is from stationary: the residual of the free rows, plus the distance to the sphere."""
+    return off_rows(program, point) + off_ball(program, point)
 
 
 def check_smooth(program: Program) -> None:
@@ -167,7 +173,7 @@ class _Search:
         message = "iteration limit"
         for _ in range(self.settings.max_iterations):
             free = free_rows(self.program, point)
-            if self._converged(point, self._log(point, free)):
+            if self._converged(point, self._log(point)):
                 message, point = "converged", self._on_the_sphere(point)
                 break
             if proves_infeasible(self.program, point.eta, point.value):
@@ -266,7 +272,7 @@ class _Search:
         newton = equations.solve(-eta * point.residual, rtol)
         if program.epsilon is None and not self._may_cool(point):
             return Direction(0.0, newton, np.zeros_like(newton), float(point.residual.dot(newton)))
-        scaled = point.net / eta
+        scaled = point.scaled
         spread = conjugate.hessian(scaled)
         coupling = program.times(spread) if point.coupling is None else point.coupling
         along = -equations.solve(coupling, self._along_rtol(point, coupling, rtol * size), self._turned)
@@ -296,8 +302,7 @@ class _Search:
     def _may_cool(self, point: DualPoint) -> bool:
         """In penalty form: whether eta is above the temperature and the point near enough to the curve to go on."""
         assert self.program.temperature is not None
-        free = free_rows(self.program, point)
-        return point.eta > self.program.temperature and np.abs(point.residual[free]).sum() < NEAR_THE_CURVE
+        return point.eta > self.program.temperature and off_rows(self.program, point) < NEAR_THE_CURVE
 
     def _log_step(self, divergence: float, curvature: float) -> float:
         """Newton step of log D = log epsilon in log eta, along the curve of minimising multipliers."""
@@ -348,12 +353,12 @@ class _Search:
 
     def _travelled(self, point: DualPoint, trial: DualPoint) -> float:
         """Bregman divergence of D* between the two points: for a KL ball, KL(x_trial || x_point)."""
-        moved = trial.net / trial.eta - point.net / point.eta
+        moved = trial.scaled - point.scaled
         return float(trial.conjugate.point.dot(moved) - trial.conjugate.value + point.conjugate.value)
 
-    def _log(self, point: DualPoint, free: np.ndarray) -> float:
+    def _log(self, point: DualPoint) -> float:
         """One row of the trace: the point, and the share of Newton's step that led to it; and its residual."""
-        residual = float(np.abs(point.residual[free]).sum())
+        residual = off_rows(self.program, point)
         self.trace.add(dual=point.value, eta=point.eta, divergence=point.divergence, residual=residual, step=self.alpha)
         return residual
 

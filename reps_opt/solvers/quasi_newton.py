@@ -127,7 +127,7 @@ def _some_rows(program: Program, wanted: int) -> Program:
 def _inverse_hessian(program: Program, point: DualPoint) -> Callable[[FloatArray], FloatArray]:
     """Products with the inverse of the dual's Hessian in (multipliers, eta): ``Cov([X, net / eta]) / eta``."""
     assert point.coupling is not None
-    weights, scaled = point.conjugate.point, point.net / point.eta
+    weights, scaled = point.conjugate.point, point.scaled
     d = point.multipliers.size
     mean = program.rhs - point.residual
     hessian = np.empty((d + 1, d + 1))

@@ -269,8 +269,7 @@ class _WhitenedDual:
         point = self.at(z)
         d_eta, d_y = self._split(direction)
         ratio = self.origin.eta / point.eta
-        scaled = point.net / point.eta
-        shift = -ratio * (self.program.transpose @ (self.columns @ d_y)) - scaled * d_eta  # change of net / eta
+        shift = -ratio * (self.program.transpose @ (self.columns @ d_y)) - point.scaled * d_eta  # change of net / eta
         moved = point.conjugate.hessian(shift)
         along_y = -(self.columns.T @ (self.program.matrix @ moved))
         if self.fixed:
@@ -287,7 +286,7 @@ class _WhitenedDual:
         weights, ratio = point.conjugate.weights, self.origin.eta / point.eta
         slopes = -ratio * self._pulled
         if not self.fixed:
-            slopes = np.column_stack([-point.net / point.eta, slopes])
+            slopes = np.column_stack([-point.scaled, slopes])
         mean = weights @ slopes
         matrix = (slopes.T @ (weights[:, None] * slopes) - np.outer(mean, mean) / max(weights.sum(), TINY)) / ratio
         if not self.fixed:

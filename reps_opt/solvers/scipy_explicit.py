@@ -143,7 +143,7 @@ class SmoothDual:
             along_eta = slopes.T @ moved
         else:
             point = program.dual(float(eta[0]), v)
-            scaled = point.net / point.eta
+            scaled = point.scaled
             moved = point.conjugate.hessian(-scaled * moved_eta[0] - pulled) / point.eta
             along_eta = np.array([-float(scaled @ moved)])
         along_v = -program.times(moved) if moved_v.size else np.zeros(0)

@@ -38,8 +38,9 @@ class Cholesky:
         matrix *= self.scale[:, None]  # one after the other: the product of two scales may overflow where no entry does
         matrix *= self.scale
         diagonal[:] = 1.0
-        if grounds is not None and grounds.size:
-            diagonal[grounds] += 1.0
+        if grounds is not None:
+            for ground in grounds.tolist():  # next to none: one by one they take less time than an index
+                diagonal[ground] += 1.0
         self.lower, failed = dpotrf(matrix.T, lower=1, clean=0)
         ridge = LAST_PLACE
         while failed:
