@@ -274,7 +274,7 @@ class _WhitenedDual:
         along_y = -(self.columns.T @ (self.program.matrix @ moved))
         if self.fixed:
             return along_y
-        along_eta = -float(scaled @ moved) + (self._epsilon() - point.divergence) * d_eta
+        along_eta = -float(point.scaled @ moved) + (self._epsilon() - point.divergence) * d_eta
         return np.concatenate([[along_eta / ratio], along_y])
 
     def hessian(self, z: FloatArray) -> FloatArray:
