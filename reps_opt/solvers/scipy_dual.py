@@ -235,73 +235,62 @@ class _WhitenedDual:
     """The dual over z, its curvature in y near the identity at the start, its gauge directions removed."""
 
     def __init__(self, program: Program, origin: DualPoint, damping: float) -> None:
-        self.program = program
-        self.origin = origin
-        self.columns = _whitening(program, self.origin, damping)
-        self.fixed = program.epsilon is None
-        self.start = np.zeros(self.columns.shape[1] + (not self.fixed))
-        self._last: tuple[FloatArray, DualPoint] | None = None
+        self.dual, self.origin = SmoothDual(program), origin
+        self.columns = _whitening(program, origin, damping)
+        self.start = np.zeros(self.dual.n_etas + self.columns.shape[1])
 
     def at(self, z: FloatArray) -> DualPoint:
-        """The dual at z; the last point is kept, since methods ask for value and gradient in turn."""
-        if self._last is None or not np.array_equal(self._last[0], z):
-            log_eta, y = self._split(z)
-            eta = self.origin.eta * float(np.exp(np.clip(log_eta, -LARGEST_LOG_ETA, LARGEST_LOG_ETA)))
-            v = self.origin.multipliers + self.origin.eta * (self.columns @ y)
-            self._last = (z.copy(), self.program.dual(eta, v))
-        return self._last[1]
+        """The dual at z."""
+        eta, v = self.dual.split(self._original(z))
+        return self.dual.program.dual(float(eta[0]), v)
 
-    def _split(self, z: FloatArray) -> tuple[float, FloatArray]:
-        return (0.0, z) if self.fixed else (float(z[0]), z[1:])
+    def _eta(self, z: FloatArray) -> FloatArray:
+        """Eta (1,), or nothing in penalty form."""
+        return self.origin.eta * np.exp(np.clip(z[: self.dual.n_etas], -LARGEST_LOG_ETA, LARGEST_LOG_ETA))
+
+    def _original(self, z: FloatArray) -> FloatArray:
+        y = z[self.dual.n_etas :]
+        return np.append(self._eta(z), self.origin.multipliers + self.origin.eta * (self.columns @ y))
+
+    def _pulled(self, z: FloatArray, slopes: FloatArray) -> FloatArray:
+        """Slopes in (eta, multipliers) as slopes in z, in units of the starting eta."""
+        k = self.dual.n_etas
+        return np.append(self._eta(z) / self.origin.eta * slopes[:k], self.columns.T @ slopes[k:])
 
     def value(self, z: FloatArray) -> float:
         return (self.at(z).value - self.origin.value) / self.origin.eta
 
     def gradient(self, z: FloatArray) -> FloatArray:
-        point = self.at(z)
-        along_y = self.columns.T @ point.residual
-        if self.fixed:
-            return along_y
-        along_eta = point.eta / self.origin.eta * (self._epsilon() - point.divergence)
-        return np.concatenate([[along_eta], along_y])
+        return self._pulled(z, self.dual.gradient(self._original(z)))
 
     def hessian_product(self, z: FloatArray, direction: FloatArray) -> FloatArray:
-        point = self.at(z)
-        d_eta, d_y = self._split(direction)
-        ratio = self.origin.eta / point.eta
-        shift = -ratio * (self.program.transpose @ (self.columns @ d_y)) - point.scaled * d_eta  # change of net / eta
-        moved = point.conjugate.hessian(shift)
-        along_y = -(self.columns.T @ (self.program.matrix @ moved))
-        if self.fixed:
-            return along_y
-        along_eta = -float(point.scaled @ moved) + (self._epsilon() - point.divergence) * d_eta
-        return np.concatenate([[along_eta / ratio], along_y])
+        k, original = self.dual.n_etas, self._original(z)
+        moved = np.append(self._eta(z) * direction[:k], self.origin.eta * (self.columns @ direction[k:]))
+        product = self._pulled(z, self.dual.hessian_product(original, moved))
+        product[:k] += self.gradient(z)[:k] * direction[:k]  # eta is the exponential of its coordinate
+        return product
 
     def hessian(self, z: FloatArray) -> FloatArray:
         """The Hessian at once, a weighted covariance; by products where the rows are only seen by passes."""
-        if not (sp.issparse(self.program.matrix) or isinstance(self.program.matrix, np.ndarray)):
+        if not isinstance(self.lines, np.ndarray):
             matrix = np.array([self.hessian_product(z, row) for row in np.eye(z.size)])
             return (matrix + matrix.T) / 2
-        point = self.at(z)
+        k, point = self.dual.n_etas, self.at(z)
         weights, ratio = point.conjugate.weights, self.origin.eta / point.eta
-        slopes = -ratio * self._pulled
-        if not self.fixed:
-            slopes = np.column_stack([-point.scaled, slopes])
-        mean = weights @ slopes
-        matrix = (slopes.T @ (weights[:, None] * slopes) - np.outer(mean, mean) / max(weights.sum(), TINY)) / ratio
-        if not self.fixed:
-            matrix[0, 0] += (self._epsilon() - point.divergence) / ratio
+        slopes = np.hstack([-point.scaled[:, None][:, :k], -ratio * self.lines])
+        slopes -= weights @ slopes / max(weights.sum(), TINY)  # before the squares, whose difference loses digits
+        matrix = slopes.T @ (weights[:, None] * slopes) / ratio
+        matrix[:k, :k] += self.gradient(z)[:k]
         return matrix
 
     @cached_property
-    def _pulled(self) -> FloatArray:
-        """The columns seen from the coordinates of x: A' T (n, k)."""
-        pulled = self.program.transpose @ self.columns
-        return pulled.toarray() if sp.issparse(pulled) else np.asarray(pulled)
-
-    def _epsilon(self) -> float:
-        assert self.program.epsilon is not None
-        return self.program.epsilon
+    def lines(self) -> FloatArray | None:
+        """The columns seen from the coordinates of x, A' T (n, k); None where the rows are only seen by passes."""
+        transpose = self.dual.program.transpose
+        if not (sp.issparse(transpose) or isinstance(transpose, np.ndarray)):
+            return None
+        lines = transpose @ self.columns
+        return lines.toarray() if sp.issparse(lines) else np.asarray(lines)
 
 
 def _whitening(program: Program, origin: DualPoint, damping: float) -> Any:
