@@ -26,7 +26,7 @@ TASKS = {  # the policy to fit, the updates, what each of them sees, and the ret
     "InvertedPendulum-v5": (GaussianProcessPolicy(), 10, {"n_steps": 2_000}, 1000),
     "MountainCarContinuous-v0": (GaussianProcessPolicy(), 10, {"n_episodes": 5, "keep": 15}, 90),
     "CartPole-v1": (SoftmaxPolicy(), 20, {"n_steps": 2_500}, 475),
-    "Acrobot-v1": (SoftmaxPolicy(features="fourier"), 15, {"n_episodes": 10}, -100),
+    "Acrobot-v1": (SoftmaxPolicy(features="fourier", n_features=100), 15, {"n_episodes": 10}, -100),
 }
 HELD = {"MountainCarContinuous-v0": 16}  # steps of the first uniform actions: shorter ones do not reach the hill
 EVERY = list(TASKS)
