@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from reps_opt.constraints import AtMost
 from reps_opt.processes.flow import Flow
+from reps_opt.processes.flow_values import optimum
 from reps_opt.processes.graph import IntArray
 from reps_opt.scale import ordinary_scale
 from reps_opt.tolerances import CLOSE, ROUNDING
@@ -87,13 +88,13 @@ class Budgets:
 
         For prices that sum to one no largest excess is smaller, since no maximum is smaller than a mean.
         """
-        optimum = flow.optimum(-(prices @ self.costs[:, flow.pairs]))
+        best_policy = optimum(flow, -(prices @ self.costs[:, flow.pairs]))
         due = float(prices @ self.limits)
         if not flow.averages:
-            return -float(flow.mdp.mu0[flow.nodes] @ optimum.gain) - due, flow.occupancy(optimum.greedy)
-        best = float(optimum.gain.max())
-        near = (optimum.gain >= best - CLOSE * float(prices @ self.span)).astype(float)
-        return -best - due, flow.occupancy(optimum.greedy, near)
+            return -float(flow.mdp.mu0[flow.nodes] @ best_policy.gain) - due, flow.occupancy(best_policy.greedy)
+        best = float(best_policy.gain.max())
+        near = (best_policy.gain >= best - CLOSE * float(prices @ self.span)).astype(float)
+        return -best - due, flow.occupancy(best_policy.greedy, near)
 
     def _phase_one(self, flow: Flow, unit: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Prices (K,), summing to one, and point (n,) of ``min t : <p, c_k> - unit_k t <= d_k`` over occupancies."""

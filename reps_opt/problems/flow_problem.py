@@ -17,6 +17,7 @@ from reps_opt.hints import Nearest
 from reps_opt.problem import Problem
 from reps_opt.problems.flow_solution import FlowSolution
 from reps_opt.processes.flow import Flow
+from reps_opt.processes.flow_values import optimum
 from reps_opt.processes.mdp import MDP
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
@@ -103,7 +104,7 @@ class FlowProblem(Problem):
     def _optimal_value(self) -> FloatArray:
         """Multipliers (m,) of the linear program: the optimal value, in the units of the rewards."""
         scaled, scale = self.program.normalised()
-        return scale.factor * self._known_flow.optimum(scaled.objective).value
+        return scale.factor * optimum(self._known_flow, scaled.objective).value
 
     @cached_property
     def _limit(self) -> Nearest:
@@ -113,17 +114,17 @@ class FlowProblem(Problem):
         """Dynamic programming for the linear program, then the point of its optimal face closest to the reference."""
         program, flow = self.program, self._known_flow
         scaled, scale = program.normalised()
-        optimum = flow.optimum(scaled.objective)
-        net = scaled.objective - program.pulled(optimum.value)
-        size = float(np.median(np.abs(optimum.value)))
+        best = optimum(flow, scaled.objective)
+        net = scaled.objective - program.pulled(best.value)
+        size = float(np.median(np.abs(best.value)))
         tight = net >= net.max() - CLOSE * max(1.0, VALUES_SHARE * size)
         # what rounds is large beside what decides: the best policy is on the face all the same
-        point = self._on_face(tight if flow.averages else tight | (optimum.greedy > 0))
+        point = self._on_face(tight if flow.averages else tight | (best.greedy > 0))
         if point is None or program.violation(point) > FLOW_TOLERANCE:
             # rounding left no closed face, or its points are too far for a projection: the optimal policy is on it
-            near = (optimum.gain >= optimum.gain.max() - CLOSE).astype(np.float64)
-            point = self.share * flow.occupancy(optimum.greedy, near)
-        return Nearest(point, scale.factor * optimum.value, program.balls[0].value(point))
+            near = (best.gain >= best.gain.max() - CLOSE).astype(np.float64)
+            point = self.share * flow.occupancy(best.greedy, near)
+        return Nearest(point, scale.factor * best.value, program.balls[0].value(point))
 
     def _on_face(self, tight: np.ndarray) -> FloatArray | None:
         """Point (n,) closest to the reference among those with mass on the tight pairs (n,) only; None if none has."""

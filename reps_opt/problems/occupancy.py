@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -23,6 +24,7 @@ from reps_opt.problems.flow_problem import FlowProblem
 from reps_opt.problems.occupancy_solution import OccupancySolution
 from reps_opt.processes.construction import check_within
 from reps_opt.processes.flow import Flow
+from reps_opt.processes.flow_values import attained, rough_value
 from reps_opt.processes.mdp import MDP
 from reps_opt.program import Program
 from reps_opt.scale import Scale, ordinary_scale
@@ -115,7 +117,7 @@ class OccupancyProblem(FlowProblem):
             linear_limit=(lambda: self._limit) if flow is self.flow else None,
             variable="occupancy",
             inside=lambda: self._inside if flow is self.flow else flow.interior(),
-            attained=None if flow.averages or self.budget_rows is not None else flow.attained,
+            attained=None if flow.averages or self.budget_rows is not None else partial(attained, flow),
             optimum=(lambda: self._optimal_value) if flow is self.flow and self.budget_rows is None else None,
         )
         return Program(objective, rows, self._balls(flow), hints=hints)
@@ -243,7 +245,7 @@ class OccupancyProblem(FlowProblem):
             if (usual := ordinary_scale(rewards)) is not None:  # a penalty is no place to start
                 reach = STARTING_DISTANCE * usual.factor
                 rewards = np.clip(rewards, usual.shift - reach, usual.shift + reach)
-            value = self._known_flow.rough_value(program.balls[0].divergence.reference, rewards)
+            value = rough_value(self._known_flow, program.balls[0].divergence.reference, rewards)
             start = np.append(value, np.zeros(program.rhs.size - value.size))
         return program.hinted(centre=moved, start=start).normalised()
 

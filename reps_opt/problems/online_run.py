@@ -12,6 +12,7 @@ import numpy as np
 
 from reps_opt import plotting
 from reps_opt.plotting import Panel
+from reps_opt.processes.flow_values import optimum
 from reps_opt.processes.graph import BoolArray
 from reps_opt.processes.time_indexed import evaluate, occupancy_of
 from reps_opt.result import Arrays, Result
@@ -55,7 +56,7 @@ class OnlineRun(Result):
     def best_policy(self) -> FloatArray:
         """The best fixed policy (L, S, A) in hindsight, deterministic, by backward induction on the summed losses."""
         flow = self.problem.flow
-        return flow.spread(flow.optimum(flow.pick(self._summed_rewards())).greedy)
+        return flow.spread(optimum(flow, flow.pick(self._summed_rewards())).greedy)
 
     @cached_property
     def best_loss(self) -> float:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -35,31 +35,11 @@ from reps_opt.tolerances import (
     FEW_AHEAD,
     FEW_ENTRIES,
     LAST_PLACE,
-    NEARLY_UNDISCOUNTED,
     REMEMBERED,
-    ROUGH_RTOL,
     TINY,
 )
 from reps_opt.validation import FloatArray
 from reps_opt.values import Value, cached_property, value
-
-
-class Optimum(NamedTuple):
-    """The best policy of a flow.
-
-    Attributes
-    ----------
-    value : (m,) array
-        Its multipliers: the value of each node, or the bias.
-    gain : (m,) array
-        Mean reward from each node, ``(1 - gamma) value`` where that is discounted; over a horizon the value itself.
-    greedy : (n,) array
-        The policy, deterministic, as conditionals.
-    """
-
-    value: FloatArray
-    gain: FloatArray
-    greedy: FloatArray
 
 
 @value
@@ -283,7 +263,8 @@ class Flow(Value):
         """What problems compute of the flow alone, kept beside it for the next problem."""
         return {}
 
-    def _remembered(self, name: str, given: FloatArray, compute: Callable[[FloatArray], Any]) -> Any:
+    def remembered(self, name: str, given: FloatArray, compute: Callable[[FloatArray], Any]) -> Any:
+        """What is computed of an array, until it is asked for of another."""
         known = self.memo.get(name)
         if known is None or not np.array_equal(known[0], given):
             known = self.memo[name] = given, compute(given)
@@ -371,60 +352,6 @@ class Flow(Value):
         else:
             mu = markov.discounted_occupancy(chain, self.gamma, self.mdp.mu0[self.nodes], graded=True)
         return np.maximum(mu[self.pair_node] * policy, TINY)
-
-    def optimum(self, rewards: FloatArray) -> Optimum:
-        """The best policy for rewards (n,), remembered until it is asked for with others."""
-        best: Optimum = self._remembered("optimum", rewards, self._optimum)
-        return best
-
-    def _optimum(self, rewards: FloatArray) -> Optimum:
-        if self.horizon is not None:
-            values = time_indexed.optimal_values(self.mdp, self.spread(rewards), self.kept)
-            error = time_indexed.bellman_error(self.mdp, self.spread(rewards, -np.inf), values)
-            best = self.pick_nodes(values)
-            return Optimum(best, best, self.pick(np.eye(self.shape[-1])[error.argmax(axis=-1)]))
-        n_actions = self.mdp.n_actions
-        pair = np.repeat(self.first_pairs, n_actions).reshape(-1, n_actions)  # an action not kept repeats one that is
-        pair[self.pair_node, self.pairs % n_actions] = np.arange(self.pairs.size)
-        transitions = self.mdp.transitions[self.pairs[pair.ravel()]][:, self.nodes]
-        start = self.mdp.mu0[self.nodes] if self.gamma < 1 else None
-        mdp = MDP(transitions, rewards[pair], self.gamma, start)
-        found = mdp.solve_optimal()
-        value = found.value
-        if 0 < 1 - self.gamma < NEARLY_UNDISCOUNTED:  # what states have in common costs their differences digits
-            common = (1 - self.gamma) * (float(value.max()) + float(value.min())) / 2
-            value = mdp.replace(rewards=rewards[pair] - common).value(found.policy)
-        greedy = np.zeros(self.pairs.size)
-        greedy[pair[np.arange(self.nodes.size), found.policy.argmax(axis=1)]] = 1.0
-        return Optimum(value, found.gain, greedy)
-
-    def rough_value(self, weights: FloatArray, rewards: FloatArray) -> FloatArray:
-        """Discounted value (m,), for rewards (n,), of the policy in proportion to the weights (n,), of mean zero.
-
-        It is where solvers start, and no more accurate than that needs. The shift is free: a constant added to the
-        value changes nothing in the dual. It is remembered by the weights: the rewards are the MDP's, extremes clipped.
-        """
-        value: FloatArray = self._remembered("rough value", weights, lambda new: self._rough_value(new, rewards))
-        return value
-
-    def attained(self, rewards: FloatArray, preferences: FloatArray) -> float:
-        """Lower bound on the mean of rewards (n,) under the policy that takes what is preferred (n,) in each node.
-
-        Discounted. An approximate value V of that policy is enough: its mean reward is ``(1 - gamma) mu0 V`` and the
-        mean of what V misses of the Bellman equation, which is no less than the least of it.
-        """
-        top = np.maximum.reduceat(preferences, self.first_pairs)[self.pair_node]
-        policy = self.conditional((preferences >= top).astype(np.float64))
-        chain, reward = self.chain(policy), self.node_sums(policy * rewards)
-        value = markov.discounted_solve(chain, self.gamma, reward, rtol=ROUGH_RTOL)
-        missed = reward + self.gamma * (chain @ value) - value
-        return float(self.rhs @ value + missed.min())
-
-    def _rough_value(self, weights: FloatArray, rewards: FloatArray) -> FloatArray:
-        policy = weights / self.node_sums(weights)[self.pair_node]
-        reward = self.node_sums(policy * (rewards - rewards.min()))
-        value = markov.discounted_solve(self.chain(policy), self.gamma, reward, rtol=ROUGH_RTOL)
-        return value - value.mean()
 
 
 def _spread(values: FloatArray, where: IntArray, shape: tuple[int, ...], fill: float) -> FloatArray:
