@@ -13,8 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
-from policies.tolerances import LARGEST_NUMBER
-from reps_opt.tolerances import VISIBLE
+from reps_opt.tolerances import HUGE, VISIBLE
 from reps_opt.validation import FloatArray, as_float_array, check_finite, check_nonnegative, first_index
 
 
@@ -35,20 +34,20 @@ def refuse_masked(array: Any, name: str) -> None:
 
 
 def check_magnitude(array: FloatArray, name: str) -> None:
-    """Raise ValueError for columns whose squares no float64 can hold: entries beyond 1e150, or none but tiny ones."""
+    """Raise ValueError for columns whose squares no float64 can hold: entries beyond 1e100, or none but tiny ones."""
     size = np.abs(array)
-    if np.any(size > LARGEST_NUMBER):
-        index = first_index(size > LARGEST_NUMBER)
+    if np.any(size > HUGE):
+        index = first_index(size > HUGE)
         raise ValueError(
-            f"{name}{list(index)} is {array[index]:g}: squares of numbers beyond 1e150 overflow, rescale it"
+            f"{name}{list(index)} is {array[index]:g}: squares of numbers beyond 1e100 overflow, rescale it"
         )
     most = np.max(size, axis=0)
-    tiny = (most > 0) & (most < 1 / LARGEST_NUMBER)
+    tiny = (most > 0) & (most < 1 / HUGE)
     if np.any(tiny):
         column = int(np.argmax(tiny))
         where = f"{name}[:, {column}]" if array.ndim > 1 else name
         raise ValueError(
-            f"{where} is at most {np.ravel(most)[column]:g}: squares of numbers below 1e-150 vanish, rescale it"
+            f"{where} is at most {np.ravel(most)[column]:g}: squares of numbers below 1e-100 vanish, rescale it"
         )
 
 
@@ -88,8 +87,8 @@ def check_weights(sample_weight: ArrayLike | None, n_samples: int) -> FloatArray
     refuse_masked(sample_weight, "sample_weight")
     weights = as_float_array(sample_weight, "sample_weight", (n_samples,))
     check_nonnegative(weights, "sample_weight")
-    if np.any(weights > LARGEST_NUMBER):
-        index = first_index(weights > LARGEST_NUMBER)[0]
+    if np.any(weights > HUGE):
+        index = first_index(weights > HUGE)[0]
         raise ValueError(f"sample_weight[{index}] is {weights[index]:g}: sums of squares of such weights overflow")
     if not np.any(weights > 0):
         raise ValueError("sample_weight is zero everywhere: at least one sample needs a positive weight")

@@ -23,7 +23,8 @@ from sklearn.gaussian_process.kernels import (
     WhiteKernel,
 )
 
-from policies.tolerances import KERNEL_STEP, LOG_PRIOR_STD
+from policies.tolerances import LOG_PRIOR_STD
+from reps_opt.tolerances import DIFFERENCE_STEPS
 from reps_opt.validation import FloatArray, as_float_array, check_shape, first_index
 
 
@@ -263,8 +264,8 @@ def contract_diagonal(kernel: Any, X: FloatArray, g: FloatArray) -> FloatArray:
 
 def central_differences(function: Any, point: FloatArray) -> FloatArray:
     """Gradient of a scalar function by central differences, error O(step^2)."""
-    steps = KERNEL_STEP * np.eye(len(point))
-    return np.array([(function(point + h) - function(point - h)) / (2 * KERNEL_STEP) for h in steps])
+    steps = DIFFERENCE_STEPS[0] * np.eye(len(point))
+    return np.array([(function(point + h) - function(point - h)) / (2 * DIFFERENCE_STEPS[0]) for h in steps])
 
 
 def log_prior(kernel: Any) -> tuple[float, FloatArray]:

@@ -19,8 +19,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 
 from policies.checks import check_weights
-from policies.tolerances import SHARE_TOLERANCE, SMALLEST_SHARE
-from reps_opt.tolerances import CLOSE, LARGEST_EXPONENT, ROUNDING, TINY
+from reps_opt.tolerances import CLOSE, LARGEST_EXPONENT, NEAR_START, ROUNDED, ROUNDING, TINY
 from reps_opt.validation import as_scalar
 
 
@@ -137,9 +136,9 @@ def largest_share(divergence: Callable[[float], float], radius: float) -> float:
     Sought in log share, for a fit may be many radii away: there the logarithm of the divergence is all but linear.
     """
     high = 1.0
-    while high > SMALLEST_SHARE and not divergence(0.1 * high) <= radius:
+    while high > NEAR_START and not divergence(0.1 * high) <= radius:
         high *= 0.1
-    if radius == 0 or high <= SMALLEST_SHARE:
+    if radius == 0 or high <= NEAR_START:
         return 0.0
 
     def excess(log_share: float) -> float:
@@ -149,9 +148,9 @@ def largest_share(divergence: Callable[[float], float], radius: float) -> float:
     ends = np.log(0.1 * high), np.log(high) - ROUNDING  # at one itself an impossible action may be infinitely far
     if excess(ends[1]) <= 0:
         return float(np.exp(ends[1]))
-    share = float(np.exp(brentq(excess, *ends, xtol=SHARE_TOLERANCE, rtol=SHARE_TOLERANCE)))
+    share = float(np.exp(brentq(excess, *ends, xtol=ROUNDED, rtol=ROUNDED)))
     while divergence(share) > radius:  # the root lies on either side by rounding; the ball is closed on one
-        share *= 1 - SHARE_TOLERANCE
+        share *= 1 - ROUNDED
         if divergence(share) > radius:
             share *= 1 - CLOSE
     return share

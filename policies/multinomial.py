@@ -15,17 +15,8 @@ from scipy.linalg import cho_factor, cho_solve, helmert, lapack
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
-from policies.tolerances import (
-    DENSE_GAINS,
-    GAIN_DECREMENT,
-    GAIN_OPTIONS,
-    PRIOR_RATE,
-    PRIOR_SHAPE,
-    RIDGE_ACCURACY,
-    RIDGE_RANGE,
-    ROUGH_DECREMENT,
-)
-from reps_opt.tolerances import LAST_PLACE, MOST_ITERATIONS, SUFFICIENT_DECREASE, TINY
+from policies.tolerances import GAIN_OPTIONS, PRIOR_RATE, PRIOR_SHAPE, RIDGE_ACCURACY, RIDGE_RANGE, ROUGH_DECREMENT
+from reps_opt.tolerances import CUBED, LAST_PLACE, MOST_ITERATIONS, ROUNDING, SUFFICIENT_DECREASE, TINY
 from reps_opt.validation import FloatArray
 
 
@@ -136,7 +127,7 @@ def weighted_multinomial(
         trial = float(np.clip(wanted, *RIDGE_RANGE))
         if abs(np.log(trial / used)) < RIDGE_ACCURACY:
             break
-    B, steps = _minimise(problem, B, trial, GAIN_DECREMENT)
+    B, steps = _minimise(problem, B, trial, ROUNDING)
     _, log_det = _determined(problem, B, trial)
     n_iter, used = n_iter + steps, trial
     value = problem.value(problem.log_p(B)) + 0.5 * used * np.sum(B**2)
@@ -145,7 +136,7 @@ def weighted_multinomial(
 
 
 def _minimise(problem: _Likelihood, B: FloatArray, ridge: float, accuracy: float) -> tuple[FloatArray, int]:
-    return (_newton if B.size <= DENSE_GAINS else _quasi_newton)(problem, B, ridge, accuracy)
+    return (_newton if B.size <= CUBED else _quasi_newton)(problem, B, ridge, accuracy)
 
 
 def _newton(problem: _Likelihood, B: FloatArray, ridge: float, accuracy: float) -> tuple[FloatArray, int]:
@@ -192,7 +183,7 @@ def _quasi_newton(problem: _Likelihood, B: FloatArray, ridge: float, accuracy: f
 def _determined(problem: _Likelihood, B: FloatArray, ridge: float) -> tuple[float, float]:
     """``sum_j h_j / (h_j + ridge)`` and the log-determinant of the penalised Hessian."""
     log_p = problem.log_p(B)
-    if B.size > DENSE_GAINS:
+    if B.size > CUBED:
         h = problem.hessian_diagonal(log_p)
         return float(np.sum(h / (h + ridge))), float(np.sum(np.log(h + ridge)))
     H = problem.hessian(log_p)

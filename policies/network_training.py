@@ -19,15 +19,8 @@ from scipy.optimize import minimize
 
 from policies.categorical import Categorical
 from policies.network import Network
-from policies.tolerances import (
-    HELD_OUT_SAMPLES,
-    NETWORK_GTOL,
-    NOISE_FOLDS,
-    ROUGH_ITERATIONS,
-    SINGLE_TOLERANCE,
-    TRAINING_CHUNK,
-)
-from reps_opt.tolerances import CLOSE, ROUNDED
+from policies.tolerances import HELD_OUT_SAMPLES, NETWORK_GTOL, NOISE_FOLDS, ROUGH_ITERATIONS, TRAINING_CHUNK
+from reps_opt.tolerances import CLOSE, ROUNDED, VISIBLE
 from reps_opt.validation import FloatArray
 
 Loss = Callable[[FloatArray, Any], tuple[FloatArray, FloatArray]]
@@ -91,7 +84,7 @@ def _descend(
             gradient += network.gradient(params, layers, part.weights[:, None] * seeds)
         return value / scale, gradient / scale
 
-    tolerance = ROUNDED if network.dtype == "float64" else SINGLE_TOLERANCE
+    tolerance = ROUNDED if network.dtype == "float64" else VISIBLE
     options = {"maxiter": max_iter, "maxfun": 2 * max_iter + 20, "ftol": tolerance, "gtol": NETWORK_GTOL}
     found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
     return found.x, int(found.nit)

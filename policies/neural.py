@@ -25,8 +25,9 @@ from policies.gaussian_policy import GaussianPolicy
 from policies.network import Network
 from policies.network_training import Samples, cross_entropy, train, train_with_noise
 from policies.spaces import Observations
-from policies.tolerances import LEAST_STD, PRECONDITIONER_SAMPLES, PRIOR_PRECISION
+from policies.tolerances import PRECONDITIONER_SAMPLES, PRIOR_PRECISION
 from reps_opt.threads import limited
+from reps_opt.tolerances import VISIBLE
 from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar
 
 DTYPES = ("float64", "float32")
@@ -197,7 +198,7 @@ class NeuralPolicy(_NetworkPolicy, GaussianPolicy):
         states, actions, weights = self._check_fit(X, y, sample_weight)
         first, weights = merge_repeats(np.hstack([states, actions]), weights)
         states, actions = states[first], actions[first]
-        self.offset_, self.unit_, floor = action_scale(actions, weights, LEAST_STD)
+        self.offset_, self.unit_, floor = action_scale(actions, weights, VISIBLE)
         targets = (actions - self.offset_) / self.unit_
         start, samples, rng = self._prepare(states, targets, weights, actions.shape[1])
         with limited():

@@ -12,7 +12,7 @@ from scipy.linalg import svd
 from scipy.optimize import minimize_scalar
 
 from policies.gaussian import LOG_2PI
-from policies.tolerances import LOG_NOISE_MEAN, LOG_NOISE_STD, LOG_RIDGE_RANGE, NOISE_FLOOR, RIDGES
+from policies.tolerances import LOG_NOISE_MEAN, LOG_NOISE_STD, LOG_RIDGE_RANGE, RIDGES
 from reps_opt.tolerances import CLOSE, ROUNDED
 from reps_opt.validation import FloatArray
 
@@ -65,7 +65,7 @@ class _Spectrum:
         is the Gaussian process's, log-normal on the ratio ``ridge sum w / sum_j e_j`` of noise to the prior variance of
         the mean: features that can interpolate would else take all noise for signal.
         """
-        quad = self.quad(ridge) + NOISE_FLOOR * self.power
+        quad = self.quad(ridge) + ROUNDED * self.power
         quad = np.where(quad > 0, quad, 1.0)  # actions that do not vary: their term is constant in the ridge
         fit = np.sum(-0.5 * self.samples * (np.log(quad / self.samples) + LOG_2PI + 1))
         if not self.squared.size:

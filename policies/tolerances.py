@@ -16,19 +16,6 @@ LOG_TINY = -690.0
 IMPOSSIBLE = 1e-250
 """Probability that a logit of -690 may be moved to, by any step, and still count as zero."""
 
-SMALLEST_SHARE = 1e-30
-"""Of a new policy in a mixture: below it the mixture is the old policy to every digit."""
-
-SHARE_TOLERANCE = 1e-13
-"""Change of the log of that share at which its search ends: next to rounding, for a ball is to be filled."""
-
-LARGEST_NUMBER = 1e150
-"""Largest number whose squares, summed, a float64 still holds."""
-
-LEAST_STD = 1e-6
-"""Unit of an action that does not vary, as a fraction of its size."""
-
-
 # Noise of an action around its mean
 
 LOG_NOISE_MEAN = float(np.log(0.1))
@@ -42,9 +29,6 @@ HELD_OUT = 0.3
 """How much the noise found out of sample counts, for every degree of freedom that a fit has spent: where none is left,
 the residuals say nothing, and it is all there is; among many samples it is lost. On 20 samples of sines in 3 to 6
 dimensions, noise .5 and 1, 30 features keep .8 to 2 times the noise with it, and lose it without."""
-
-NOISE_FLOOR = 1e-8
-"""Least noise, as a share of the actions' variance: features that can interpolate have unbounded evidence without."""
 
 LOG_RIDGE_RANGE = (-12 * np.log(10), 8 * np.log(10))
 """Logs of the ridges searched, in multiples of the largest squared singular value: next to none, and all."""
@@ -70,9 +54,6 @@ BANDWIDTHS = 2.0 ** np.arange(-5, 3)
 
 # Gains of a softmax
 
-DENSE_GAINS = 600
-"""Gains up to which Newton's method forms their Hessian: beyond, its q^2 c^2 N products cost more than L-BFGS."""
-
 PRIOR_SHAPE = 1.5
 """Shape of a Gamma prior on the ridge of gains, whose mean is 30. The evidence alone is monotone where a line separates
 the labels, and where they have no pattern: the policy would be deterministic, or the ridge infinite."""
@@ -85,9 +66,6 @@ RIDGE_RANGE = (1e-6, 1e8)
 
 RIDGE_ACCURACY = 0.02
 """Change of log ridge at which the search ends: off by two hundredths costs the evidence 1e-4 of a nat a gain."""
-
-GAIN_DECREMENT = 1e-13
-"""Newton decrement, as a share of the objective, at which gains are done."""
 
 GAIN_OPTIONS = {"maxiter": 2_000, "maxfun": 4_000, "ftol": 1e-15, "maxcor": 30}
 """L-BFGS where the Hessian is not formed: what ends it is the gradient, measured as the decrement is."""
@@ -118,9 +96,6 @@ LENGTH_SCALES = (1e-3, 1e4)
 
 LOG_PRIOR_STD = np.sqrt(3.0)
 """Standard deviation of log length-scales a priori: that of Hvarfner, Hellsten and Nardi (2024), section 4.2."""
-
-KERNEL_STEP = 1e-5
-"""Step of central differences of a kernel in a log parameter: the third root of rounding."""
 
 LOG_NOISE_BOUNDS = (np.log(1e-8), np.log(1e4))
 """Ends of the search for the log of the noise, as a share of the prior variance: beyond them it is none, or all."""
@@ -159,9 +134,6 @@ CURVATURE_FLOOR = 1e-7
 TRAINING_CHUNK = 1024
 """Samples whose activations are worked on at a time: a layer of them fits in cache. Where there are more, single
 precision does what it can first: its tanh takes a fifth of the time."""
-
-SINGLE_TOLERANCE = 1e-6
-"""Relative change of the objective at which single precision has no more to say."""
 
 NETWORK_GTOL = 1e-7
 """Largest slope of the objective a sample at which training ends."""

@@ -119,9 +119,6 @@ STARTING_DISTANCE = 1e2
 """Distance from the median, in typical ones, up to which a reward counts where solvers start: prizes beyond are met on
 the way."""
 
-LIFT = 1e-14
-"""By how much values are lifted, in units of the largest, at every step of the way out of rare states."""
-
 LIFTED_STEPS = 30
 """Steps of that way that are looked at."""
 
@@ -320,9 +317,6 @@ FEW_ROWS_TOLERANCE = 1e-2
 """Error to which the dual of some rows is solved, for all rows to start from: their own sampling error is larger. With
 1e-4 over 1e5 rows of 100 features 11 passes for 10 at a radius of .5, and 18 for 11 to 17 at .01."""
 
-LEAST_ETA_RATIO = 0.2
-"""Least ratio of eta after a quasi-Newton step to eta before: its Hessian is that of other rows."""
-
 HALVING_PATIENCE = 4
 """Quasi-Newton iterations in which the error must halve, or else Newton's method takes over."""
 
@@ -332,9 +326,6 @@ about d / 25 passes, saves more than it costs."""
 
 WORTH_GOING_ON = 0.1
 """Error below which Newton's method goes on from where a quasi-Newton search stalled."""
-
-MOST_HALVINGS = 6
-"""Halvings of one quasi-Newton step before the search gives up."""
 
 ETA_STRIDE = 3.0
 """Change of log eta between trials, where the ball's boundary is looked for: each is solved from the last."""
@@ -452,10 +443,6 @@ EXPLICIT_BARRIER = {"initial_barrier_parameter": 1e-6, "initial_barrier_toleranc
 JOINT_BARRIERS = (1e-2, 1e-4, 1e-6, 1e-8, 1e-9)
 """mu of each call, from where the one before ended. The last leaves a gap of 1e-9 a ball; without the first ones
 L-BFGS-B stopped far away on one in six random horizons."""
-
-SLSQP_COORDINATES = 300
-"""Coordinates up to which SLSQP, whose steps cost their cube, is the method where none is named: of 20 random horizons
-with a ball a step (2-5 states, 2-5 steps) it was certified on all, L-BFGS-B and trust-constr on 19."""
 
 TRIANGULAR_OPTIONS: dict[str, Any] = {"permc_spec": "NATURAL", "diag_pivot_thresh": 0.0, "relax": 1, "panel_size": 1}
 """How SuperLU takes a triangular matrix: looking for supernodes, which only fill makes, costs it twice the rest."""
@@ -601,13 +588,6 @@ LEAST_DISCOUNTING = 1e-3
 NEAR_OPTIMUM = 1e-7
 """Range of the Bellman error, in units of the rewards, at which a policy that changes no more is evaluated exactly."""
 
-MOST_INEXACT_IMPROVEMENTS = 10_000
-"""Improvements by inexact evaluations before exact policy iteration takes over: news of a distant reward travels one
-state in each."""
-
-MOST_POLICIES = 1000
-"""Policies that are evaluated exactly, at most."""
-
 FAR_SIGHTED = 1 - 1e-5
 """Discount whose optimal policy average reward starts from: nearly always it is optimal there too, and no chain on the
 way to it takes so long to leave a class that its bias overflows."""
@@ -650,18 +630,11 @@ is more."""
 
 # Derivatives of a solution
 
-DERIVATIVE_STEP = 1e-3
-"""Step as a share of the unit of the data: error 1e-12 of the fourth derivative, 1e3 times the rounding of a solve."""
-
 KINKED = 0.35
 """Share of a second difference that half the step may leave: a quarter of a smooth one is left, half of a kink's."""
 
 FLAT = 1e-2
 """Second difference, as a share of the first, below which there is no kink that matters."""
-
-CANCELLED = 1e-3
-"""Undamped share of a divergence below which it is computed anew, not by taking the damping off."""
-
 
 # Samples and their features
 
@@ -739,9 +712,6 @@ LARGEST_OFFSET = 0.2
 CHANCE = 3.0
 """Standard errors of what is no flow that are taken for chance: a run asks at each of its updates."""
 
-FAR_FROM_FLOWS = 3.0
-"""Flow residual in finer features from which the weights count as far from any flow: sampling alone makes it one."""
-
 OWN_SAMPLES = 0.5 ** np.arange(1, 8, 2)
 """Shares of the samples beside the old policy's own, tried in turn where a family has no mixtures."""
 
@@ -783,9 +753,6 @@ ADAM = (0.9, 0.999, 1e-8)
 
 LATEST_SHARE = 0.1
 """Share of the latest batch, at least, in the running moments of the targets, which drift with the policy."""
-
-NO_SPREAD = 1e-8
-"""Spread, relative to the size, below which a column or a target counts as constant."""
 
 TABLE_RIDGE = 1e-6
 """Penalty of a baseline with a value for each state, whose columns and intercept are collinear: it splits them."""

@@ -32,7 +32,7 @@ from reps_opt.problems.value_features import flow_residual
 from reps_opt.solution import Status
 from reps_opt.solvers.newton import Newton
 from reps_opt.solving import solve
-from reps_opt.tolerances import CHANCE, FAR_FROM_FLOWS, LARGEST_OFFSET, SLACK_ETA, UNMATCHED, USUAL_RADIUS, VISIBLE
+from reps_opt.tolerances import CHANCE, LARGEST_OFFSET, SLACK_ETA, UNMATCHED, USUAL_RADIUS, VISIBLE
 from reps_opt.validation import FloatArray, as_radius, as_scalar
 
 WARM = ("kernel", "noise")
@@ -293,7 +293,7 @@ class REPSUpdate(WeightedFit):
                 "a good part of the predicted gain comes from a reference or weights that are no flow: "
                 f"{remedy}, or the gamma of the restarts"
             )
-        if stats["flow_residual"] > FAR_FROM_FLOWS:
+        if stats["flow_residual"] > CHANCE:
             doubts.append(
                 "the weights are far from any flow in finer features than those matched: the predicted gain will not "
                 "be reached; take narrower or more value features, or features=None, which chooses them"

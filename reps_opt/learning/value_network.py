@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from reps_opt.tolerances import ADAM, LATEST_SHARE, NO_SPREAD
+from reps_opt.tolerances import ADAM, LATEST_SHARE, ROUNDING
 from reps_opt.validation import FloatArray, as_count, as_scalar
 
 Memory = Mapping[str, Any]
@@ -169,7 +169,7 @@ class Moments(NamedTuple):
     @property
     def spread(self) -> FloatArray:
         """The deviation, or one for a column that is constant to rounding."""
-        return np.where(self.deviation > NO_SPREAD * np.abs(self.centre), self.deviation, 1.0)
+        return np.where(self.deviation > ROUNDING * np.abs(self.centre), self.deviation, 1.0)
 
     def grown(self, rows: FloatArray) -> Moments:
         """Those of the rows so far and of rows (N, d) together."""
@@ -202,7 +202,7 @@ def _restandardise_outputs(known: dict[str, Any], last: FloatArray, targets: Flo
     middle = (1 - share) * offset + share * float(targets.mean())
     square = (1 - share) * (unit**2 + (offset - middle) ** 2) + share * float(np.mean((targets - middle) ** 2))
     scale = np.sqrt(square if before else float(np.mean((targets - middle) ** 2)))
-    scale = scale if scale > NO_SPREAD * abs(middle) else max(abs(middle), 1.0)
+    scale = scale if scale > ROUNDING * abs(middle) else max(abs(middle), 1.0)
     if before > 0:
         last *= unit / scale
         last[-1] += (offset - middle) / scale

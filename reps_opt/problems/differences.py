@@ -17,7 +17,7 @@ import numpy as np
 from reps_opt.sensitivity import Sensitivity, check_given, check_has, check_interior, check_zero_sum
 from reps_opt.solution import Solution, Status
 from reps_opt.solving import solve
-from reps_opt.tolerances import CLOSE, DERIVATIVE_STEP, FLAT, KINKED
+from reps_opt.tolerances import CLOSE, DIFFERENCE_STEPS, FLAT, KINKED
 from reps_opt.validation import FloatArray, InputError, UnsuitableError, as_float_array
 
 MOVING = ("occupancy", "policy", "value", "nu", "step")
@@ -52,14 +52,15 @@ def differenced(
     """
     check_interior(solution.eta, solution.point)
     move, unit = _moving(solution.problem, rewards, epsilon, mu0, temperature)
-    long, short = (_differences(solution, move, step) for step in (DERIVATIVE_STEP * unit, DERIVATIVE_STEP * unit / 2))
+    step = DIFFERENCE_STEPS[1] * unit
+    long, short = _differences(solution, move, step), _differences(solution, move, step / 2)
     for name, (first, second) in short.items():
         if name not in ("occupancy", "policy"):
             continue
         noise = CLOSE * _size(getattr(solution, name))
         if _size(second) > max(KINKED * _size(long[name][1]), FLAT * _size(first), noise):
             raise UnsuitableError(f"the answer is degenerate: the {name} has a kink here, and no derivative")
-    found = {name: (8 * short[name][0] - long[name][0]) / (3 * DERIVATIVE_STEP * unit) for name in short}
+    found = {name: (8 * short[name][0] - long[name][0]) / (3 * step) for name in short}
     dims = {name: tuple(dims) for name, (dims, _) in solution.arrays().items()} | {"nu": ("budget",)}
     readings = {name: (dims[name], change) for name, change in found.items() if name in MOVING}
     eta = found["eta"]

@@ -37,10 +37,10 @@ from reps_opt.tolerances import (
     CLOSE,
     CONSISTENT,
     LAST_PLACE,
-    LIFT,
     LIFTED_STEPS,
     MIXTURES,
     NEARLY_UNDISCOUNTED,
+    ROUNDED,
     ROUNDING,
     STARTING_DISTANCE,
     VISIBLE,
@@ -315,12 +315,12 @@ class OccupancyProblem(FlowProblem):
             size = float(np.abs(bound.multipliers[: rare.size]).max())
             if not math.isfinite(bound.value) or not np.all(np.isfinite(bound.eta)) or size == 0:
                 continue
-            lift = np.where(rare, LIFT * size, 0.0)
+            lift = np.where(rare, ROUNDED * size, 0.0)
             for _ in range(LIFTED_STEPS):  # more than what the rare states ahead are lifted by
                 ahead = self.mdp.gamma * (flow.arriving @ lift)
                 longest = np.zeros(rare.size)
                 np.maximum.at(longest, flow.pair_node, ahead)
-                lift = np.where(rare, LIFT * size + longest, 0.0)
+                lift = np.where(rare, ROUNDED * size + longest, 0.0)
             lifted = bound.multipliers.copy()
             lifted[: rare.size] += lift
             yield Bound(program.bound(bound.eta, lifted), bound.eta, lifted)

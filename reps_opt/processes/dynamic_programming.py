@@ -5,7 +5,7 @@ Shapes: S states, A actions; values (S,), action values (S, A).
 
 from __future__ import annotations
 
-import warnings
+from itertools import count
 from typing import NamedTuple
 
 import numpy as np
@@ -23,8 +23,7 @@ from reps_opt.tolerances import (
     HUGE,
     LEAST_DISCOUNTING,
     LESS_FAR_SIGHTED,
-    MOST_INEXACT_IMPROVEMENTS,
-    MOST_POLICIES,
+    MOST_ITERATIONS,
     MOST_ROUNDS,
     NARROW_WORK,
     NEAR_OPTIMUM,
@@ -75,12 +74,6 @@ def optimal_policy(mdp: Tables) -> OptimalPolicy:
     else:
         best = _discounted(scaled, direct)
         offset = level / (1 - mdp.gamma)
-    if best.iterations == MOST_POLICIES:
-        warnings.warn(
-            f"policy iteration was stopped after {MOST_POLICIES} policies: the best policy may be another",
-            UserWarning,
-            stacklevel=3,
-        )
     if scaled is mdp:
         return best
     return best._replace(
@@ -127,7 +120,7 @@ def _policy_iteration(mdp: Tables, value: FloatArray, direct: bool) -> OptimalPo
     error = mdp._bellman_error(value, 0.0)
     actions = (_passed_on(mdp, error, FIRST_SWEEPS) if direct else error).argmax(axis=1)
     seen = set()
-    for iteration in range(1, MOST_POLICIES + 1):
+    for iteration in count(1):
         policy, reward = one_hot[actions], mdp.rewards[states, actions]
         level, h = markov.relative_value(mdp._chain(policy), mdp.gamma, reward, None if direct else value, direct)
         value = h + level / (1 - mdp.gamma)
@@ -167,7 +160,7 @@ def _inexact_policy_iteration(mdp: Tables) -> FloatArray:
     rewards = np.where(mdp.allowed, (mdp.rewards - low) / unit, -np.inf)
     first, noise = np.arange(mdp.n_states) * mdp.n_actions, 0.5 * ROUNDING / max(1 - mdp.gamma, LEAST_DISCOUNTING)
     value, actions, failed = np.zeros(mdp.n_states), None, 0
-    for iteration in range(MOST_INEXACT_IMPROVEMENTS):
+    for iteration in range(mdp.n_states + MOST_ITERATIONS):  # news of a reward travels a state in each, or farther
         worth = _backed_up(mdp, rewards, value)
         improved = worth.argmax(axis=1)
         most = worth.ravel()[first + improved]
@@ -210,7 +203,7 @@ def _multichain_policy_iteration(mdp: Tables, actions: IntArray) -> OptimalPolic
     """Howard's policy iteration for average reward: improve the gain first, then the bias (Puterman 1994, 9.2)."""
     one_hot, states = np.eye(mdp.n_actions), np.arange(mdp.n_states)
     seen = set()
-    for iteration in range(1, MOST_POLICIES + 1):
+    for iteration in count(1):
         policy = one_hot[actions]
         found = markov.evaluate_average(mdp._chain(policy), mdp.rewards[states, actions])
         gain = found.gain[:, None]

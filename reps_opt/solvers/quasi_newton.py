@@ -38,8 +38,8 @@ from reps_opt.tolerances import (
     HALVING_PATIENCE,
     IMPROVED,
     LARGEST_FEW_ROWS_SHARE,
-    LEAST_ETA_RATIO,
-    MOST_HALVINGS,
+    LARGEST_LOG_STEP,
+    MOST_ROUNDS,
     RADII_TO_SPARE,
     REFRESHED,
     SAMPLES_SLACK,
@@ -187,9 +187,9 @@ class _Search:
         slope, size = float(gradient @ direction), float(gradient @ self.apply(gradient))
         noise = ULPS * (abs(point.value) + point.eta)
         alpha = 1.0
-        for _ in range(MOST_HALVINGS):
+        for _ in range(MOST_ROUNDS):
             eta = point.eta + alpha * direction[-1]
-            if eta > LEAST_ETA_RATIO * point.eta:
+            if eta > math.exp(-LARGEST_LOG_STEP) * point.eta:
                 trial = self.program.dual(eta, point.multipliers + alpha * direction[:-1])
                 after = self._gradient(trial)
                 falls = trial.value <= point.value + SUFFICIENT_DECREASE * alpha * slope

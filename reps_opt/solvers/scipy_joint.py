@@ -19,7 +19,7 @@ from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.path import onto_rows
 from reps_opt.solvers.scipy_explicit import SmoothDual
-from reps_opt.tolerances import JOINT_BARRIERS, LEAST_BARRIER, SLSQP_COORDINATES
+from reps_opt.tolerances import DENSE_ROWS, JOINT_BARRIERS, LEAST_BARRIER
 from reps_opt.validation import FloatArray
 
 
@@ -29,7 +29,7 @@ def minimise_jointly(
     """Answer to a program of several balls; ``method`` takes bounds, or is empty for the one that suits the size."""
     dual = _Barrier(program)
     z = np.where(dual.positive, np.maximum(dual.smooth.start(), JOINT_BARRIERS[0]), dual.smooth.start())
-    chosen = method or ("slsqp" if z.size <= SLSQP_COORDINATES else "l-bfgs-b")
+    chosen = method or ("slsqp" if z.size <= DENSE_ROWS else "l-bfgs-b")
     arguments: dict[str, Any] = {"method": chosen, "tol": tolerance, "options": options}
     arguments |= {"jac": dual.gradient, "bounds": dual.bounds}
     if chosen == "trust-constr":

@@ -27,7 +27,7 @@ def data(n=150, d=3, n_actions=3, seed=0):
 def test_probabilities_are_scikit_learns(n_actions, dense, monkeypatch):
     """Its intercept penalised, as a regressor; two actions there share one column of gains, hence half the ridge."""
     if not dense:
-        monkeypatch.setattr(multinomial, "DENSE_GAINS", 0)
+        monkeypatch.setattr(multinomial, "CUBED", 0)
     states, labels, weights = data(n_actions=n_actions)
     scaler = StandardScaler().fit(states, sample_weight=weights)
     columns = np.column_stack([scaler.transform(states), np.ones(len(states))])
@@ -162,7 +162,7 @@ def test_linear_and_kernel_controllers_exist_for_discrete_actions(env, features)
 def test_a_fit_around_a_policy_is_the_ridge_regression_of_what_it_adds(dense, monkeypatch):
     """Against L-BFGS on the logits added to the old ones, in standardised states."""
     if not dense:
-        monkeypatch.setattr(multinomial, "DENSE_GAINS", 0)
+        monkeypatch.setattr(multinomial, "CUBED", 0)
     states, labels, weights = data()
     old = SoftmaxPolicy(ridge=3.0).fit(*data(seed=1))
     new = SoftmaxPolicy(ridge=2.0).fit_around(old, states, labels, weights)

@@ -220,12 +220,6 @@ def test_an_offset_of_the_rewards_costs_no_digits() -> None:
     assert (moved.solve_optimal().policy == mdp.solve_optimal().policy).all()
 
 
-def test_an_iteration_that_is_cut_short_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dynamic_programming, "MOST_POLICIES", 2)
-    with pytest.warns(UserWarning, match="stopped after 2 policies"):
-        river(40).solve_optimal()
-
-
 @pytest.mark.parametrize("kind", ["goal", "everywhere"])
 def test_large_grids_leave_no_advantage(kind: str) -> None:
     mdp = envs.gridworld((50, 50), slip=0.2, gamma=1.0)
