@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-from policies.tolerances import LOG_TINY
+from reps_opt.tolerances import TINY
 from reps_opt.validation import FloatArray
 
 
@@ -65,10 +65,10 @@ class Categorical:
     def mixture(self, old: Categorical, share: float) -> Categorical:
         """The distribution proportional to ``self^share old^(1 - share)``, row by row, for a share below one.
 
-        What ``old`` forbids stays forbidden; what ``self`` alone forbids counts as exp(-690), so that the mixture tends
+        What ``old`` forbids stays forbidden; what ``self`` alone forbids counts as 1e-290, so that the mixture tends
         to ``old`` as the share tends to zero.
         """
-        logits = share * np.maximum(self.log_p, LOG_TINY) + (1 - share) * np.maximum(old.log_p, LOG_TINY)
+        logits = share * np.maximum(self.log_p, np.log(TINY)) + (1 - share) * np.maximum(old.log_p, np.log(TINY))
         return Categorical.from_logits(np.where(old.log_p > -np.inf, logits, -np.inf))
 
     def kl(self, other: Categorical) -> FloatArray:

@@ -15,8 +15,8 @@ from scipy.linalg import cho_factor, cho_solve, helmert, lapack
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
-from policies.tolerances import GAIN_OPTIONS, PRIOR_RATE, PRIOR_SHAPE, RIDGE_ACCURACY, RIDGE_RANGE, ROUGH_DECREMENT
-from reps_opt.tolerances import CUBED, LAST_PLACE, MOST_ITERATIONS, ROUNDING, SUFFICIENT_DECREASE, TINY
+from policies.tolerances import PRIOR_RATE, PRIOR_SHAPE, RIDGE_ACCURACY, RIDGE_RANGE, ROUGH_DECREMENT
+from reps_opt.tolerances import CUBED, LAST_PLACE, LBFGS_PAIRS, MOST_ITERATIONS, ROUNDING, SUFFICIENT_DECREASE, TINY
 from reps_opt.validation import FloatArray
 
 
@@ -175,7 +175,7 @@ def _quasi_newton(problem: _Likelihood, B: FloatArray, ridge: float, accuracy: f
 
     start = (B / unit).reshape(-1)
     tolerance = np.sqrt(accuracy * max(loss(start)[0], TINY))  # the gradient is measured as the decrement is
-    options = {**GAIN_OPTIONS, "gtol": tolerance / np.sqrt(B.size)}
+    options = {"ftol": LAST_PLACE, "maxcor": LBFGS_PAIRS, "gtol": tolerance / np.sqrt(B.size)}
     found = minimize(loss, start, jac=True, method="L-BFGS-B", options=options)
     return unit * found.x.reshape(B.shape), int(found.nit)
 

@@ -21,8 +21,7 @@ from policies.categorical import Categorical
 from policies.categorical_policy import CategoricalPolicy
 from policies.checks import as_columns, check_states
 from policies.spaces import Observations, state_indices
-from policies.tolerances import IMPOSSIBLE, LOG_TINY
-from reps_opt.tolerances import TINY
+from reps_opt.tolerances import HUGE, TINY
 from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar, check_nonnegative, sums_to_one
 
 
@@ -179,10 +178,10 @@ class TabularPolicy(ParametricMixin, CategoricalPolicy):
 
     @property
     def params(self) -> FloatArray:
-        """Logits, flattened row by row, shape (S A,); ``log pi`` with impossible actions at -690."""
+        """Logits, flattened row by row, shape (S A,); ``log pi`` with impossible actions at log(1e-290)."""
         check_is_fitted(self)
         with np.errstate(divide="ignore"):
-            return np.maximum(np.log(self.probabilities_), LOG_TINY).reshape(-1)
+            return np.maximum(np.log(self.probabilities_), np.log(TINY)).reshape(-1)
 
     def with_params(self, params: ArrayLike) -> Self:
         """A copy whose rows are the softmax of these logits (S A,); adding a constant to a row changes nothing."""
@@ -190,7 +189,7 @@ class TabularPolicy(ParametricMixin, CategoricalPolicy):
         logits = as_float_array(params, "params", (self.probabilities_.size,))
         policy = copy.copy(self)
         table = softmax(logits.reshape(self.probabilities_.shape), axis=1)
-        policy.probabilities_ = np.where(table < IMPOSSIBLE, 0.0, table)  # a step leaves what is impossible so
+        policy.probabilities_ = np.where(table < HUGE**-2, 0.0, table)  # a step leaves what is impossible so
         return policy
 
     def score_function(self, states: ArrayLike, actions: ArrayLike) -> FloatArray:

@@ -10,12 +10,6 @@ import numpy as np
 
 # Distributions over actions
 
-LOG_TINY = -690.0
-"""Logit of an impossible action: exp(-690) is 1e-300, far below any weight yet not an infinity."""
-
-IMPOSSIBLE = 1e-250
-"""Probability that a logit of -690 may be moved to, by any step, and still count as zero."""
-
 # Noise of an action around its mean
 
 LOG_NOISE_MEAN = float(np.log(0.1))
@@ -29,9 +23,6 @@ HELD_OUT = 0.3
 """How much the noise found out of sample counts, for every degree of freedom that a fit has spent: where none is left,
 the residuals say nothing, and it is all there is; among many samples it is lost. On 20 samples of sines in 3 to 6
 dimensions, noise .5 and 1, 30 features keep .8 to 2 times the noise with it, and lose it without."""
-
-LOG_RIDGE_RANGE = (-12 * np.log(10), 8 * np.log(10))
-"""Logs of the ridges searched, in multiples of the largest squared singular value: next to none, and all."""
 
 RIDGES = 41
 """Ridges tried, two a decade: the evidence may have several maxima, and the best is climbed from."""
@@ -61,14 +52,12 @@ the labels, and where they have no pattern: the policy would be deterministic, o
 PRIOR_RATE = 0.05
 """Rate of that prior: with the shape, what makes its mean 30."""
 
-RIDGE_RANGE = (1e-6, 1e8)
-"""Ends of the search for that ridge: next to none, and gains of zero."""
+RIDGE_RANGE = (1e-12, 1e8)
+"""Ends of the search for a ridge, for regressions in multiples of the largest squared singular value: next to none, and
+all."""
 
 RIDGE_ACCURACY = 0.02
 """Change of log ridge at which the search ends: off by two hundredths costs the evidence 1e-4 of a nat a gain."""
-
-GAIN_OPTIONS = {"maxiter": 2_000, "maxfun": 4_000, "ftol": 1e-15, "maxcor": 30}
-"""L-BFGS where the Hessian is not formed: what ends it is the gradient, measured as the decrement is."""
 
 ROUGH_DECREMENT = 1e-4
 """The same at which the ridge can be judged."""

@@ -24,7 +24,15 @@ from reps_opt.scale import Scale, usual_distance
 from reps_opt.segment import first_inside
 from reps_opt.solution import Status
 from reps_opt.solvers.answer import Answer
-from reps_opt.tolerances import AT_THE_TOP, CLOSE, DIVERGENCE_TOLERANCE, EVEN_ULPS, LARGE_ETAS, LARGEST_REPAIR, SOLVED
+from reps_opt.tolerances import (
+    AT_THE_TOP,
+    CLOSE,
+    DIVERGENCE_TOLERANCE,
+    EVEN_ULPS,
+    HOTTEST_START,
+    LARGEST_REPAIR,
+    SOLVED,
+)
 from reps_opt.validation import FloatArray
 
 Eta = float | FloatArray
@@ -326,4 +334,4 @@ def _single_point_bound(problem: Judged, program: Program, multipliers: FloatArr
         reach = divergence.reach(net, max(program.epsilon - centre.divergence, 0.0), centre.point)
     if reach < math.inf:
         return objective + reach
-    return max(objective, min(program.bound(eta, multipliers + eta * centre.multipliers) for eta in LARGE_ETAS))
+    return max(objective, program.bound(HOTTEST_START, multipliers + HOTTEST_START * centre.multipliers))

@@ -1,46 +1,104 @@
-"""Which numbers decide anything: ``python -m pytest -p tests.deciding tests/reps_opt`` (slower by a seventh).
+"""Which numbers decide anything: ``python -m tests.deciding [NAME ...]`` for these of the ``tolerances``, or for all.
 
-Every number that a module of the packages has a name for is replaced by one that carries its half and its double along,
-through arithmetic and arrays. A comparison made with it is made thrice, and counted where the three do not agree. A
-number whose comparisons always agreed decides nothing: no test can tell it from its half or its double. What is turned
-into a plain number on the way (by a library, by ``float``) is not followed; such numbers are listed apart.
+A number decides if its half or its double would have a test go another way, which is found out in two ways.
 
-Of ``1 - 1e-5`` the distance from one is halved and doubled. A test that asks for the very type of a default may fail.
+Tests marked ``decides("NAME")`` are run with the number halved, and doubled: one of the two must fail. That takes some
+seconds a number. Of ``1 - 1e-5`` it is the distance from one that is halved and doubled, of a collection every number.
+
+All other numbers are followed through the suite, which takes a seventh longer: each carries its half and its double
+along through arithmetic, arrays and loops, and every comparison made with it is made thrice. A number whose comparisons
+always agreed decides nothing. What is turned into a plain number on the way, by a library or by ``float``, is lost.
+That alone, for some of the tests: ``python -m pytest -p tests.deciding tests/reps_opt``; a test that asks for the very
+type of a default may fail there.
+
+What decides nothing goes, or gets the test in which it decides, or stands in ``BY_BENCHMARK``.
 """
 
 from __future__ import annotations
 
+import argparse
 import ast
 import builtins
 import importlib.abc
 import importlib.machinery
 import operator
-import re
+import os
+import subprocess
 import sys
+import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pytest
 
-NAME = re.compile(r"_?[A-Z][A-Z_0-9]+")
+ROOT = Path(__file__).parents[1]
 PACKAGES = ("reps_opt", "policies")
+HOMES = ("reps_opt.tolerances", "policies.tolerances")
+SUITE = ("tests/reps_opt tests/test_*.py tests/policies", "tests/envs tests/examples reps_opt policies README.md")
+"""Parts of the suite, each run in a process of its own: followed numbers need memory."""
+
+BY_BENCHMARK: dict[str, str] = {}
+"""Numbers that only a benchmark shows to decide, and the part of ``tests.benchmarks`` that does."""
+
+CHANGED = os.environ.get("DECIDING_NUMBER", "")
+FACTOR = float(os.environ.get("DECIDING_FACTOR", "1"))
+"""The number that is halved or doubled in this process, if any."""
+
 COMPARED: dict[str, list[int]] = defaultdict(lambda: [0, 0])
 """How often each number was compared, and how often the outcome hung on it."""
 
 
 def followed(value: Any, name: str) -> Any:
     """A number, or a tuple of numbers, with half and double of it; anything else as it is."""
-    if isinstance(value, tuple) and value and all(type(item) in (int, float) for item in value):
-        return tuple(followed(item, name) for item in value)
-    if type(value) not in (int, float):
-        return value
     COMPARED[name]
+    if isinstance(value, tuple):
+        return tuple(followed(item, name) for item in value)
+    if type(value) not in KINDS:
+        return value
+    return KINDS[type(value)](value, scaled(value, 0.5), scaled(value, 2.0), frozenset([name]))
+
+
+def scaled(value: Any, factor: float) -> Any:
+    """Half or double of a number, or of every number in a collection."""
+    if isinstance(value, bool | str):
+        return value
+    if isinstance(value, tuple):
+        return tuple(scaled(item, factor) for item in value)
+    if isinstance(value, dict):
+        return {name: scaled(item, factor) for name, item in value.items()}
     if isinstance(value, int):
-        return FollowedInt(value, max(1, value // 2), 2 * value, frozenset([name]))
-    low, high = (1 - (1 - value) / 2, 1 - 2 * (1 - value)) if 0.9 < value < 1 else (value / 2, value * 2)
-    return FollowedFloat(value, low, high, frozenset([name]))
+        return max(1, int(value * factor))
+    if isinstance(value, Decimal):
+        return value * Decimal(factor)
+    if isinstance(value, float) and 0.9 < value < 1:
+        return 1 - (1 - value) * factor
+    return value * factor
+
+
+def taken(value: Any, name: str) -> Any:
+    """What a module of this process has as a number."""
+    if CHANGED:
+        return scaled(value, FACTOR) if name == CHANGED else value
+    return followed(value, name)
+
+
+def loop(*ends: Any) -> Any:
+    """A range; each turn of one up to a followed number is a comparison."""
+    if not isinstance(ends[-1], Followed):
+        return range(*map(_plain, ends))
+
+    def turns() -> Iterator[int]:
+        turn = _plain(ends[0]) if len(ends) > 1 else 0
+        while turn < ends[-1]:
+            yield turn
+            turn += 1
+
+    return turns()
 
 
 def _plain(x: Any) -> Any:
@@ -61,6 +119,8 @@ def thrice(function: Callable[..., Any], operands: Sequence[Any]) -> Any:
             )
     except (ArithmeticError, ValueError, TypeError):
         return found
+    if isinstance(found, tuple | list):  # several arrays, such as a singular value decomposition's
+        return found
     if np.asarray(found).dtype == bool:
         for name in names:
             COMPARED[name][0] += 1
@@ -70,10 +130,13 @@ def thrice(function: Callable[..., Any], operands: Sequence[Any]) -> Any:
         array = found.view(FollowedArray)
         array.low, array.high, array.names = low, high, names
         return array
-    if not isinstance(found, int | float | np.integer | np.floating):
+    if not isinstance(found, int | float | Decimal | np.integer | np.floating):
         return found
-    kind = FollowedInt if isinstance(found, int | np.integer) else FollowedFloat
-    return kind(found, low, high, names)
+    kind = Decimal if isinstance(found, Decimal) else int if isinstance(found, int | np.integer) else float
+    return KINDS[kind](found, low, high, names)
+
+
+OPERANDS = (int, float, Decimal, np.generic, np.ndarray)
 
 
 class Followed:
@@ -90,6 +153,7 @@ class Followed:
         if (
             method == "__call__"
             and options.get("out") is None
+            and not any(getattr(x, "dtype", None) == np.object_ for x in inputs)
             and not any(isinstance(v, Followed) for v in options.values())
         ):
             known = [_plain(x) if isinstance(x, Followed) and x.low is None else x for x in inputs]
@@ -119,15 +183,11 @@ def _number(base: type) -> type:
 
     def binary(name: str) -> Callable[[Any, Any], Any]:
         function = getattr(operator, name)
-        return lambda a, b: (
-            thrice(function, (a, b)) if isinstance(b, int | float | np.generic | np.ndarray) else NotImplemented
-        )
+        return lambda a, b: thrice(function, (a, b)) if isinstance(b, OPERANDS) else NotImplemented
 
     def reflected(name: str) -> Callable[[Any, Any], Any]:
         function = getattr(operator, name)
-        return lambda a, b: (
-            thrice(function, (b, a)) if isinstance(b, int | float | np.generic | np.ndarray) else NotImplemented
-        )
+        return lambda a, b: thrice(function, (b, a)) if isinstance(b, OPERANDS) else NotImplemented
 
     arithmetic = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow")
     methods: dict[str, Any] = {
@@ -147,7 +207,17 @@ def _number(base: type) -> type:
     return type(f"Followed{base.__name__.title()}", (Followed, base), methods)
 
 
-FollowedFloat, FollowedInt = _number(float), _number(int)
+KINDS = {kind: _number(kind) for kind in (float, int, Decimal)}
+
+
+class _Loops(ast.NodeTransformer):
+    """Ranges that may be followed."""
+
+    def visit_Call(self, node: ast.Call) -> ast.Call:
+        self.generic_visit(node)
+        if isinstance(node.func, ast.Name) and node.func.id == "range" and len(node.args) < 3:
+            node.func = ast.copy_location(ast.Name("__loop__", ast.Load()), node.func)
+        return node
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
@@ -155,12 +225,14 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
     def get_code(self, fullname: str) -> Any:
         tree = ast.parse(self.get_data(self.path))
-        for node in tree.body:
-            target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
-            if isinstance(target, ast.Name) and NAME.fullmatch(target.id) and getattr(node, "value", None) is not None:
-                label = ast.Constant(f"{fullname}.{target.id}")
-                call = ast.Call(ast.Name("__followed__", ast.Load()), [node.value, label], [])
-                node.value = ast.copy_location(call, node.value)
+        if fullname in HOMES:
+            for node in tree.body:
+                if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+                    name = ast.Constant(ast.unparse(node.targets[0] if isinstance(node, ast.Assign) else node.target))
+                    call = ast.Call(ast.Name("__taken__", ast.Load()), [node.value, name], [])
+                    node.value = ast.copy_location(call, node.value)
+        elif not CHANGED:
+            tree = _Loops().visit(tree)
         return compile(ast.fix_missing_locations(tree), self.path, "exec", dont_inherit=True)
 
 
@@ -174,17 +246,78 @@ class _Finder(importlib.abc.MetaPathFinder):
         return spec
 
 
-def pytest_configure() -> None:
-    builtins.__followed__ = followed  # type: ignore[attr-defined]
+def pytest_configure(config: pytest.Config) -> None:
+    builtins.__taken__ = taken  # type: ignore[attr-defined]
+    builtins.__loop__ = loop  # type: ignore[attr-defined]
     sys.meta_path.insert(0, _Finder())
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of a number that is halved or doubled, the tests that say so."""
+    if CHANGED and "DECIDING_ANY" not in os.environ:
+        items[:] = [item for item in items if any(CHANGED in mark.args for mark in item.iter_markers("decides"))]
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    for title, chosen in (
-        ("compared, and never decided", lambda total, decided: total and not decided),
-        ("never seen in a comparison", lambda total, decided: not total),
-    ):
-        names = sorted(name for name, counts in COMPARED.items() if chosen(*counts))
-        terminalreporter.section(f"{len(names)} of {len(COMPARED)} numbers: {title}")
-        for name in names:
-            terminalreporter.write_line(f"{name} ({COMPARED[name][0]})")
+    if CHANGED:
+        return
+    undecided = sorted(name for name, (_, hung) in COMPARED.items() if not hung)
+    terminalreporter.section(f"{len(undecided)} of {len(COMPARED)} numbers never decided a comparison")
+    for name in undecided:
+        terminalreporter.write_line(f"{name} ({COMPARED[name][0]})")
+    if "DECIDING_FILE" in os.environ:
+        Path(os.environ["DECIDING_FILE"]).write_text("\n".join(undecided), "utf-8")
+
+
+def run_tests(arguments: Sequence[str], **environment: str) -> int:
+    """pytest's exit code, with this module as a plug-in."""
+    command = [sys.executable, "-m", "pytest", "-p", "tests.deciding", "-p", "no:cacheprovider", "-q", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=os.environ | environment, stdout=subprocess.DEVNULL).returncode
+
+
+def marked() -> dict[str, list[str]]:
+    """Files with tests of each number that say of themselves that they hang on it."""
+    files = defaultdict(list)
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.decides":
+                for name in node.args:
+                    files[ast.literal_eval(name)].append(str(path))
+    return files
+
+
+def fails(name: str, files: Sequence[str]) -> str:
+    """How a number has to be changed for a test that is marked with it to fail; empty if neither way does."""
+    for word, factor in (("halved", 0.5), ("doubled", 2.0)):
+        if run_tests(["-x", *dict.fromkeys(files)], DECIDING_NUMBER=name, DECIDING_FACTOR=str(factor)) == 1:
+            return word
+    return ""
+
+
+def follow() -> set[str]:
+    """Numbers that decided no comparison in any part of the suite."""
+    undecided: list[set[str]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for part in SUITE:
+            paths = [str(path) for word in part.split() for path in sorted(ROOT.glob(word))]
+            run_tests(["-m", "not slow", *paths], DECIDING_FILE=f"{folder}/undecided")
+            undecided.append(set(Path(folder, "undecided").read_text("utf-8").split()))
+    return set.intersection(*undecided)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="numbers that tests are marked with")
+    wanted = parser.parse_args().names
+    files, nothing = marked(), set()
+    for name in wanted or files:
+        how = fails(name, files[name])
+        print(f"{name}: {how or 'nothing'} fails", flush=True)
+        nothing |= set() if how else {name}
+    if not wanted:
+        nothing |= follow() - set(files) - set(BY_BENCHMARK)
+    print(f"{len(nothing)} numbers decide nothing: {' '.join(sorted(nothing))}")
+
+
+if __name__ == "__main__":
+    main()

@@ -37,8 +37,7 @@ from reps_opt.tolerances import (
     CLOSE,
     CONSISTENT,
     LAST_PLACE,
-    LIFTED_STEPS,
-    MIXTURES,
+    MOST_ROUNDS,
     NEARLY_UNDISCOUNTED,
     ROUNDED,
     ROUNDING,
@@ -179,7 +178,7 @@ class OccupancyProblem(FlowProblem):
         """Of the points closest to mixtures of the references, the one with most room in every ball."""
         program, log_q = self.program, self.program.joint.log_references
         points = [self.centre.point]
-        for share in MIXTURES:
+        for share in (0.5, 1.0):
             mixed = np.exp((1 - share) * log_q[0] + share * log_q[1])
             answer = Newton().project(program.with_ball(Ball(KL(mixed), price=1.0)))
             points += [] if answer.point is None else [answer.point]
@@ -316,7 +315,7 @@ class OccupancyProblem(FlowProblem):
             if not math.isfinite(bound.value) or not np.all(np.isfinite(bound.eta)) or size == 0:
                 continue
             lift = np.where(rare, ROUNDED * size, 0.0)
-            for _ in range(LIFTED_STEPS):  # more than what the rare states ahead are lifted by
+            for _ in range(MOST_ROUNDS):  # more than what the rare states ahead are lifted by
                 ahead = self.mdp.gamma * (flow.arriving @ lift)
                 longest = np.zeros(rare.size)
                 np.maximum.at(longest, flow.pair_node, ahead)

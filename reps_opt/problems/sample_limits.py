@@ -15,8 +15,9 @@ from reps_opt.hints import Nearest
 from reps_opt.processes.graph import BoolArray, IntArray
 from reps_opt.program import Program
 from reps_opt.rows import ArrayRows, spectrum
+from reps_opt.solvers.linear import EXACT_LP
 from reps_opt.solvers.newton import Newton
-from reps_opt.tolerances import CLOSE, CUBED, EXACT_LP, LARGEST_REWARD, LEAST_ALIVE, MOST_ITERATIONS, ROUNDING, SOLVED
+from reps_opt.tolerances import CLOSE, CUBED, LEAST_ALIVE, MOST_ITERATIONS, ROUNDING, SOLVED
 from reps_opt.validation import FloatArray
 
 
@@ -33,7 +34,7 @@ def best_weights(program: Program) -> Nearest:
         matched = scaled.rhs + scaled.ridge * v
     elif v.size:
         stacked = np.vstack([scaled.transpose.array.T, np.ones(scaled.n)])
-        gain = np.clip(scaled.objective, -LARGEST_REWARD, LARGEST_REWARD)
+        gain = np.clip(scaled.objective, -1 / CLOSE, 1 / CLOSE)  # a penalty beyond is not paid
         result = scipy.optimize.linprog(
             -gain, A_eq=stacked, b_eq=np.append(scaled.rhs, 1.0), method="highs", options=EXACT_LP
         )

@@ -16,15 +16,15 @@ from reps_opt.processes.graph import IntArray, recurrent_classes
 from reps_opt.tolerances import (
     BICGSTAB_ITERATIONS,
     COMMON_LEVEL,
+    CONSISTENT,
     DENSE_STATES,
     DIRECT_STATES,
-    LOOSE_RESIDUAL,
+    FAR_SIGHTED,
     MOST_ROUNDS,
     NEARLY_UNDISCOUNTED,
     RARE_ANCHOR,
     ROUNDED,
     ROUNDING,
-    SEARCH_DISCOUNT,
     VISIBLE,
 )
 from reps_opt.validation import FloatArray
@@ -130,7 +130,7 @@ def _refined_bicgstab(system: spla.LinearOperator, rhs: FloatArray, x: FloatArra
         if size <= target:
             return x
         if size > 0.5 * best:
-            return x if size <= LOOSE_RESIDUAL * target else None
+            return x if size <= CONSISTENT * np.abs(rhs).sum() else None
         best = size
         # SciPy gives up on right-hand sides whose square is next to nothing: theirs is one here
         correction = spla.bicgstab(
@@ -214,7 +214,7 @@ def solve_class(chain: Chain, with_bias: bool = True) -> RecurrentClass:
         leak, arrivals = _column(rows, anchor), _row(chain, anchor)[rest]
         system = factorised(rows[:, rest], leak, last=attempt > 0)
         if system is None:
-            anchor = int(np.argmax(discounted_occupancy(chain, SEARCH_DISCOUNT, np.full(n, 1.0 / n))))
+            anchor = int(np.argmax(discounted_occupancy(chain, FAR_SIGHTED, np.full(n, 1.0 / n))))
             continue
         with np.errstate(over="ignore", invalid="ignore"):
             visits[rest] = np.nan_to_num(system.solve_transposed(arrivals), nan=np.inf, posinf=np.inf)

@@ -27,7 +27,7 @@ from reps_opt.solvers.answer import Answer, etas_of
 from reps_opt.solvers.start import quadratic_start
 from reps_opt.systems.choice import normal_equations
 from reps_opt.threads import quietly
-from reps_opt.tolerances import CLOSE, CONIC_OPTIONS, CONIC_UNITS
+from reps_opt.tolerances import CLOSE, CONIC_UNITS, SOLVED
 from reps_opt.validation import FloatArray, InputError, UnsuitableError
 
 
@@ -39,6 +39,12 @@ class Posed:
     variables: Mapping[str, cp.Variable]
     constraints: Mapping[str, Any]
 
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "CLARABEL": {"accept_unknown": True, "tol_gap_abs": SOLVED, "tol_gap_rel": SOLVED, "tol_feas": SOLVED},
+    "SCS": {"eps_abs": CLOSE, "eps_rel": CLOSE},
+}
+"""A hundredth of the solvers' own tolerances or less, and inaccurate points handed back: the certificate judges."""
 
 PARAMETERS = {"occupancy": ("rewards", "reference"), "weights": ("rewards", "base_weights"), "step": ("gradient", "")}
 """What a problem over such a variable calls its objective and the reference of its ball."""
@@ -240,7 +246,7 @@ class _Conic:
 
     def _run(self, posed: Posed) -> tuple[str, str, dict[str, Any]]:
         """What CVXPY says, in one word and in full, and its statistics; a solver's error is kept as the message."""
-        options = {**CONIC_OPTIONS.get(self.solver, {}), **self.options}
+        options = {**OPTIONS.get(self.solver, {}), **self.options}
         try:
             # CVXPY warns where a solution may be inaccurate; here the certificate says so
             with np.errstate(all="ignore"), quietly():

@@ -5,6 +5,7 @@ Shapes: m rows; k coordinates y with ``multipliers = start + eta0 T y``, T (m, k
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -33,9 +34,10 @@ from reps_opt.tolerances import (
     CUBED,
     CURVATURE_ADDED,
     CURVATURE_SHARES,
-    DUAL_OPTIONS,
-    LARGEST_LOG_ETA,
+    LAST_PLACE,
+    LBFGS_PAIRS,
     MOST_ROUNDS,
+    QUADRATIC_FARTHEST,
     ROUND_ITERATIONS,
     ROUNDING,
     SCIPY_COOLING,
@@ -46,6 +48,12 @@ from reps_opt.validation import FloatArray, UnsuitableError
 WITH_HESSIAN = ("trust-exact", "dogleg", "trust-constr")
 WITH_PRODUCTS = ("newton-cg", "trust-ncg", "trust-krylov")
 WITH_GRADIENT = ("cg", "bfgs", "l-bfgs-b", "tnc", "slsqp")
+OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "l-bfgs-b": {"ftol": 0.0, "maxcor": LBFGS_PAIRS, "maxfun": math.inf},
+    "tnc": {"ftol": 0.0},
+    "slsqp": {"ftol": LAST_PLACE},
+}
+"""Of methods that would stop on small changes of the dual, which is flat where the divergence is still off."""
 WITH_BOUNDS = ("l-bfgs-b", "tnc", "slsqp", "trust-constr")
 
 
@@ -111,7 +119,7 @@ class ScipyDual(Iterative):
         """Several balls, by the method where it takes bounds."""
         method = self.method.lower() if self.method.lower() in WITH_BOUNDS else ""
         limit = "maxfun" if method == "tnc" else "maxiter"
-        options = {limit: self.max_iterations, **DUAL_OPTIONS.get(method or "slsqp", {}), **self.options}
+        options = {limit: self.max_iterations, **OPTIONS.get(method or "slsqp", {}), **self.options}
         trace = Trace(self.verbose, SHOWN_EVERY)
 
         def watch(dual: SmoothDual, z: FloatArray) -> None:
@@ -196,7 +204,7 @@ class ScipyDual(Iterative):
         elif method in WITH_PRODUCTS:
             derivatives["hessp"] = dual.hessian_product
         limit = ROUND_ITERATIONS if method in WITH_GRADIENT else self.max_iterations
-        options = {"maxiter": min(limit, self.max_iterations), **DUAL_OPTIONS.get(method, {}), **self.options}
+        options = {"maxiter": min(limit, self.max_iterations), **OPTIONS.get(method, {}), **self.options}
         if method == "tnc":
             options["maxfun"] = options.pop("maxiter")
 
@@ -246,7 +254,7 @@ class _WhitenedDual:
 
     def _eta(self, z: FloatArray) -> FloatArray:
         """Eta (1,), or nothing in penalty form."""
-        return self.origin.eta * np.exp(np.clip(z[: self.dual.n_etas], -LARGEST_LOG_ETA, LARGEST_LOG_ETA))
+        return self.origin.eta * np.exp(np.clip(z[: self.dual.n_etas], -QUADRATIC_FARTHEST, QUADRATIC_FARTHEST))
 
     def _original(self, z: FloatArray) -> FloatArray:
         y = z[self.dual.n_etas :]

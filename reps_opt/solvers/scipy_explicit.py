@@ -18,10 +18,10 @@ from scipy.optimize import Bounds, LinearConstraint, NonlinearConstraint
 
 from reps_opt.divergences.conditional_kl import ConditionalKL
 from reps_opt.program import Program
-from reps_opt.solvers.scipy_spec import Names, Spec, binding, named
+from reps_opt.solvers.scipy_spec import Names, Spec, binding, named, trust_constr
 from reps_opt.solvers.start import quadratic_start
 from reps_opt.systems.choice import normal_equations
-from reps_opt.tolerances import ACCURATE_OPTIONS, EXPLICIT_BARRIER, LEAST_STARTING_ETA, TINY
+from reps_opt.tolerances import BARRIERS, LEAST_STARTING_ETA, TINY
 from reps_opt.validation import FloatArray, UnsuitableError
 
 
@@ -46,7 +46,7 @@ def pose_dual(program: Program, names: Names | None = None) -> Spec:
         "bounds": _dual_bounds(program, dual.n_etas, 0),
         "constraints": [],
         "method": "trust-constr",
-        "options": {**ACCURATE_OPTIONS, **EXPLICIT_BARRIER},
+        "options": trust_constr(BARRIERS[-1]),
     }
     coordinates, parts = _dual_names(program, names, 0)
     return Spec("dual", arguments, coordinates, (), parts, lambda result: dual.point(result.x))
@@ -243,7 +243,7 @@ def _pose_epigraph(program: Program, names: Names, pieces: _LinearPieces | _Soft
         "bounds": _dual_bounds(program, pieces.n_etas, pieces.masses.size),
         "constraints": [pieces.constraint()],
         "method": "trust-constr",
-        "options": {**ACCURATE_OPTIONS, **EXPLICIT_BARRIER},
+        "options": trust_constr(BARRIERS[-1]),
     }
     coordinates, parts = _dual_names(program, names, pieces.masses.size)
     return Spec("dual", arguments, coordinates, ("normalisation",), parts, pieces.point)

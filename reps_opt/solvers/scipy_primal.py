@@ -22,19 +22,10 @@ from reps_opt.divergences.balls import Ball
 from reps_opt.processes.graph import IntArray
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
-from reps_opt.solvers.scipy_spec import Names, Spec, binding, etas_of, multipliers, named, spread
+from reps_opt.solvers.scipy_spec import Names, Spec, binding, etas_of, multipliers, named, spread, trust_constr
 from reps_opt.solvers.trace import Trace
 from reps_opt.threads import quietly
-from reps_opt.tolerances import (
-    ACCURATE_OPTIONS,
-    CLOSE,
-    PRIMAL_BARRIER,
-    PRIMAL_BARRIERS,
-    PRIMAL_GAP,
-    ROUND_ITERATIONS,
-    SOLVED,
-    TINY,
-)
+from reps_opt.tolerances import BARRIERS, CLOSE, PRIMAL_GAP, ROUND_ITERATIONS, SOLVED, TINY
 from reps_opt.validation import FloatArray
 
 
@@ -76,7 +67,7 @@ class ScipyPrimal:
         trace = Trace(self.verbose, every=10)
         answers: list[Answer] = []
         start, message = spec["x0"], ""
-        for barrier in PRIMAL_BARRIERS:
+        for barrier in BARRIERS:
             try:
                 result, proven = self._round(spec, start, barrier, trace)
             except (ValueError, ArithmeticError, np.linalg.LinAlgError) as failure:
@@ -92,7 +83,9 @@ class ScipyPrimal:
         best = min(answers, key=lambda answer: answer.bound(program))
         return replace(best, stats=stats)
 
-    def _round(self, spec: Spec, start: FloatArray, barrier: Mapping[str, Any], trace: Trace) -> tuple[Any, bool]:
+    def _round(
+        self, spec: Spec, start: FloatArray, barrier: tuple[float, float, float], trace: Trace
+    ) -> tuple[Any, bool]:
         """One call of ``minimize``; and whether the gap ended it."""
         proven = False
 
@@ -106,7 +99,7 @@ class ScipyPrimal:
             proven = bool(spec["callback"](x, state))
             return proven
 
-        options = {**spec["options"], "maxiter": ROUND_ITERATIONS, **barrier, **self.options}
+        options = {**trust_constr(barrier), "maxiter": ROUND_ITERATIONS, **self.options}
         with quietly(), np.errstate(all="ignore"):  # a method that gives up warns; here the certificate says so
             result = minimize(**{**spec, "x0": start, "options": options, "callback": watch})
         return result, proven
@@ -142,7 +135,7 @@ def pose_primal(program: Program, start: FloatArray | None = None, names: Names 
         "constraints": list(limits.values()),
         "method": "trust-constr",
         "callback": proven,
-        "options": {**ACCURATE_OPTIONS, **PRIMAL_BARRIER},
+        "options": trust_constr(BARRIERS[0]),
     }
     coordinates = tuple(named(program.hints.variable, n, names))
     parts = {program.hints.variable: slice(0, n)}

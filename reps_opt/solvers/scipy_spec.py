@@ -17,10 +17,20 @@ from reps_opt.divergences.base import NoBall
 from reps_opt.processes.graph import IntArray
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer, etas_of
+from reps_opt.tolerances import ROUNDED, SOLVED
 from reps_opt.validation import FloatArray
 
 Names = Mapping[str, Sequence[str]]
 """Names of coordinates and rows: the program's variable and blocks, each with what stands in brackets behind it."""
+
+
+def trust_constr(barrier: tuple[float, float, float]) -> dict[str, float]:
+    """Options of trust-constr: what ends its iterations is the gap, or the last barrier.
+
+    A gradient of zero does not, for it may be that of an early barrier.
+    """
+    names = ("initial_barrier_parameter", "initial_barrier_tolerance", "initial_tr_radius")
+    return {"gtol": 0.0, "xtol": ROUNDED, "barrier_tol": SOLVED, **dict(zip(names, barrier, strict=True))}
 
 
 @dataclass(frozen=True)

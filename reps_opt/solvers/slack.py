@@ -10,7 +10,7 @@ import math
 from reps_opt.dual_point import DualPoint
 from reps_opt.hints import Nearest
 from reps_opt.program import Program
-from reps_opt.tolerances import ETA_HALVINGS, SOLVED
+from reps_opt.tolerances import MOST_ITERATIONS, SOLVED
 from reps_opt.validation import FloatArray
 
 
@@ -47,7 +47,7 @@ def _with_eta(program: Program, multipliers: FloatArray, eta: float) -> DualPoin
     low, high = math.log(eta) - 20 * math.log(10.0), math.log(eta)
     if program.dual(math.exp(low), multipliers).divergence <= program.epsilon:
         return None
-    for _ in range(ETA_HALVINGS):
+    for _ in range(MOST_ITERATIONS):
         middle = (low + high) / 2
         found = program.dual(math.exp(middle), multipliers)
         if abs(found.divergence - program.epsilon) <= 0.1 * program.epsilon:

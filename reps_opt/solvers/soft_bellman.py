@@ -50,10 +50,12 @@ from reps_opt.tolerances import (
     SLACK_SUSPECTED,
     SOLVED,
     TINY,
-    TRIANGULAR_OPTIONS,
     VISIBLE,
 )
 from reps_opt.validation import FloatArray, UnsuitableError
+
+TRIANGULAR: dict[str, Any] = {"permc_spec": "NATURAL", "diag_pivot_thresh": 0.0, "relax": 1, "panel_size": 1}
+"""How SuperLU takes a triangular matrix: looking for supernodes, which only fill makes, costs it twice the rest."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,7 @@ class _Chain:
                 )[0]
                 x = x + size * moved
         if self._factor is None:
-            self._factor = spla.splu(self.system.tocsc(), **(TRIANGULAR_OPTIONS if self.forward else {}))
+            self._factor = spla.splu(self.system.tocsc(), **(TRIANGULAR if self.forward else {}))
         return self._factor.solve(rhs, trans="T" if transposed else "N")
 
     def split(self, solved: FloatArray) -> tuple[FloatArray, FloatArray]:
