@@ -1,9 +1,10 @@
-"""Which numbers decide anything: ``python -m tests.deciding [NAME ...]`` for these of the ``tolerances``, or for all.
+"""Which numbers decide anything: ``python -m tests.deciding``; ``NAME ...`` or ``NAME=TEST ...`` for some of them alone.
 
 A number decides if its half or its double would have a test go another way, which is found out in two ways.
 
-Tests marked ``decides("NAME")`` are run with the number halved, and doubled: one of the two must fail. That takes some
-seconds a number. Of ``1 - 1e-5`` it is the distance from one that is halved and doubled, of a collection every number.
+The test that ``DECIDED_BY`` names is run with the number halved, and doubled: one of the two must fail. That takes some
+seconds a number; ``NAME=TEST`` tries another test. Of ``1 - 1e-5`` it is the distance from one that is halved and
+doubled, of a collection every number.
 
 All other numbers are followed through the suite, which takes a seventh longer: each carries its half and its double
 along through arithmetic, arrays and loops, and every comparison made with it is made thrice. A number whose comparisons
@@ -42,8 +43,27 @@ HOMES = ("reps_opt.tolerances", "policies.tolerances")
 SUITE = ("tests/reps_opt tests/test_*.py tests/policies", "tests/envs tests/examples reps_opt policies README.md")
 """Parts of the suite, each run in a process of its own: followed numbers need memory."""
 
+QUASI_NEWTON = "tests/reps_opt/solvers/test_quasi_newton.py::test_small_problems_ridges_and_penalties_go_to_newton"
+SECOND_ROUTES = "tests/reps_opt/solvers/test_routes.py::test_a_second_route_is_one_that_takes_about_a_second"
+
+DECIDED_BY = {
+    "CONIC_COORDINATES": SECOND_ROUTES,
+    "CONIC_ENTRIES": SECOND_ROUTES,
+    "DECIMAL_COORDINATES": SECOND_ROUTES,
+    "DECIMAL_PRODUCTS": SECOND_ROUTES,
+    "EFFECTIVE_PER_FEATURE": QUASI_NEWTON,
+    "FEW_ROWS_SHARE": QUASI_NEWTON,
+    "LARGEST_FEW_ROWS_SHARE": QUASI_NEWTON,
+    "LINE_SEARCH_GAP": "tests/reps_opt/learning/test_updates.py::test_the_status_of_a_rough_step_says_how_rough_it_is",
+    "RADII_TO_SPARE": QUASI_NEWTON,
+    "REMEMBERED": "tests/reps_opt/processes/test_flow.py::test_a_loop_over_eight_sets_of_actions_finds_each_flow_again",
+    "SELF_TEST_ERROR": "tests/reps_opt/test_command_line.py::test_doctor_notices_a_policy_that_is_a_little_off",
+    "USUAL_RADIUS": "reps_opt/learning/fitted_updates.py",
+}
+"""Numbers that are not followed to any comparison that hangs on them, and a test that fails with half or double."""
+
 BY_BENCHMARK: dict[str, str] = {}
-"""Numbers that only a benchmark shows to decide, and the part of ``tests.benchmarks`` that does."""
+"""Numbers that only a benchmark or an experiment shows to decide, and which; their reasons hold what it measured."""
 
 CHANGED = os.environ.get("DECIDING_NUMBER", "")
 FACTOR = float(os.environ.get("DECIDING_FACTOR", "1"))
@@ -252,12 +272,6 @@ def pytest_configure(config: pytest.Config) -> None:
     sys.meta_path.insert(0, _Finder())
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of a number that is halved or doubled, the tests that say so."""
-    if CHANGED and "DECIDING_ANY" not in os.environ:
-        items[:] = [item for item in items if any(CHANGED in mark.args for mark in item.iter_markers("decides"))]
-
-
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     if CHANGED:
         return
@@ -275,21 +289,10 @@ def run_tests(arguments: Sequence[str], **environment: str) -> int:
     return subprocess.run(command, cwd=ROOT, env=os.environ | environment, stdout=subprocess.DEVNULL).returncode
 
 
-def marked() -> dict[str, list[str]]:
-    """Files with tests of each number that say of themselves that they hang on it."""
-    files = defaultdict(list)
-    for path in sorted((ROOT / "tests").rglob("test_*.py")):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.decides":
-                for name in node.args:
-                    files[ast.literal_eval(name)].append(str(path))
-    return files
-
-
-def fails(name: str, files: Sequence[str]) -> str:
-    """How a number has to be changed for a test that is marked with it to fail; empty if neither way does."""
+def fails(name: str, test: str) -> str:
+    """How a number has to be changed for the test to fail; empty if neither way does."""
     for word, factor in (("halved", 0.5), ("doubled", 2.0)):
-        if run_tests(["-x", *dict.fromkeys(files)], DECIDING_NUMBER=name, DECIDING_FACTOR=str(factor)) == 1:
+        if run_tests(["-x", *test.split()], DECIDING_NUMBER=name, DECIDING_FACTOR=str(factor)) == 1:
             return word
     return ""
 
@@ -307,15 +310,15 @@ def follow() -> set[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="numbers that tests are marked with")
-    wanted = parser.parse_args().names
-    files, nothing = marked(), set()
-    for name in wanted or files:
-        how = fails(name, files[name])
+    parser.add_argument("names", nargs="*", metavar="NAME[=TEST]", help="numbers, by the tests that decide by them")
+    wanted, nothing = parser.parse_args().names, set()
+    for word in wanted or DECIDED_BY:
+        name, _, test = word.partition("=")
+        how = fails(name, test or DECIDED_BY[name])
         print(f"{name}: {how or 'nothing'} fails", flush=True)
         nothing |= set() if how else {name}
     if not wanted:
-        nothing |= follow() - set(files) - set(BY_BENCHMARK)
+        nothing |= follow() - set(DECIDED_BY) - set(BY_BENCHMARK)
     print(f"{len(nothing)} numbers decide nothing: {' '.join(sorted(nothing))}")
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import pickle
+from decimal import Decimal
+from importlib import import_module
 
 import numpy as np
 import pytest
 
-from tests.deciding import COMPARED, followed
+from tests.deciding import BY_BENCHMARK, COMPARED, DECIDED_BY, HOMES, ROOT, followed, loop
 
 
 @pytest.mark.parametrize(
@@ -29,6 +31,38 @@ def test_a_number_decides_where_half_or_double_would_have_it_otherwise(question,
     assert np.array_equal(question(number), plain)
     assert COMPARED["x"][0] >= 1
     assert (COMPARED.pop("x")[1] > 0) == decided
+
+
+def test_a_number_decides_where_half_of_the_turns_would_not_do_or_double_would_go_on() -> None:
+    def turns(limit: int, needed: int) -> bool:
+        COMPARED.pop("x", None)
+        for turn in loop(followed(limit, "x")):
+            if turn + 1 == needed:
+                break
+        return COMPARED.pop("x")[1] > 0
+
+    assert not turns(100, 10)
+    assert turns(100, 60)
+    assert turns(100, 1000)
+
+
+def test_decimal_numbers_are_followed_and_what_is_looked_up_is_a_number() -> None:
+    COMPARED.pop("x", None)
+    number = followed((Decimal("0.1"), 2), "x")[0]
+    assert number * np.array([Decimal(1)], dtype=object) == Decimal("0.1")
+    assert COMPARED["x"] == [0, 0]
+    assert 3 * number > Decimal("0.2")
+    assert COMPARED.pop("x") == [1, 1]
+
+
+def test_each_number_whose_test_is_known_exists_as_does_the_test() -> None:
+    names = {name for home in HOMES for name in vars(import_module(home))}
+    assert names > {*DECIDED_BY, *BY_BENCHMARK}
+    assert not DECIDED_BY.keys() & BY_BENCHMARK.keys()
+    for test in DECIDED_BY.values():
+        path, *functions = test.split("::")
+        text = (ROOT / path).read_text("utf-8")
+        assert all(f"def {name}(" in text or f"class {name}" in text for name in functions), test
 
 
 def test_it_is_a_number_like_any_other() -> None:

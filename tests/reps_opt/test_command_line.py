@@ -157,6 +157,17 @@ def test_doctor_does_not_call_well_what_it_could_not_try(without_problems: pytes
     assert "not tried: torch not installed" in str(found)
 
 
+def test_doctor_notices_a_policy_that_is_a_little_off(without_problems: pytest.MonkeyPatch) -> None:
+    import policies
+
+    class Askew(policies.LinearGaussianPolicy):
+        def predict(self, states: object) -> np.ndarray:
+            return np.asarray(super().predict(states)) + 0.2
+
+    without_problems.setattr("policies.LinearGaussianPolicy", Askew)
+    assert "FAILED: ValueError: the fit is off by" in str(doctor.examine())
+
+
 def test_doctor_notices_policies_and_roll_outs_that_break(without_problems: pytest.MonkeyPatch) -> None:
     import policies
 

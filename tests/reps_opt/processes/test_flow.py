@@ -98,3 +98,11 @@ def test_flows_are_values() -> None:
         np.testing.assert_array_equal(flow.pick(flow.spread(np.arange(1.0, flow.pairs.size + 1))) > 0, True)
     with pytest.raises(AttributeError, match="make another"):
         flow.horizon = 3  # type: ignore[misc]
+
+
+def test_a_loop_over_eight_sets_of_actions_finds_each_flow_again() -> None:
+    mdp = envs.garnet(8, 2, 2, seed=0)
+    closed = np.ones((8, *mdp.rewards.shape), dtype=bool)
+    closed[range(8), range(8), 0] = False
+    first, again = ([Flow.of(mdp, allowed.ravel()) for allowed in closed] for _ in range(2))
+    assert all(one is other for one, other in zip(first, again, strict=True))

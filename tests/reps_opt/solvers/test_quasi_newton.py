@@ -126,7 +126,9 @@ def test_a_search_that_stalls_hands_over(monkeypatch):
 def test_small_problems_ridges_and_penalties_go_to_newton():
     assert rows_to_start(10_000, 10, 0.5) is None
     assert rows_to_start(100_000, 100, 0.5) == 10_000
-    assert rows_to_start(100_000, 100, 4.0) is None  # e^4 samples for one effective one
+    assert rows_to_start(100_000, 100, 3.0) == 20_086  # e^3 samples for one effective one
+    assert rows_to_start(100_000, 100, 4.0) is None
+    assert rows_to_start(100_000, 100, 0.01) == 15_000  # fewer rows would hardly match their features in the ball
     assert rows_to_start(100_000, 100, 0.001) is None  # a few rows would be infeasible
     assert rows_to_start(100_000, 100, None) is None
     r, psi = draw(30_000, 20)

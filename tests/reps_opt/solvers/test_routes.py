@@ -9,8 +9,14 @@ import pytest
 
 import envs
 from reps_opt import MDP, REPS, LinearProgram, solve
+from reps_opt.constraints import Equal
+from reps_opt.divergences.balls import Ball
+from reps_opt.divergences.f_divergences import KL
+from reps_opt.program import Program
 from reps_opt.solution import Status
 from reps_opt.solvers import CvxpyDual, CvxpyPrimal, Newton, ScipyDual
+from reps_opt.solvers.choice import second_solvers
+from reps_opt.solvers.decimal_newton import DecimalNewton
 from tests.reps_opt.instances import GAMMAS, INSTANCES, instance
 
 SHARES = ("1e-3", "0.03", "0.3", "1.0", "just binding", "just slack", "slack")
@@ -195,3 +201,24 @@ def test_a_solver_that_finds_nothing_is_failed() -> None:
     solution = solve(REPS(mdp, mdp.occupancy(mdp.uniform_policy()), 0.5), CvxpyPrimal("OSQP"))
     assert solution.status is Status.FAILED
     assert "OSQP" in solution.message
+
+
+@pytest.mark.parametrize(
+    ("n", "rows", "conic", "decimal"),
+    [
+        (1500, 2, True, False),
+        (3000, 2, False, False),
+        (1500, 60, True, False),
+        (1500, 100, False, False),
+        (250, 2, True, True),
+        (400, 2, True, False),
+        (200, 14, True, True),
+        (200, 20, True, False),
+    ],
+)
+def test_a_second_route_is_one_that_takes_about_a_second(n: int, rows: int, conic: bool, decimal: bool) -> None:
+    rng = np.random.default_rng(0)
+    block = Equal(rng.normal(size=(rows, n)), np.zeros(rows))
+    program = Program(rng.normal(size=n), {"rows": block}, Ball(KL(np.full(n, 1 / n)), radius=0.1))
+    found = [type(solver) for solver in second_solvers(program, Newton(), None)]
+    assert ((CvxpyPrimal in found), (DecimalNewton in found)) == (conic, decimal)
