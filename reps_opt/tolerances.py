@@ -394,8 +394,8 @@ coordinates run into their bounds, and stay there. Duals take the last: bounds h
 radius keeps eta from running to zero."""
 
 LBFGS_PAIRS = 20
-"""Differences of gradients that L-BFGS keeps: on five Garnets of 60 states the dual is evaluated 377 times with 20 and with
-60, 524 times with SciPy's 10."""
+"""Differences of gradients that L-BFGS keeps: on five Garnets of 60 states the dual is evaluated 377 times with 20 and
+with 60, 524 times with SciPy's 10."""
 
 JOINT_BARRIERS = (1e-2, 1e-4, 1e-6, 1e-8, 1e-9)
 """mu of each call, from where the one before ended. The last leaves a gap of 1e-9 a ball; without the first ones
