@@ -103,15 +103,34 @@ def walks(env: Any, policy: Any, n_walks: int, n_steps: int) -> np.ndarray:
 
 
 def draw_promises(histories, path):
-    """Promised and reached gain of every update, summed over the run, and refuted updates marked; a panel a task."""
-    with figure_in(path, 1, len(histories), legends=False, squeeze=False, figsize=(4 * len(histories), 3.4)) as axes:
-        for axis, (task, runs) in zip(axes[0], histories.items(), strict=True):
+    """Promised and reached gain of every update, summed over the run, and refuted updates marked; a panel a task.
+
+    The band is the standard error of the sum of promises, their errors taken as independent.
+    """
+    columns = min(5, len(histories))
+    rows = -(-len(histories) // columns)
+    layout = {"figsize": (3.4 * columns, 2.8 * rows + 0.3), "squeeze": False}
+    with figure_in(path, rows, columns, legends=False, **layout) as axes:
+        for axis, (task, runs) in zip(axes.flat, histories.items(), strict=False):
             for i, history in enumerate(runs):
-                table = history.to_frame()
-                at, said = table["steps"] / 1000, table["refuted"] >= 3  # in a row: from there the run says so
-                sums = table[["predicted_gain", "gain"]].where(table["predicted_gain"].notna(), 0.0).cumsum()
-                for name, style, label in (("predicted_gain", "C1--", "promised"), ("gain", "C0-", "reached")):
-                    axis.plot(at, sums[name], style, lw=0.9, alpha=0.7, label=label if i == 0 else None)
-                axis.plot(at[said], sums["gain"][said], "k.", ms=4, label="run says: refuted" if i == 0 else None)
-            axis.set(title=task, xlabel="thousand steps", ylabel="sum of gains, reward a step")
+                _draw_sums(axis, history.to_frame(), labelled=i == 0)
+            axis.set_title(task, fontsize="medium")
+        for axis in axes.flat[len(histories) :]:
+            axis.remove()
         axes[0, 0].legend(fontsize="small")
+        figure = axes[0, 0].figure
+        figure.supxlabel("thousand steps", fontsize="medium")
+        figure.supylabel("sum of gains, reward a step", fontsize="medium")
+
+
+def _draw_sums(axis, table, *, labelled):
+    """The curves of a run: promised, reached, and where the run said that its promises are refuted."""
+    at, said = table["steps"] / 1000, table["refuted"] >= 3  # in a row: from there the run says so
+    known = table[["predicted_gain", "gain"]].notna().all(axis=1)
+    sums = table[["predicted_gain", "gain"]].where(known, 0.0).cumsum()
+    spread = np.sqrt((table["predicted_gain_error"].where(known, 0.0) ** 2).cumsum())
+    promised = sums["predicted_gain"]
+    axis.fill_between(at, promised - spread, promised + spread, color="C1", alpha=0.2, lw=0)
+    for name, style, label in (("predicted_gain", "C1--", "promised"), ("gain", "C0-", "reached")):
+        axis.plot(at, sums[name], style, lw=1.2, alpha=0.9, label=label if labelled else None)
+    axis.plot(at[said], sums["gain"][said], "k.", ms=4, label="run says: refuted" if labelled else None)

@@ -10,23 +10,27 @@ import time
 import matplotlib.pyplot as plt
 import numpy as np
 
-from reps_opt import improve, rollout
+from reps_opt import History, Record, improve, rollout
 
 EPISODES, POINTS = 20, 10  # of a score; scores along a run, beside those at the reported steps
 
 
-def learn(task, make_update, n_steps, batch, seed, reported, verbose=False):
-    """Steps and score (points, 2), and the CPU seconds of learning; ``make_update`` gets the share that is done."""
-    n_updates, done, curve, spent = -(-n_steps // batch), [0], [], 0.0
+def learn(task, make_update, n_steps, batch, seed, reported=(), verbose=False):
+    """Steps and score (points, 2), the CPU seconds of learning, and the history, of numbers alone.
+
+    ``make_update`` gets the share of the run that is done.
+    """
+    n_updates, done, curve, records, spent = -(-n_steps // batch), [0], [], [], 0.0
     wanted = {*np.linspace(1, n_updates, POINTS).astype(int), *(-(-steps // batch) for steps in reported)}
 
     def update(policy, batch, memory=None):
         done[0] += 1
         return make_update((done[0] - 1) / n_updates)(policy, batch, memory)
 
-    update.needs_policy = True
+    update.needs_policy, update.objective = True, make_update(0).objective
     began = time.process_time()
     for record in improve(task, None, update, n_updates, n_steps=batch, seed=seed, progress=False):
+        records.append(Record(record.index, None, record.values))
         if record.index in wanted:
             spent += time.process_time() - began
             score = rollout(task, record.policy, EPISODES, seed=np.random.SeedSequence((seed, 1))).returns.mean()
@@ -35,23 +39,34 @@ def learn(task, make_update, n_steps, batch, seed, reported, verbose=False):
                 print(f"{curve[-1][0]:6d} steps, return {score:7.1f}, kl {record.values['kl']:.4f}, ", end="")
                 print(f"{record.values['status']}, {record.update.trials} trials")
             began = time.process_time()
-    return np.array(curve), spent + time.process_time() - began
+    return np.array(curve), spent + time.process_time() - began, History(records)
 
 
 def study(task, make_update, n_seeds, n_steps, batch, reported, plot=None, first=0):
     """Curves (seeds, points, 2) from the first seed on, beside what a mature implementation reaches, and drawn."""
     seeds = range(first, first + n_seeds)
     runs = [learn(task, make_update, n_steps, batch, seed, reported, verbose=seed == first) for seed in seeds]
-    curves = np.array([curve for curve, _ in runs])
-    print(f"{task}, {n_steps} steps, {', '.join(f'{cpu:.0f}' for _, cpu in runs)} s of CPU")
+    curves = np.array([curve for curve, _, _ in runs])
+    print(f"{task}, {n_steps} steps, {', '.join(f'{cpu:.0f}' for _, cpu, _ in runs)} s of CPU")
     print("steps    " + "".join(f"seed {seed:<4d}" for seed in seeds) + "mean    mature TRPO")
     for steps, known in reported.items():
         if steps <= curves[0, -1, 0]:
             now = curves[:, np.searchsorted(curves[0, :, 0], steps), 1]
             print(f"{steps:6d} " + "".join(f"{value:9.1f}" for value in now) + f"{now.mean():9.1f}{known:9d}")
+    for seed, (*_, history) in zip(seeds, runs, strict=True):
+        print(f"seed {seed}: {told(history)}")
     if plot:
         _draw(task, curves, reported, plot)
     return curves
+
+
+def told(history):
+    """What a run promised and reached, in words."""
+    table = history.to_frame().dropna(subset=["predicted_gain", "gain"])
+    promised, reached = table["predicted_gain"].sum(), table["gain"].sum()
+    error = np.sqrt((table["predicted_gain_error"] ** 2).sum())
+    text = f"promised {promised:.3f} +- {error:.3f} a step in all, gained {reached:.3f}"
+    return f"{text}; at most {table['refuted'].max()} promises in a row refuted"
 
 
 def _draw(task, curves, reported, path):

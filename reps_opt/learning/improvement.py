@@ -22,7 +22,7 @@ from reps_opt.batch import Batch
 from reps_opt.history import History
 from reps_opt.learning.acting import check_policy
 from reps_opt.learning.importance import importance_weights
-from reps_opt.learning.promises import measure_of, promise_columns, refutation, refuted_in_a_row
+from reps_opt.learning.promises import promise_columns, refutation, refuted_in_a_row
 from reps_opt.learning.records import NoImprovement, Record, Score
 from reps_opt.learning.runs import START, Run, State, Update
 from reps_opt.learning.start_policies import start_policy
@@ -257,7 +257,8 @@ def _iterate(run: Run, state: State, index: int) -> tuple[Record, State]:
     before = _last_score(state) if state.rows else run.score(policy)
     evaluated = run.evaluation(result.policy) if result.accepted else None
     after = before if evaluated is None else Score.of(evaluated)
-    last = state.rows[-1] if state.rows else {"steps": 0, "episodes": 0}
+    past = state.rows[-1] if state.rows else None
+    last = past or {"steps": 0, "episodes": 0}
     row = {
         "return": after.mean_return,
         "reward": after.mean_reward,
@@ -267,14 +268,14 @@ def _iterate(run: Run, state: State, index: int) -> tuple[Record, State]:
         "batch_reward": made.mean_reward,
         **_facts(result),
         "gain": after.mean_reward - before.mean_reward,
-        **promise_columns(result, measure_of(run.update, result), None if run.deterministic else evaluated, fresh),
+        **promise_columns(run.update, result, None if run.deterministic else evaluated, fresh, past),
         "steps": last["steps"] + len(fresh),
         "episodes": last["episodes"] + fresh.n_episodes,
         "seconds": time.perf_counter() - began,
         "stopped": "",
     }
     judged = run.evaluate is not None and not run.deterministic
-    row["refuted"] = refuted_in_a_row(row, state.rows[-1] if state.rows else None, judged)
+    row["refuted"] = refuted_in_a_row(row, past, judged)
     idle = result.policy is None and not result.accepted
     longer = f"the next uniform actions are held for {min(2 * state.hold, LONGEST_HOLD)} steps each" if idle else ""
     said = [str(row["message"]), refutation(row["refuted"]), longer]

@@ -4,50 +4,55 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from reps_opt.batch import Batch
 from reps_opt.tolerances import PROMISE_KEPT, REFUTED_IN_A_ROW
 
-Measure = Callable[[Batch], tuple[float, float]]
+NOBODY_KNOWS = (math.nan, math.nan)
 
 
-def measure_of(update: Any, result: Any) -> Measure:
-    """Objective and standard error of a batch in the terms of an update's promise; NaN where it has none."""
-    if not hasattr(update, "objective") or not result.accepted:
-        return lambda batch: (math.nan, math.nan)
-    stats = getattr(result, "stats", {})
-    known = {name: stats[name] for name in ("gamma", "starts") if name in stats}
-    return lambda batch: update.objective(batch, **known)
-
-
-def promise_columns(result: Any, measure: Measure, evaluated: Batch | None, fresh: Batch) -> dict[str, float]:
+def promise_columns(
+    update: Any, result: Any, evaluated: Batch | None, fresh: Batch, last: Mapping[str, Any] | None
+) -> dict[str, Any]:
     """The columns that tell a promise from what was reached, NaN where nobody knows.
 
     ``predicted_gain`` and ``predicted_gain_error``: the promise, over the samples the update was given, and its
     standard error by episodes. ``gain`` and ``gain_error``: what the evaluation gave, over the same samples, in the
-    same units, the former left out where the update says no ``base_objective``. ``objective``, ``objective_error``: of
-    this iteration's own roll-outs; ``base_objective``: of the samples. ``base_objective_error`` is part of the gain's
-    error, and zero where the promise rests on the same luck.
+    same units, the former left out where the update says no ``base_objective``. ``base_objective``: of the samples, by
+    the rule ``gamma`` and ``starts``; ``base_objective_error`` is part of the gain's error, and zero where the promise
+    rests on the same luck. ``objective``, ``objective_error``: of this iteration's own roll-outs, by the rule of the
+    promise before, which they judge where nothing is evaluated.
     """
     stats: Mapping[str, Any] = getattr(result, "stats", {})
-    base = float(stats.get("base_objective", math.nan))
-    reached, error = (math.nan, math.nan) if evaluated is None else measure(evaluated)
-    promised = math.isfinite(base) and result.accepted
-    gained = {} if math.isnan(base) else {"gain": reached - base}
-    base_error = float(stats.get("base_objective_error", 0.0))
-    objective, objective_error = measure(fresh)
+    rule = {"gamma": float(stats.get("gamma", math.nan)), "starts": str(stats.get("starts", ""))}
+    base, base_error = (
+        float(stats.get(f"base_objective{end}", other)) for end, other in (("", math.nan), ("_error", 0))
+    )
+    measures, promised = hasattr(update, "objective"), math.isfinite(base) and result.accepted
+    before = rule if last is None else {name: last.get(name, rule[name]) for name in rule}
+    judges = measures and (result.accepted if last is None else math.isfinite(last["base_objective"]))
+    reached, error = NOBODY_KNOWS
+    if measures and result.accepted and evaluated is not None:
+        reached, error = _measured(update, evaluated, rule)
+    objective, objective_error = _measured(update, fresh, before) if judges else NOBODY_KNOWS
     return {
         "predicted_gain": float(stats.get("predicted_gain", result.gain)) if promised else math.nan,
         "predicted_gain_error": float(stats.get("predicted_gain_error", math.nan)),
-        **gained,
+        **({} if math.isnan(base) else {"gain": reached - base}),
         "gain_error": math.hypot(error, base_error),
         "objective": objective,
         "objective_error": objective_error,
         "base_objective": base,
         "base_objective_error": base_error,
+        **rule,
     }
+
+
+def _measured(update: Any, batch: Batch, rule: Mapping[str, Any]) -> tuple[float, float]:
+    """Objective and standard error of a batch in the terms of an update's promise."""
+    return update.objective(batch, **{name: value for name, value in rule.items() if value == value and value != ""})
 
 
 def refuted_in_a_row(row: Mapping[str, Any], last: Mapping[str, Any] | None, evaluated: bool) -> int:

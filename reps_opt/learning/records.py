@@ -76,11 +76,11 @@ class Record(Result):
         ``gain_error``: the promise over the samples it was made from and what the evaluation gave over them, each with
         its standard error by episodes; ``refuted``: promises in a row of which less than half was reached, two standard
         errors allowed; ``objective``, ``base_objective``: that of this iteration's roll-outs and of the samples, of
-        which the gain is one, each with an error, the latter's zero where promise and gain share it; ``kl_predicted``,
-        ``kl``: the divergence of its program and the mean KL(new || old) that the new policy reached, in nats;
-        ``kl_old_new``: the other way round, which a gradient step's line search holds to epsilon, NaN of a fitted
-        policy; ``eta``, ``ess``, ``gap``, ``status``, ``accepted``, ``message``; ``steps``, ``episodes``: collected so
-        far; ``seconds``: of wall time.
+        which the gain is one, each with an error, the latter's zero where promise and gain share it, by the rule of
+        ``gamma`` and ``starts``; ``kl_predicted``, ``kl``: the divergence of its program and the mean KL(new || old)
+        that the new policy reached, in nats; ``kl_old_new``: the other way round, which a gradient step's line search
+        holds to epsilon, NaN of a fitted policy; ``eta``, ``ess``, ``gap``, ``status``, ``accepted``, ``message``;
+        ``steps``, ``episodes``: collected so far; ``seconds``: of wall time.
         """
         return {"iteration": self.index, **self.values}
 

@@ -163,7 +163,7 @@ class SampleProblem(Problem):
         if least == math.inf:
             return (
                 "some combination of the features moves one way in every sample: no weights match them, "
-                "whatever epsilon"
+                "whatever epsilon; take more samples, fewer features, or a ridge"
             )
         if self.epsilon is None or self.epsilon >= least - margin:
             return ""

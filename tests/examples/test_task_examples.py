@@ -73,3 +73,21 @@ def test_reps_on_gymnasium(example, capsys, tmp_path):
     assert "after 5000, 2500, 5000 steps" in printed  # the last policy made no roll-outs, and was evaluated
     assert "0 of 1 at 475" in printed
     assert (tmp_path / "promises.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_promises_of_every_task_are_in_one_figure(example, capsys, tmp_path):
+    plot = tmp_path / "promises.png"
+    histories = example("promises").main(
+        ["CartPole-v1"], ["CartPole-v1", "Pendulum-v1"], seed=0, share=0.1, plot=str(plot)
+    )
+    assert list(histories) == ["REPS: CartPole-v1", "TRPO: CartPole-v1", "TRPO: Pendulum-v1"]
+    for (history,), updates in zip(histories.values(), (2, 5, 10), strict=True):
+        table = history.to_frame()
+        assert len(table) == updates
+        assert table["predicted_gain"].notna().all()
+        assert (
+            table["gain"][:-1].notna().all()
+        )  # the roll-outs after each update tell, and after the last there are none
+    assert "TRPO, CartPole-v1" in capsys.readouterr().out
+    assert plot.stat().st_size > 10_000

@@ -20,9 +20,9 @@ from policies import (
     SoftmaxPolicy,
     TabularPolicy,
 )
-from reps_opt import Batch, EpisodicREPSUpdate, History, REPSUpdate, improve, rollout
+from reps_opt import TRPO, Batch, EpisodicREPSUpdate, History, REPSUpdate, improve, rollout
 from reps_opt.learning.fits import fit_within, weighted_kl
-from reps_opt.learning.promises import refuted_in_a_row
+from reps_opt.learning.promises import promise_columns, refuted_in_a_row
 from reps_opt.problems.value_features import value_features
 
 ENV = envs.LQR()
@@ -262,3 +262,50 @@ def test_an_identity_map_will_do_for_features():
 def test_an_unknown_end_is_refused_before_the_first_roll_out(gamma):
     with pytest.raises(ValueError, match="on_done must be one of"):
         REPSUpdate(fit=TabularPolicy(), on_done="stop", gamma=gamma)
+
+
+def test_a_reference_that_is_no_flow_is_a_warning_that_says_what_to_change():
+    """Pendulum cut after ten steps: at a horizon of a hundred, what follows is missing from the flow of its starts."""
+    batch = rollout("Pendulum-v1", n_episodes=100, max_steps=10, seed=0)
+    told = REPSUpdate(fit=LinearGaussianPolicy(), starts="episodes", gamma=0.99)
+    with pytest.warns(
+        UserWarning, match='no flow: take starts="visited", a smaller ridge, or the gamma of the restarts'
+    ):
+        result = told(None, batch)
+    assert "no flow" in result.message
+    assert abs(result.solution.flow_offset) > 3 * result.solution.flow_offset_error
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert REPSUpdate(fit=LinearGaussianPolicy())(None, batch).accepted  # the default is right without a word
+
+
+@pytest.mark.parametrize("many", [True, False])
+def test_a_match_that_cannot_be_is_a_warning_the_first_time(many):
+    from sklearn.kernel_approximation import RBFSampler
+
+    features = RBFSampler(n_components=300, random_state=0) if many else PolynomialFeatures(3)
+    update = REPSUpdate(
+        fit=LinearGaussianPolicy(), features=features, epsilon=1e-4, ridge=0.0, starts="episodes", gamma=0.99
+    )
+    remedy = "take more samples, fewer features, (or a ridge|a ridge, or a larger epsilon)"
+    runs = improve("Pendulum-v1", None, update, 2, n_episodes=1 if many else 3, seed=0)
+    with pytest.warns(UserWarning, match=f"not taken, and none will be until this changes: infeasible: .*{remedy}"):
+        record = next(runs)
+    assert not record.update.accepted
+    assert "infeasible" in record.row()["message"]
+
+
+def test_roll_outs_judge_a_promise_by_its_own_rule():
+    """A batch without terminations counts visits evenly; the promise before it, of one with some, did not."""
+    update, batch = TRPO(), rollout("Pendulum-v1", n_episodes=4, seed=0)
+    stats = {"gamma": 0.99, "starts": "visited", "base_objective": -5.0, "predicted_gain": 0.1}
+    result = SimpleNamespace(accepted=True, gain=0.2, stats=stats)
+    before = {"gamma": 0.9, "starts": "episodes", "base_objective": -6.0}
+    row = promise_columns(update, result, batch, batch, before)
+    told = row["objective"], row["objective_error"]
+    assert told == pytest.approx(update.objective(batch, 0.9, "episodes"))
+    assert row["gain"] == pytest.approx(update.objective(batch, 0.99, "visited")[0] + 5.0)
+    assert abs(row["gain"] - 5.0 - row["objective"]) > 0.1  # the rules differ
+    idle = SimpleNamespace(accepted=False, gain=0.0, stats={})
+    assert promise_columns(update, idle, None, batch, before)["objective"] == told[0]
+    assert math.isnan(promise_columns(update, idle, None, batch, {"base_objective": math.nan})["objective"])
