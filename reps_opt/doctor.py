@@ -7,6 +7,7 @@ import os
 import platform
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -105,7 +106,8 @@ def examine() -> Examination:
     True
     """
     solved = [_check(*case) for case in _cases()]
-    missing = [Check(f"routes by {name}", None, "no such solver is installed") for name in _missing_solvers()]
+    lacking = [name for name, routes in _conic_routes().items() if not routes]
+    missing = [Check(f"routes by {name}", None, "no such solver is installed") for name in lacking]
     learned = [_attempt(name, make, needs) for name, make, needs in _learning()]
     return Examination(_versions(), _threads(), (*solved, *missing, *learned))
 
@@ -154,8 +156,9 @@ def _cases() -> Iterator[tuple[str, Problem, Solver | None, float]]:
         objective = solve(problem).objective
         yield f"{kind} by Newton", problem, Newton(), math.nan
         yield f"{kind} by ScipyDual", problem, ScipyDual(), objective
-        for name, route in _conic_routes().items():
-            yield f"{kind} by {name}", problem, route, objective
+        for name, routes in _conic_routes().items():
+            for route in routes:
+                yield f"{kind} by {type(route).__name__}, {name}", problem, route, objective
     own: dict[str, Callable[[], Problem]] = {
         "EpisodicREPS": lambda: EpisodicREPS(returns, epsilon=0.5),
         "ConditionalREPS": lambda: ConditionalREPS(mdp, uniform, 0.1),
@@ -167,27 +170,14 @@ def _cases() -> Iterator[tuple[str, Problem, Solver | None, float]]:
         yield name, make(), None, math.nan
 
 
-def _conic_routes() -> dict[str, Solver]:
-    """Primal and dual through every conic solver that is installed."""
-    try:
+def _conic_routes() -> dict[str, tuple[Solver, ...]]:
+    """Primal and dual through every conic solver of the self-test; nothing for one that is not installed."""
+    routes: dict[str, tuple[Solver, ...]] = dict.fromkeys(CONIC_SOLVERS, ())
+    with suppress(ImportError):
         from reps_opt.solvers.cvxpy_conic import CvxpyDual, CvxpyPrimal, installed_solvers
-    except ImportError:
-        return {}
-    routes: dict[str, Solver] = {}
-    for name in CONIC_SOLVERS:
-        if name in installed_solvers():
-            routes[f"CvxpyPrimal, {name}"] = CvxpyPrimal(name)
-            routes[f"CvxpyDual, {name}"] = CvxpyDual(name)
+
+        routes |= {name: (CvxpyPrimal(name), CvxpyDual(name)) for name in CONIC_SOLVERS if name in installed_solvers()}
     return routes
-
-
-def _missing_solvers() -> list[str]:
-    """Conic solvers of the self-test that are not installed."""
-    try:
-        from reps_opt.solvers.cvxpy_conic import installed_solvers
-    except ImportError:
-        return list(CONIC_SOLVERS)
-    return [name for name in CONIC_SOLVERS if name not in installed_solvers()]
 
 
 def _learning() -> Iterator[tuple[str, Callable[[], str], tuple[str, ...]]]:
