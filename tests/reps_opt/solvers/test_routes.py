@@ -222,13 +222,3 @@ def test_a_second_route_is_one_that_takes_about_a_second(n: int, rows: int, coni
     program = Program(rng.normal(size=n), {"rows": block}, Ball(KL(np.full(n, 1 / n)), radius=0.1))
     found = [type(solver) for solver in second_solvers(program, Newton(), None)]
     assert ((CvxpyPrimal in found), (DecimalNewton in found)) == (conic, decimal)
-
-
-def test_lbfgs_remembers_enough() -> None:
-    evaluations = 0
-    for seed in range(5):
-        mdp = envs.garnet(60, 3, 3, seed=seed, gamma=0.98)
-        solution = solve(REPS(mdp, mdp.occupancy(mdp.uniform_policy()), 0.3), ScipyDual("L-BFGS-B"))
-        assert solution.status is Status.CERTIFIED
-        evaluations += solution.stats["evaluations"]
-    assert evaluations < 450
