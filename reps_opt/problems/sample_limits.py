@@ -15,7 +15,7 @@ from reps_opt.hints import Nearest
 from reps_opt.processes.graph import BoolArray, IntArray
 from reps_opt.program import Program
 from reps_opt.rows import ArrayRows, spectrum
-from reps_opt.solvers.linear import EXACT_LP
+from reps_opt.solvers.linear import EXACT_LP, can_have_mass
 from reps_opt.solvers.newton import Newton
 from reps_opt.tolerances import CLOSE, CUBED, LEAST_ALIVE, MOST_ITERATIONS, ROUNDING, SOLVED
 from reps_opt.validation import FloatArray
@@ -105,7 +105,7 @@ def _nearest(program: Program, tight: BoolArray, matched: FloatArray) -> FloatAr
     weights = _projected(program, kept, matched)
     if program.rhs.size and np.abs(weights @ program.transpose.take(kept) - matched).sum() > SOLVED:
         # some can have no weight at all, and would have the projection's dual grow for ever
-        kept = kept[_alive(program.transpose.take(kept), matched)]
+        kept = kept[can_have_mass(program.transpose.take(kept), matched)]
         weights = _projected(program, kept, matched)
     point = np.zeros(program.n)
     point[kept] = weights
@@ -126,23 +126,3 @@ def _projected(program: Program, kept: IntArray, matched: FloatArray) -> FloatAr
     answer = Newton().project(Program(np.zeros(kept.size), blocks, Ball(KL(reference), price=1.0)))
     assert answer.point is not None
     return answer.point
-
-
-def _alive(rows: FloatArray, matched: FloatArray) -> BoolArray:
-    """Which samples (k,) of feature rows (k, m) some weights that match can give mass; all where there are none.
-
-    The largest number of weights that are one or more on the cone of weights that match up to a factor.
-    """
-    k, m = rows.shape
-    # max sum t : t <= 1, w = t + u, A w = factor * matched, all non-negative
-    equal = np.hstack([rows.T, rows.T, -matched[:, None]])
-    result = scipy.optimize.linprog(
-        np.concatenate([-np.ones(k), np.zeros(k + 1)]),
-        A_eq=equal,
-        b_eq=np.zeros(m),
-        bounds=[(0, 1)] * k + [(0, None)] * (k + 1),
-        method="highs",
-        options=EXACT_LP,
-    )
-    alive = np.ones(k, dtype=bool) if result.x is None else result.x[:k] > 0.5
-    return alive if alive.any() else np.ones(k, dtype=bool)

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 import numpy as np
 import scipy.sparse as sp
 
+from reps_opt.constraints import Equal
 from reps_opt.decimal_dual import Dual
+from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL, Quadratic
 from reps_opt.hints import Nearest
 from reps_opt.program import Program
@@ -19,7 +21,7 @@ from reps_opt.scale import ordinary_scale
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.decimal_newton import DecimalNewton
 from reps_opt.solvers.eta_search import EtaSearch
-from reps_opt.solvers.linear import highs_limit
+from reps_opt.solvers.linear import can_have_mass, highs_limit
 from reps_opt.solvers.newton import Newton
 from reps_opt.solvers.quadratic import Quadratic as QuadraticRoute
 from reps_opt.solvers.units import Clipped, InRange
@@ -103,8 +105,27 @@ def project(program: Program) -> Nearest:
         return none
     v = answer.multipliers
     if program.least_divergence(v) > program.divergence.largest or program.violation(answer.point) > VISIBLE:
-        return none
+        return _on_a_face(program) or none
     return Nearest(answer.point, v, max(program.divergence.value(answer.point), 0.0))
+
+
+def _on_a_face(program: Program) -> Nearest | None:
+    """The projection in KL where every point of the rows has zeros in common, so that the dual grows for ever.
+
+    It is that over the coordinates which can have mass, from a linear program; None where all can, or no point is.
+    """
+    divergence, m = program.divergence, program.rhs.size
+    if not isinstance(divergence, KL) or program.inequalities or not 0 < program.n * m <= CONIC_ENTRIES:
+        return None
+    rows = program.dense_rows
+    kept = np.flatnonzero(can_have_mass(rows.T, program.rhs))
+    if kept.size == program.n:
+        return None
+    ball = Ball(KL(divergence.reference[kept], divergence.log_reference[kept]), price=1.0)
+    answer = Newton().solve(Program(np.zeros(kept.size), {"rows": Equal(rows[:, kept], program.rhs)}, ball))
+    point = np.zeros(program.n)
+    point[kept] = 0.0 if answer.point is None else answer.point
+    return Nearest(point, np.zeros(m), divergence.value(point)) if program.violation(point) <= VISIBLE else None
 
 
 def onto_rows(program: Program, x: FloatArray) -> FloatArray:

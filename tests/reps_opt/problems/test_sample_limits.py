@@ -109,3 +109,21 @@ def test_two_samples_that_need_more_than_the_radius_are_infeasible() -> None:
 def test_a_range_beyond_double_precision_is_named() -> None:
     with pytest.raises(ValueError, match=r"returns must have a range below 1.8e308, got -1e\+308 to 1e\+308"):
         EpisodicREPS([1e308, -1e308], epsilon=0.1)
+
+
+GRADED = np.array([1.7e-15, 1.8e-15, 2.2e-07, 0.0, 2.8e-28])
+GRADED[3] = 1.0 - GRADED.sum()
+FACE = np.array([[0.0, -1, 0, 0, 1], [1, 0, 0, 0, -1], [0, -1, 0, 1, 0], [-1, 0, 1, 0, 0], [0, 1, 0, 0, -1]])
+LEAST = 0.5 * (np.log(0.5 / GRADED[0]) + np.log(0.5 / GRADED[4]))
+
+
+@pytest.mark.parametrize("epsilon", [np.inf, LEAST + 1e-3, LEAST - 1e-3])
+def test_weights_that_only_two_samples_can_have_are_found(epsilon: float) -> None:
+    """The first and the last sample share all the mass there can be, and that projection has no dual: it was called
+    infeasible, whatever the radius."""
+    solution = solve(SampleREPS([1000.001, 1000, 1000, 1000, 1000], FACE, epsilon, base_weights=GRADED))
+    assert solution.status is (Status.CERTIFIED if epsilon > LEAST else Status.INFEASIBLE), solution
+    assert solution.epsilon_min == pytest.approx(LEAST, rel=1e-9)
+    if epsilon > LEAST:
+        np.testing.assert_allclose(solution.sample_weights, [0.5, 0, 0, 0, 0.5], atol=1e-9)
+        assert solution.objective == pytest.approx(1000.0005, abs=1e-9)
