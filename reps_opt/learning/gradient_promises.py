@@ -114,7 +114,8 @@ def gradient_promise(
     gain, error = counted.mean(credited(unit * gains))
     noise = optimism(policy, batch, advantages, gradient, result)
     squares = advantages**2
-    share = unit * counted.mean(credited(squares))[0] / float(np.mean(squares))
+    size = float(np.mean(squares)) or 1.0  # zero where a step lowers costs alone: nothing is promised then
+    share = unit * counted.mean(credited(squares))[0] / size
     base, base_error = counted.mean(np.asarray(batch.rewards, dtype=np.float64))
     return {
         "predicted_gain": gain - share * noise.mean,
