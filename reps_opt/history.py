@@ -149,7 +149,10 @@ class History(Result, tuple[Any, ...]):
         returns = {"return": self.returns if self else [np.nan]}
         drawn = [Panel(lambda axis: plotting.curves(axis, np.arange(len(self) + 1), returns, "return", "updates"))]
         for title, names, logarithmic in PANELS:
-            columns = {name: table[name] for name in names if name in known}
+            shown = [name for name in names if name in known]
+            if "predicted_gain" in shown and "predicted" in shown:
+                shown.remove("predicted")  # the same, or in units of the advantages
+            columns = {name: table[name] for name in shown}
             if columns:
                 errors = {name: table[f"{name}_error"] for name in columns if f"{name}_error" in known}
                 drawn.append(_panel(table.index, columns, title, logarithmic, errors))
@@ -174,4 +177,7 @@ class History(Result, tuple[Any, ...]):
         table = pandas.DataFrame([step.row() for step in self])
         if "base_objective" in table:  # without evaluation the next roll-outs tell what was gained
             table["gain"] = table["gain"].fillna(table["objective"].shift(-1) - table["base_objective"])
+        if "objective_error" in table:
+            spread = np.hypot(table["objective_error"].shift(-1), table["base_objective_error"])
+            table["gain_error"] = table["gain_error"].fillna(spread)
         return table.set_index("iteration") if len(self) else table

@@ -711,9 +711,6 @@ which conjugate gradients take few products."""
 ROUGH_RESIDUAL = 0.1
 """Residual of a solve that says how much of a step is noise, which its own noise leaves uncertain by more than that."""
 
-ROUGH_PRODUCTS = 10
-"""Products that such a solve takes at most: about as many as the step it is asked about."""
-
 FISHER_DAMPING = 1e-3
 """Share of the Fisher matrix's diagonal that is added to it where it is factorised."""
 

@@ -6,6 +6,7 @@ import warnings
 from dataclasses import replace
 from functools import cache
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -235,3 +236,14 @@ def test_promises_and_gains_of_a_run_stand_side_by_side_and_are_kept():
     assert told["gain"] > 0.3
     assert frame["refuted"].max() < 3
     assert "predicted gain" in repr(history[-1].update)
+
+
+def test_a_history_draws_promise_and_gain_with_their_errors_in_one_unit():
+    history = History(improve("CartPole-v1", None, TRPO(), 3, n_steps=300, seed=0))
+    frame = history.to_frame()
+    assert (frame["gain_error"][:-1] > 0).all()  # of the roll-outs that judged, and those that were judged by
+    figure = history.plot()
+    (axis,) = [axis for axis in figure.axes if "promised and got" in axis.get_title()]
+    labels = {text.get_text() for text in axis.get_legend().get_texts()}
+    assert labels == {"predicted_gain", "gain"}  # the surrogate is in units of the advantages
+    plt.close(figure)
