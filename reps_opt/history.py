@@ -95,10 +95,11 @@ class History(Result, tuple[Any, ...]):
         """The entry whose policy did best, for runs that wander: ``history.best.policy`` is the one to keep.
 
         It is the entry after which :attr:`returns` is highest, and of equals the latest. So evaluations decide where
-        there are any; otherwise each policy's own roll-outs for the next update do, which costs no step more. Policies
-        of unknown return (NaN), as the last one without evaluation, are best only where all are unknown, and then the
-        last is. The policy before the first update is not among them. The highest of several noisy returns says too
-        much of its policy: roll it out afresh to state a figure. A run resumed from a checkpoint still has it.
+        there are any; otherwise each policy's own roll-outs for the next update do, which costs no step more, and tells
+        a fall from a rise but not much else where they are a few episodes. Policies of unknown return (NaN), as the
+        last one without evaluation, are best only where all are unknown, and then the last is. The policy before the
+        first update is not among them. The highest of several noisy returns says too much of its policy: roll it out
+        afresh to state a figure. A run resumed from a checkpoint still has it.
 
         Raises
         ------
