@@ -21,7 +21,7 @@ from policies.features import WORDS, weighted_mean, weighted_spread
 from policies.linear_features import LinearMixin, fit_features, same_parts, transform
 from policies.multinomial import weighted_multinomial
 from policies.spaces import Observations
-from policies.tolerances import PROJECTION_RIDGE
+from reps_opt.tolerances import COLLINEAR_RIDGE
 from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar
 
 
@@ -245,5 +245,5 @@ def _projected(regressors: FloatArray, probabilities: FloatArray) -> FloatArray:
     rows, actions = np.nonzero(probabilities)
     weights = probabilities[rows, actions]
     return weighted_multinomial(
-        regressors[rows], actions, weights, probabilities.shape[1], PROJECTION_RIDGE
+        regressors[rows], actions, weights, probabilities.shape[1], COLLINEAR_RIDGE
     ).coefficients

@@ -62,10 +62,6 @@ RIDGE_ACCURACY = 0.02
 ROUGH_DECREMENT = 1e-4
 """The same at which the ridge can be judged."""
 
-PROJECTION_RIDGE = 1e-3
-"""Penalty where an old policy is projected onto new features: a thousandth of a sample's worth."""
-
-
 # Gaussian processes
 
 EXACT_SAMPLES = 1000

@@ -581,9 +581,6 @@ is more."""
 KINKED = 0.35
 """Share of a second difference that half the step may leave: a quarter of a smooth one is left, half of a kink's."""
 
-FLAT = 1e-2
-"""Second difference, as a share of the first, below which there is no kink that matters."""
-
 # Samples and their features
 
 USUAL_RADIUS = 0.5
@@ -606,9 +603,6 @@ WAVE_WIDTHS = (2.0, 1.4, 1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12)
 
 FIRST_WIDTH = 4
 """Place of the width tried first; the search goes downhill from there."""
-
-FINE_WIDTH = 6
-"""Place of a width that leaves little unseen, for telling how far from a flow weights are."""
 
 MOST_WAVES = 250
 """Waves at most, and an eighth of the transitions: the matches that samples have to bear."""
@@ -656,9 +650,6 @@ LARGEST_OFFSET = 0.2
 CHANCE = 3.0
 """Standard errors of what is no flow that are taken for chance: a run asks at each of its updates."""
 
-OWN_SAMPLES = 0.5 ** np.arange(1, 8, 2)
-"""Shares of the samples beside the old policy's own, tried in turn where a family has no mixtures."""
-
 REFUTED_IN_A_ROW = 3
 """Promises refuted in a row from which a run warns."""
 
@@ -698,11 +689,9 @@ ADAM = (0.9, 0.999, 1e-8)
 LATEST_SHARE = 0.1
 """Share of the latest batch, at least, in the running moments of the targets, which drift with the policy."""
 
-TABLE_RIDGE = 1e-6
-"""Penalty of a baseline with a value for each state, whose columns and intercept are collinear: it splits them."""
-
-POLYNOMIAL_RIDGE = 1e-3
-"""Penalty of a baseline of squares and products of the states, in units of one sample: they may be collinear."""
+COLLINEAR_RIDGE = 1e-3
+"""Penalty of gains whose columns may be collinear, as squares and products are, or a value for each state beside an
+intercept: a thousandth of a sample's worth splits them."""
 
 PRECONDITIONED_FISHER_ROWS = 300
 """Smaller side of the Fisher factors up to which their matrix is factorised where the policy has a preconditioner, with

@@ -46,7 +46,37 @@ SUITE = ("tests/reps_opt tests/test_*.py tests/policies", "tests/envs tests/exam
 QUASI_NEWTON = "tests/reps_opt/solvers/test_quasi_newton.py::test_small_problems_ridges_and_penalties_go_to_newton"
 SECOND_ROUTES = "tests/reps_opt/solvers/test_routes.py::test_a_second_route_is_one_that_takes_about_a_second"
 
+VALUE_FEATURES = "tests/reps_opt/problems/test_value_features.py"
+SAMPLES = "tests/reps_opt/problems/test_samples.py"
+UPDATES = "tests/reps_opt/learning/test_updates.py"
+START = "tests/policies/test_start_policies.py"
+MULTILEVEL = "tests/reps_opt/systems/test_multilevel.py"
+PROCESSES = "tests/reps_opt/processes"
+PROMISES = "tests/reps_opt/learning/test_promises.py"
+
 DECIDED_BY = {
+    "EVEN_FEATURES": f"{SAMPLES}::test_features_are_whitened_where_they_are_nearly_dependent",
+    "FISHER_DAMPING": f"{UPDATES}::test_parameters_that_do_all_but_the_same_hardly_move_against_each_other",
+    "CUBED": f"{UPDATES}::test_fisher_matrices_are_factorised_up_to_a_thousand",
+    "INSIDE": f"{UPDATES}::test_the_line_search_shortens_until_the_true_kl_fits",
+    "PRIOR_SHAPE": "tests/policies/test_softmax.py",
+    "DIGITS": "tests/reps_opt/solvers/test_decimal_newton.py",
+    "PRIOR_RATE": "tests/policies/test_softmax.py",
+    "TYPICAL_NUMBERS": f"{START}::test_features_are_placed_by_hundreds_of_states_and_by_few_images",
+    "TYPICAL_STATES": f"{START}::test_features_are_placed_by_hundreds_of_states_and_by_few_images",
+    "HANDSHAKES": f"{MULTILEVEL}::test_matchings_of_several_rounds_spare_products",
+    "STRONG_COUPLING": f"{MULTILEVEL}::test_a_row_is_not_matched_along_a_coupling_much_weaker_than_its_strongest",
+    "ELIMINATION_WORK": f"{PROCESSES}/test_nearly_decomposable.py::test_a_chain_that_would_take_minutes_is_a_warning",
+    "NARROW_WORK": f"{PROCESSES}/test_optimal_policies.py::test_a_large_narrow_chain_is_evaluated_by_factorisations",
+    "FEWEST_WAVES": VALUE_FEATURES,
+    "MOST_COLUMNS": VALUE_FEATURES,
+    "MOST_COMPONENTS": VALUE_FEATURES,
+    "MOST_DISCRETE_VALUES": VALUE_FEATURES,
+    "MOST_WAVES": VALUE_FEATURES,
+    "SLACK_ETA": f"{PROMISES}::test_a_ball_that_hardly_binds_leaves_the_weights_on_dozens_of_samples",
+    "UNMATCHED": f"{PROMISES}::test_weights_that_miss_a_hundredth_of_their_features_are_no_basis_for_an_update",
+    "VALUE_RIDGE": VALUE_FEATURES,
+    "WAVE_WIDTHS": VALUE_FEATURES,
     "CONIC_COORDINATES": SECOND_ROUTES,
     "CONIC_ENTRIES": SECOND_ROUTES,
     "DECIMAL_COORDINATES": SECOND_ROUTES,
@@ -55,7 +85,7 @@ DECIDED_BY = {
     "FEW_ROWS_SHARE": QUASI_NEWTON,
     "LARGEST_FEW_ROWS_SHARE": QUASI_NEWTON,
     "LBFGS_PAIRS": "tests/reps_opt/solvers/test_routes.py::test_routes_agree",
-    "LINE_SEARCH_GAP": "tests/reps_opt/learning/test_updates.py::test_the_status_of_a_rough_step_says_how_rough_it_is",
+    "LINE_SEARCH_GAP": f"{UPDATES}::test_the_status_of_a_rough_step_says_how_rough_it_is",
     "RADII_TO_SPARE": QUASI_NEWTON,
     "REMEMBERED": "tests/reps_opt/processes/test_flow.py::test_a_loop_over_eight_sets_of_actions_finds_each_flow_again",
     "SELF_TEST_ERROR": "tests/reps_opt/test_command_line.py::test_doctor_notices_a_policy_that_is_a_little_off",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from reps_opt.learning.returns import episodes, generalised_advantages, returns_to_go
 from reps_opt.learning.value_network import Memory, ValueNetwork
-from reps_opt.tolerances import POLYNOMIAL_RIDGE, TABLE_RIDGE
+from reps_opt.tolerances import COLLINEAR_RIDGE
 from reps_opt.validation import FloatArray
 
 
@@ -102,5 +102,5 @@ def _value_model(states: Any, model: Any) -> Any:
     if model is not None:
         return clone(model)
     if np.asarray(states).dtype.kind in "bui":
-        return make_pipeline(OneHotEncoder(handle_unknown="ignore"), Ridge(TABLE_RIDGE))
-    return make_pipeline(StandardScaler(), PolynomialFeatures(2), Ridge(POLYNOMIAL_RIDGE))
+        return make_pipeline(OneHotEncoder(handle_unknown="ignore"), Ridge(COLLINEAR_RIDGE))
+    return make_pipeline(StandardScaler(), PolynomialFeatures(2), Ridge(COLLINEAR_RIDGE))

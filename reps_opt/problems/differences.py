@@ -17,7 +17,7 @@ import numpy as np
 from reps_opt.sensitivity import Sensitivity, check_given, check_has, check_interior, check_zero_sum
 from reps_opt.solution import Solution, Status
 from reps_opt.solving import solve
-from reps_opt.tolerances import CLOSE, DIFFERENCE_STEPS, FLAT, KINKED
+from reps_opt.tolerances import CLOSE, DIFFERENCE_STEPS, KINKED
 from reps_opt.validation import FloatArray, InputError, UnsuitableError, as_float_array
 
 MOVING = ("occupancy", "policy", "value", "nu", "step")
@@ -58,7 +58,7 @@ def differenced(
         if name not in ("occupancy", "policy"):
             continue
         noise = CLOSE * _size(getattr(solution, name))
-        if _size(second) > max(KINKED * _size(long[name][1]), FLAT * _size(first), noise):
+        if _size(second) > max(KINKED * _size(long[name][1]), noise):
             raise UnsuitableError(f"the answer is degenerate: the {name} has a kink here, and no derivative")
     found = {name: (8 * short[name][0] - long[name][0]) / (3 * step) for name in short}
     dims = {name: tuple(dims) for name, (dims, _) in solution.arrays().items()} | {"nu": ("budget",)}

@@ -29,7 +29,6 @@ from reps_opt.solvers.newton import Newton
 from reps_opt.solving import solve
 from reps_opt.tolerances import (
     FEWEST_WAVES,
-    FINE_WIDTH,
     FIRST_WIDTH,
     HALF_TURN,
     LONGEST_HORIZON,
@@ -290,7 +289,7 @@ class _Waves:
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import PolynomialFeatures
 
-        width = self.widths[FINE_WIDTH] if width is None else width
+        width = self.widths[FIRST_WIDTH] / 2 if width is None else width
         if width == math.inf:
             squares = PolynomialFeatures(2, include_bias=False).fit(np.zeros((1, self.columns)))
             return _OfColumns(make_pipeline(self.scaler, squares), self.angles)

@@ -18,6 +18,7 @@ from policies import (
     TabularPolicy,
     load,
 )
+from policies.spaces import read_observations
 from policies.tolerances import UNBOUNDED
 from reps_opt import rollout
 
@@ -206,3 +207,9 @@ def test_whole_numbers_are_one_column(name):
     states, actions = rng.integers(5, size=40), rng.normal(size=40) if name in GAUSSIAN else rng.integers(2, size=40)
     policies = [make(**settings).fit(s, actions) for s in (states, states[:, None])]
     np.testing.assert_array_equal(policies[0].predict(states), policies[1].predict(states[:, None].astype(float)))
+
+
+def test_features_are_placed_by_hundreds_of_states_and_by_few_images() -> None:
+    policy = RBFPolicy.from_spaces(BOX, ACTIONS, n_features=500, random_state=0)
+    assert policy.params.size > 500
+    assert read_observations(spaces.Box(0, 255, (84, 84, 4)), None, "a policy").typical.nbytes < 9e6

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,7 +21,7 @@ from policies import (
     SoftmaxPolicy,
     TabularPolicy,
 )
-from reps_opt import TRPO, Batch, EpisodicREPSUpdate, History, REPSUpdate, improve, rollout
+from reps_opt import TRPO, Batch, EpisodicREPSUpdate, History, REPSUpdate, Status, improve, rollout
 from reps_opt.learning.fits import fit_within, weighted_kl
 from reps_opt.learning.promises import promise_columns, refuted_in_a_row
 from reps_opt.problems.value_features import value_features
@@ -309,3 +310,27 @@ def test_roll_outs_judge_a_promise_by_its_own_rule():
     idle = SimpleNamespace(accepted=False, gain=0.0, stats={})
     assert promise_columns(update, idle, None, batch, before)["objective"] == told[0]
     assert math.isnan(promise_columns(update, idle, None, batch, {"base_objective": math.nan})["objective"])
+
+
+@pytest.mark.filterwarnings("ignore:an update was not taken:UserWarning")
+@pytest.mark.parametrize(("missed", "accepted"), [(0.008, True), (0.015, False)])
+def test_weights_that_miss_a_hundredth_of_their_features_are_no_basis_for_an_update(missed, accepted):
+    class Rough(REPSUpdate):
+        def _solve(self, problem):
+            solution = super()._solve(problem)
+            found = replace(solution.certificate, flow=missed)
+            return replace(solution, status=Status.UNCERTIFIED, certificate=found)
+
+    batch = rollout(ENV, LinearGaussianPolicy.from_env(ENV), n_episodes=5, max_steps=20, seed=0)
+    result = Rough(fit=LinearGaussianPolicy(), features=PolynomialFeatures(2), gamma=0.9)(None, batch)
+    assert result.accepted == accepted
+
+
+@pytest.mark.filterwarnings("ignore:the weights are far from any flow:UserWarning")
+def test_a_ball_that_hardly_binds_leaves_the_weights_on_dozens_of_samples():
+    """A reward with a smooth top: what a temperature of a thousandth of its spread takes of a thousand states."""
+    rng = np.random.default_rng(0)
+    states, ends = rng.normal(size=(1000, 1)), np.arange(1000) % 10 == 9
+    batch = Batch(states, rng.normal(size=1000), -(states[:, 0] ** 2), rng.normal(size=(1000, 1)), truncated=ends)
+    update = REPSUpdate(fit=LinearGaussianPolicy(), gamma=0.9, epsilon=6.9, features=FunctionTransformer(), ridge=1e-3)
+    assert update(None, batch).solution.ess > 32

@@ -396,3 +396,12 @@ def test_a_radius_beside_a_temperature_is_refused():
             make()
     assert EpisodicREPS([0.0, 1.0]).epsilon == REPSUpdate(fit=LinearGaussianPolicy()).epsilon == 0.5
     assert EpisodicREPS([0.0, 1.0], temperature=1.0).epsilon is None
+
+
+@pytest.mark.parametrize(("share", "as_they_are"), [(1.5e-4, True), (0.7e-4, False)])
+def test_features_are_whitened_where_they_are_nearly_dependent(share, as_they_are):
+    rng = np.random.default_rng(0)
+    even = np.linalg.qr(rng.normal(size=(400, 2)))[0]
+    problem = SampleREPS(even[:, 0] + rng.normal(size=400), even @ [[1, 1], [0, 2 * share]], 0.1)
+    assert (problem.basis is None) == as_they_are
+    assert solve(problem).status == Status.CERTIFIED

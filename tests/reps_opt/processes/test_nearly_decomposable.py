@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 import envs
 from reps_opt import MDP, REPS, solve
+from reps_opt.processes.elimination import factorised
 
 
 @pytest.mark.parametrize("leave_0", [0.5, 1e-8, 1e-20, 1e-90])
@@ -46,3 +48,18 @@ def test_no_distribution_is_certified_that_its_own_policy_does_not_have() -> Non
         solution = solve(REPS(mdp, reference, 3e-7, divergence=divergence))
         if solution.status == "certified":
             np.testing.assert_allclose(mdp.occupancy(solution.policy), solution.occupancy, atol=1e-8)
+
+
+def test_a_chain_that_would_take_minutes_is_a_warning() -> None:
+    """Two halves that are hardly ever left, each a cycle with shortcuts to anywhere: no order makes it narrow."""
+    rng = np.random.default_rng(0)
+    n, half = 2600, 1300
+    i = np.arange(n)
+    low = i < half
+    following = np.where(low, (i + 1) % half, half + (i + 1) % half)
+    inside = np.where(low, rng.integers(0, half, n), rng.integers(half, n, n))
+    outside = np.where(low, rng.integers(half, n, n), rng.integers(0, half, n))
+    p = np.repeat([0.5, 0.5 - 1e-12, 1e-12], n)
+    chain = sp.csr_array((p, (np.tile(i, 3), np.concatenate([following, inside, outside]))), shape=(n, n))
+    with pytest.warns(UserWarning, match="mixes too slowly"):
+        factorised(chain, np.full(n, 1e-14))

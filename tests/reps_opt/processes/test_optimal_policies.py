@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from scipy.optimize import linprog
 
 import envs
@@ -140,3 +141,14 @@ def test_sweeps_spare_a_small_process_half_of_its_policies() -> None:
     lake = MDP.from_gymnasium("FrozenLake-v1", gamma=0.99, map_name="8x8")
     assert lake.solve_optimal().iterations <= 4
     assert envs.garnet(200, 4, 5, seed=0).solve_optimal().iterations <= 2
+
+
+@pytest.mark.parametrize(("reach", "factorised"), [(80, True), (100, False)])
+def test_a_large_narrow_chain_is_evaluated_by_factorisations(reach: int, factorised: bool) -> None:
+    """States on a line, whose actions hop a little either way: inexact iterations would leave one exact one to do."""
+    rng = np.random.default_rng(0)
+    n = 2100
+    to = np.clip(np.repeat(np.arange(n), 3)[:, None] + rng.integers(-reach, reach + 1, size=(3 * n, 4)), 0, n - 1)
+    transitions = sp.csr_array((np.full(12 * n, 0.25), (np.repeat(np.arange(3 * n), 4), to.ravel())), shape=(3 * n, n))
+    best = MDP(transitions, rng.uniform(size=(n, 3)), 0.9995).solve_optimal()
+    assert (best.iterations > 1) == factorised
