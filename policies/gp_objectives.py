@@ -23,15 +23,7 @@ from scipy.optimize import minimize
 
 from policies.gaussian import LOG_2PI
 from policies.kernels import contract_diagonal, contract_gradient, log_prior
-from policies.tolerances import (
-    GP_FTOL,
-    GP_GTOL,
-    KERNEL_JITTERS,
-    LOG_NOISE_BOUNDS,
-    LOG_NOISE_MEAN,
-    LOG_NOISE_STD,
-    SHIFTED_JITTERS,
-)
+from policies.tolerances import GP_FTOL, GP_GTOL, KERNEL_JITTERS, LOG_NOISE_BOUNDS, LOG_NOISE_MEAN, LOG_NOISE_STD
 from reps_opt.tolerances import ROUNDED
 from reps_opt.validation import FloatArray
 
@@ -96,7 +88,7 @@ def exact_factor(K: FloatArray, roots: FloatArray) -> FloatArray:
     """Lower Cholesky factor of ``B = I + S^1/2 K S^1/2``, with `roots` the diagonal of S^1/2, shape (N, N)."""
     B = K * roots[:, None] * roots
     B[np.diag_indices_from(B)] += 1.0
-    return stable_cholesky(B, SHIFTED_JITTERS)
+    return stable_cholesky(B, (0.0, *KERNEL_JITTERS))
 
 
 def exact_loss(kernel: Any, log_noise: float, problem: Problem) -> Loss:
@@ -144,7 +136,7 @@ def sparse_loss(kernel: Any, log_noise: float, problem: Problem, inducing: Float
     white, G = problem.workspace(len(L))
     white = solve_rows(L, np.multiply(Kzx, roots, out=white))
     gram = white @ white.T
-    LB = stable_cholesky(gram + np.eye(len(gram)), SHIFTED_JITTERS)
+    LB = stable_cholesky(gram + np.eye(len(gram)), (0.0, *KERNEL_JITTERS))
     scaled = roots[:, None] * problem.actions
     beta = solve_triangular(LB, white @ scaled, lower=True, check_finite=False)
     beta = solve_triangular(LB, beta, lower=True, trans=1, check_finite=False)

@@ -12,7 +12,7 @@ from scipy.linalg import svd
 from scipy.optimize import minimize_scalar
 
 from policies.gaussian import LOG_2PI
-from policies.tolerances import LOG_NOISE_MEAN, LOG_NOISE_STD, RIDGE_RANGE, RIDGES
+from policies.tolerances import LOG_NOISE_MEAN, LOG_NOISE_STD, RIDGE_RANGE
 from reps_opt.tolerances import CLOSE, ROUNDED
 from reps_opt.validation import FloatArray
 
@@ -83,7 +83,8 @@ class _Spectrum:
         def loss(log_ridge: float) -> float:
             return -self.evidence(scale * np.exp(log_ridge))
 
-        grid = np.log(np.geomspace(*RIDGE_RANGE, RIDGES))
+        low, high = np.log(RIDGE_RANGE)
+        grid = np.arange(low, high, np.log(10.0))  # the evidence may have several maxima
         step = grid[1] - grid[0]
         start = grid[int(np.argmin([loss(g) for g in grid]))]
         found = minimize_scalar(loss, bounds=(start - step, start + step), method="bounded", options={"xatol": CLOSE})

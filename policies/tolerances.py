@@ -24,10 +24,6 @@ HELD_OUT = 0.3
 the residuals say nothing, and it is all there is; among many samples it is lost. On 20 samples of sines in 3 to 6
 dimensions, noise .5 and 1, 30 features keep .8 to 2 times the noise with it, and lose it without."""
 
-RIDGES = 41
-"""Ridges tried, two a decade: the evidence may have several maxima, and the best is climbed from."""
-
-
 # Where and how wide features are
 
 UNBOUNDED = 1e6
@@ -87,20 +83,13 @@ LOG_NOISE_BOUNDS = (np.log(1e-8), np.log(1e4))
 
 KERNEL_JITTERS = 10.0 ** np.arange(-10, -3)
 """Shares of the diagonal that are added to K_zz in turn, until it factors: of close inducing states it is singular to
-rounding."""
-
-SHIFTED_JITTERS = np.append(0.0, 10.0 ** np.arange(-14, -3))
-"""The same of ``I + ...``, which needs none unless weights span many decades."""
+rounding. ``I + ...`` needs none unless weights span many decades."""
 
 GP_FTOL = 1e-8
 """Relative change of the bound at which a kernel's search ends: below is jitter, where half the evaluations went."""
 
 GP_GTOL = 1e-3
 """Slope, in nats a log parameter, at which it ends as well."""
-
-GP_CHUNK = 2048
-"""Samples of a pass over a Gaussian process: its memory is M times as many, whatever N."""
-
 
 # Networks
 
@@ -117,8 +106,9 @@ CURVATURE_FLOOR = 1e-7
 """Share of a layer's mean curvature that its damping is taken to be at least, where Kronecker factors are inverted."""
 
 TRAINING_CHUNK = 1024
-"""Samples whose activations are worked on at a time: a layer of them fits in cache. Where there are more, single
-precision does what it can first: its tanh takes a fifth of the time."""
+"""Samples worked on at a time: a layer's activations fit in cache, and a pass over a Gaussian process takes memory for
+M times as many. Where a network has more, single precision does what it can first: its tanh takes a fifth of the
+time."""
 
 NETWORK_GTOL = 1e-7
 """Largest slope of the objective a sample at which training ends."""

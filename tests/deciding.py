@@ -68,6 +68,8 @@ DECIDED_BY = {
     "STRONG_COUPLING": f"{MULTILEVEL}::test_a_row_is_not_matched_along_a_coupling_much_weaker_than_its_strongest",
     "ELIMINATION_WORK": f"{PROCESSES}/test_nearly_decomposable.py::test_a_chain_that_would_take_minutes_is_a_warning",
     "NARROW_WORK": f"{PROCESSES}/test_optimal_policies.py::test_a_large_narrow_chain_is_evaluated_by_factorisations",
+    "PASSES_PER_GRAM": "tests/reps_opt/systems/test_sampled_equations.py",
+    "ADAM": "tests/reps_opt/learning/test_value_network.py",
     "FEWEST_WAVES": VALUE_FEATURES,
     "MOST_COLUMNS": VALUE_FEATURES,
     "MOST_COMPONENTS": VALUE_FEATURES,
@@ -93,7 +95,12 @@ DECIDED_BY = {
 }
 """Numbers that are not followed to any comparison that hangs on them, and a test that fails with half or double."""
 
-BY_BENCHMARK: dict[str, str] = {}
+BY_BENCHMARK = {
+    "FARTHER": "examples/trpo_mujoco.py",
+    "FISHER_PRODUCT_DAMPING": "examples/trpo_mujoco.py",
+    "THIN_SHARE": "tests/benchmarks/growth.py",
+    "TIE_BREAK": "tests/benchmarks/growth.py",
+}
 """Numbers that only a benchmark or an experiment shows to decide, and which; their reasons hold what it measured."""
 
 CHANGED = os.environ.get("DECIDING_NUMBER", "")

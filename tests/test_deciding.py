@@ -59,6 +59,7 @@ def test_each_number_whose_test_is_known_exists_as_does_the_test() -> None:
     names = {name for home in HOMES for name in vars(import_module(home))}
     assert names > {*DECIDED_BY, *BY_BENCHMARK}
     assert not DECIDED_BY.keys() & BY_BENCHMARK.keys()
+    assert all((ROOT / path).is_file() for path in BY_BENCHMARK.values())
     for test in DECIDED_BY.values():
         path, *functions = test.split("::")
         text = (ROOT / path).read_text("utf-8")

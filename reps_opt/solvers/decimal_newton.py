@@ -29,11 +29,11 @@ from reps_opt.tolerances import (
     DECIMAL_DECREMENT,
     DECIMAL_HOTTEST,
     DECIMAL_RESIDUAL,
-    DECIMAL_SPREAD,
     DECIMAL_TRAVEL,
     DECIMAL_WORK,
     ETA_STRIDE,
     LARGEST_EXPONENT,
+    LARGEST_START_SPREAD,
     LAST_PLACE,
     LEAST_DECIMAL_COOLING,
     MOST_ITERATIONS,
@@ -130,7 +130,7 @@ class _Search:
         """The limit of a vanishing eta; None once a point is ``far`` from the reference, at an eta on the way there."""
         self.chain = None
         net = self.dual.net(self.v)
-        eta = max(self.eta, ONE, (max(net) - min(net)) / DECIMAL_SPREAD)
+        eta = max(self.eta, ONE, (max(net) - min(net)) / Decimal(LARGEST_START_SPREAD))
         point, cooling = self._at(eta), DECIMAL_COOLING
         while eta > DECIMAL_COLDEST:
             if far is not None and point.divergence > far:
