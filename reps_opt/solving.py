@@ -92,6 +92,11 @@ def solve(
     return solution
 
 
+def tried(problem: Any, solver: Solver | None = None) -> Solution:
+    """The solution of a trial, which nobody may take: without the warnings that whoever takes one gets of it."""
+    return _solved(problem, solver, None, False)[0]
+
+
 def _solved(problem: Any, solver: Solver | str | None, start: Solution | None, verbose: bool) -> tuple[Any, str]:
     """The solution, and what to warn of."""
     if not isinstance(problem, Problem):

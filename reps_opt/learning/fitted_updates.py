@@ -31,7 +31,7 @@ from reps_opt.problems.samples import SampleREPS
 from reps_opt.problems.value_features import flow_residual
 from reps_opt.solution import Status
 from reps_opt.solvers.newton import Newton
-from reps_opt.solving import solve
+from reps_opt.solving import solve, tried
 from reps_opt.tolerances import CHANCE, LARGEST_OFFSET, SLACK_ETA, UNMATCHED, USUAL_RADIUS, VISIBLE
 from reps_opt.validation import FloatArray, as_radius, as_scalar
 
@@ -255,8 +255,11 @@ class REPSUpdate(WeightedFit):
         """
         if problem.ridge and problem.epsilon is not None:
             spread = float(np.sqrt(problem.base @ (problem.rewards - problem.base @ problem.rewards) ** 2))
-            solution = super()._solve(problem.replace(epsilon=None, temperature=SLACK_ETA * spread))
+            solution = tried(problem.replace(epsilon=None, temperature=SLACK_ETA * spread))
+            assert isinstance(solution, SampleSolution)
             if solution.has_point and solution.kl <= problem.epsilon:
+                if text := solution.problem.warn(solution):
+                    warnings.warn(text, UserWarning, stacklevel=3)
                 return solution
             route = problem.default_solver()
             if solution.status is Status.CERTIFIED and isinstance(route, Newton):

@@ -26,7 +26,7 @@ from reps_opt.problems.sample_flow import SampleFlow, batch_gamma, sample_flow, 
 from reps_opt.problems.sample_problem import TransitionProblem
 from reps_opt.problems.sample_solution import SampleSolution
 from reps_opt.solvers.newton import Newton
-from reps_opt.solving import solve
+from reps_opt.solving import tried
 from reps_opt.tolerances import (
     FEWEST_WAVES,
     FIRST_WIDTH,
@@ -113,7 +113,7 @@ class _Trial(NamedTuple):
         flow = self.flow(features)
         data = flow.rewards, flow.differences
         problem = TransitionProblem(*data, self.epsilon, flow.base, self.ridge, temperature=self.temperature, flow=flow)
-        solution = solve(problem, ROUGH)
+        solution = tried(problem, ROUGH)
         assert isinstance(solution, SampleSolution)
         return solution
 

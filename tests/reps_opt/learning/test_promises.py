@@ -334,3 +334,19 @@ def test_a_ball_that_hardly_binds_leaves_the_weights_on_dozens_of_samples():
     batch = Batch(states, rng.normal(size=1000), -(states[:, 0] ** 2), rng.normal(size=(1000, 1)), truncated=ends)
     update = REPSUpdate(fit=LinearGaussianPolicy(), gamma=0.9, epsilon=6.9, features=FunctionTransformer(), ridge=1e-3)
     assert update(None, batch).solution.ess > 32
+
+
+def test_only_the_weights_that_are_taken_are_warned_of():
+    """Whether the ball is slack is asked at a small eta, at which hardly a sample counts; those taken are hundreds."""
+    batch = rollout("Pendulum-v1", n_episodes=10, seed=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = REPSUpdate(fit=LinearGaussianPolicy(), starts="episodes", gamma=0.999)(None, batch)
+    assert result.stats["ess"] > 300
+    loose = REPSUpdate(fit=LinearGaussianPolicy(), features=PolynomialFeatures(1), ridge=1.0, epsilon=20.0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        taken = loose(None, batch)
+    said = [str(warning.message) for warning in caught if "of 2000" in str(warning.message)]
+    assert said == ["the effective sample size is 1.00 of 2000: take a smaller epsilon or more samples"]
+    assert taken.stats["ess"] < 2
