@@ -23,8 +23,8 @@ from scipy.optimize import minimize
 
 from policies.gaussian import LOG_2PI
 from policies.kernels import contract_diagonal, contract_gradient, log_prior
-from policies.tolerances import GP_FTOL, GP_GTOL, KERNEL_JITTERS, LOG_NOISE_BOUNDS, LOG_NOISE_MEAN, LOG_NOISE_STD
-from reps_opt.tolerances import ROUNDED
+from policies.tolerances import KERNEL_JITTERS, LOG_NOISE_BOUNDS, LOG_NOISE_MEAN, LOG_NOISE_STD
+from reps_opt.tolerances import CLOSE, ROUNDED
 from reps_opt.validation import FloatArray
 
 Loss = tuple[float, FloatArray]
@@ -278,7 +278,7 @@ def maximise(
     values = [penalised(t)[0] for t in points]
     best = points[int(np.argmin(values))]
     worst = min(values) + 10 * (1 + abs(min(values)))
-    options = {"maxiter": max_iter, "ftol": GP_FTOL, "gtol": GP_GTOL}
+    options = {"maxiter": max_iter, "ftol": CLOSE}
     found = minimize(penalised, best, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
     kernel = starts[0].clone_with_theta(found.x[:-1])
     return kernel, float(np.exp(found.x[-1])), -float(found.fun), int(found.nit)

@@ -85,12 +85,6 @@ KERNEL_JITTERS = 10.0 ** np.arange(-10, -3)
 """Shares of the diagonal that are added to K_zz in turn, until it factors: of close inducing states it is singular to
 rounding. ``I + ...`` needs none unless weights span many decades."""
 
-GP_FTOL = 1e-8
-"""Relative change of the bound at which a kernel's search ends: below is jitter, where half the evaluations went."""
-
-GP_GTOL = 1e-3
-"""Slope, in nats a log parameter, at which it ends as well."""
-
 # Networks
 
 PRIOR_PRECISION = 4.0

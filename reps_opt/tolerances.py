@@ -171,7 +171,8 @@ IMPROVED = 0.9
 rounding."""
 
 LOOSEST_ALONG_RTOL = 0.1
-"""Largest relative residual of the iterative solve for dv/d eta: its error is multiplied by eta's step."""
+"""Largest relative residual of a solve whose answer is but a direction to go in: of that for dv/d eta, whose error is
+multiplied by eta's step, and of a greedy policy's evaluation before the next improvement."""
 
 NEAR_THE_CURVE = 0.1
 """1-norm of the residual below which, in penalty form, eta goes on towards the temperature."""
@@ -284,7 +285,8 @@ DUAL_NOISE = 16 * float(np.finfo(np.float64).eps)
 rows."""
 
 FEW_ROWS_SHARE = 0.1
-"""Fraction of the rows that is solved first, where no more are needed."""
+"""Fraction of the rows that is solved first, where no more are needed, and that a preconditioner is made of at most: a
+tenth of all costs a tenth of what all do."""
 
 LARGEST_FEW_ROWS_SHARE = 0.3
 """Fraction of the rows beyond which solving some of them first saves nothing."""
@@ -454,9 +456,6 @@ ROWS_PER_FEATURE = 16
 SLOW_SOLVE = 12
 """Conjugate-gradient iterations of one solve above which the preconditioner is refreshed, and drawn twice as large."""
 
-PRECONDITIONER_SHARE = 0.1
-"""Fraction of all rows that a preconditioner may take at least: its Gram then costs a tenth of a full one."""
-
 MOST_ROWS_PER_FEATURE = 200
 """Rows of a preconditioner for each feature beyond which more gain little: the condition number is then 1.3."""
 
@@ -526,9 +525,6 @@ MOST_ROUNDS = 12
 RARE_ANCHOR = 0.1
 """Mass of an anchor, relative to the likeliest state, up to which it counts as rare."""
 
-EVALUATION_RTOL = 0.05
-"""Relative residual to which a greedy policy is evaluated before the next improvement."""
-
 LEAST_DISCOUNTING = 1e-3
 """``1 - gamma`` at least, where it multiplies the rounding of values: a policy settles before that takes effect."""
 
@@ -556,7 +552,8 @@ further."""
 
 SWEEPS_BETWEEN = (3, 40)
 """Sweeps of value iteration after each inexact evaluation, at first and once rewards must be far away: news of them
-travels so much further with each policy."""
+travels so much further with each policy. A grid of 120 by 120 takes 22 policies, 29 with half as many and 17 with
+twice."""
 
 FAR_AWAY = 12
 """Changes of policy after which rewards must be far away, and more sweeps pay."""

@@ -70,6 +70,7 @@ DECIDED_BY = {
     "NARROW_WORK": f"{PROCESSES}/test_optimal_policies.py::test_a_large_narrow_chain_is_evaluated_by_factorisations",
     "PASSES_PER_GRAM": "tests/reps_opt/systems/test_sampled_equations.py",
     "ADAM": "tests/reps_opt/learning/test_value_network.py",
+    "SWEEPS_BETWEEN": f"{PROCESSES}/test_optimal_policies.py::test_news_of_a_distant_reward_takes_few_policies",
     "FEWEST_WAVES": VALUE_FEATURES,
     "MOST_COLUMNS": VALUE_FEATURES,
     "MOST_COMPONENTS": VALUE_FEATURES,

@@ -16,13 +16,13 @@ from reps_opt.processes.graph import IntArray, state_graph
 from reps_opt.processes.tables import Tables
 from reps_opt.tolerances import (
     DIRECT_STATES,
-    EVALUATION_RTOL,
     FAR_AWAY,
     FAR_SIGHTED,
     FIRST_SWEEPS,
     HUGE,
     LEAST_DISCOUNTING,
     LESS_FAR_SIGHTED,
+    LOOSEST_ALONG_RTOL,
     MOST_ITERATIONS,
     MOST_ROUNDS,
     NARROW_WORK,
@@ -173,7 +173,7 @@ def _inexact_policy_iteration(mdp: Tables) -> FloatArray:
             value = value + step.mean() / (1 - mdp.gamma)
             break
         actions = improved
-        moved = markov.rough_discounted_solve(mdp.transitions[first + actions], mdp.gamma, step, EVALUATION_RTOL)
+        moved = markov.rough_discounted_solve(mdp.transitions[first + actions], mdp.gamma, step, LOOSEST_ALONG_RTOL)
         if moved is None and failed > MOST_ROUNDS:  # it does not converge: exact evaluations have to do
             break
         failed += moved is None

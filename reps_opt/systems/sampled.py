@@ -23,11 +23,11 @@ from reps_opt.conjugate_gradient import conjugate_gradient
 from reps_opt.rows import ArrayRows, Rows, spending
 from reps_opt.systems.base import Cholesky, NormalEquations
 from reps_opt.tolerances import (
+    FEW_ROWS_SHARE,
     LEVERAGE_PROJECTIONS,
     LOOSEST_ALONG_RTOL,
     MOST_ITERATIONS,
     MOST_ROWS_PER_FEATURE,
-    PRECONDITIONER_SHARE,
     ROWS_PER_FEATURE,
     SLOW_SOLVE,
     TINY,
@@ -73,7 +73,7 @@ class SampledEquations(NormalEquations):
     def _prepare(self) -> None:
         weights, rows = self.weights, self.columns
         self._mean = rows.total(weights) / weights.sum()
-        share = min(int(PRECONDITIONER_SHARE * weights.size), MOST_ROWS_PER_FEATURE * rows.shape[1])
+        share = min(int(FEW_ROWS_SHARE * weights.size), MOST_ROWS_PER_FEATURE * rows.shape[1])
         wanted = max(self._per_feature * rows.shape[1], share)
         if 2 * wanted >= weights.size:
             gram, mean, total = rows.gram(weights), self._mean, float(weights.sum())

@@ -9,6 +9,7 @@ from scipy.optimize import linprog
 
 import envs
 from reps_opt import MDP
+from reps_opt.processes import markov
 from reps_opt.tolerances import HUGE
 from tests.reps_opt import rational
 
@@ -152,3 +153,10 @@ def test_a_large_narrow_chain_is_evaluated_by_factorisations(reach: int, factori
     transitions = sp.csr_array((np.full(12 * n, 0.25), (np.repeat(np.arange(3 * n), 4), to.ravel())), shape=(3 * n, n))
     best = MDP(transitions, rng.uniform(size=(n, 3)), 0.9995).solve_optimal()
     assert (best.iterations > 1) == factorised
+
+
+def test_news_of_a_distant_reward_takes_few_policies(monkeypatch: pytest.MonkeyPatch) -> None:
+    solved, solve = [], markov.rough_discounted_solve
+    monkeypatch.setattr(markov, "rough_discounted_solve", lambda *given: solved.append(solve(*given)) or solved[-1])
+    envs.gridworld((120, 120), slip=0.2, gamma=0.999).solve_optimal()
+    assert 0 < len(solved) < 27
