@@ -22,13 +22,12 @@ from decimal import Decimal
 import numpy as np
 
 from reps_opt.constraints import Block
-from reps_opt.decimals import ONE, ZERO, Numbers, appended, each, floats, many_digits, numbers, zeros
+from reps_opt.decimals import ONE, ZERO, Numbers, appended, each, numbers, zeros
 from reps_opt.divergences.base import KL, NoBall
 from reps_opt.divergences.conditional_kl import ConditionalKL
 from reps_opt.divergences.f_divergences import Alpha
 from reps_opt.program import Program
 from reps_opt.tolerances import DIGITS, DIGITS_FOR_VALUES, MOST_MORE_DIGITS
-from reps_opt.validation import FloatArray
 
 
 def exact(block: Block) -> tuple[Numbers, Numbers]:
@@ -157,9 +156,3 @@ class Dual:
         weight = numbers(divergence.reference) * each(Decimal.exp, (net - top[group]) / eta)
         masses = np.array([weight[some].sum() for some in members], dtype=object)
         return weight / masses[group], masses, top
-
-
-def net_with_digits(program: Program, multipliers: Numbers) -> FloatArray:
-    """``c - A'v - lambda`` (n,) at multipliers (m + 1,) with more digits than floats, rounded."""
-    with many_digits(digits_for(program)):
-        return floats(Dual(program).net(multipliers))

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reps_opt.certify import Bound, Residuals
-from reps_opt.decimal_dual import net_with_digits
 from reps_opt.hints import Nearest
 from reps_opt.problem import Problem
 from reps_opt.problems.flow_solution import FlowSolution
@@ -153,11 +152,6 @@ class FlowProblem(Problem):
             yield self.share * flow.occupancy(policy, near)
             if conditional is None or np.abs(policy - conditional).max() <= ROUNDING:
                 return
-        if answer.digits is not None and answer.eta == 0:
-            net = net_with_digits(program, answer.digits[1])
-            best = np.maximum.reduceat(net, flow.first_pairs)[flow.pair_node]
-            face = self._on_face(net >= best - CLOSE)
-            yield from [] if face is None else [face]
         if conditional is not None:
             yield self.share * flow.occupancy(conditional, near)
 

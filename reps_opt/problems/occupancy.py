@@ -6,7 +6,6 @@ Shapes: S states, A actions; n pairs and m states that can carry mass (:mod:`rep
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any, Self
@@ -14,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from reps_opt.certify import Bound, Residuals, excess
+from reps_opt.certify import Residuals
 from reps_opt.constraints import Block, Equal
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL, Divergence, NoBall
@@ -34,12 +33,9 @@ from reps_opt.solvers.choice import with_more_digits
 from reps_opt.solvers.linear import highs_limit
 from reps_opt.solvers.newton import Newton
 from reps_opt.tolerances import (
-    CLOSE,
     CONSISTENT,
     LAST_PLACE,
-    MOST_ROUNDS,
     NEARLY_UNDISCOUNTED,
-    ROUNDED,
     ROUNDING,
     STARTING_DISTANCE,
     VISIBLE,
@@ -159,7 +155,7 @@ class OccupancyProblem(FlowProblem):
         centre, program = self.centre, self.program
         rows = program.inequalities.get("budgets")
         if rows is None:
-            return centre.point if len(program.balls) == 1 else self._between_balls()
+            return centre.point
         assert self._cheapest is not None
         if isinstance(program.balls[0].divergence, NoBall):
             return self._cheapest.point
@@ -173,16 +169,6 @@ class OccupancyProblem(FlowProblem):
                 return moved
             share /= 2
         return centre.point
-
-    def _between_balls(self) -> FloatArray:
-        """Of the points closest to mixtures of the references, the one with most room in every ball."""
-        program, log_q = self.program, self.program.joint.log_references
-        points = [self.centre.point]
-        for share in (0.5, 1.0):
-            mixed = np.exp((1 - share) * log_q[0] + share * log_q[1])
-            answer = Newton().project(program.with_ball(Ball(KL(mixed), price=1.0)))
-            points += [] if answer.point is None else [answer.point]
-        return min(points, key=lambda x: excess(program, x))
 
     @cached_property
     def _cheapest(self) -> Cheapest | None:
@@ -297,32 +283,6 @@ class OccupancyProblem(FlowProblem):
         if self.entropy is None or not super().refute(program, answer):
             return ""
         return f"no occupancy has both KL <= {self.epsilon:g} and entropy >= {self.entropy:g}"
-
-    def bounds(self, program: Program, answer: Answer, point: FloatArray, divergences: list[float]) -> Iterator[Bound]:
-        """The bounds that the answer offers; close to gamma = 1 also with the values of rare states lifted.
-
-        Values of size 1 / (1 - gamma) leave a Bellman error with few digits, and a bound takes the largest. In states
-        that hardly have mass a value more than that rounding too high costs next to nothing, and lowers their errors.
-        """
-        offered = list(super().bounds(program, answer, point, divergences))
-        yield from offered
-        if not 0 < 1 - self.mdp.gamma < NEARLY_UNDISCOUNTED or answer.digits is not None:
-            return
-        flow = self._known_flow
-        rare = flow.node_sums(point) < CLOSE
-        for bound in offered:
-            size = float(np.abs(bound.multipliers[: rare.size]).max())
-            if not math.isfinite(bound.value) or not np.all(np.isfinite(bound.eta)) or size == 0:
-                continue
-            lift = np.where(rare, ROUNDED * size, 0.0)
-            for _ in range(MOST_ROUNDS):  # more than what the rare states ahead are lifted by
-                ahead = self.mdp.gamma * (flow.arriving @ lift)
-                longest = np.zeros(rare.size)
-                np.maximum.at(longest, flow.pair_node, ahead)
-                lift = np.where(rare, ROUNDED * size + longest, 0.0)
-            lifted = bound.multipliers.copy()
-            lifted[: rare.size] += lift
-            yield Bound(program.bound(bound.eta, lifted), bound.eta, lifted)
 
     def residuals(self, program: Program, point: FloatArray) -> Residuals:
         missed, mass = super().residuals(program, point)
