@@ -1,8 +1,9 @@
 """What the TRPO examples share: runs of ``improve(task, None, TRPO(...))``, their table and their curves.
 
 A network of 64 x 64 tanh units over the task's own spaces, values by a network that goes on learning: nothing is given
-but the update and the steps of a batch. A score is the mean return of 20 episodes of the policy, exploration included,
-whose steps do not count; whole episodes of the batches would be the short ones, which the end of a batch rarely cuts.
+but the update and the steps of a batch. A score is the mean return of 20 episodes of the policy, whose steps do not
+count, with exploration and by the mean or likeliest action alone; whole episodes of the batches would be the short
+ones, which the end of a batch rarely cuts.
 """
 
 import time
@@ -16,7 +17,7 @@ EPISODES, POINTS = 20, 10  # of a score; scores along a run, beside those at the
 
 
 def learn(task, make_update, n_steps, batch, seed, reported=(), verbose=False):
-    """Steps and score (points, 2), the CPU seconds of learning, and the history, of numbers alone.
+    """Steps and scores, exploring and without (points, 3), CPU seconds of learning, and the history, of numbers alone.
 
     ``make_update`` gets the share of the run that is done.
     """
@@ -33,17 +34,18 @@ def learn(task, make_update, n_steps, batch, seed, reported=(), verbose=False):
         records.append(Record(record.index, None, record.values))
         if record.index in wanted:
             spent += time.process_time() - began
-            score = rollout(task, record.policy, EPISODES, seed=np.random.SeedSequence((seed, 1))).returns.mean()
-            curve.append((record.values["steps"], score))
+            fresh = {"seed": np.random.SeedSequence((seed, 1)), "n_episodes": EPISODES}
+            scores = [rollout(task, record.policy, **fresh, deterministic=d).returns.mean() for d in (False, True)]
+            curve.append((record.values["steps"], *scores))
             if verbose:
-                print(f"{curve[-1][0]:6d} steps, return {score:7.1f}, kl {record.values['kl']:.4f}, ", end="")
-                print(f"{record.values['status']}, {record.update.trials} trials")
+                line = f"return {scores[0]:7.1f}, without exploration {scores[1]:7.1f}, kl {record.values['kl']:.4f}"
+                print(f"{curve[-1][0]:6d} steps, {line}, {record.values['status']}, {record.update.trials} trials")
             began = time.process_time()
     return np.array(curve), spent + time.process_time() - began, History(records)
 
 
 def study(task, make_update, n_seeds, n_steps, batch, reported, plot=None, first=0):
-    """Curves (seeds, points, 2) from the first seed on, beside what a mature implementation reaches, and drawn."""
+    """Curves (seeds, points, 3) from the first seed on, beside what a mature implementation reaches, and drawn."""
     seeds = range(first, first + n_seeds)
     runs = [learn(task, make_update, n_steps, batch, seed, reported, verbose=seed == first) for seed in seeds]
     curves = np.array([curve for curve, _, _ in runs])
@@ -51,8 +53,9 @@ def study(task, make_update, n_seeds, n_steps, batch, reported, plot=None, first
     print("steps    " + "".join(f"seed {seed:<4d}" for seed in seeds) + "mean    mature TRPO")
     for steps, known in reported.items():
         if steps <= curves[0, -1, 0]:
-            now = curves[:, np.searchsorted(curves[0, :, 0], steps), 1]
-            print(f"{steps:6d} " + "".join(f"{value:9.1f}" for value in now) + f"{now.mean():9.1f}{known:9d}")
+            now = curves[:, np.searchsorted(curves[0, :, 0], steps), 1:]
+            for name, way, mature in ((f"{steps:6d} ", 0, known), ("without", 1, "")):
+                print(name + "".join(f"{value:9.1f}" for value in (*now[:, way], now[:, way].mean())) + f"{mature:>9}")
     for seed, (*_, history) in zip(seeds, runs, strict=True):
         print(f"seed {seed}: {told(history)}")
     if plot:

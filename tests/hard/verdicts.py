@@ -21,7 +21,7 @@ from reps_opt import REPS, ConditionalREPS, Solution, Status
 from tests.hard import digits, supports
 from tests.hard.cones import TIGHT, Pairs, cone, floor, pairs, power_of, sample_rows, value_range
 from tests.hard.recipes import INCONSISTENT, Recipe, step_data
-from tests.reps_opt.rational import gain, solve, tables
+from tests.reps_opt.rational import gain, solve, tables, value
 
 GAP, FLOW, MASS, BALL = 2e-6, 2e-8, 2e-9, 2e-7
 """Twice the tolerances that a certificate promises, for the rounding of a second computation."""
@@ -149,37 +149,39 @@ def _unit(r: np.ndarray, x: np.ndarray, usual: float, eta: float, divergence: fl
 
 
 def _single_policy(solution: Any, data: Pairs) -> str:
-    """Where there is one policy: a linear program over the states, since with average reward its mass may move."""
-    policy, (S, A) = data.q, solution.policy.shape
-    if _lost_in_tolerances(solution.problem):
-        if solution.problem.mdp.gamma == 1:
-            return _exact_gain(solution, data)
-        exact = _exact_occupancy(solution.problem, policy[policy > 0])
-        demand(np.abs(exact - solution.occupancy.ravel()).sum(), 1e-8, "off the policy's occupancy by")
-        return "rational numbers"
+    """Where there is one policy: its return in rational numbers; with average reward, where its mass may move between
+    recurrent classes, a linear program over the states."""
+    policy, (S, A), low = data.q, solution.policy.shape, floor(data.r)
+    summed = abs(low) + float(solution.occupancy.ravel() @ np.abs(data.r))  # what nobody can avoid is rounded too
+    allowed = 1e-6 + 1e-12 * summed / data.unit
+    if solution.problem.mdp.gamma < 1 or _lost_in_tolerances(solution.problem):
+        return _exact_return(solution, data, allowed)
     choose = np.kron(np.eye(S), np.ones((A, 1))) * policy[:, None]
     rows = np.vstack([(data.flow @ choose) / data.weight[:, None], np.ones((1, S))])
-    low = floor(data.r)
     best = linprog(-((data.r - low) @ choose) / data.unit, A_eq=rows, b_eq=np.append(data.start / data.weight, 1.0))
     if best.status != 0:
         return "nothing"
-    off = abs(-best.fun - (solution.objective - low) / data.unit)
-    demand(off, 1e-6 + 1e-12 * abs(low) / data.unit, "off the best of the one policy's occupancies by")
+    demand(abs(-best.fun - (solution.objective - low) / data.unit), allowed, "off the one policy's best occupancy by")
     return "linear program"
 
 
-def _exact_gain(solution: Any, data: Pairs) -> str:
-    """Where there is one policy and couplings of 1e-12: the best of its gains, in rational numbers."""
-    problem, (S, A) = solution.problem, solution.policy.shape
-    P, rewards = tables(problem.mdp)
+def _exact_return(solution: Any, data: Pairs, allowed: float) -> str:
+    """Where there is one policy: its return a step, or the best of its gains, in rational numbers."""
+    mdp, (S, A) = solution.problem.mdp, solution.policy.shape
+    P, rewards = tables(mdp)
     rows = [[Fraction(w) for w in row] for row in np.where(data.q > 0, data.q, 0.0).reshape(S, A).tolist()]
     if not all(any(row) for row in rows):
         return "nothing"
     policy = [[w / sum(row) for w in row] for row in rows]
     chain = [[sum(policy[s][a] * P[s][a][t] for a in range(A)) for t in range(S)] for s in range(S)]
-    best = max(gain(chain, [sum(policy[s][a] * rewards[s][a] for a in range(A)) for s in range(S)]))
-    size = data.unit + 1e-6 * float(np.abs(data.r).max())
-    demand(abs(float(best) - solution.objective), 1e-6 * size, "off the policy's best gain by")
+    earned = [sum(policy[s][a] * rewards[s][a] for a in range(A)) for s in range(S)]
+    if mdp.gamma == 1:
+        best = max(gain(chain, earned))
+    else:
+        gamma, start = Fraction(mdp.gamma), [Fraction(w) for w in mdp.mu0.tolist()]
+        worth = zip(start, value(chain, earned, gamma), strict=True)
+        best = (1 - gamma) * sum(w * v for w, v in worth) / sum(start)
+    demand(abs(float(best - Fraction(solution.objective))) / data.unit, allowed, "off the one policy's return by")
     return "rational numbers"
 
 
