@@ -29,7 +29,7 @@ from reps_opt.tolerances import (
     CLOSE,
     DIVERGENCE_TOLERANCE,
     EVEN_ULPS,
-    HOTTEST_START,
+    LARGE_ETAS,
     LARGEST_REPAIR,
     SOLVED,
 )
@@ -334,4 +334,4 @@ def _single_point_bound(problem: Judged, program: Program, multipliers: FloatArr
         reach = divergence.reach(net, max(program.epsilon - centre.divergence, 0.0), centre.point)
     if reach < math.inf:
         return objective + reach
-    return max(objective, program.bound(HOTTEST_START, multipliers + HOTTEST_START * centre.multipliers))
+    return max(objective, min(program.bound(eta, multipliers + eta * centre.multipliers) for eta in LARGE_ETAS))

@@ -55,6 +55,10 @@ MASS_TOLERANCE = 1e-9
 DIVERGENCE_TOLERANCE = 1e-7
 """Largest excess over a ball's radius, in nats."""
 
+LARGE_ETAS = (1e5, 1e6, 1e7)
+"""Where the dual bound of a ball of a single point is taken, in units of the reward range a nat: beyond them rounding
+of ``eta (epsilon - D)`` costs more than the variance over two eta that is left."""
+
 LARGEST_REPAIR = 1e-3
 """Share of an inner point that is too much to mix in where the excess over a ball is within its tolerance: the point
 stays as it is."""
