@@ -35,7 +35,7 @@ def main(
     histories = {f"REPS: {task}": [reps_on_gymnasium.learn(task, seed, share)[0]] for task in reps}
     for task in trpo:
         module, n_steps = TRPO[task]
-        _, seconds, history = learn(task, module.update, int(share * n_steps), module.BATCH, seed)
+        _, seconds, history, _ = learn(task, module.update, int(share * n_steps), module.BATCH, seed)
         print(f"TRPO, {task}, {seconds:.0f} s of CPU: {told(history)}", flush=True)
         histories[f"TRPO: {task}"] = [history]
     draw_promises(histories, plot)

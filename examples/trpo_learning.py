@@ -17,11 +17,12 @@ EPISODES, POINTS = 20, 10  # of a score; scores along a run, beside those at the
 
 
 def learn(task, make_update, n_steps, batch, seed, reported=(), verbose=False):
-    """Steps and scores, exploring and without (points, 3), CPU seconds of learning, and the history, of numbers alone.
+    """Steps and scores, exploring and without (points, 3), CPU seconds of learning, the history, of numbers alone, and
+    the scores of the policy that did best in its own roll-outs, which costs no step more.
 
     ``make_update`` gets the share of the run that is done.
     """
-    n_updates, done, curve, records, spent = -(-n_steps // batch), [0], [], [], 0.0
+    n_updates, done, curve, records, policies, spent = -(-n_steps // batch), [0], [], [], [], 0.0
     wanted = {*np.linspace(1, n_updates, POINTS).astype(int), *(-(-steps // batch) for steps in reported)}
 
     def update(policy, batch, memory=None):
@@ -29,34 +30,40 @@ def learn(task, make_update, n_steps, batch, seed, reported=(), verbose=False):
         return make_update((done[0] - 1) / n_updates)(policy, batch, memory)
 
     update.needs_policy, update.objective = True, make_update(0).objective
+
+    def scores(policy):
+        fresh = {"seed": np.random.SeedSequence((seed, 1)), "n_episodes": EPISODES}
+        return [rollout(task, policy, **fresh, deterministic=alone).returns.mean() for alone in (False, True)]
+
     began = time.process_time()
     for record in improve(task, None, update, n_updates, n_steps=batch, seed=seed, progress=False):
         records.append(Record(record.index, None, record.values))
+        policies.append(record.policy)
         if record.index in wanted:
             spent += time.process_time() - began
-            fresh = {"seed": np.random.SeedSequence((seed, 1)), "n_episodes": EPISODES}
-            scores = [rollout(task, record.policy, **fresh, deterministic=d).returns.mean() for d in (False, True)]
-            curve.append((record.values["steps"], *scores))
+            curve.append((record.values["steps"], *scores(record.policy)))
             if verbose:
-                line = f"return {scores[0]:7.1f}, without exploration {scores[1]:7.1f}, kl {record.values['kl']:.4f}"
+                line = f"return {curve[-1][1]:7.1f}, without exploration {curve[-1][2]:7.1f}, "
+                line += f"kl {record.values['kl']:.4f}"
                 print(f"{curve[-1][0]:6d} steps, {line}, {record.values['status']}, {record.update.trials} trials")
             began = time.process_time()
-    return np.array(curve), spent + time.process_time() - began, History(records)
+    spent, history = spent + time.process_time() - began, History(records)
+    return np.array(curve), spent, history, scores(policies[history.best.index - 1])
 
 
 def study(task, make_update, n_seeds, n_steps, batch, reported, plot=None, first=0):
     """Curves (seeds, points, 3) from the first seed on, beside what a mature implementation reaches, and drawn."""
     seeds = range(first, first + n_seeds)
     runs = [learn(task, make_update, n_steps, batch, seed, reported, verbose=seed == first) for seed in seeds]
-    curves = np.array([curve for curve, _, _ in runs])
-    print(f"{task}, {n_steps} steps, {', '.join(f'{cpu:.0f}' for _, cpu, _ in runs)} s of CPU")
+    curves, kept = np.array([curve for curve, *_ in runs]), np.array([scores for *_, scores in runs])
+    print(f"{task}, {n_steps} steps, {', '.join(f'{cpu:.0f}' for _, cpu, *_ in runs)} s of CPU")
     print("steps    " + "".join(f"seed {seed:<4d}" for seed in seeds) + "mean    mature TRPO")
-    for steps, known in reported.items():
-        if steps <= curves[0, -1, 0]:
-            now = curves[:, np.searchsorted(curves[0, :, 0], steps), 1:]
-            for name, way, mature in ((f"{steps:6d} ", 0, known), ("without", 1, "")):
-                print(name + "".join(f"{value:9.1f}" for value in (*now[:, way], now[:, way].mean())) + f"{mature:>9}")
-    for seed, (*_, history) in zip(seeds, runs, strict=True):
+    reached = {f"{steps:6d} ": known for steps, known in reported.items() if steps <= curves[0, -1, 0]}
+    scores = {name: curves[:, np.searchsorted(curves[0, :, 0], int(name)), 1:] for name in reached} | {"kept   ": kept}
+    for name, now in scores.items():
+        for label, way, mature in ((name, 0, reached.get(name, "")), ("without", 1, "")):
+            print(label + "".join(f"{value:9.1f}" for value in (*now[:, way], now[:, way].mean())) + f"{mature:>9}")
+    for seed, (*_, history, _) in zip(seeds, runs, strict=True):
         print(f"seed {seed}: {told(history)}")
     if plot:
         _draw(task, curves, reported, plot)
