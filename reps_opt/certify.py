@@ -162,8 +162,8 @@ def _beyond_balls(program: Program, divergences: list[float]) -> float:
 
 def _misses(program: Program, divergences: list[float]) -> list[float]:
     """How far beyond each ball that can bind some divergences are; of the others an infinite one is allowed too."""
-    both = zip(program.balls, divergences, strict=True)
-    return [reached - ball.allowed if ball.allowed < math.inf else -math.inf for ball, reached in both]
+    balls = zip(program.balls, divergences, strict=True)
+    return [-math.inf if b.radius is None or b.radius == math.inf else reached - b.radius for b, reached in balls]
 
 
 def _beyond_rows(program: Program, x: FloatArray) -> float:

@@ -146,8 +146,7 @@ def _answer(problem: Problem, route: Solver, start: Solution | None, named: bool
             answer = problem.closed_form(program)
             if answer is None:
                 where = type(route).__name__
-                with in_units(scale):
-                    answer = route.solve(program)
+                answer = in_units(scale, route.solve, program)
         where = "evaluating the answer"
         found = certify(problem, program, scale, answer), answer.stats
     except (InputError, UnsuitableError):
@@ -173,8 +172,8 @@ def _second_opinion(problem: Problem, found: Found, answer: Answer | None) -> Fo
     program, scale = problem.normalised
     for route in problem.second_solvers(answer):
         try:
-            with in_units(scale), np.errstate(all="ignore"):
-                other = route.solve(program.fresh())
+            with np.errstate(all="ignore"):
+                other = in_units(scale, route.solve, program.fresh())
             judged = certify(problem, program, scale, other), {"route": type(route).__name__, **other.stats}
         except UnsuitableError:
             continue

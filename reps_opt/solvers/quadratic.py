@@ -340,8 +340,9 @@ class Quadratic:
         columns = _columns(program)
         images, recurred, stats = self._images(ball.metric, columns)
         if epsilon is not None and not program.rows:
-            curved = ball.metric.product(images[:, 0])  # as it is, for whoever measures the step: it is on the sphere
-            found = _on_a_line(program.objective, images[:, 0], curved, epsilon)
+            image = images[:, 0]
+            curved = ball.metric.product(image)  # as it is, for whoever measures the step: it is on the sphere
+            found = _on_a_line(program.objective, image, curved, epsilon)
             if found is not None:
                 step, eta, ratio = found
                 ball.remember(step, curved * ratio)

@@ -5,9 +5,13 @@ Solvers see an objective of range one; who asked reads the units of the problem.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
+from typing import Any, TypeVar
 
 from reps_opt.scale import Scale
+
+T = TypeVar("T")
 
 VALUES = frozenset({"dual", "objective"})
 """Columns in the units of the objective."""
@@ -21,20 +25,13 @@ SHOWN_EVERY = 25
 _units: ContextVar[Scale | None] = ContextVar("units of a trace", default=None)
 
 
-class in_units:  # noqa: N801
-    """A block in which traces that are made are in the units that ``scale`` leads back to.
-
-    A class, since a generator's ``contextmanager`` takes four times as long: every solve passes here.
-    """
-
-    def __init__(self, scale: Scale) -> None:
-        self.scale = scale
-
-    def __enter__(self) -> None:
-        self.token = _units.set(self.scale)
-
-    def __exit__(self, *raised: object) -> None:
-        _units.reset(self.token)
+def in_units(scale: Scale, work: Callable[..., T], *arguments: Any) -> T:
+    """What some work returns, its traces in the units that ``scale`` leads back to."""
+    token = _units.set(scale)
+    try:
+        return work(*arguments)
+    finally:
+        _units.reset(token)
 
 
 class Trace(list[dict[str, float]]):
