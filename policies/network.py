@@ -6,11 +6,8 @@ row by row, then its bias (out,).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
 
 import numpy as np
 
@@ -155,9 +152,8 @@ class Network:
         r"""``(y, damping) -> (F + damping I)^-1 y`` for an approximation of F, the mean of ``J'R'R J`` over samples.
 
         Layers are taken as independent, and within a layer its inputs x as independent of the seeds g = ``R J`` that
-        are propagated back to it: each block of F becomes the Kronecker product of A = ``mean(x x')`` and
-        B = ``mean(g g')``. A damping is shared between the two in proportion to their mean eigenvalues,
-        ``(A + pi sqrt(damping) I)`` and ``(B + sqrt(damping) / pi I)``, so that two small inverses are all it takes.
+        are propagated back to it: each block of F becomes the Kronecker product of ``mean(x x')`` and ``mean(g g')``,
+        which two small eigendecompositions invert for any damping.
 
         Parameters
         ----------
@@ -168,41 +164,28 @@ class Network:
 
         References
         ----------
-        Martens and Grosse (2015), *Optimizing neural networks with Kronecker-factored approximate curvature*, section
-        6.3.
+        Martens and Grosse (2015), *Optimizing neural networks with Kronecker-factored approximate curvature*.
         """
         layers, inputs = self._blocks(params), self.forward(params, X)[0]
         slopes, seeds = _slopes(inputs), roots.astype(self.dtype, copy=False)
-        factors: list[tuple[FloatArray, FloatArray]] = []
+        factors: list[tuple[FloatArray, FloatArray, FloatArray]] = []
         for i in range(len(layers) - 1, -1, -1):
             x, g = inputs[i], seeds.reshape(-1, seeds.shape[2])
-            factors.insert(0, (x.T @ x / len(X), g.T @ g / len(X)))
+            a, U = np.linalg.eigh(x.T @ x / len(X))
+            b, V = np.linalg.eigh(g.T @ g / len(X))
+            factors.insert(0, (U, V, np.maximum(a[:, None] * b, CURVATURE_FLOOR * a[-1] * b[-1])))
             if i:
                 seeds = (g @ layers[i][:-1].T).reshape(*seeds.shape[:2], -1) * slopes[i - 1][:, None, :]
 
-        @cache  # one damping is asked for again and again
-        def inverses(damping: float) -> list[tuple[FloatArray, FloatArray]]:
-            return [_damped_inverses(A, B, damping) for A, B in factors]
-
         def solve(y: FloatArray, damping: float) -> FloatArray:
             out = np.empty(self.n_params, self.dtype)
-            for part, to, (left, right) in zip(self._blocks(y), self._blocks(out), inverses(damping), strict=True):
-                np.matmul(left @ part, right, out=to)
+            for part, to, (U, V, curvature) in zip(self._blocks(y), self._blocks(out), factors, strict=True):
+                turned = U.T @ part @ V
+                turned /= curvature + damping
+                np.matmul(U @ turned, V.T, out=to)
             return out.astype(np.float64, copy=False)
 
         return solve
-
-
-def _damped_inverses(A: FloatArray, B: FloatArray, damping: float) -> tuple[FloatArray, FloatArray]:
-    """Inverses of two semidefinite matrices between which a damping of their Kronecker product is shared."""
-    size, other = (float(np.trace(part)) / len(part) or 1.0 for part in (A, B))
-    share, ratio = math.sqrt(max(damping, CURVATURE_FLOOR * size * other)), math.sqrt(size / other)
-    return _damped_inverse(A, ratio * share), _damped_inverse(B, share / ratio)
-
-
-def _damped_inverse(matrix: FloatArray, damping: float) -> FloatArray:
-    inverse: Any = np.linalg.inv(matrix + damping * np.eye(len(matrix), dtype=matrix.dtype))
-    return inverse
 
 
 def _slopes(inputs: list[FloatArray]) -> list[FloatArray]:

@@ -97,7 +97,7 @@ NETWORK_CHUNK = 256
 """Samples whose activations are worked on at a time."""
 
 CURVATURE_FLOOR = 1e-7
-"""Share of a layer's mean curvature that its damping is taken to be at least, where Kronecker factors are inverted."""
+"""Share of the largest curvature that a Kronecker factor's smaller ones are taken to be at least."""
 
 TRAINING_CHUNK = 1024
 """Samples worked on at a time: a layer's activations fit in cache, and a pass over a Gaussian process takes memory for
