@@ -14,7 +14,7 @@ from reps_opt import plotting
 from reps_opt.plotting import Panel
 from reps_opt.result import Arrays
 from reps_opt.solution import Solution, Status
-from reps_opt.tolerances import CLOSE
+from reps_opt.tolerances import VISIBLE
 from reps_opt.validation import FloatArray, read_only
 from reps_opt.values import OldName, cached_property, value
 
@@ -53,7 +53,7 @@ class StepSolution(Solution):
         if problem.damping == 0:
             return self.point, self.kl, 1.0
         length = self.kl - 0.5 * problem.damping * float(self.point @ self.point)
-        if length < CLOSE * self.kl:
+        if length < VISIBLE * self.kl:  # the difference has lost six digits and more
             length = problem.metric.half_square(self.point)
         if length <= 0:
             return self.point, 0.0, 1.0

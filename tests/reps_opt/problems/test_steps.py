@@ -265,6 +265,15 @@ def test_units_of_the_objective_scale_eta_and_nu_only(rng, scale):
     assert (other.eta, other.nu[0]) == pytest.approx((scale * one.eta, scale * one.nu[0]), rel=1e-10)
 
 
+@pytest.mark.parametrize("share", [1e-2, 1e-5, 1e-7, 1e-8])
+def test_the_lengthened_step_is_on_the_sphere_however_little_of_the_damped_metric_is_the_metrics_own(rng, share):
+    root = rng.normal(size=(5, 5))
+    F = share * (root @ root.T + np.eye(5))
+    solution = solve(TrustRegionStep(rng.normal(size=5), F, 0.01, damping=1.0))
+    assert solution.step @ F @ solution.step / 2 == pytest.approx(0.01, rel=1e-10)
+    assert solution.predicted_kl == pytest.approx(0.01, rel=1e-12)
+
+
 def test_damping_is_part_of_the_problem_and_the_step_is_lengthened_to_the_undamped_ball(rng):
     F, g, b = spd(rng, 6), rng.normal(size=6), rng.normal(size=6)
     solution = solve(TrustRegionStep(g, F, 0.1, damping=2.0))
