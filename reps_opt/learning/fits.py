@@ -58,7 +58,7 @@ def fit_within(prototype: Any, old: Any, batch: Batch, weights: FloatArray, epsi
         share = float(getattr(mixed, "mixture_share_", math.nan))
         kl = weighted_kl(mixed, old, states, weights)
         return Fit(mixed, kl, share, f"{outside}: mixed with it, share {share:.3g}")
-    for share in 0.5 ** np.arange(1.0, MOST_ROUNDS) if hasattr(new, "get_params") else ():
+    for share in 0.5 ** np.arange(1.0, MOST_ROUNDS, 2.0) if hasattr(new, "get_params") else ():
         beside = _fitted_beside(new, old, states, actions, weights, share)
         if (reached := weighted_kl(beside, old, states, weights)) <= epsilon:
             return Fit(beside, reached, share, f"{outside}: fitted beside samples of it, share {share:.3g}")
