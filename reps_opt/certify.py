@@ -24,15 +24,7 @@ from reps_opt.scale import Scale, usual_distance
 from reps_opt.segment import first_inside
 from reps_opt.solution import Status
 from reps_opt.solvers.answer import Answer
-from reps_opt.tolerances import (
-    AT_THE_TOP,
-    CLOSE,
-    DIVERGENCE_TOLERANCE,
-    EVEN_ULPS,
-    LARGE_ETAS,
-    LARGEST_REPAIR,
-    SOLVED,
-)
+from reps_opt.tolerances import AT_THE_TOP, CLOSE, DIVERGENCE_TOLERANCE, EVEN_ULPS, LARGE_ETAS, LARGEST_REPAIR, SOLVED
 from reps_opt.validation import FloatArray
 
 Eta = float | FloatArray
