@@ -7,6 +7,7 @@ hyper-parameters.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,7 @@ from sklearn.gaussian_process.kernels import (
 )
 
 from policies.tolerances import LOG_PRIOR_STD
-from reps_opt.tolerances import DIFFERENCE_STEPS
+from reps_opt.tolerances import LAST_PLACE
 from reps_opt.validation import FloatArray, as_float_array, check_shape, first_index
 
 
@@ -263,9 +264,9 @@ def contract_diagonal(kernel: Any, X: FloatArray, g: FloatArray) -> FloatArray:
 
 
 def central_differences(function: Any, point: FloatArray) -> FloatArray:
-    """Gradient of a scalar function by central differences, error O(step^2)."""
-    steps = DIFFERENCE_STEPS[0] * np.eye(len(point))
-    return np.array([(function(point + h) - function(point - h)) / (2 * DIFFERENCE_STEPS[0]) for h in steps])
+    """Gradient of a scalar function by central differences, with the cube root of rounding as their step."""
+    step = math.cbrt(LAST_PLACE)
+    return np.array([(function(point + h) - function(point - h)) / (2 * step) for h in step * np.eye(len(point))])
 
 
 def log_prior(kernel: Any) -> tuple[float, FloatArray]:

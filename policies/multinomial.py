@@ -15,7 +15,7 @@ from scipy.linalg import cho_factor, cho_solve, helmert, lapack
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
-from policies.tolerances import PRIOR_RATE, PRIOR_SHAPE, RIDGE_ACCURACY, RIDGE_RANGE, ROUGH_DECREMENT
+from policies.tolerances import PRIOR_RATE, PRIOR_SHAPE, RIDGE_ACCURACY, ROUGH_DECREMENT
 from reps_opt.tolerances import CUBED, LAST_PLACE, LBFGS_PAIRS, MOST_ITERATIONS, ROUNDING, SUFFICIENT_DECREASE, TINY
 from reps_opt.validation import FloatArray
 
@@ -123,8 +123,7 @@ def weighted_multinomial(
         B, steps = _minimise(problem, B, trial, ROUGH_DECREMENT)
         n_iter, used = n_iter + steps, trial
         determined, _ = _determined(problem, B, used)
-        wanted = (determined + 2 * PRIOR_SHAPE - 2) / (np.sum(B**2) + 2 * PRIOR_RATE)
-        trial = float(np.clip(wanted, *RIDGE_RANGE))
+        trial = float((determined + 2 * PRIOR_SHAPE - 2) / (np.sum(B**2) + 2 * PRIOR_RATE))
         if abs(np.log(trial / used)) < RIDGE_ACCURACY:
             break
     B, steps = _minimise(problem, B, trial, ROUNDING)

@@ -12,8 +12,8 @@ from scipy.linalg import svd
 from scipy.optimize import minimize_scalar
 
 from policies.gaussian import LOG_2PI
-from policies.tolerances import LOG_NOISE_MEAN, LOG_NOISE_STD, RIDGE_RANGE
-from reps_opt.tolerances import CLOSE, ROUNDED
+from policies.tolerances import LOG_NOISE_MEAN, LOG_NOISE_STD
+from reps_opt.tolerances import CLOSE, ROUNDED, ROUNDING
 from reps_opt.validation import FloatArray
 
 
@@ -75,7 +75,10 @@ class _Spectrum:
         return float(fit - 0.5 * len(self.power) * np.sum(np.log1p(self.squared / ridge)) - 0.5 * z**2)
 
     def best_ridge(self) -> float:
-        """Ridge of largest evidence, found on a logarithmic grid and polished by Brent's method."""
+        """Ridge of largest evidence, found on a logarithmic grid and polished by Brent's method.
+
+        Beyond the grid's ends the ridge is rounding beside the squared singular values, or they are beside it.
+        """
         if not self.squared.size:
             return 1.0
         scale = self.squared[0]
@@ -83,8 +86,7 @@ class _Spectrum:
         def loss(log_ridge: float) -> float:
             return -self.evidence(scale * np.exp(log_ridge))
 
-        low, high = np.log(RIDGE_RANGE)
-        grid = np.arange(low, high, np.log(10.0))  # the evidence may have several maxima
+        grid = np.arange(np.log(ROUNDING), -np.log(ROUNDING), np.log(10.0))  # the evidence may have several maxima
         step = grid[1] - grid[0]
         start = grid[int(np.argmin([loss(g) for g in grid]))]
         found = minimize_scalar(loss, bounds=(start - step, start + step), method="bounded", options={"xatol": CLOSE})

@@ -48,10 +48,6 @@ the labels, and where they have no pattern: the policy would be deterministic, o
 PRIOR_RATE = 0.05
 """Rate of that prior: with the shape, what makes its mean 30."""
 
-RIDGE_RANGE = (1e-12, 1e8)
-"""Ends of the search for a ridge, for regressions in multiples of the largest squared singular value: next to none, and
-all."""
-
 RIDGE_ACCURACY = 0.02
 """Change of log ridge at which the search ends: off by two hundredths costs the evidence 1e-4 of a nat a gain."""
 

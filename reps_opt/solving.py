@@ -21,7 +21,7 @@ from reps_opt.solution import S_co, Solution, Status, Viewed
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.trace import in_units
 from reps_opt.threads import limited
-from reps_opt.tolerances import FARTHEST_AHEAD, POINTS_AHEAD
+from reps_opt.tolerances import POINTS_AHEAD
 from reps_opt.validation import InputError, UnsuitableError, as_float_array
 from reps_opt.values import altered
 
@@ -245,7 +245,8 @@ def solve_path(
 
 def _ahead(known: Sequence[Solution], epsilon: float) -> Solution:
     """The last of the known solutions, its dual variables moved on to the next radius: along the polynomials in
-    log epsilon through log eta and the multipliers of as many as that is steady with.
+    log epsilon through log eta and the multipliers of as many as that is steady with, where the sizes of the shares sum
+    up to no more than those of evenly spaced radii, ``2^k - 1`` for k of them.
     """
     last = known[-1]
     if len(known) == 1:
@@ -256,7 +257,7 @@ def _ahead(known: Sequence[Solution], epsilon: float) -> Solution:
         return _ahead(known[1:], epsilon)
     at = [math.log(radius / epsilon) for radius in radii[:-1]]
     shares = [math.prod([other / (other - own) for other in at if other != own]) for own in at]
-    if sum(map(abs, shares)) > FARTHEST_AHEAD or any(s.multipliers is None for s in known):
+    if sum(map(abs, shares)) > 2**POINTS_AHEAD or any(s.multipliers is None for s in known):
         return _ahead(known[1:], epsilon)
     multipliers: list[Any] = [s.multipliers for s in known]
     log_eta = math.fsum(share * math.log(s.eta) for share, s in zip(shares, known, strict=True))

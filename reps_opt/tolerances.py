@@ -126,9 +126,6 @@ STALE_FILE = 3600.0
 
 # Divergences
 
-DIFFERENCE_STEPS = (1e-5, 1e-3)
-"""Steps of central differences, relative to the coordinate: of a value, and of a gradient that may be made of these."""
-
 CLOSE_EXPONENTS = 16.0
 """Range of exponents up to which all are taken relative to the largest: rounding then costs a few units of the last
 place, and each group's own largest takes longer to find than the rest of a small softmax."""
@@ -201,9 +198,6 @@ FAR_OUTSIDE = 10.0
 POINTS_AHEAD = 5
 """Radii whose solutions a path of radii is continued from: over fifty on FrozenLake 8x8 Newton takes 162 iterations
 from the last one alone, 120 from two, 105 from three, 87 from five."""
-
-FARTHEST_AHEAD = 32.0
-"""Sum of the weights' sizes up to which a path is continued: 31 for five evenly spaced, far more where it is uneven."""
 
 CURVATURE_SHARES = (1e-6, 1e-3, 1.0)
 """Shares of the mass spread evenly, for want of curvature, tried in turn: where eta is small, the weights of one point

@@ -23,7 +23,7 @@ from scipy.sparse.linalg import LinearOperator
 
 from reps_opt.metrics import Metric
 from reps_opt.processes.graph import IntArray
-from reps_opt.tolerances import CLOSE_EXPONENTS, DIFFERENCE_STEPS, REMEMBERED, ROUNDING, TINY
+from reps_opt.tolerances import CLOSE, CLOSE_EXPONENTS, LAST_PLACE, REMEMBERED, ROUNDING, TINY
 from reps_opt.validation import FloatArray, InputError, check_nonnegative, read_only
 from reps_opt.values import frozen
 
@@ -75,9 +75,12 @@ def softmax_within(exponent: FloatArray, group: IntArray, n_groups: int) -> tupl
     return weight / total[group], top + np.log(total)
 
 
-def _differences(function: Callable[[FloatArray], Any], x: FloatArray, share: float) -> FloatArray:
-    """Central differences of a function in every coordinate (n, ...)."""
-    steps = np.diag(share * np.where(x > 0, x, 1.0))
+def _differences(function: Callable[[FloatArray], Any], x: FloatArray, noise: float) -> FloatArray:
+    """Central differences (n, ...) in every coordinate of a function known up to a relative noise.
+
+    Their error, ``step^2 + noise / step``, is least at about its cube root (Nocedal and Wright 2006, section 8.1).
+    """
+    steps = np.diag(math.cbrt(noise) * np.where(x > 0, x, 1.0))
     return np.array([(function(x + step) - function(x - step)) / (2 * step.sum()) for step in steps])
 
 
@@ -128,11 +131,11 @@ class Divergence(ABC):
 
     def gradient(self, x: FloatArray) -> FloatArray:
         """Gradient (n,) of D at a positive x; by central differences where a subclass has no better."""
-        return _differences(self.value, x, DIFFERENCE_STEPS[0])
+        return _differences(self.value, x, LAST_PLACE)
 
     def hessian(self, x: FloatArray) -> Any:
         """Hessian (n, n) of D at a positive x: an array, a sparse one or an operator; by differences likewise."""
-        hessian = _differences(self.gradient, x, DIFFERENCE_STEPS[1])
+        hessian = _differences(self.gradient, x, CLOSE)
         return (hessian + hessian.T) / 2
 
     @abstractmethod

@@ -1,13 +1,14 @@
 """How a solution moves with its data where no formula is known: by differences of solves next to it.
 
 Central differences at two steps, extrapolated (Richardson 1911): the error is of the fourth order in the step, a
-thousandth of what the data can move by, and the solves are certified.
+thousandth of what the data can move by, the cube root of what two solves may differ by, and they are certified.
 
 Shapes: S states, A actions.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 from reps_opt.sensitivity import Sensitivity, check_given, check_has, check_interior, check_zero_sum
 from reps_opt.solution import Solution, Status
 from reps_opt.solving import solve
-from reps_opt.tolerances import CLOSE, DIFFERENCE_STEPS, KINKED
+from reps_opt.tolerances import CLOSE, KINKED
 from reps_opt.validation import FloatArray, InputError, UnsuitableError, as_float_array
 
 MOVING = ("occupancy", "policy", "value", "nu", "step")
@@ -52,7 +53,7 @@ def differenced(
     """
     check_interior(solution.eta, solution.point)
     move, unit = _moving(solution.problem, rewards, epsilon, mu0, temperature)
-    step = DIFFERENCE_STEPS[1] * unit
+    step = math.cbrt(CLOSE) * unit
     long, short = _differences(solution, move, step), _differences(solution, move, step / 2)
     for name, (first, second) in short.items():
         if name not in ("occupancy", "policy"):
