@@ -21,7 +21,8 @@ from policies.categorical import Categorical
 from policies.categorical_policy import CategoricalPolicy
 from policies.checks import as_columns, check_states
 from policies.spaces import Observations, state_indices
-from reps_opt.tolerances import HUGE, TINY
+from policies.tolerances import IMPOSSIBLE
+from reps_opt.tolerances import TINY
 from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar, check_nonnegative, sums_to_one
 
 
@@ -189,7 +190,7 @@ class TabularPolicy(ParametricMixin, CategoricalPolicy):
         logits = as_float_array(params, "params", (self.probabilities_.size,))
         policy = copy.copy(self)
         table = softmax(logits.reshape(self.probabilities_.shape), axis=1)
-        policy.probabilities_ = np.where(table < HUGE**-2, 0.0, table)  # a step leaves what is impossible so
+        policy.probabilities_ = np.where(table < IMPOSSIBLE, 0.0, table)
         return policy
 
     def score_function(self, states: ArrayLike, actions: ArrayLike) -> FloatArray:

@@ -8,7 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from reps_opt.tolerances import HUGE, TINY
+
 # Distributions over actions
+
+IMPOSSIBLE = TINY * HUGE
+"""Probability below which a softmax's is zero: the logit of what is impossible is log(TINY), and a step that moves the
+others by less than log(HUGE) leaves it so."""
 
 # Noise of an action around its mean
 

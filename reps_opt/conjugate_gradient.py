@@ -58,7 +58,7 @@ def conjugate_gradient(
     limit = 2 * y.size if max_iterations is None else max_iterations
     products = 0
     if guess is not None:
-        left = y - product(guess)
+        left, products = y - product(guess), 1
         towards = left if precondition is None else precondition(left)
         if left @ towards < rho:
             x, residual, lifted, rho = guess.copy(), left, towards, float(left @ towards)

@@ -24,6 +24,7 @@ from reps_opt.conjugate_gradient import conjugate_gradient
 from reps_opt.features import IDENTITY
 from reps_opt.learning.advantages import Transitions
 from reps_opt.learning.gradients import ParametricPolicy, surrogate_gradient
+from reps_opt.learning.returns import cut_short
 from reps_opt.metrics import Metric
 from reps_opt.problems.sample_flow import sample_flow, spread_of_sums
 from reps_opt.solution import Status
@@ -50,8 +51,7 @@ def visits(batch: Transitions, gamma: float, starts: str | None = None) -> Visit
 
     Examples
     --------
-    >>> flags = {"terminated": [False, True, False], "truncated": [False, False, True]}
-    >>> batch = Batch([0, 1, 0], [0, 0, 0], [1.0, 1.0, 1.0], [1, 2, 1], **flags)
+    >>> batch = Batch([0, 1, 0], [0, 0, 0], [1.0, 1.0, 1.0], [1, 2, 1], terminated=[False, True, True])
     >>> round(visits(batch, 1.0).mean(batch.rewards)[0], 6)
     1.5
     """
@@ -60,10 +60,8 @@ def visits(batch: Transitions, gamma: float, starts: str | None = None) -> Visit
         flow = sample_flow(whole, IDENTITY, max(gamma, TINY), "absorb", starts)
         return Visits(flow.mean, flow.starts)
     number = np.unique(whole.episode, return_inverse=True)[1]
-    length = np.bincount(number)
-    counted = np.ones(length.size)
-    ended = whole.truncated[np.cumsum(length) - 1]
-    if length.size > 1 and ended[-1] and length[-1] < length[ended].max():
+    counted = np.ones(whole.n_episodes)
+    if cut_short(whole):
         counted[-1] = 0.0
 
     def mean(values: FloatArray) -> tuple[float, float]:

@@ -223,7 +223,7 @@ def _iterations(
     if records and records[-1].values["stopped"]:
         return
     for index in progress_bar(range(state.index + 1, count + 1), label="improve", show=progress):
-        record, state = _iterate(run, state, index)
+        record, state = _iterate(run, state, records)
         records.append(record)
         reason = "" if stop is None else stop(History(records) if run.evaluate else Unevaluated(records))
         row = {**record.values, "stopped": str(reason) if reason else ""}
@@ -239,10 +239,10 @@ def _iterations(
             return
 
 
-def _iterate(run: Run, state: State, index: int) -> tuple[Record, State]:
-    """One iteration: roll out, update, evaluate."""
+def _iterate(run: Run, state: State, records: list[Record]) -> tuple[Record, State]:
+    """One iteration after those on record: roll out, update, evaluate."""
     began = time.perf_counter()
-    policy = state.policy
+    policy, index = state.policy, state.index + 1
     fresh = run.collect(policy, index, state.hold)
     if index == 1 and run.starts_itself:
         policy = run.scaled_start(fresh)
@@ -282,7 +282,7 @@ def _iterate(run: Run, state: State, index: int) -> tuple[Record, State]:
     row["message"] = "; ".join(filter(None, said))
     record = Record(index, result.policy, row, result, batch)
     needed = {i for i, _ in pool} if run.reuse == "importance" else set()
-    needed.add(History([*(Record(i, None, past) for i, past in enumerate(state.rows, start=1)), record]).best.index)
+    needed.add(History([*records, record]).best.index)
     policies = {i: known for i, known in state.policies.items() if i in needed} | {index: result.policy}
     memory = None if state.memory is None else getattr(result, "memory", None) or state.memory
     return record, State(index, pool, policies, state.rows, memory)

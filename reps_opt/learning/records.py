@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from reps_opt.batch import Batch
 from reps_opt.history import History
+from reps_opt.learning.returns import cut_short
 from reps_opt.result import Result
 from reps_opt.validation import as_count, as_scalar
 
@@ -22,13 +21,11 @@ class Score(NamedTuple):
 
     @classmethod
     def of(cls, batch: Batch, cut: bool = False) -> Score:
-        """The score of the episodes of a batch; ``cut`` says that the last one ends where enough steps were collected.
+        """The score of the episodes of a batch; ``cut`` says that it ends where enough steps were collected.
 
-        Such an episode has no return yet: it is left out of the mean, unless it is as long as any, or the only one.
+        An episode that this cut short has no return yet: it is left out of the mean.
         """
-        returns, lengths = batch.returns, np.unique(batch.episode, return_counts=True)[1]
-        if cut and not batch.terminated[-1] and lengths[-1] < lengths.max():
-            returns = returns[:-1]
+        returns = batch.returns[:-1] if cut and cut_short(batch) else batch.returns
         return cls(float(returns.mean()), float(batch.rewards.mean()))
 
 

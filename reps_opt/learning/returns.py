@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from reps_opt.batch import Batch
 from reps_opt.validation import FloatArray, as_float_array, as_scalar, warn_renamed
 
 
@@ -45,6 +46,21 @@ def episodes(terminated: ArrayLike, truncated: ArrayLike) -> Episodes:
     index = np.concatenate([[0], np.cumsum(ends[:-1])])
     starts = np.concatenate([[0], np.flatnonzero(ends)[:-1] + 1])
     return Episodes(ends, index, np.arange(over.size) - starts[index])
+
+
+def cut_short(batch: Batch) -> bool:
+    """Whether the end of the recording cut the last episode short: it has no return yet.
+
+    A limit of time ends episodes at one length, so that one which stops before the longest, neither terminated nor
+    restarted, met no limit.
+
+    Examples
+    --------
+    >>> cut_short(Batch([0, 1, 0], [0, 0, 0], [1.0, 1.0, 1.0], [1, 0, 1], terminated=[False, True, False]))
+    True
+    """
+    lengths = np.unique(batch.episode, return_counts=True)[1]
+    return bool(lengths[-1] < lengths.max() and not batch.terminated[-1] and not batch.restarted[-1])
 
 
 def backward_sums(values: FloatArray, ends: NDArray[np.bool_], decay: float) -> FloatArray:

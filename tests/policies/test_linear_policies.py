@@ -146,6 +146,14 @@ def test_tabular_from_a_solutions_table():
     assert policy.compile()(1, np.random.default_rng(0)) == 0
 
 
+def test_a_step_of_a_table_leaves_what_is_impossible_so():
+    """Its logit stands for 1e-290: a step that lowers the others by 230 nats, 1e100, still does not wake it."""
+    policy = TabularPolicy.from_probabilities([[0.5, 0.5, 0.0]])
+    lowered = np.array([1.0, 1.0, 0.0]) * np.log(0.9e100)
+    np.testing.assert_array_equal(policy.with_params(policy.params - lowered).probabilities_, [[0.5, 0.5, 0.0]])
+    assert policy.with_params(policy.params - 1.1 * lowered).probabilities_[0, 2] > 0
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -209,6 +209,12 @@ def test_an_episode_that_the_recording_cut_short_is_not_counted_as_one():
     assert visits(batch, 1.0).mean(batch.rewards)[0] == pytest.approx(3.5)  # seven rewards in two episodes of three
     whole = batch.select_episodes(np.array([0, 1]))
     assert visits(whole, 1.0).mean(whole.rewards) == pytest.approx((3.0, 0.0))
+    for ends in (
+        [0, 0, 1, 0, 0, 1, 0],
+        [0, 0, 1, 0, 0, 0, 0],
+    ):  # a step is cut off; or nothing, by all one knows
+        left = Batch([0] * 7, [0] * 7, np.ones(7), [0] * 7, terminated=np.array(ends, dtype=bool))
+        assert visits(left, 1.0).mean(left.rewards)[0] == pytest.approx(3.5)
     alone = batch.select_episodes(np.array([0]))
     assert np.isnan(visits(alone, 0.9).mean(alone.rewards)[1])  # one episode says nothing of how they differ
 
