@@ -27,7 +27,7 @@ from reps_opt.divergences.base import KL, NoBall
 from reps_opt.divergences.conditional_kl import ConditionalKL
 from reps_opt.divergences.f_divergences import Alpha
 from reps_opt.program import Program
-from reps_opt.tolerances import DIGITS, DIGITS_FOR_VALUES, MOST_MORE_DIGITS
+from reps_opt.tolerances import DIGITS, MOST_MORE_DIGITS
 
 
 def exact(block: Block) -> tuple[Numbers, Numbers]:
@@ -51,14 +51,13 @@ class Point:
 def digits_for(program: Program) -> int:
     """Digits that the dual of a program needs.
 
-    More where a block knows more than floats, for values of 1 / (1 - gamma); and where powers of small masses lie close
-    to a pole, as alpha < 1 has: there ``xi`` is as small as ``q^(1 - alpha)``, a difference of numbers of order one.
+    More where powers of small masses lie close to a pole, as alpha < 1 has: there ``xi`` is as small as
+    ``q^(1 - alpha)``, a difference of numbers of order one.
     """
     divergence = program.divergence
-    digits = DIGITS + (DIGITS_FOR_VALUES if any(block.exact is not None for block in program.blocks.values()) else 0)
     if not isinstance(divergence, Alpha) or divergence.alpha >= 1:
-        return digits
-    return digits + min(int((1 - divergence.alpha) * -math.log10(float(divergence.reference.min()))), MOST_MORE_DIGITS)
+        return DIGITS
+    return DIGITS + min(int((1 - divergence.alpha) * -math.log10(float(divergence.reference.min()))), MOST_MORE_DIGITS)
 
 
 class Dual:

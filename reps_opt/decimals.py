@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from reps_opt.tolerances import DIGITS, ROUNDED_DIGITS
+from reps_opt.tolerances import DIGITS, ROUNDING
 
 Numbers = Any
 """An array of decimal numbers."""
@@ -63,9 +63,12 @@ def each(function: Any, values: Numbers) -> Numbers:
 
 
 def solve(matrix: Numbers, rhs: Numbers) -> Numbers:
-    """Solution of a positive semidefinite system, zero in rows that follow from others: elimination, largest first."""
+    """Solution of a positive semidefinite system, zero in rows that follow from others: elimination, largest first.
+
+    Such rows leave a pivot of as many units of its last digit as floats leave of theirs.
+    """
     n = rhs.size
-    negligible = Decimal(10) ** (ROUNDED_DIGITS - decimal.getcontext().prec)
+    negligible = Decimal(ROUNDING / np.finfo(float).eps).scaleb(-decimal.getcontext().prec)
     size = each(lambda value: value.sqrt() if value > 0 else ONE, np.diagonal(matrix))
     left, right = matrix / np.outer(size, size), rhs / size
     order = np.arange(n)

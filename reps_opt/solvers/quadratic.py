@@ -26,7 +26,15 @@ from reps_opt.divergences import base as divergences
 from reps_opt.metrics import Metric
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
-from reps_opt.tolerances import ETA_STRIDE, LAST_PLACE, QUADRATIC_FARTHEST, QUADRATIC_NEARNESS, ROUNDED, ROUNDING, TINY
+from reps_opt.tolerances import (
+    ETA_STRIDE,
+    LAST_PLACE,
+    LOOSEST_ALONG_RTOL,
+    QUADRATIC_FARTHEST,
+    ROUNDED,
+    ROUNDING,
+    TINY,
+)
 from reps_opt.validation import FloatArray, UnsuitableError, as_count, as_scalar
 
 METHODS = ("auto", "cholesky", "cg")
@@ -204,7 +212,8 @@ class Reduced:
         else:
             over = excess(high) >= 0
             find = partial(scipy.optimize.brentq, excess, low, high, rtol=ROUNDED)
-            tried = [high] if over else (find(xtol=xtol) for xtol in QUADRATIC_NEARNESS)
+            # few rows leave or join near the right eta, so that a rough one mostly has them all
+            tried = [high] if over else (find(xtol=xtol) for xtol in (LOOSEST_ALONG_RTOL, ROUNDED))
         for log_eta in tried:
             u = self._project(self.objective * math.exp(-log_eta))[1]
             yield (u > ROUNDING * u.max(initial=0.0)).astype(float)
