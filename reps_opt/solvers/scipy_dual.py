@@ -186,12 +186,13 @@ class ScipyDual(Iterative):
             message = str(result.message)
             stats["iterations"] += int(result.get("nit", 0))
             stats["evaluations"] += int(result.nfev)
-            if dual_error(program, moved) < error or moved.value < point.value - ROUNDING * point.eta:
-                point = moved
-            elif len(dampings) > 1:
-                dampings = dampings[1:]  # the metric of this point may say nothing of the next one's
-            else:
+            left = dual_error(program, moved)
+            better = left < error or moved.value < point.value - ROUNDING * point.eta
+            if not better and len(dampings) == 1:
                 break
+            point = moved if better else point
+            if left >= error and len(dampings) > 1:
+                dampings = dampings[1:]  # the metric of this point may say nothing of the next one's
         return Answer(point.eta, point.multipliers, point.conjugate.point, message, stats)
 
     def _round(self, program: Program, origin: DualPoint, trace: Trace, damping: float) -> tuple[Any, DualPoint]:

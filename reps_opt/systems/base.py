@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.linalg import solve_triangular
 from scipy.linalg.lapack import dgetrf, dgetrs, dpotrf, dpotri, dpotrs
 
 from reps_opt.processes.elimination import unpivoted
@@ -19,28 +20,36 @@ from reps_opt.validation import FloatArray
 
 
 class Cholesky:
-    """Factor of a matrix scaled to a unit diagonal, with the least ridge that makes it factor.
+    """Factor of a matrix as it is; where that breaks down scaled to a unit diagonal, with the least ridge it needs.
 
-    LAPACK's routines are called as they are: SciPy's checks around them take longer than a small system.
+    Rounding does not depend on the scale of rows and columns (van der Sluis 1969). LAPACK's routines are called as they
+    are: SciPy's checks around them take longer than a small system.
 
     Parameters
     ----------
     matrix
-        Symmetric (m, m); it is overwritten. A row whose diagonal is zero or lost to rounding is left at its own scale.
+        Symmetric (m, m); it may be overwritten. A row whose diagonal is zero is left at its own scale.
     grounds
-        Positions to which one is added, once scaled.
+        Positions whose diagonal is doubled.
     """
 
+    scale: FloatArray | None = None
+    """What rows and columns (m,) have been multiplied by; None for nothing."""
+
     def __init__(self, matrix: FloatArray, grounds: np.ndarray | None = None) -> None:
+        for ground in () if grounds is None else grounds.tolist():  # next to none: it takes less time than an index
+            matrix[ground, ground] *= 2.0
+        self.lower, failed = dpotrf(matrix.T, lower=1, clean=0)
+        if failed:
+            self._factor_scaled(matrix)
+
+    def _factor_scaled(self, matrix: FloatArray) -> None:
         diagonal = matrix.diagonal()  # a view
         diagonal.flags.writeable = True
         self.scale = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
         matrix *= self.scale[:, None]  # one after the other: the product of two scales may overflow where no entry does
         matrix *= self.scale
         diagonal[:] = 1.0
-        if grounds is not None:
-            for ground in grounds.tolist():  # next to none: one by one they take less time than an index
-                diagonal[ground] += 1.0
         self.lower, failed = dpotrf(matrix.T, lower=1, clean=0)
         ridge = LAST_PLACE
         while failed:
@@ -54,17 +63,26 @@ class Cholesky:
         """Solution (m,) or (m, k)."""
         if not rhs.size:
             return rhs
-        scale = self.scale if rhs.ndim == 1 else self.scale[:, None]
-        solution: FloatArray = scale * dpotrs(self.lower, scale * rhs, lower=1)[0]
+        solution: FloatArray = self._scaled(dpotrs(self.lower, self._scaled(rhs), lower=1)[0])
         return solution
+
+    def whitened(self, directions: FloatArray) -> FloatArray:
+        """``L'^{-1} directions`` (m, k): what has the matrix for its metric what the directions have the identity."""
+        return self._scaled(solve_triangular(self.lower, directions, lower=True, trans="T"))
 
     def inverse(self) -> FloatArray:
         """The inverse (m, m)."""
         half = np.tril(dpotri(self.lower, lower=1)[0])
-        half *= self.scale[:, None]
-        half *= self.scale
+        if self.scale is not None:
+            half *= self.scale[:, None]
+            half *= self.scale
         whole: FloatArray = half + np.tril(half, -1).T
         return whole
+
+    def _scaled(self, values: FloatArray) -> FloatArray:
+        if self.scale is None:
+            return values
+        return self.scale * values if values.ndim == 1 else self.scale[:, None] * values
 
 
 class DenseFactor:

@@ -17,7 +17,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.linalg
 
 from reps_opt.conjugate_gradient import conjugate_gradient
 from reps_opt.rows import ArrayRows, Rows, spending
@@ -114,9 +113,7 @@ class SampledEquations(NormalEquations):
         sample = ArrayRows(self.columns.take(some))
         whitening = Cholesky(sample.gram(np.ones(some.size)))
         directions = self._rng.standard_normal((d, LEVERAGE_PROJECTIONS))
-        whitened = whitening.scale[:, None] * scipy.linalg.solve_triangular(
-            whitening.lower, directions, lower=True, trans="T"
-        )
+        whitened = whitening.whitened(directions)
         self.columns.passes += LEVERAGE_PROJECTIONS / 2
         self.columns.grams += some.size / n
         return self.columns.squared_lengths(whitened)
