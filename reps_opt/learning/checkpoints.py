@@ -79,8 +79,9 @@ def read_checkpoint(path: str | os.PathLike[str], run: Run) -> tuple[Run, State]
     except MALFORMED as error:
         raise ValueError(f"checkpoint {os.fspath(path)!r} is not one: {error}") from None
     _check_settings(settings, header["entropy"], run)
+    run = replace(run, seed=root)
     policies = {i: run.start if content is None else _policy(content, run) for i, content in saved.items()}
-    return replace(run, root=root), State(index, pool, policies, rows, remembered)
+    return run, State(index, pool, policies, rows, remembered)
 
 
 def _entropy(run: Run) -> list[Any]:
@@ -93,22 +94,22 @@ def _entropy(run: Run) -> list[Any]:
 def _settings(run: Run) -> dict[str, Any]:
     described = {
         "env": describe_env(run.env),
-        "policy": describe_policy(run.given),
+        "policy": describe_policy(run.policy),
         "update": describe(run.update),
-        "amount": dict(run.amount),
-        "first": {"n_transitions": len(run.first)} if isinstance(run.first, Batch) else dict(run.first),
+        "amount": run.amount(2),
+        "first": {"n_transitions": len(run.first)} if isinstance(run.first, Batch) else run.amount(1),
         "keep": run.keep,
         "reuse": run.reuse,
         "evaluate": run.evaluate,
         "deterministic": run.deterministic,
-        "max_steps": run.options["max_steps"],
+        "max_steps": run.max_steps,
     }
     return dict(json.loads(json.dumps(described)))  # lists for tuples, as the file gives them back
 
 
 def _check_settings(its: Mapping[str, Any], entropy: Any, run: Run) -> None:
     mine = _settings(run)
-    if run.seeded:
+    if run.seed is not None:
         mine["seed"], its = _entropy(run), {**its, "seed": entropy}
     found = first_difference(its, mine)
     if found is not None:

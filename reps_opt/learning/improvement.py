@@ -24,15 +24,11 @@ from reps_opt.learning.acting import check_policy
 from reps_opt.learning.importance import importance_weights
 from reps_opt.learning.promises import promise_columns, refutation, refuted_in_a_row
 from reps_opt.learning.records import NoImprovement, Record, Score
-from reps_opt.learning.runs import START, Run, State, Update
-from reps_opt.learning.start_policies import start_policy
-from reps_opt.learning.stepping import child
+from reps_opt.learning.runs import Run, State, Update
 from reps_opt.progress import progress as progress_bar
 from reps_opt.threads import limited
 from reps_opt.tolerances import LONGEST_HOLD
 from reps_opt.validation import FloatArray, as_count
-
-REUSES = ("pool", "importance")
 
 
 class Unevaluated(History):
@@ -147,60 +143,24 @@ def improve(
         raise ValueError("stop=NoImprovement(...) looks at evaluations, and there are none: give evaluate=10, say")
     if checkpoint is not None and not Path(checkpoint).resolve().parent.is_dir():
         raise FileNotFoundError(f"checkpoint {os.fspath(checkpoint)!r}: its folder does not exist")
-    run = _as_run(
-        env, policy, update, n_episodes, n_steps, first, keep, reuse, seed, evaluate, deterministic, max_steps, n_jobs
+    run = Run(
+        env,
+        policy,
+        update,
+        n_episodes,
+        n_steps,
+        first,
+        keep,
+        reuse,
+        seed,
+        evaluate,
+        bool(deterministic),
+        max_steps,
+        n_jobs,
     )
     count = as_count(n_iterations, "n_iterations")
     calls = [callbacks] if callable(callbacks) else list(callbacks)
     return _iterations(run, count, calls, stop, checkpoint, progress)
-
-
-def _as_run(
-    env: Any,
-    policy: Any,
-    update: Update,
-    n_episodes: int | None,
-    n_steps: int | None,
-    first: int | Batch | None,
-    keep: int | None,
-    reuse: str,
-    seed: Any,
-    evaluate: int | None,
-    deterministic: bool,
-    max_steps: int | None,
-    n_jobs: int | None,
-) -> Run:
-    if (n_episodes is None) == (n_steps is None):
-        raise ValueError("one of n_episodes and n_steps must be given, and not both")
-    check_policy(policy)
-    if isinstance(update, type) or not callable(update):
-        raise TypeError(f"update must be callable as update(policy, batch), got {update!r}")
-    if deterministic and evaluate is None:
-        raise ValueError("deterministic=True is how evaluations act, and there are none: give evaluate=10, say")
-    if reuse not in REUSES:
-        raise ValueError(f"reuse must be one of {REUSES}, got {reuse!r}")
-    if reuse == "importance" and "base_weights" not in inspect.signature(update).parameters:
-        raise TypeError(f"reuse='importance' needs an update that takes base_weights, got {type(update).__name__}")
-    unit = "n_episodes" if n_steps is None else "n_steps"
-    amount = as_count(n_episodes if n_steps is None else n_steps, unit)
-    begin = first if isinstance(first, Batch) else {unit: amount if first is None else as_count(first, "first")}
-    root = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
-    itself = policy is None and getattr(update, "needs_policy", False)
-    return Run(
-        env,
-        start_policy(env, child(root, START)) if itself else policy,
-        update,
-        root,
-        {unit: amount},
-        begin,
-        None if keep is None else as_count(keep, "keep"),
-        reuse,
-        None if evaluate is None else as_count(evaluate, "evaluate"),
-        bool(deterministic),
-        {"max_steps": max_steps, "n_jobs": n_jobs},
-        seed is not None,
-        policy,
-    )
 
 
 def _iterations(

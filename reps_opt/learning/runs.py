@@ -5,21 +5,27 @@ Everything random in it is a function of the seed and the iteration's number, so
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from reps_opt.batch import Batch
+from reps_opt.learning.acting import check_policy
 from reps_opt.learning.records import Score
 from reps_opt.learning.rollouts import rollout
 from reps_opt.learning.start_policies import expected_states, start_policy
 from reps_opt.learning.stepping import child
 from reps_opt.tolerances import LONGEST_HOLD
+from reps_opt.validation import as_count
 
 Update = Callable[..., Any]
+
+REUSES = ("pool", "importance")
 
 ROLLOUTS, EVALUATION, START = 0, 1, 2
 """First keys of the seed sequences: of iteration k's roll-outs; of the evaluation, which is the same each time; of the
@@ -28,27 +34,64 @@ policy to start from, where none is given."""
 
 @dataclass(frozen=True)
 class Run:
-    """Settings of a run: how much to collect, to keep and to evaluate."""
+    """Settings of a run, checked when it is made: those of :func:`~reps_opt.improve`, by their names there."""
 
     env: Any
-    start: Any
+    policy: Any
     update: Update
-    root: np.random.SeedSequence
-    amount: Mapping[str, Any]
-    first: Mapping[str, Any] | Batch
+    n_episodes: int | None
+    n_steps: int | None
+    first: int | Batch | None
     keep: int | None
     reuse: str
+    seed: Any
     evaluate: int | None
     deterministic: bool
-    options: Mapping[str, Any]
-    seeded: bool
-    given: Any = None
-    """The policy that the caller gave: not the one started from where he gave none to an update that needs one."""
+    max_steps: int | None
+    n_jobs: int | None
+
+    def __post_init__(self) -> None:
+        if (self.n_episodes is None) == (self.n_steps is None):
+            raise ValueError("one of n_episodes and n_steps must be given, and not both")
+        check_policy(self.policy)
+        if isinstance(self.update, type) or not callable(self.update):
+            raise TypeError(f"update must be callable as update(policy, batch), got {self.update!r}")
+        if self.deterministic and self.evaluate is None:
+            raise ValueError("deterministic=True is how evaluations act, and there are none: give evaluate=10, say")
+        if self.reuse not in REUSES:
+            raise ValueError(f"reuse must be one of {REUSES}, got {self.reuse!r}")
+        if self.reuse == "importance" and "base_weights" not in inspect.signature(self.update).parameters:
+            kind = type(self.update).__name__
+            raise TypeError(f"reuse='importance' needs an update that takes base_weights, got {kind}")
+        for name in ("n_episodes", "n_steps", "first", "keep", "evaluate"):
+            given = getattr(self, name)
+            if given is not None and not isinstance(given, Batch):
+                object.__setattr__(self, name, as_count(given, name))
+        _ = self.start  # a space without a policy to start from is found here, not when rolling out
+
+    @cached_property
+    def root(self) -> np.random.SeedSequence:
+        """The seed sequence that all others are keys of."""
+        return self.seed if isinstance(self.seed, np.random.SeedSequence) else np.random.SeedSequence(self.seed)
+
+    @cached_property
+    def start(self) -> Any:
+        """The policy to start from: the one given, or for an update that needs one, one for the environment's spaces.
+
+        None for uniform actions.
+        """
+        itself = self.policy is None and getattr(self.update, "needs_policy", False)
+        return start_policy(self.env, child(self.root, START)) if itself else self.policy
+
+    def amount(self, index: int) -> dict[str, Any]:
+        """What iteration ``index`` collects, as :func:`~reps_opt.rollout` takes it."""
+        unit = "n_episodes" if self.n_steps is None else "n_steps"
+        return {unit: getattr(self, unit) if index > 1 or self.first is None else self.first}
 
     @property
     def starts_itself(self) -> bool:
         """Whether the start policy was made here, from the environment's spaces."""
-        return self.given is None and self.start is not None
+        return self.policy is None and self.start is not None
 
     def scaled_start(self, batch: Batch) -> Any:
         """The start policy made here once more, its inputs scaled by what it saw; its actions stay."""
@@ -56,22 +99,23 @@ class Run:
 
     def collect(self, policy: Any, index: int, hold: int) -> Batch:
         """Iteration ``index``'s own roll-outs."""
-        size = self.first if index == 1 else self.amount
-        if isinstance(size, Batch):
-            return size
-        seed = child(self.root, ROLLOUTS, index)
-        return rollout(self.env, policy, **size, seed=seed, hold=hold, **self.options)
+        if index == 1 and isinstance(self.first, Batch):
+            return self.first
+        return self._roll_out(policy, **self.amount(index), seed=child(self.root, ROLLOUTS, index), hold=hold)
+
+    def _roll_out(self, policy: Any, **options: Any) -> Batch:
+        return rollout(self.env, policy, max_steps=self.max_steps, n_jobs=self.n_jobs, **options)
 
     def made(self, batch: Batch) -> Score:
         """The score of an iteration's own roll-outs."""
-        return Score.of(batch, cut="n_steps" in self.amount)
+        return Score.of(batch, cut=self.n_steps is not None)
 
     def evaluation(self, policy: Any) -> Batch | None:
         """Roll-outs of the policy on the seeds of every evaluation; None where there is none."""
         if self.evaluate is None:
             return None
-        options = {**self.options, "deterministic": self.deterministic, "seed": child(self.root, EVALUATION)}
-        return rollout(self.env, policy, n_episodes=self.evaluate, **options)
+        seed = child(self.root, EVALUATION)
+        return self._roll_out(policy, n_episodes=self.evaluate, seed=seed, deterministic=self.deterministic)
 
     def score(self, policy: Any) -> Score:
         """The policy's score in the evaluation; NaN where there is none."""
