@@ -86,22 +86,24 @@ def solve(
     >>> print(solve(REPS(mdp, [[0.5, 0.5]], epsilon=0.1), "CLARABEL").policy.round(4))
     [[0.2802 0.7198]]
     """
-    solution, text = _solved(problem, solver, start, verbose)
-    if text:
-        warnings.warn(text, UserWarning, stacklevel=2)
+    solution = tried(problem, solver, start, verbose)
+    warn_of(solution)
     return solution
 
 
-def tried(problem: Any, solver: Solver | None = None) -> Solution:
-    """The solution of a trial, which nobody may take: without the warnings that whoever takes one gets of it."""
-    return _solved(problem, solver, None, False)[0]
+def warn_of(solution: Solution) -> None:
+    """Warn whoever called the caller of what to know of a solution that is taken."""
+    if solution.has_point and (text := solution.problem.warn(solution)):
+        warnings.warn(text, UserWarning, stacklevel=3)
 
 
-def _solved(problem: Any, solver: Solver | str | None, start: Solution | None, verbose: bool) -> tuple[Any, str]:
-    """The solution, and what to warn of."""
+def tried(
+    problem: Any, solver: Solver | str | None = None, start: Solution | None = None, verbose: bool = False
+) -> Any:
+    """What :func:`solve` finds, without a warning: nobody may take it."""
     if not isinstance(problem, Problem):
         if isinstance(problem, Program):
-            return _solved(Posed(problem), solver, start, verbose)
+            return tried(Posed(problem), solver, start, verbose)
         raise TypeError(f"problem must be a reps_opt problem such as REPS, or a Program, got {type(problem).__name__}")
     if isinstance(solver, str):
         solver = _by_name(solver)
@@ -114,8 +116,7 @@ def _solved(problem: Any, solver: Solver | str | None, start: Solution | None, v
             route = replace(route, verbose=True)
         verdict, stats = _answer(problem, route, start, named=solver is not None)
         stats = {"route": type(route).__name__, **stats, **problem.spent(), "seconds": time.perf_counter() - began}
-        solution = problem.view.of(problem, verdict, stats)
-        return solution, problem.warn(solution) if solution.has_point else ""
+        return problem.view.of(problem, verdict, stats)
 
 
 def _by_name(name: str) -> Solver:
@@ -236,9 +237,8 @@ def solve_path(
     for i in show_progress(np.argsort(radii, kind="stable").tolist(), label="radii", show=progress):
         there = problem.at_radius(float(radii[i]))
         ahead = _ahead(known, there.epsilon) if known else start
-        found[i], text = _solved(there, solver, ahead if problem.takes_start else None, verbose=False)
-        if text:
-            warnings.warn(text, UserWarning, stacklevel=2)
+        found[i] = tried(there, solver, ahead if problem.takes_start else None)
+        warn_of(found[i])
         known = [*known[1 - POINTS_AHEAD :], found[i]] if found[i].has_point else known
     return [found[i] for i in range(radii.size)]
 

@@ -31,7 +31,7 @@ from reps_opt.problems.samples import SampleREPS
 from reps_opt.problems.value_features import flow_residual
 from reps_opt.solution import Status
 from reps_opt.solvers.newton import Newton
-from reps_opt.solving import solve, tried
+from reps_opt.solving import tried, warn_of
 from reps_opt.tolerances import CHANCE, LARGEST_OFFSET, SLACK_ETA, UNMATCHED, USUAL_RADIUS, VISIBLE
 from reps_opt.validation import FloatArray, as_radius, as_scalar
 
@@ -111,6 +111,7 @@ class WeightedFit(ABC):
         if why:
             warnings.warn("an update was not taken, and none will be until this changes: " + why, stacklevel=2)
             return FittedUpdate(policy, False, solution, message=why)
+        warn_of(solution)
         weights = solution.weights(self.scale)
         fit = fit_within(self._copy(policy), policy, batch, weights, self.epsilon)
         stats = {
@@ -130,9 +131,7 @@ class WeightedFit(ABC):
         )
 
     def _solve(self, problem: SampleProblem) -> SampleSolution:
-        solution = solve(problem)
-        assert isinstance(solution, SampleSolution)
-        return solution
+        return tried(problem)
 
     def _nothing_to_learn(self, batch: Batch) -> str:
         """Why there is nothing to gain from a batch, where that is known before any problem is posed; else empty."""
@@ -256,17 +255,14 @@ class REPSUpdate(WeightedFit):
         if problem.ridge and problem.epsilon is not None:
             spread = float(np.sqrt(problem.base @ (problem.rewards - problem.base @ problem.rewards) ** 2))
             solution = tried(problem.replace(epsilon=None, temperature=SLACK_ETA * spread))
-            assert isinstance(solution, SampleSolution)
             if solution.has_point and solution.kl <= problem.epsilon:
-                if text := solution.problem.warn(solution):
-                    warnings.warn(text, UserWarning, stacklevel=3)
                 return solution
             route = problem.default_solver()
             if solution.status is Status.CERTIFIED and isinstance(route, Newton):
-                bound = solve(problem, replace(route, slack_suspected=0.0))
-                if isinstance(bound, SampleSolution) and bound.status is Status.CERTIFIED:
+                bound = tried(problem, replace(route, slack_suspected=0.0))
+                if bound.status is Status.CERTIFIED:
                     return bound
-        return super()._solve(problem)
+        return tried(problem)
 
     def objective(self, batch: Batch, gamma: float | None = None, starts: str | None = None) -> tuple[float, float]:
         """Mean reward of the base weights of a batch's flow, and its standard error by episodes: see ``on_done``.
