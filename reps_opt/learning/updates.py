@@ -133,11 +133,20 @@ class GradientUpdate(ABC):
             return np.where(possible, advantages, 0.0), 1.0
         return np.where(possible, (advantages - some.mean()) / spread, 0.0), spread
 
-    @abstractmethod
     def _step(
         self, policy: ParametricPolicy, batch: Transitions, advantages: FloatArray, memory: Memory | None
     ) -> PolicyUpdate:
         """Update along the surrogate of these advantages (N,)."""
+        gradient = surrogate_gradient(policy, batch.states, batch.actions, advantages)
+        if not gradient.any():
+            return unchanged(policy, None, "the gradient is zero")
+        return self._along(policy, batch, advantages, gradient)
+
+    @abstractmethod
+    def _along(
+        self, policy: ParametricPolicy, batch: Transitions, advantages: FloatArray, gradient: FloatArray
+    ) -> PolicyUpdate:
+        """Update along the surrogate's gradient (P,), which is not zero."""
 
 
 Comparison = Callable[[Any], tuple[FloatArray, FloatArray, FloatArray]]
@@ -190,14 +199,11 @@ class VanillaGradient(GradientUpdate):
         super().__post_init__(trace)
         _one_of(length=self.length, step_size=self.step_size)
 
-    def _step(
-        self, policy: ParametricPolicy, batch: Transitions, advantages: FloatArray, memory: Memory | None
+    def _along(
+        self, policy: ParametricPolicy, batch: Transitions, advantages: FloatArray, gradient: FloatArray
     ) -> PolicyUpdate:
-        g = surrogate_gradient(policy, batch.states, batch.actions, advantages)
-        if not g.any():
-            return unchanged(policy, None, "the gradient is zero")
         radius = 0.5 if self.length is None else 0.5 * self.length**2
-        solution = solve(TrustRegionStep(g, Identity(), radius))
+        solution = solve(TrustRegionStep(gradient, Identity(), radius))
         assert isinstance(solution, StepSolution)
         fraction = 1.0 if self.step_size is None else self.step_size * solution.eta
         step = FisherStep(solution, solution.step)
@@ -267,13 +273,10 @@ class NaturalGradient(FisherUpdate):
         if self.epsilon is not None:
             as_scalar(self.epsilon, "epsilon", low=0.0, low_open=True)
 
-    def _step(
-        self, policy: ParametricPolicy, batch: Transitions, advantages: FloatArray, memory: Memory | None
+    def _along(
+        self, policy: ParametricPolicy, batch: Transitions, advantages: FloatArray, gradient: FloatArray
     ) -> PolicyUpdate:
-        g = surrogate_gradient(policy, batch.states, batch.actions, advantages)
-        if not g.any():
-            return unchanged(policy, None, "the gradient is zero")
-        step = self._solve(policy, batch, g, 1.0 if self.epsilon is None else self.epsilon)
+        step = self._solve(policy, batch, gradient, 1.0 if self.epsilon is None else self.epsilon)
         solution = step.solution
         if not solution.has_point:
             return unchanged(policy, solution, solution.message)
@@ -316,13 +319,10 @@ class TRPO(FisherUpdate):
         as_scalar(self.shrink, "shrink", low=0.0, high=1.0, low_open=True)
         as_count(self.trials, "trials")
 
-    def _step(
-        self, policy: ParametricPolicy, batch: Transitions, advantages: FloatArray, memory: Memory | None
+    def _along(
+        self, policy: ParametricPolicy, batch: Transitions, advantages: FloatArray, gradient: FloatArray
     ) -> PolicyUpdate:
-        g = surrogate_gradient(policy, batch.states, batch.actions, advantages)
-        if not g.any():
-            return unchanged(policy, None, "the gradient is zero")
-        step = self._solve(policy, batch, g, self.epsilon)
+        step = self._solve(policy, batch, gradient, self.epsilon)
         return self._search(policy, batch, advantages, step, lambda trial: trial.gain > 0)
 
     def _search(
