@@ -87,12 +87,9 @@ def _state(value: Any) -> dict[str, Any]:
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if "__getstate__" in dir(type(value)) and type(value).__getstate__ is not object.__getstate__:
         return dict(value.__getstate__())
-    computed = {name for kind in type(value).__mro__ for name, part in vars(kind).items() if _computes(part)}
+    parts = [item for kind in type(value).__mro__ for item in vars(kind).items()]
+    computed = {name for name, part in parts if isinstance(part, cached_property)}
     return {name: part for name, part in vars(value).items() if name not in computed}
-
-
-def _computes(part: Any) -> bool:
-    return isinstance(part, cached_property)
 
 
 def _is_ours(module: str) -> bool:

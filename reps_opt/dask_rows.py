@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import dask
@@ -50,15 +51,14 @@ class DaskRows(Rows):
         if validate:
             self._fold(_check, lambda place: (place.start,))
 
-    def _fold(self, work: Callable[..., Any], arguments: Callable[[slice], tuple]) -> list[Any]:
-        """``work(block, *arguments(place))`` for every block, in order: one map over the blocks."""
-        task = dask.delayed(work, pure=False)
+    def _fold(self, work: Callable[..., Any] | str, arguments: Callable[[slice], tuple]) -> list[Any]:
+        """``work(block, *arguments(place))`` for every block, in order: one map over the blocks.
+
+        A word is what the rows of a block do of that name.
+        """
+        task = dask.delayed(partial(_of_rows, work) if isinstance(work, str) else work, pure=False)
         with _bar():
             return list(dask.compute(*[task(block, *arguments(place)) for place, block in self._pieces]))
-
-    def _sum(self, work: Callable[..., Any], arguments: Callable[[slice], tuple]) -> FloatArray:
-        """Sum of ``work(block, *arguments(place))``: one map-reduce, in the order of the blocks."""
-        return np.sum(self._fold(work, arguments), axis=0)
 
     def fresh(self) -> DaskRows:
         return DaskRows(self.lazy, validate=False)
@@ -74,32 +74,31 @@ class DaskRows(Rows):
             first, last = np.searchsorted(index, (place.start, place.stop))
             return (index[first:last] - place.start,)
 
-        return np.concatenate(self._fold(_take, chosen))
+        return np.concatenate(self._fold("take", chosen))
 
     def squared_lengths(self, directions: FloatArray) -> FloatArray:
-        return np.concatenate(self._fold(_squared_lengths, lambda place: (directions,)))
+        return np.concatenate(self._fold("squared_lengths", lambda place: (directions,)))
 
     def summary(self, weights: FloatArray) -> Summary:
         return combined_summary(self._fold(block_summary, lambda place: (weights[place],)))
 
     def _combine(self, theta: FloatArray) -> FloatArray:
-        return np.concatenate(self._fold(np.matmul, lambda place: (theta,)))
+        return np.concatenate(self._fold("_combine", lambda place: (theta,)))
 
     def _total(self, weights: FloatArray) -> FloatArray:
-        return self._sum(_total, lambda place: (weights[place],))
+        return np.sum(self._fold("_total", lambda place: (weights[place],)), axis=0)
 
     def _tilt(self, theta: FloatArray, offset: FloatArray, log_base: FloatArray, eta: float) -> list[TiltedBlock]:
         return self._fold(tilted_block, lambda place: (theta, offset[place], log_base[place], eta))
 
     def _spread(self, theta: FloatArray, weights: FloatArray, mean: float) -> FloatArray:
-        return self._sum(_spread, lambda place: (theta, weights[place], mean))
+        return np.sum(self._fold("_spread", lambda place: (theta, weights[place], mean)), axis=0)
 
     def _gram(self, weights: FloatArray) -> FloatArray:
-        return self._sum(_gram, lambda place: (weights[place],))
+        return np.sum(self._fold("_gram", lambda place: (weights[place],)), axis=0)
 
     def _triangle(self) -> FloatArray:
-        parts = self._fold(_triangle, lambda place: ())
-        return ArrayRows(np.vstack(parts)).triangle()
+        return ArrayRows(np.vstack(self._fold("_triangle", lambda place: ()))).triangle()
 
 
 def _bar() -> AbstractContextManager[Any]:
@@ -117,25 +116,6 @@ def _check(block: FloatArray, first: int) -> None:
         check_finite(block[row], f"feature_differences[{first + row}]")
 
 
-def _take(block: FloatArray, index: np.ndarray) -> FloatArray:
-    return block[index]
-
-
-def _squared_lengths(block: FloatArray, directions: FloatArray) -> FloatArray:
-    return ArrayRows(block).squared_lengths(directions)
-
-
-def _total(block: FloatArray, weights: FloatArray) -> FloatArray:
-    return weights @ block
-
-
-def _spread(block: FloatArray, theta: FloatArray, weights: FloatArray, mean: float) -> FloatArray:
-    return ArrayRows(np.ascontiguousarray(block)).spread(theta, weights, mean)
-
-
-def _gram(block: FloatArray, weights: FloatArray) -> FloatArray:
-    return ArrayRows(np.ascontiguousarray(block)).gram(weights)
-
-
-def _triangle(block: FloatArray) -> FloatArray:
-    return np.asarray(np.linalg.qr(block, mode="r"))
+def _of_rows(name: str, block: FloatArray, *arguments: Any) -> FloatArray:
+    """What :class:`ArrayRows` of a block makes of the arguments."""
+    return getattr(ArrayRows(np.ascontiguousarray(block)), name)(*arguments)

@@ -22,21 +22,6 @@ from reps_opt.solution import Solution
 from reps_opt.solving import solve
 from reps_opt.validation import FloatArray, as_count, read_only
 
-COMPARED = (
-    "surrogate",
-    "joint_kl",
-    "state_kl",
-    "conditional_kl",
-    "kl_new_old",
-    "kl_old_new",
-    "max_kl",
-    "trpo_bound",
-    "trpo_holds",
-    "cpo_bound",
-    "cpo_holds",
-)
-"""Columns that come from the comparison of the new policy with the old."""
-
 Update = Callable[[FloatArray], Problem | Solution]
 
 
@@ -78,13 +63,14 @@ class Iteration(Result):
 
     def row(self) -> dict[str, Any]:
         """The iteration as one row of a table: returns and gains in mean reward a step, divergences in nats."""
-        compared = self.comparison
+        compared = self.comparison.numbers()
+        del compared["old_return"]
         return {
             "iteration": self.index,
-            "return": compared.new_return,
+            "return": compared.pop("new_return"),
             "predicted": self.predicted,
-            "gain": compared.gain,
-            **{name: getattr(compared, name) for name in COMPARED},
+            "gain": compared.pop("gain"),
+            **compared,
             "eta": self.solution.eta,
             "gap": self.solution.certificate.gap,
             "status": str(self.solution.status),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -27,12 +28,6 @@ PANELS: tuple[tuple[str, tuple[str, ...], bool], ...] = (
     ("gap of the certificate", ("gap",), True),
 )
 """Title and columns of a history's panels, and whether they are logarithmic; one without any column is left out."""
-
-
-def _panel(index: Any, columns: dict[str, Any], title: str, logarithmic: bool, errors: Any) -> Panel:
-    return Panel(
-        lambda axis: plotting.curves(axis, index, columns, title, "update", logarithmic=logarithmic, errors=errors)
-    )
 
 
 class Entry(Protocol):
@@ -148,7 +143,7 @@ class History(Result, tuple[Any, ...]):
         table = self.to_frame()
         known = {name for name in table.columns if table[name].dtype.kind == "f" and table[name].notna().any()}
         returns = {"return": self.returns if self else [np.nan]}
-        drawn = [Panel(lambda axis: plotting.curves(axis, np.arange(len(self) + 1), returns, "return", "updates"))]
+        drawn = [lambda axis: plotting.curves(axis, np.arange(len(self) + 1), returns, "return", "updates")]
         for title, names, logarithmic in PANELS:
             shown = [name for name in names if name in known]
             if "predicted_gain" in shown and "predicted" in shown:
@@ -156,7 +151,8 @@ class History(Result, tuple[Any, ...]):
             columns = {name: table[name] for name in shown}
             if columns:
                 errors = {name: table[f"{name}_error"] for name in columns if f"{name}_error" in known}
-                drawn.append(_panel(table.index, columns, title, logarithmic, errors))
+                curves = partial(plotting.curves, x=table.index, columns=columns, title=title, xlabel="update")
+                drawn.append(partial(curves, logarithmic=logarithmic, errors=errors))
         return drawn
 
     def numbers(self) -> dict[str, Any]:

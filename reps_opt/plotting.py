@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,10 +50,8 @@ LEAST_PROBABILITY = 0.02
 """Probability of an action from which on it has an arrow."""
 
 
-class Panel(NamedTuple):
-    """One axis of a figure: what draws it."""
-
-    draw: Callable[[matplotlib.axes.Axes], None]
+Panel = Callable[["matplotlib.axes.Axes"], None]
+"""One axis of a figure: what draws it."""
 
 
 def figure_of(panels: Sequence[Panel], title: str) -> matplotlib.figure.Figure:
@@ -65,7 +63,7 @@ def figure_of(panels: Sequence[Panel], title: str) -> matplotlib.figure.Figure:
     size = (4.6 * columns, 3.9 * rows)
     figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
     for panel, axis in zip(panels, axes.flat, strict=False):
-        panel.draw(axis)
+        panel(axis)
     for spare in axes.flat[len(panels) :]:
         spare.axis("off")
     figure.suptitle(textwrap.fill(title, int(10 * figure.get_figwidth())), fontsize="medium")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -88,13 +89,13 @@ class PolicyComparison(Result):
             "CPO\nbound": self.cpo_bound,
         }
         reach = max(abs(self.gain), abs(self.surrogate)) or 1.0  # the bounds are often below: their numbers tell
-        return Panel(lambda axis: plotting.bars(axis, values, "gain in mean reward", reach))
+        return lambda axis: plotting.bars(axis, values, "gain in mean reward", reach)
 
     def panels(self) -> list[Panel]:
         """Gain beside its promises, and the divergences, in nats."""
         names = ("joint_kl", "state_kl", "conditional_kl", "kl_new_old", "kl_old_new", "max_kl")
         values = {name: float(getattr(self, name)) for name in names}
-        divergences = Panel(lambda axis: plotting.long_bars(axis, values, "divergences", "nats"))
+        divergences = partial(plotting.long_bars, values=values, title="divergences", xlabel="nats")
         return [self.gain_panel(), divergences, *super().panels()]
 
     def rows(self) -> list[tuple[str, str]]:

@@ -159,17 +159,14 @@ class Result:
 
     def panels(self) -> list[Panel]:
         """What its figure shows, panel by panel; subclasses add theirs before the summary."""
-        return [self._summary_panel()]
-
-    def _summary_panel(self) -> Panel:
-        return Panel(lambda axis: plotting.lines_of_text(axis, self.rows()))
+        return [lambda axis: plotting.lines_of_text(axis, self.rows())]
 
     def plot(self, ax: matplotlib.axes.Axes | None = None) -> matplotlib.figure.Figure:
         """Draw what one looks at first: a :class:`matplotlib.figure.Figure`, or the first panel on a given axis."""
         panels = self.panels()
         if ax is None:
             return plotting.figure_of(panels, self.title)
-        panels[0].draw(ax)
+        panels[0](ax)
         figure = ax.get_figure()
         assert figure is not None
         return figure  # type: ignore[return-value]

@@ -214,10 +214,10 @@ def _iterate(run: Run, state: State, records: list[Record]) -> tuple[Record, Sta
     with limited():
         result = _as_result(run.update(policy, batch, **more))
     made = run.made(fresh)
-    before = _last_score(state) if state.rows else run.score(policy)
+    past = state.rows[-1] if state.rows else None
+    before = run.score(policy) if past is None else Score(past["return"], past["reward"])
     evaluated = run.evaluation(result.policy) if result.accepted else None
     after = before if evaluated is None else Score.of(evaluated)
-    past = state.rows[-1] if state.rows else None
     last = past or {"steps": 0, "episodes": 0}
     row = {
         "return": after.mean_return,
@@ -271,10 +271,6 @@ def _kept(pool: tuple[tuple[int, Batch], ...], keep: int | None) -> tuple[tuple[
         kept.append((number, batch if whole else batch.select_episodes(np.arange(-share, 0))))
         left -= share
     return tuple(reversed(kept))
-
-
-def _last_score(state: State) -> Score:
-    return Score(state.rows[-1]["return"], state.rows[-1]["reward"])
 
 
 def _facts(result: Any) -> dict[str, Any]:

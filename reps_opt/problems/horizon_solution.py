@@ -158,12 +158,12 @@ class FiniteHorizonSolution(PolicyReadings, FlowSolution):
         if np.ndim(self.eta):
             columns |= {"epsilon_t": np.minimum(problem.epsilon_array, 10 * joint.max() + TINY)}
         drawn = [
-            Panel(lambda axis: plotting.image(axis, self.value, "value V_t(s)", "step t", "state")),
-            Panel(lambda axis: plotting.image(axis, masses, "state distribution", "step t", "state")),
-            Panel(lambda axis: plotting.curves(axis, steps, columns, "divergence of each step, in nats", "step t")),
+            lambda axis: plotting.image(axis, self.value, "value V_t(s)", "step t", "state"),
+            lambda axis: plotting.image(axis, masses, "state distribution", "step t", "state"),
+            lambda axis: plotting.curves(axis, steps, columns, "divergence of each step, in nats", "step t"),
         ]
         if np.ndim(self.eta):
-            drawn.append(Panel(lambda axis: plotting.curves(axis, steps, {"eta_t": self.eta}, "price", "step t")))
+            drawn.append(lambda axis: plotting.curves(axis, steps, {"eta_t": self.eta}, "price", "step t"))
         return [*drawn, *super().panels()]
 
     def numbers(self) -> dict[str, Any]:

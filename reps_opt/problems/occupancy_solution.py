@@ -199,11 +199,9 @@ class OccupancySolution(PolicyReadings, FlowSolution):
             shares, title = self.occupancy[used] / reference[used], "weights p/q, sorted"
         spread = {"robust": True, **{k: v for k, v in where.items() if k != "terminal"}}
         return [
-            Panel(
-                lambda axis: plotting.states(axis, self.value, "value V and new policy", policy=self.policy, **where)
-            ),
-            Panel(lambda axis: plotting.states(axis, self.state_distribution, "new state distribution", **spread)),
-            Panel(lambda axis: plotting.ratios(axis, shares, title, "state-action pair", even=reference is not None)),
+            lambda axis: plotting.states(axis, self.value, "value V and new policy", policy=self.policy, **where),
+            lambda axis: plotting.states(axis, self.state_distribution, "new state distribution", **spread),
+            lambda axis: plotting.ratios(axis, shares, title, "state-action pair", even=reference is not None),
             *super().panels(),
         ]
 

@@ -112,8 +112,8 @@ class OnlineRun(Result):
         loss = {"mean so far": mean, "best fixed policy": np.full(self.n_episodes, self.best_loss / self.n_episodes)}
         against = "regret against the best fixed policy"
         return [
-            Panel(lambda axis: plotting.curves(axis, episodes, regret, against, "episode")),
-            Panel(lambda axis: plotting.curves(axis, episodes, loss, "loss an episode", "episode")),
+            lambda axis: plotting.curves(axis, episodes, regret, against, "episode"),
+            lambda axis: plotting.curves(axis, episodes, loss, "loss an episode", "episode"),
         ]
 
     def numbers(self) -> dict[str, Any]:

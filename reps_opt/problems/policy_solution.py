@@ -113,8 +113,8 @@ class _StepInPolicySpace(PolicyReadings, Solution):
         plain = {key: content for key, content in where.items() if key != "terminal"}
         old = "value of the old policy, new policy"
         return [
-            Panel(lambda axis: plotting.states(axis, self.value, old, policy=self.policy, **where)),
-            Panel(lambda axis: plotting.states(axis, moved, "change of the state distribution", **plain)),
+            lambda axis: plotting.states(axis, self.value, old, policy=self.policy, **where),
+            lambda axis: plotting.states(axis, moved, "change of the state distribution", **plain),
             self.comparison.gain_panel(),
             *super().panels(),
         ]

@@ -206,8 +206,8 @@ class SampleSolution(Solution):
         weights = self.sample_weights * self.sample_weights.size
         rewards, gained = np.asarray(self.problem.rewards), "return" if hasattr(self.problem, "returns") else "reward"
         return [
-            Panel(lambda axis: plotting.concentration(axis, weights, self.ess)),
-            Panel(lambda axis: plotting.scatter(axis, rewards, weights, "weights, mean one", gained)),
+            lambda axis: plotting.concentration(axis, weights, self.ess),
+            lambda axis: plotting.scatter(axis, rewards, weights, "weights, mean one", gained),
             *super().panels(),
         ]
 

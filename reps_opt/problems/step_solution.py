@@ -127,7 +127,7 @@ class StepSolution(Solution):
         """The step's entries beside the gradient's, and the numbers."""
         vectors = {"step": self.step, "gradient": self.problem.gradient}
         title = "step and gradient, each over its largest entry"
-        return [Panel(lambda axis: plotting.profiles(axis, vectors, title, "parameter")), *super().panels()]
+        return [lambda axis: plotting.profiles(axis, vectors, title, "parameter"), *super().panels()]
 
     def numbers(self) -> dict[str, Any]:
         names = ("predicted_gain", "predicted_kl", "lengthening", "epsilon_min")

@@ -55,15 +55,8 @@ class Outcomes:
 
     def select(self, rows: BoolArray) -> Outcomes:
         """Some of the outcomes (K,), of the same states and actions."""
-        return replace(
-            self,
-            state=self.state[rows],
-            action=self.action[rows],
-            probability=self.probability[rows],
-            next_state=self.next_state[rows],
-            reward=self.reward[rows],
-            done=self.done[rows],
-        )
+        columns = ("state", "action", "probability", "next_state", "reward", "done")
+        return replace(self, **{name: getattr(self, name)[rows] for name in columns})
 
     def name(self, state: int) -> str:
         """A state as messages call it."""
