@@ -77,12 +77,10 @@ class Certificate:
 
     def reasons(self, tol: float = GAP_TOLERANCE) -> list[str]:
         """What is wrong, one sentence a check that fails; empty for a certified answer."""
-        missed = (self.gap, -self.gap, self.flow, self.mass, self._excess())
+        excess = -math.inf if self.epsilon == math.inf else self.kl - self.epsilon
+        missed = (self.gap, -self.gap, self.flow, self.mass, excess)
         limits = (tol, BELOW_TOLERANCE, FLOW_TOLERANCE, MASS_TOLERANCE, DIVERGENCE_TOLERANCE)
         if all(map(le, missed, limits)):
             return []
         found = zip(CHECKS, missed, limits, strict=True)
         return [f"{name} {value:.2e} > {limit:.0e}" for name, value, limit in found if not value <= limit]
-
-    def _excess(self) -> float:
-        return -math.inf if self.epsilon == math.inf else self.kl - self.epsilon

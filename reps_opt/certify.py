@@ -145,22 +145,21 @@ def rank(certificate: Certificate) -> tuple[int, float]:
 
 def excess(program: Program, x: FloatArray) -> float:
     """How far a point is outside the balls and the inequalities, at worst; negative inside."""
-    return max(_beyond_balls(program, [ball.value(x) for ball in program.balls]), _beyond_rows(program, x))
-
-
-def _beyond_balls(program: Program, divergences: list[float]) -> float:
-    return max(_misses(program, divergences), default=-math.inf)
+    reached = [ball.value(x) for ball in program.balls]
+    return max([*_misses(program, reached), *_row_misses(program, x)], default=-math.inf)
 
 
 def _misses(program: Program, divergences: list[float]) -> list[float]:
     """How far beyond each ball that can bind some divergences are; of the others an infinite one is allowed too."""
-    balls = zip(program.balls, divergences, strict=True)
-    return [-math.inf if b.radius is None or b.radius == math.inf else reached - b.radius for b, reached in balls]
+    return [
+        -math.inf if ball.radius is None or ball.radius == math.inf else reached - ball.radius
+        for ball, reached in zip(program.balls, divergences, strict=True)
+    ]
 
 
-def _beyond_rows(program: Program, x: FloatArray) -> float:
-    blocks = program.inequalities
-    return max([float((block.matrix @ x - block.rhs).max()) for block in blocks.values()]) if blocks else -math.inf
+def _row_misses(program: Program, x: FloatArray) -> list[float]:
+    """How far beyond each block of inequalities a point is, at worst."""
+    return [float((block.matrix @ x - block.rhs).max()) for block in program.inequalities.values()]
 
 
 def into_balls(problem: Judged, program: Program, x: FloatArray) -> tuple[FloatArray, list[float]]:
@@ -171,8 +170,8 @@ def into_balls(problem: Judged, program: Program, x: FloatArray) -> tuple[FloatA
     has no room to spare: then there is no better point on the segment.
     """
     reached = [ball.value(x) for ball in program.balls]
-    beyond = _beyond_balls(program, reached)
-    outside = max(beyond, _beyond_rows(program, x))
+    beyond = max(_misses(program, reached), default=-math.inf)
+    outside = max([beyond, *_row_misses(program, x)]) if program.rows else beyond
     if (beyond <= problem.leeway and outside <= SOLVED) or problem.anchor is None:
         return x, reached
     room = -excess(program, problem.anchor)
@@ -192,21 +191,22 @@ def _judge(
     lower, residuals = program.score(point, divergences), problem.residuals(program, point)
     missed = problem.price(program, point, bound, divergences)
     gap = bound.value - lower + missed
-    price = sum([ball.price or 0.0 for ball in program.balls])  # of a nat, which is rounded too
-    shown = EVEN_ULPS * (abs(bound.value) + abs(lower) + abs(scale.shift / scale.factor) + price)
+    shown = abs(bound.value) + abs(lower) + abs(scale.shift / scale.factor)
+    for ball in program.balls:
+        shown += ball.price or 0.0  # of a nat, which is rounded too
+    shown *= EVEN_ULPS
     if abs(gap) <= shown < math.inf:
         gap = 0.0  # a difference that the two numbers cannot show; an infinite bound shows nothing
     if gap >= -missed:  # a point that misses rows may lie above the bound by what they are worth: no merit of it
         gap = max(gap, missed)
     unit = problem.unit(program, point, bound, divergences, gap)
-    allowed = [ball.allowed for ball in program.balls]
-    worst = int(np.argmax(_misses(program, divergences))) if len(allowed) > 1 else 0
+    worst = int(np.argmax(_misses(program, divergences))) if len(divergences) > 1 else 0
     certificate = Certificate(
         gap=gap / unit,
         flow=residuals.flow,
         mass=residuals.mass,
         kl=problem.reached(point, divergences[worst]) if divergences else 0.0,
-        epsilon=allowed[worst] if divergences else math.inf,
+        epsilon=program.balls[worst].allowed if divergences else math.inf,
         upper=scale.original(bound.value),
         lower=scale.original(lower),
         unit=unit * scale.factor,
@@ -221,10 +221,12 @@ def _distance(program: Program, eta: Eta, gap: float) -> float:
     The gap is at least the temperature of a simplex times the Bregman divergence from the dual's maximiser, of the
     point and of the optimum alike.
     """
+    if not program.simplex:
+        return 1.0
     least = eta
     if isinstance(eta, np.ndarray):
         least = float(np.min(eta @ program.joint.covers)) if np.isfinite(eta).all() else math.inf
-    known = program.simplex and 0 < least < math.inf and all(ball.divergence.pinsker for ball in program.balls)
+    known = 0 < least < math.inf and all(ball.divergence.pinsker for ball in program.balls)
     return min(1.0, math.sqrt(2 * gap / least)) if known else 1.0
 
 

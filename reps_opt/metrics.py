@@ -18,6 +18,7 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
+from scipy.linalg.blas import dtrsv
 from scipy.linalg.lapack import dpotrf, dpotrs, dtrtrs
 
 from reps_opt.conjugate_gradient import conjugate_gradient
@@ -163,9 +164,9 @@ class Factorised(Metric):
         lower, info = dpotrf(matrix.T, lower=True, clean=False)  # column-major already, where F is row-major
         if info != 0:
             return None
-        pivots = lower.diagonal()
-        regular = np.count_nonzero(pivots * pivots > ROUNDING * matrix.diagonal())
-        return lower if regular == len(lower) else None
+        pivots, diagonal = lower.diagonal(), matrix.diagonal()
+        shares = pivots * pivots / diagonal
+        return lower if shares[shares.argmin()] > ROUNDING else None
 
     @cached_property
     def _spectrum(self) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -189,9 +190,9 @@ class Factorised(Metric):
     def solve(self, y: FloatArray) -> FloatArray:
         lower = self._lower
         if lower is not None:
-            if y.size > len(y):
+            if y.ndim > 1:
                 return dpotrs(lower, y, lower=True)[0]
-            return dtrtrs(lower, dtrtrs(lower, y, lower=True)[0], lower=True, trans=1)[0]  # half the time
+            return dtrsv(lower, dtrsv(lower, y, lower=True), lower=True, trans=1)  # half the time
         scale, values, vectors = self._spectrum
         whitened = (vectors.T @ (scale * y.T).T).T / values
         return (scale * (vectors @ whitened.T).T).T
@@ -205,7 +206,7 @@ class Factorised(Metric):
     def residual_bound(self, residual: FloatArray, whole: FloatArray) -> float:
         if self._lower is None:
             return super().residual_bound(residual, whole)
-        whitened = dtrtrs(self._lower, residual, lower=True)[0]
+        whitened = dtrsv(self._lower, residual, lower=True)
         return 0.5 * float(whitened.dot(whitened))
 
     def root(self, size: int) -> Any:
@@ -450,10 +451,12 @@ def _looks_symmetric(matrix: FloatArray) -> bool:
     not finite, the entries are to be looked at.
     """
     probe, diagonal = _probe(len(matrix)), matrix.diagonal()
-    with np.errstate(invalid="ignore", over="ignore"):
-        difference = matrix.dot(probe) - probe.dot(matrix)
-        size = math.sqrt(difference.dot(difference))
-    return size <= SYMMETRY_TOLERANCE * float(diagonal[0]) and bool(np.minimum.reduce(diagonal) >= 0)
+    right, left = matrix.dot(probe), probe.dot(matrix)
+    if not math.isfinite(probe.dot(right)):
+        return False
+    difference = right - left
+    size = math.sqrt(difference.dot(difference))
+    return size <= SYMMETRY_TOLERANCE * float(diagonal[0]) and bool(diagonal[diagonal.argmin()] >= 0)
 
 
 def _as_symmetric(F: ArrayLike) -> FloatArray:

@@ -223,7 +223,7 @@ class Solution(Value, Result):
     @property
     def has_point(self) -> bool:
         """Whether there is a point to look at: certified or not, but neither infeasible nor failed."""
-        return self.status in (Status.CERTIFIED, Status.UNCERTIFIED)
+        return self.point is not None
 
     def rows(self) -> list[tuple[str, str]]:
         """Label and text of each line of the summary; subclasses add theirs."""

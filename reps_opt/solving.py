@@ -28,6 +28,8 @@ from reps_opt.values import altered
 BREAKDOWNS = (ArithmeticError, RuntimeError, LookupError, AssertionError, ValueError, np.linalg.LinAlgError)
 """How numerical libraries, and the assumptions made of them, give way on inputs beyond double precision."""
 
+CERTAIN = (Status.CERTIFIED, Status.INFEASIBLE)
+"""Verdicts that no other route can better."""
 
 POSING = "posing the problem"
 
@@ -131,23 +133,23 @@ def _by_name(name: str) -> Solver:
 Found = tuple[Verdict, Mapping[str, Any]]
 
 
+@np.errstate(all="ignore")  # what overflows is for the certificate to see
 def _answer(problem: Problem, route: Solver, start: Solution | None, named: bool) -> Found:
     """The verdict on what the route finds; where a numerical library breaks down, one that says so."""
     where = POSING
     answer = None
     try:
-        with np.errstate(all="ignore"):  # what overflows is for the certificate to see
-            why = problem.infeasible()  # it projects, by a route like any other
-            if why:
-                return without_point(problem, Status.INFEASIBLE, why), {}
-            program, scale = problem.normalised
-            program = program.fresh()
-            if start is not None:
-                program = problem.warm_start(program, start)
-            answer = problem.closed_form(program)
-            if answer is None:
-                where = type(route).__name__
-                answer = in_units(scale, route.solve, program)
+        why = problem.infeasible()  # it projects, by a route like any other
+        if why:
+            return without_point(problem, Status.INFEASIBLE, why), {}
+        program, scale = problem.normalised
+        program = program.fresh()
+        if start is not None:
+            program = problem.warm_start(program, start)
+        answer = problem.closed_form(program)
+        if answer is None:
+            where = type(route).__name__
+            answer = in_units(scale, route.solve, program)
         where = "evaluating the answer"
         found = certify(problem, program, scale, answer), answer.stats
     except (InputError, UnsuitableError):
@@ -168,19 +170,18 @@ def _second_opinion(problem: Problem, found: Found, answer: Answer | None) -> Fo
     primal point as a variable of its own, which masses of 1e-120 or a policy at the rounding of its exponent need. The
     certificate decides between them. What a closed form gave is not asked for again.
     """
-    if found[0].status not in (Status.UNCERTIFIED, Status.FAILED):
+    if found[0].status in CERTAIN:
         return found
     program, scale = problem.normalised
     for route in problem.second_solvers(answer):
         try:
-            with np.errstate(all="ignore"):
-                other = in_units(scale, route.solve, program.fresh())
+            other = in_units(scale, route.solve, program.fresh())
             judged = certify(problem, program, scale, other), {"route": type(route).__name__, **other.stats}
         except UnsuitableError:
             continue
         except BREAKDOWNS as error:
             judged = _broken(problem, type(route).__name__, error), {"route": type(route).__name__}
-        if judged[0].status in (Status.CERTIFIED, Status.INFEASIBLE):
+        if judged[0].status in CERTAIN:
             return judged
         found = min(found, judged, key=lambda candidate: rank(candidate[0].certificate))
     return found

@@ -89,10 +89,14 @@ _before = 1
 
 def _limit() -> Callable[[], None] | None:
     global _before
-    threaded = [(lib, used) for lib in _libraries("torch" in sys.modules) if (used := lib.used()) != 1]
-    if not threaded:
+    libraries = _libraries("torch" in sys.modules)
+    for library in libraries:
+        if library.used() != 1:
+            break
+    else:
         _before = 1
         return None
+    threaded = [(library, used) for library in libraries if (used := library.used()) != 1]
     _before = max(used for _, used in threaded)
     for library, _ in threaded:
         library.set_count(1)

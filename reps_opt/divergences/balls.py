@@ -66,7 +66,7 @@ class Ball:
     name: str = "kl"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.divergence, Divergence):
+        if Divergence not in type(self.divergence).__mro__:  # an abstract class takes long to be told apart from
             raise TypeError(f"divergence must be a reps_opt Divergence, got {type(self.divergence).__name__}")
         if (self.radius is None) == (self.price is None):
             raise ValueError("exactly one of radius (ball) and price (penalty) must be given")

@@ -26,7 +26,7 @@ from reps_opt.scale import Scale
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.quadratic import Quadratic, Reduced, reduce_program
 from reps_opt.tolerances import REMEMBERED, ROUNDING
-from reps_opt.validation import FloatArray, all_finite, as_float_array, as_scalar, read_only
+from reps_opt.validation import FloatArray, as_float_array, as_scalar, check_finite, finite_vector, read_only
 from reps_opt.values import cached_property, value
 
 STEP = Hints(variable="step")
@@ -122,9 +122,12 @@ class TrustRegionStep(Problem):
         costs: Sequence[tuple[ArrayLike, float]] | None = None,
         damping: float = 0.0,
     ) -> None:
-        g = read_only(as_float_array(gradient, "gradient", ("P",)).copy())
+        g = as_float_array(gradient, "gradient", ("P",), finite=False).copy()
         if g.size == 0:
             raise ValueError("gradient is empty: there is nothing to step in")
+        if not finite_vector(g):
+            check_finite(g, "gradient")
+        g.flags.writeable = False
         slopes, levels = _as_rows(costs, g.size)
         self._assign(
             slopes=slopes,  # what is computed from costs elsewhere
@@ -290,7 +293,7 @@ class TrustRegionStep(Problem):
 
     def candidates(self, program: Program, answer: Answer) -> list[FloatArray]:
         """The solver's own point."""
-        return [answer.point] if answer.point is not None and all_finite(answer.point) else []
+        return [answer.point] if answer.point is not None and finite_vector(answer.point) else []
 
     def bounds(self, program: Program, answer: Answer, point: FloatArray, divergences: list[float]) -> list[Bound]:
         """The dual bound at (eta, nu), D* bounded through the step itself where only products are known."""

@@ -98,7 +98,7 @@ class _Search:
         return point, iterations
 
     def _at(self, u: FloatArray, exponent: FloatArray) -> _Point:
-        top = float(np.maximum.reduce(exponent))
+        top = float(exponent[exponent.argmax()])  # a third of the time that a reduction takes, of so few
         x = np.exp(exponent - top)
         total = float(np.add.reduce(x))
         log_partition = top + math.log(total)
@@ -108,7 +108,7 @@ class _Search:
         """Solution of ``A diag(x) A' d = residual``; with a ridge at rounding level where masses have vanished."""
         hessian = (self.rows * x).dot(self.rows.T)
         diagonal = hessian.diagonal()
-        if np.minimum.reduce(diagonal) > 1 / HUGE:
+        if diagonal[diagonal.argmin()] > 1 / HUGE:
             solution, failed = dposv(hessian.T, residual)[1:]  # symmetric: the transpose is in LAPACK's order
             if not failed:
                 return np.asarray(solution)

@@ -346,16 +346,17 @@ class Quadratic:
             raise UnsuitableError("the Quadratic solver takes inequality rows only: use CvxpyPrimal")
         if epsilon is not None and not 0 < epsilon < math.inf:
             raise UnsuitableError("the Quadratic solver needs a finite ball of positive radius, or a price")
-        columns = _columns(program)
+        alone = epsilon is not None and not program.rows
+        columns = program.objective if alone else _columns(program)
         images, recurred, stats = self._images(ball.metric, columns)
-        if epsilon is not None and not program.rows:
-            image = images[:, 0]
-            curved = ball.metric.product(image)  # as it is, for whoever measures the step: it is on the sphere
-            found = _on_a_line(program.objective, image, curved, epsilon)
+        if epsilon is not None and alone:
+            curved = ball.metric.product(images)  # as it is, for whoever measures the step: it is on the sphere
+            found = _on_a_line(columns, images, curved, epsilon)
             if found is not None:
                 step, eta, ratio = found
                 ball.remember(step, curved * ratio)
-                return Answer(eta, program.rhs, step, "closed form", stats)
+                return Answer(eta, np.zeros(0), step, "closed form", stats)
+            columns, images, recurred = columns[:, None], images[:, None], curved[:, None]
         curved = ball.metric.product(images) if recurred is None else recurred
         reduced = _reduce(columns, program.rhs, images, curved)
         if price is not None:
@@ -367,7 +368,7 @@ class Quadratic:
         return Answer(point.eta, point.nu, _kept(reduced.basis @ point.z), message, stats)
 
     def _images(self, metric: Metric, columns: FloatArray) -> tuple[FloatArray, FloatArray | None, dict[str, Any]]:
-        """``F^-1`` times columns (P, 1 + k), F times that where it is known, and what it took."""
+        """``F^-1`` times columns (P, 1 + k), or a single one (P,), F times that where it is known, and what it took."""
         if self.method != "cg" and not (self.method == "auto" and metric.by_products):
             if metric.by_products:
                 raise UnsuitableError("metric is known by its products only: it takes method='cg'")
@@ -375,8 +376,8 @@ class Quadratic:
             spent = {"factorisations": metric.factorisations} if metric.factorisations else {}
             return images, None, {"method": "cholesky", **spent}
         settings = self.rtol, self.max_iterations, metric.precondition
-        runs = [conjugate_gradient(metric.product, column, *settings) for column in columns.T]
+        runs = [conjugate_gradient(metric.product, column, *settings) for column in np.atleast_2d(columns.T)]
         stats = {"method": "cg", "products": sum(run.products for run in runs)}
         stats["relative_residual"] = max(run.relative_residual for run in runs)
-        images = np.column_stack([run.solution for run in runs])
-        return images, columns - np.column_stack([run.residual for run in runs]), stats
+        images = np.stack([run.solution for run in runs], axis=-1).reshape(columns.shape)
+        return images, columns - np.stack([run.residual for run in runs], axis=-1).reshape(columns.shape), stats
