@@ -8,11 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from policies.tolerances import CURVATURE_FLOOR, NETWORK_CHUNK
 from reps_opt.validation import FloatArray
+
+
+class Activations(NamedTuple):
+    """What a pass over N samples leaves for derivatives.
+
+    Attributes
+    ----------
+    inputs
+        Of every layer, (N, in + 1) each, a column of ones behind them.
+    slopes
+        Derivative (N, h) of every hidden layer's tanh.
+    """
+
+    inputs: list[FloatArray]
+    slopes: list[FloatArray]
+
+    def part(self, chosen: slice) -> Activations:
+        """Those of some samples: views."""
+        return Activations([x[chosen] for x in self.inputs], [slope[chosen] for slope in self.slopes])
 
 
 @dataclass(frozen=True)
@@ -64,14 +84,17 @@ class Network:
             np.tanh(X, out=X)
         return np.asarray(X @ W + b, dtype=np.float64)
 
-    def forward(self, params: FloatArray, X: FloatArray) -> tuple[list[FloatArray], FloatArray]:
-        """The inputs (N, in + 1) of every layer at X (N, d), a column of ones behind them, and the outputs (N, o)."""
+    def forward(self, params: FloatArray, X: FloatArray) -> Activations:
+        """The inputs of every layer at X (N, d), and the slopes; see :meth:`outputs` for what comes out."""
         inputs = [np.ones((len(X), size + 1), self.dtype) for size in self.sizes[:-1]]
         inputs[0][:, :-1] = X
-        *hidden, last = self._blocks(params)
-        for W, x, following in zip(hidden, inputs[:-1], inputs[1:], strict=True):
+        for W, x, following in zip(self._blocks(params)[:-1], inputs[:-1], inputs[1:], strict=True):
             np.tanh(x @ W, out=following[:, :-1])
-        return inputs, np.asarray(inputs[-1] @ last, dtype=np.float64)
+        return Activations(inputs, [1 - x[:, :-1] ** 2 for x in inputs[1:]])
+
+    def outputs(self, params: FloatArray, activations: Activations) -> FloatArray:
+        """Outputs (N, o) of a pass with these parameters: :meth:`output`, up to rounding."""
+        return np.asarray(activations.inputs[-1] @ self._blocks(params)[-1], dtype=np.float64)
 
     def _blocks(self, params: FloatArray) -> list[FloatArray]:
         """The flat vector as one matrix (in + 1, out) a layer, its bias last; views where the dtype is ours."""
@@ -83,22 +106,19 @@ class Network:
             start = end
         return blocks
 
-    def gradient(self, params: FloatArray, inputs: list[FloatArray], seeds: FloatArray) -> FloatArray:
-        """``sum over samples of (d outputs / d params)' seeds`` (P,), by one backward pass.
-
-        ``inputs`` are those of :meth:`forward`, seeds (N, o).
-        """
+    def gradient(self, params: FloatArray, activations: Activations, seeds: FloatArray) -> FloatArray:
+        """``sum over samples of (d outputs / d params)' seeds`` (P,), seeds (N, o), by one backward pass."""
         out = np.zeros(self.n_params, self.dtype)
-        _pull(self._blocks(params), self._blocks(out), inputs, _slopes(inputs), seeds.astype(self.dtype, copy=False))
+        _pull(self._blocks(params), self._blocks(out), activations, seeds.astype(self.dtype, copy=False))
         return out.astype(np.float64, copy=False)
 
-    def pullback(self, params: FloatArray, X: FloatArray, seeds: FloatArray) -> FloatArray:
+    def pullback(self, params: FloatArray, activations: Activations, seeds: FloatArray) -> FloatArray:
         """``seeds @ (d outputs / d params)`` sample by sample, by back-propagation.
 
         Parameters
         ----------
-        params, X
-            Parameters (P,) and inputs (N, d).
+        params, activations
+            Parameters (P,) and what their :meth:`forward` says of N samples.
         seeds
             Rows in output space, shape (N, r, o); the identity gives the Jacobian itself.
 
@@ -107,8 +127,7 @@ class Network:
         ndarray
             Shape (N, r, P).
         """
-        layers, inputs = self._blocks(params), self.forward(params, X)[0]
-        slopes = _slopes(inputs)
+        layers, (inputs, slopes) = self._blocks(params), activations
         n, r = seeds.shape[:2]
         rows = np.empty((n, r, self.n_params))
         end = self.n_params
@@ -122,7 +141,7 @@ class Network:
         return rows
 
     def fisher_product(
-        self, params: FloatArray, X: FloatArray, curvature: FloatArray
+        self, params: FloatArray, activations: Activations, curvature: FloatArray
     ) -> Callable[[FloatArray], FloatArray]:
         """``v -> sum over samples of J'C J v``, J = d outputs / d params never formed, C the ``curvature``.
 
@@ -131,23 +150,22 @@ class Network:
         """
         layers, chunks = self._blocks(params), []
         curvature = curvature.astype(self.dtype, copy=False)
-        for start in range(0, len(X), NETWORK_CHUNK):
-            inputs = self.forward(params, X[start : start + NETWORK_CHUNK])[0]
-            own = curvature if curvature.ndim == 1 else curvature[start : start + NETWORK_CHUNK]
-            chunks.append((inputs, _slopes(inputs), own))
+        for start in range(0, len(activations.inputs[0]), NETWORK_CHUNK):
+            some = slice(start, start + NETWORK_CHUNK)
+            chunks.append((activations.part(some), curvature if curvature.ndim == 1 else curvature[some]))
 
         def product(v: FloatArray) -> FloatArray:
             out = np.zeros(self.n_params, self.dtype)
             tangents, sums = self._blocks(v), self._blocks(out)
-            for inputs, slopes, C in chunks:
-                moved = _push(layers, tangents, inputs, slopes)
-                _pull(layers, sums, inputs, slopes, moved * C if C.ndim == 1 else np.einsum("nij,nj->ni", C, moved))
+            for part, C in chunks:
+                moved = _push(layers, tangents, part)
+                _pull(layers, sums, part, moved * C if C.ndim == 1 else np.einsum("nij,nj->ni", C, moved))
             return out.astype(np.float64, copy=False)
 
         return product
 
     def kronecker_solve(
-        self, params: FloatArray, X: FloatArray, roots: FloatArray
+        self, params: FloatArray, activations: Activations, roots: FloatArray
     ) -> Callable[[FloatArray, float], FloatArray]:
         r"""``(y, damping) -> (F + damping I)^-1 y`` for an approximation of F, the mean of ``J'R'R J`` over samples.
 
@@ -157,8 +175,8 @@ class Network:
 
         Parameters
         ----------
-        params, X
-            Parameters (P,) and inputs (N, d).
+        params, activations
+            Parameters (P,) and what their :meth:`forward` says of N samples.
         roots
             R (N, r, o), with ``R'R`` the curvature.
 
@@ -166,13 +184,13 @@ class Network:
         ----------
         Martens and Grosse (2015), *Optimizing neural networks with Kronecker-factored approximate curvature*.
         """
-        layers, inputs = self._blocks(params), self.forward(params, X)[0]
-        slopes, seeds = _slopes(inputs), roots.astype(self.dtype, copy=False)
+        layers, (inputs, slopes) = self._blocks(params), activations
+        n, seeds = len(roots), roots.astype(self.dtype, copy=False)
         factors: list[tuple[FloatArray, FloatArray, FloatArray]] = []
         for i in range(len(layers) - 1, -1, -1):
             x, g = inputs[i], seeds.reshape(-1, seeds.shape[2])
-            a, U = np.linalg.eigh(x.T @ x / len(X))
-            b, V = np.linalg.eigh(g.T @ g / len(X))
+            a, U = np.linalg.eigh(x.T @ x / n)
+            b, V = np.linalg.eigh(g.T @ g / n)
             factors.insert(0, (U, V, np.maximum(a[:, None] * b, CURVATURE_FLOOR * a[-1] * b[-1])))
             if i:
                 seeds = (g @ layers[i][:-1].T).reshape(*seeds.shape[:2], -1) * slopes[i - 1][:, None, :]
@@ -188,15 +206,9 @@ class Network:
         return solve
 
 
-def _slopes(inputs: list[FloatArray]) -> list[FloatArray]:
-    """Derivative (N, h) of every hidden layer's tanh."""
-    return [1 - x[:, :-1] ** 2 for x in inputs[1:]]
-
-
-def _push(
-    layers: list[FloatArray], tangents: list[FloatArray], inputs: list[FloatArray], slopes: list[FloatArray]
-) -> FloatArray:
+def _push(layers: list[FloatArray], tangents: list[FloatArray], activations: Activations) -> FloatArray:
     """Derivative (N, o) of the outputs along a direction of the parameters."""
+    inputs, slopes = activations
     moved = inputs[0] @ tangents[0]
     for W, V, x, slope in zip(layers[1:], tangents[1:], inputs[1:], slopes, strict=True):
         moved *= slope
@@ -205,14 +217,9 @@ def _push(
     return moved
 
 
-def _pull(
-    layers: list[FloatArray],
-    sums: list[FloatArray],
-    inputs: list[FloatArray],
-    slopes: list[FloatArray],
-    seeds: FloatArray,
-) -> None:
+def _pull(layers: list[FloatArray], sums: list[FloatArray], activations: Activations, seeds: FloatArray) -> None:
     """Add the gradient of ``sum(seeds * outputs)`` in the parameters to ``sums``, back-propagating seeds (N, o)."""
+    inputs, slopes = activations
     for i in range(len(layers) - 1, -1, -1):
         sums[i] += inputs[i].T @ seeds
         if i:

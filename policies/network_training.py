@@ -78,10 +78,10 @@ def _descend(
     def objective(params: FloatArray) -> tuple[float, FloatArray]:
         value, gradient = 0.5 * ridge * float(params @ params), ridge * params
         for part in parts:
-            layers, outputs = network.forward(params, part.inputs)
-            values, seeds = loss(outputs, part.targets)
+            passed = network.forward(params, part.inputs)
+            values, seeds = loss(network.outputs(params, passed), part.targets)
             value += float(part.weights @ values)
-            gradient += network.gradient(params, layers, part.weights[:, None] * seeds)
+            gradient += network.gradient(params, passed, part.weights[:, None] * seeds)
         return value / scale, gradient / scale
 
     tolerance = ROUNDED if network.dtype == "float64" else VISIBLE

@@ -5,8 +5,6 @@ Shapes: N samples, d state dimensions, k action dimensions, A actions, P paramet
 
 from __future__ import annotations
 
-import copy
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
@@ -15,133 +13,21 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from policies.actors import Act, CategoricalActor, GaussianActor, NetworkOutput, SoftmaxOf
-from policies.base import ParametricMixin, Policy
 from policies.categorical import Categorical
 from policies.categorical_policy import CategoricalPolicy
-from policies.checks import check_weights, merge_repeats, random_source
-from policies.features import weighted_mean, weighted_spread
+from policies.checks import merge_repeats
 from policies.gaussian import Gaussian, action_scale
 from policies.gaussian_policy import GaussianPolicy
-from policies.network import Network
-from policies.network_training import Samples, cross_entropy, train, train_with_noise
+from policies.network_policy import NetworkPolicy
+from policies.network_training import cross_entropy, train, train_with_noise
 from policies.spaces import Observations
-from policies.tolerances import PRECONDITIONER_SAMPLES, PRIOR_PRECISION
+from policies.tolerances import PRIOR_PRECISION
 from reps_opt.threads import limited
 from reps_opt.tolerances import VISIBLE
-from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar
-
-DTYPES = ("float64", "float32")
+from reps_opt.validation import FloatArray
 
 
-class _NetworkPolicy(ParametricMixin, Policy):
-    """What the two share: standardised inputs, the flat parameter vector, training by L-BFGS on the full batch."""
-
-    def __init__(
-        self,
-        hidden: Sequence[int] = (64, 64),
-        alpha: float = PRIOR_PRECISION,
-        max_iter: int = 200,
-        device: str = "cpu",
-        dtype: str = "float64",
-        random_state: Any = None,
-        n_states: int | None = None,
-    ) -> None:
-        self.hidden = hidden
-        self.alpha = alpha
-        self.max_iter = max_iter
-        self.device = device
-        self.dtype = dtype
-        self.random_state = random_state
-        self.n_states = n_states
-
-    def _check_options(self) -> None:
-        for i, width in enumerate(self.hidden):
-            as_count(width, f"hidden[{i}]")
-        as_scalar(self.alpha, "alpha", low=0, low_open=True)
-        as_count(self.max_iter, "max_iter")
-        if self.dtype not in DTYPES:
-            raise ValueError(f"dtype must be one of {DTYPES}, got {self.dtype!r}")
-        if self.device != "cpu":
-            warnings.warn("device is ignored: networks are trained in NumPy", DeprecationWarning, stacklevel=3)
-
-    def _prepare(self, states: FloatArray, targets: Any, weights: FloatArray, n_outputs: int) -> Any:
-        """Set the network; returns its starting parameters (P,), what it is trained on, and the generator."""
-        self.centre_, self.spread_ = weighted_mean(states, weights), weighted_spread(states, weights)
-        self.network_ = Network((states.shape[1], *(int(h) for h in self.hidden), n_outputs), self.dtype)
-        rng = random_source(self.random_state)
-        return self.network_.initial(rng), Samples(self._inputs(states), targets, weights), rng
-
-    def _start_network(self, observed: Observations, n_outputs: int, extra: FloatArray) -> None:
-        """Random hidden layers and a last one of zeros: the outputs are zero at every state."""
-        self.centre_, self.spread_ = observed.centre, observed.spread
-        self.network_ = Network((len(self.centre_), *(int(h) for h in self.hidden), n_outputs), self.dtype)
-        self.params_ = np.append(self.network_.initial(random_source(self.random_state)), extra)
-        self.n_iter_ = 0
-
-    def _inputs(self, states: FloatArray) -> FloatArray:
-        return (states - self.centre_) / self.spread_
-
-    def _outputs(self, states: FloatArray) -> FloatArray:
-        return self.network_.output(self.params_, self._inputs(states))
-
-    def _thinned(self, states: FloatArray) -> FloatArray:
-        """Standardised inputs of evenly spread samples, enough for the factors of a preconditioner."""
-        return self._inputs(states[:: max(1, len(states) // PRECONDITIONER_SAMPLES)])
-
-    def standardised(self, states: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """The same policy with its inputs standardised by these states: another first layer, the same actions.
-
-        Steps in parameter space, their damping and the prior of the fit see inputs of unit spread; the action
-        distribution at every state stays what it was, to rounding.
-
-        Parameters
-        ----------
-        states, sample_weight
-            States (N, d), and weights (N,); None for ones.
-
-        Examples
-        --------
-        >>> policy = NeuralCategoricalPolicy.from_env("CartPole-v1", hidden=(8,), random_state=0)
-        >>> states = 0.1 * np.random.default_rng(0).normal(size=(100, 4))
-        >>> again = policy.standardised(states)
-        >>> bool(again.kl_divergence(policy, states).max() < 1e-12)
-        True
-        """
-        check_is_fitted(self)
-        checked = self._check_states(states)
-        weights = check_weights(sample_weight, len(checked))
-        policy = copy.copy(self)
-        policy.centre_, policy.spread_ = weighted_mean(checked, weights), weighted_spread(checked, weights)
-        policy.params_ = self.params_.copy()
-        W, b = self.network_.layers(policy.params_)[0]  # views of the copy
-        b += ((policy.centre_ - self.centre_) / self.spread_) @ W
-        W *= (policy.spread_ / self.spread_)[:, None]
-        return policy
-
-    @property
-    def _single(self) -> Network:
-        """The network for one state at a time, where conversions would cost more than they save."""
-        return Network(self.network_.sizes)
-
-    def _pullback(self, states: FloatArray, seeds: FloatArray) -> FloatArray:
-        return self.network_.pullback(self.params_, self._inputs(states), seeds)
-
-    @property
-    def params(self) -> FloatArray:
-        """A copy of the flat parameters, shape (P,): the network's, layer by layer, then the log standard
-        deviations."""
-        check_is_fitted(self)
-        return self.params_.copy()
-
-    def with_params(self, params: ArrayLike) -> Self:
-        """A copy of the policy with these parameters."""
-        check_is_fitted(self)
-        policy = copy.copy(self)
-        policy.params_ = as_float_array(params, "params", self.params_.shape).copy()
-        return policy
-
-
-class NeuralPolicy(_NetworkPolicy, GaussianPolicy):
+class NeuralPolicy(NetworkPolicy, GaussianPolicy):
     """Gaussian policy whose mean is a tanh network and whose standard deviations are parameters of their own.
 
     Minimises ``-sum_i w_i log pi(a_i|s_i) + alpha |params|^2 / 2`` on standardised states and actions: the posterior
@@ -233,9 +119,10 @@ class NeuralPolicy(_NetworkPolicy, GaussianPolicy):
         """``sum_i w_i grad log pi(a_i|s_i)`` (P,) in one backward pass."""
         check_is_fitted(self)
         checked = self._check_states(states)
-        inputs, outputs = self.network_.forward(self.params_, self._inputs(checked))
+        passed = self._activations(checked)
+        outputs = self.network_.outputs(self.params_, passed)
         z = self._deviations(outputs, self._check_actions(actions, len(checked)))
-        mean = self.network_.gradient(self.params_, inputs, z * weights[:, None] * (self.unit_ / self._std))
+        mean = self.network_.gradient(self.params_, passed, z * weights[:, None] * (self.unit_ / self._std))
         return np.append(mean, weights @ (z**2 - 1))
 
     def _deviations(self, outputs: FloatArray, actions: FloatArray) -> FloatArray:
@@ -261,14 +148,15 @@ class NeuralPolicy(_NetworkPolicy, GaussianPolicy):
         check_is_fitted(self)
         checked = self._check_states(states)
         n, p = len(checked), self.network_.n_params
-        mean = self.network_.fisher_product(self.params_, self._inputs(checked), (self.unit_ / self._std) ** 2)
+        curvature = (self.unit_ / self._std) ** 2
+        mean = self.network_.fisher_product(self.params_, self._activations(checked), curvature)
         return lambda v: np.append(mean(v[:p]) / n, 2 * v[p:])
 
     def fisher_preconditioner(self, states: ArrayLike) -> Callable[[FloatArray, float], FloatArray]:
         """``(y, damping) -> (F + damping I)^-1 y``, approximately: for conjugate gradients in few products."""
         check_is_fitted(self)
-        inputs, p = self._thinned(self._check_states(states)), self.network_.n_params
-        mean = self.network_.kronecker_solve(self.params_, inputs, self._mean_seeds(len(inputs)))
+        (inputs, passed), p = self._thinned(self._check_states(states)), self.network_.n_params
+        mean = self.network_.kronecker_solve(self.params_, passed, self._mean_seeds(len(inputs)))
         return lambda y, damping: np.append(mean(y[:p], damping), y[p:] / (2 + damping))
 
     def _mean_seeds(self, n: int) -> FloatArray:
@@ -280,7 +168,7 @@ class NeuralPolicy(_NetworkPolicy, GaussianPolicy):
         return GaussianActor(mean, np.diag(self._std), low, high)
 
 
-class NeuralCategoricalPolicy(_NetworkPolicy, CategoricalPolicy):
+class NeuralCategoricalPolicy(NetworkPolicy, CategoricalPolicy):
     """Softmax policy whose logits are a tanh network of the state; parameters and training as in :class:`NeuralPolicy`.
 
     Parameters
@@ -350,9 +238,10 @@ class NeuralCategoricalPolicy(_NetworkPolicy, CategoricalPolicy):
         """``sum_i w_i grad log pi(a_i|s_i)`` (P,) in one backward pass."""
         check_is_fitted(self)
         checked = self._check_states(states)
-        inputs, logits = self.network_.forward(self.params_, self._inputs(checked))
+        passed = self._activations(checked)
+        logits = self.network_.outputs(self.params_, passed)
         surprise = Categorical.from_logits(logits).surprise(self._check_actions(actions, len(checked)))
-        return self.network_.gradient(self.params_, inputs, surprise * weights[:, None])
+        return self.network_.gradient(self.params_, passed, surprise * weights[:, None])
 
     def fisher_factor(self, states: ArrayLike) -> FloatArray:
         """J with ``J'J / len(J)`` the mean Fisher information; shape (N A, P)."""
@@ -368,15 +257,15 @@ class NeuralCategoricalPolicy(_NetworkPolicy, CategoricalPolicy):
         checked = self._check_states(states)
         p = self._distribution(checked).probabilities
         curvature = p[:, :, None] * (np.eye(p.shape[1]) - p[:, None, :])
-        product = self.network_.fisher_product(self.params_, self._inputs(checked), curvature)
+        product = self.network_.fisher_product(self.params_, self._activations(checked), curvature)
         return lambda v: product(v) / len(checked)
 
     def fisher_preconditioner(self, states: ArrayLike) -> Callable[[FloatArray, float], FloatArray]:
         """``(y, damping) -> (F + damping I)^-1 y``, approximately: for conjugate gradients in few products."""
         check_is_fitted(self)
-        inputs = self._thinned(self._check_states(states))
+        inputs, passed = self._thinned(self._check_states(states))
         roots = Categorical.from_logits(self.network_.output(self.params_, inputs)).fisher_root()
-        return self.network_.kronecker_solve(self.params_, inputs, roots)
+        return self.network_.kronecker_solve(self.params_, passed, roots)
 
     def _actor(self) -> Act:
         zero, one = np.zeros(len(self.classes_)), np.ones(len(self.classes_))

@@ -8,8 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
-from reps_opt.learning.advantages import Transitions
-from reps_opt.learning.gradients import ParametricPolicy, fisher
+from reps_opt.learning.gradients import Pairs, ParametricPolicy, fisher
 from reps_opt.metrics import Metric, Product
 from reps_opt.problems.step_solution import StepSolution
 from reps_opt.problems.steps import TrustRegionStep
@@ -45,7 +44,7 @@ class FisherStep(NamedTuple):
 
 def fisher_step(
     policy: ParametricPolicy,
-    batch: Transitions,
+    pairs: Pairs,
     gradient: FloatArray,
     epsilon: float,
     costs: list[tuple[FloatArray, float]] | None = None,
@@ -58,7 +57,7 @@ def fisher_step(
     has_products = hasattr(policy, "fisher_product")
     exact = (has_products or hasattr(policy, "fisher_factor")) if exact is None else exact
     rough = getattr(policy, "fisher_preconditioner", None) if exact and has_products else None
-    route = solver or _route(rough is not None, min(len(batch.rewards), gradient.size), gradient.size)
+    route = solver or _route(rough is not None, min(len(pairs.actions), gradient.size), gradient.size)
     by_products = isinstance(route, Quadratic) and route.method == "cg"
     implicit = by_products and exact and has_products
     if damping is None:
@@ -66,9 +65,9 @@ def fisher_step(
     units: FloatArray | float = 1.0
     metric: Metric
     if implicit:
-        metric = Product(policy.fisher_product(batch.states), 0.0, rough and rough(batch.states))  # type: ignore[attr-defined]
+        metric = Product(policy.fisher_product(pairs.states), 0.0, rough and rough(pairs.states))  # type: ignore[attr-defined]
     else:
-        factor = fisher(policy, batch.states, None if exact else batch.actions)
+        factor = fisher(policy, pairs.states, None if exact else pairs.actions)
         if damping > 0:
             factor, units = factor.with_unit_diagonal()
         metric = Product(factor.product) if by_products else factor  # certified without a factorisation, too

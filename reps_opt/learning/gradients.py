@@ -26,8 +26,8 @@ BASELINES = ("optimal", "mean", "none")
 class ParametricPolicy(Protocol):
     """What gradients ask of a policy.
 
-    Where they exist, ``fisher_factor(states)``, ``score_product(states, actions, weights)`` and
-    ``comparison(states, actions)`` are used too: see the neural policy's.
+    Where they exist, ``fisher_factor(states)``, ``score_product(states, actions, weights)``,
+    ``comparison(states, actions)`` and ``seen(states)`` are used too: see the neural policy's.
     """
 
     @property
@@ -50,6 +50,19 @@ class ParametricPolicy(Protocol):
     def kl_divergence(self, other: Any, states: Any) -> FloatArray:
         """KL(self || other) at each state (N,), in nats."""
         ...
+
+
+class Pairs(NamedTuple):
+    """States and actions of N transitions, as all that a step asks of its policy is asked about them."""
+
+    states: Any
+    actions: Any
+
+    @classmethod
+    def of(cls, policy: ParametricPolicy, batch: Any) -> Pairs:
+        """Those of a batch, or of other pairs; the states by ``policy.seen(states)``, where a policy has it."""
+        seen = getattr(policy, "seen", None)
+        return cls(seen(batch.states) if seen else batch.states, batch.actions)
 
 
 def reinforce(

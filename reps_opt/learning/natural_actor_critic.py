@@ -14,7 +14,7 @@ from reps_opt.batch import Batch
 from reps_opt.learning.advantages import Transitions
 from reps_opt.learning.fisher_steps import FisherStep
 from reps_opt.learning.gradient_promises import gradient_promise, visits
-from reps_opt.learning.gradients import ParametricPolicy, enac, fisher
+from reps_opt.learning.gradients import Pairs, ParametricPolicy, enac, fisher
 from reps_opt.learning.policy_update import PolicyUpdate, check_parametric, possible_actions
 from reps_opt.learning.returns import episodes
 from reps_opt.learning.updates import comparison, taken
@@ -83,19 +83,19 @@ class ENAC:
             return self._update(policy, batch)
 
     def _update(self, policy: ParametricPolicy, batch: Transitions) -> PolicyUpdate:
-        scores = policy.score_function(batch.states, batch.actions)
+        pairs = Pairs.of(policy, batch)
+        scores = policy.score_function(*pairs)
         flags = batch.terminated, batch.truncated
         natural = enac(scores, batch.rewards, *flags, self.gamma, self.ridge, self.discounted_scores)
-        metric = fisher(policy, batch.states)
+        metric = fisher(policy, pairs.states)
         if not natural.any():
             return PolicyUpdate(policy, False, None, message="the natural gradient is zero")
         solution = solve(TrustRegionStep(metric.product(natural), metric, self.epsilon))
         assert isinstance(solution, StepSolution)
         if not solution.has_point:
             return PolicyUpdate(policy, False, solution, message=solution.message)
-        result = taken(
-            policy, comparison(policy, batch), np.zeros(len(scores)), FisherStep(solution, solution.step), 1.0
-        )
+        step = FisherStep(solution, solution.step)
+        result = taken(policy, comparison(policy, pairs), np.zeros(len(scores)), step, 1.0)
         result = replace(result, gain=solution.predicted_gain, message=solution.message)
         return replace(result, stats=self._promise(policy, batch, scores, result))
 

@@ -21,7 +21,7 @@ from reps_opt.batch import Batch
 from reps_opt.learning.advantages import Transitions, estimate_advantages
 from reps_opt.learning.fisher_steps import FisherStep, fisher_step
 from reps_opt.learning.gradient_promises import gradient_promise, visits
-from reps_opt.learning.gradients import ParametricPolicy, surrogate_gradient
+from reps_opt.learning.gradients import Pairs, ParametricPolicy, surrogate_gradient
 from reps_opt.learning.policy_update import PolicyUpdate, branch, check_parametric, possible_actions, unchanged, under
 from reps_opt.learning.standardising import standardised
 from reps_opt.learning.value_network import Memory, ValueNetwork
@@ -137,14 +137,15 @@ class GradientUpdate(ABC):
         self, policy: ParametricPolicy, batch: Transitions, advantages: FloatArray, memory: Memory | None
     ) -> PolicyUpdate:
         """Update along the surrogate of these advantages (N,)."""
-        gradient = surrogate_gradient(policy, batch.states, batch.actions, advantages)
+        pairs = Pairs.of(policy, batch)
+        gradient = surrogate_gradient(policy, *pairs, advantages)
         if not gradient.any():
             return unchanged(policy, None, "the gradient is zero")
-        return self._along(policy, batch, advantages, gradient)
+        return self._along(policy, pairs, advantages, gradient)
 
     @abstractmethod
     def _along(
-        self, policy: ParametricPolicy, batch: Transitions, advantages: FloatArray, gradient: FloatArray
+        self, policy: ParametricPolicy, pairs: Pairs, advantages: FloatArray, gradient: FloatArray
     ) -> PolicyUpdate:
         """Update along the surrogate's gradient (P,), which is not zero."""
 
@@ -153,16 +154,16 @@ Comparison = Callable[[Any], tuple[FloatArray, FloatArray, FloatArray]]
 """Of a new policy, log pi_new(a|s) / pi(a|s), KL(old || new) and KL(new || old) at each state, all (N,)."""
 
 
-def comparison(policy: ParametricPolicy, batch: Transitions) -> Comparison:
-    """What compares new policies with the old one on a batch; the old one is evaluated once."""
+def comparison(policy: ParametricPolicy, pairs: Pairs) -> Comparison:
+    """What compares new policies with the old one on these pairs; the old one is evaluated once."""
     with np.errstate(divide="ignore"):  # of actions that have no probability
         if hasattr(policy, "comparison"):
-            return policy.comparison(batch.states, batch.actions)
-        before = policy.log_prob(batch.states, batch.actions)
+            return policy.comparison(*pairs)
+        before = policy.log_prob(*pairs)
     return lambda new: (
-        new.log_prob(batch.states, batch.actions) - before,
-        policy.kl_divergence(new, batch.states),
-        new.kl_divergence(policy, batch.states),
+        new.log_prob(*pairs) - before,
+        policy.kl_divergence(new, pairs.states),
+        new.kl_divergence(policy, pairs.states),
     )
 
 
@@ -200,14 +201,14 @@ class VanillaGradient(GradientUpdate):
         _one_of(length=self.length, step_size=self.step_size)
 
     def _along(
-        self, policy: ParametricPolicy, batch: Transitions, advantages: FloatArray, gradient: FloatArray
+        self, policy: ParametricPolicy, pairs: Pairs, advantages: FloatArray, gradient: FloatArray
     ) -> PolicyUpdate:
         radius = 0.5 if self.length is None else 0.5 * self.length**2
         solution = solve(TrustRegionStep(gradient, Identity(), radius))
         assert isinstance(solution, StepSolution)
         fraction = 1.0 if self.step_size is None else self.step_size * solution.eta
         step = FisherStep(solution, solution.step)
-        return taken(policy, comparison(policy, batch), advantages, step, fraction)
+        return taken(policy, comparison(policy, pairs), advantages, step, fraction)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,13 +240,13 @@ class FisherUpdate(GradientUpdate):
     def _solve(
         self,
         policy: ParametricPolicy,
-        batch: Transitions,
+        pairs: Pairs,
         gradient: FloatArray,
         epsilon: float,
         costs: list[tuple[FloatArray, float]] | None = None,
     ) -> FisherStep:
         return fisher_step(
-            policy, batch, gradient, epsilon, costs, damping=self.damping, exact=self.exact_fisher, solver=self.solver
+            policy, pairs, gradient, epsilon, costs, damping=self.damping, exact=self.exact_fisher, solver=self.solver
         )
 
 
@@ -274,9 +275,9 @@ class NaturalGradient(FisherUpdate):
             as_scalar(self.epsilon, "epsilon", low=0.0, low_open=True)
 
     def _along(
-        self, policy: ParametricPolicy, batch: Transitions, advantages: FloatArray, gradient: FloatArray
+        self, policy: ParametricPolicy, pairs: Pairs, advantages: FloatArray, gradient: FloatArray
     ) -> PolicyUpdate:
-        step = self._solve(policy, batch, gradient, 1.0 if self.epsilon is None else self.epsilon)
+        step = self._solve(policy, pairs, gradient, 1.0 if self.epsilon is None else self.epsilon)
         solution = step.solution
         if not solution.has_point:
             return unchanged(policy, solution, solution.message)
@@ -284,7 +285,7 @@ class NaturalGradient(FisherUpdate):
         if self.step_size is not None:
             fraction = self.step_size * solution.eta / solution.lengthening  # the step is F^-1 g over eta
             fraction = fraction if self.epsilon is None else min(1.0, fraction)
-        return taken(policy, comparison(policy, batch), advantages, step, fraction)
+        return taken(policy, comparison(policy, pairs), advantages, step, fraction)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -320,15 +321,15 @@ class TRPO(FisherUpdate):
         as_count(self.trials, "trials")
 
     def _along(
-        self, policy: ParametricPolicy, batch: Transitions, advantages: FloatArray, gradient: FloatArray
+        self, policy: ParametricPolicy, pairs: Pairs, advantages: FloatArray, gradient: FloatArray
     ) -> PolicyUpdate:
-        step = self._solve(policy, batch, gradient, self.epsilon)
-        return self._search(policy, batch, advantages, step, lambda trial: trial.gain > 0)
+        step = self._solve(policy, pairs, gradient, self.epsilon)
+        return self._search(policy, pairs, advantages, step, lambda trial: trial.gain > 0)
 
     def _search(
         self,
         policy: ParametricPolicy,
-        batch: Transitions,
+        pairs: Pairs,
         advantages: FloatArray,
         step: FisherStep,
         improves: Callable[[PolicyUpdate], bool],
@@ -337,7 +338,7 @@ class TRPO(FisherUpdate):
         solution = step.solution
         if solution.status is Status.FAILED or not step.direction.any():
             return unchanged(policy, solution, solution.message or "the step is zero")
-        best_kl, fraction, compare = np.inf, 1.0, comparison(policy, batch)
+        best_kl, fraction, compare = np.inf, 1.0, comparison(policy, pairs)
         for i in range(self.trials):
             trial = taken(policy, compare, advantages, step, fraction)
             best_kl = min(best_kl, trial.kl_old_new)

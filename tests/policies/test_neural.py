@@ -24,7 +24,9 @@ def test_outputs_and_jacobian_are_torchs():
     np.testing.assert_allclose(network.output(params, X), forward(theta, torch.tensor(X)), rtol=1e-12)
     jacobian = torch.func.vmap(torch.func.jacrev(forward), in_dims=(None, 0))(theta, torch.tensor(X))
     identity = np.broadcast_to(np.eye(2), (6, 2, 2))
-    np.testing.assert_allclose(network.pullback(params, X, identity), jacobian, rtol=1e-10, atol=1e-14)
+    np.testing.assert_allclose(
+        network.pullback(params, network.forward(params, X), identity), jacobian, rtol=1e-10, atol=1e-14
+    )
 
 
 def test_training_reaches_a_stationary_point_of_the_weighted_posterior():
@@ -119,6 +121,54 @@ def test_single_precision_agrees_to_seven_digits(walker):
         assert low.dtype == np.float64
         np.testing.assert_allclose(low, high, atol=3e-6 * np.abs(high).max())
         assert np.any(low != high)
+
+
+def answers(policy, states, actions):
+    w, v = np.random.default_rng(2).normal(size=len(actions)), np.random.default_rng(3).normal(size=len(policy.params))
+    other = policy.with_params(policy.params + 0.01)
+    return [
+        policy.log_prob(states, actions),
+        *policy.comparison(states, actions)(other),
+        other.kl_divergence(policy, states),
+        policy.score_function(states, actions),
+        policy.score_product(states, actions, w),
+        policy.fisher_factor(states),
+        policy.fisher_product(states)(v),
+        policy.fisher_preconditioner(states)(v, 0.1),
+    ]
+
+
+def test_seen_states_stand_for_the_states_bit_for_bit_whichever_policy_asks(walker):
+    policy, states, actions = walker
+    seen = policy.seen(states)
+
+    def agrees(asks):
+        for plain, known in zip(answers(asks, states, actions), answers(asks, seen, actions), strict=True):
+            np.testing.assert_array_equal(plain, known)
+
+    for asks in (policy, policy.with_params(0.5 * policy.params), policy.standardised(states[:100])):
+        agrees(asks)
+    np.testing.assert_array_equal(policy.standardised(seen).params, policy.standardised(states).params)
+    agrees(policy.fit(states[:300], actions[:300]))  # the very object that saw them
+
+
+def test_a_policy_without_a_network_sees_the_states_themselves():
+    states = np.random.default_rng(0).normal(size=(50, 2))
+    network = NeuralPolicy(hidden=(4,), max_iter=5, random_state=0).fit(states, states[:, 0])
+    linear = LinearGaussianPolicy().fit(states, states[:, 0] + 0.1 * states[:, 1] ** 2)
+    np.testing.assert_array_equal(
+        network.kl_divergence(linear, network.seen(states)), network.kl_divergence(linear, states)
+    )
+
+
+def test_a_step_passes_its_states_through_the_old_network_once(walker, monkeypatch):
+    policy, states, actions = walker
+    passes = []
+    forward = Network.forward
+    monkeypatch.setattr(Network, "forward", lambda net, params, X: passes.append(len(X)) or forward(net, params, X))
+    seen = policy.seen(states)
+    answers(policy, seen, actions)
+    assert passes == [len(states)]
 
 
 def test_a_device_is_ignored_with_a_warning_at_the_line_that_fits():
