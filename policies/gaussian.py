@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
-from policies.tolerances import HELD_OUT
 from reps_opt.tolerances import ROUNDING
 from reps_opt.validation import FloatArray
 
@@ -151,8 +150,8 @@ def residual_scale(
     full
         Whether to keep the correlations between action dimensions.
     held_out
-        Mean squares (k,) of residuals predicted by the other samples; the more freedom the fit has spent, the more they
-        count beside its own residuals. None for these alone.
+        Mean squares (k,) of residuals predicted by the other samples. They stand in for every degree of freedom that
+        the fit has spent: where none is left, its own residuals say nothing. None for these alone.
 
     Returns
     -------
@@ -173,13 +172,12 @@ def residual_scale(
     array([[1.]])
     """
     k = residuals.shape[1]
-    trace = float(np.sum(weights * annihilated))
+    total, trace = float(np.sum(weights)), float(np.sum(weights * annihilated))
     prior = np.zeros((0, k))
     if held_out is not None:
-        strength = HELD_OUT * (float(np.sum(weights)) - trace)
-        trace += strength
-        prior = np.diag(np.sqrt(strength / trace * held_out))
-    if trace <= ROUNDING * float(np.sum(weights)):
+        prior = np.diag(np.sqrt((1 - trace / total) * held_out))
+        trace = total
+    if trace <= ROUNDING * total:
         return np.diag(floor)
     root = np.vstack([np.sqrt(weights / trace)[:, None] * residuals, prior])
     if not full or k == 1:

@@ -25,9 +25,9 @@ from policies.gp_posterior import KernelBasis, Posterior, exact_posterior, featu
 from policies.kernels import SquaredExponential, check_periods, split_white_noise
 from policies.linear_features import fit_features, transform
 from policies.spaces import Observations
-from policies.tolerances import ARD_DIMENSIONS, EXACT_SAMPLES, LENGTH_SCALES, SHRINKS, TRAINING_SAMPLES
+from policies.tolerances import ARD_DIMENSIONS, EXACT_SAMPLES, SHRINKS, TRAINING_SAMPLES
 from reps_opt.threads import limited
-from reps_opt.tolerances import ROUNDING
+from reps_opt.tolerances import HUGE, ROUNDING
 from reps_opt.validation import FloatArray, as_count, as_scalar
 
 
@@ -278,7 +278,7 @@ def default_kernel(states: FloatArray, weights: FloatArray, periods: ArrayLike |
         raise ValueError(f"periods must have shape ({d}), got {np.shape(periods)}")
     spread = weighted_spread(states, weights)
     typical = spread * np.sqrt(d) if d <= ARD_DIMENSIONS else np.linalg.norm(spread)
-    bounds = (LENGTH_SCALES[0] * float(np.min(typical)), LENGTH_SCALES[1] * float(np.max(typical)))
+    bounds = (float(np.min(typical)) / HUGE, float(np.max(typical)) * HUGE)  # none but the prior
     return SquaredExponential(typical, bounds, periods, typical)
 
 

@@ -12,7 +12,7 @@ are at least one, and no step divides by a weight. Each function returns (loss, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,8 +23,8 @@ from scipy.optimize import minimize
 
 from policies.gaussian import LOG_2PI
 from policies.kernels import contract_diagonal, contract_gradient, log_prior
-from policies.tolerances import KERNEL_JITTERS, LOG_NOISE_BOUNDS, LOG_NOISE_MEAN, LOG_NOISE_STD
-from reps_opt.tolerances import CLOSE, ROUNDED
+from policies.tolerances import LOG_NOISE_MEAN, LOG_NOISE_STD
+from reps_opt.tolerances import CLOSE, ROUNDED, SOLVED
 from reps_opt.validation import FloatArray
 
 Loss = tuple[float, FloatArray]
@@ -60,20 +60,17 @@ class Problem:
         return np.where(quad > 0, quad, self.total) / self.total
 
 
-def stable_cholesky(A: FloatArray, jitters: Iterable[float] = KERNEL_JITTERS) -> FloatArray:
-    """Lower Cholesky factor of ``A + jitter diag(A)`` for the first jitter that admits one.
+def stable_cholesky(A: FloatArray) -> FloatArray:
+    """Lower Cholesky factor of ``A + 1e-10 diag(A)``: of close states, or of kernels at rounding, A itself has none.
 
-    Relative to each diagonal entry, a jitter on ``B = I + S^1/2 K S^1/2`` is one on K: it does not favour heavy
-    samples.
+    Relative to each diagonal entry, that on ``B = I + S^1/2 K S^1/2`` is one on K: it does not favour heavy samples.
     """
-    for jitter in jitters:
-        trial = A.copy()
-        trial[np.diag_indices_from(trial)] *= 1 + jitter
-        try:
-            return cholesky(trial, lower=True, overwrite_a=True, check_finite=False)
-        except LinAlgError:
-            continue
-    raise LinAlgError("kernel matrix is not positive definite even with a jitter of 1e-4: check the kernel")
+    A = A.copy()
+    A[np.diag_indices_from(A)] *= 1 + SOLVED
+    try:
+        return cholesky(A, lower=True, overwrite_a=True, check_finite=False)
+    except LinAlgError:
+        raise LinAlgError("kernel matrix is not positive definite beyond rounding: check the kernel") from None
 
 
 def solve_rows(L: FloatArray, columns: FloatArray, transposed: bool = False) -> FloatArray:
@@ -88,7 +85,7 @@ def exact_factor(K: FloatArray, roots: FloatArray) -> FloatArray:
     """Lower Cholesky factor of ``B = I + S^1/2 K S^1/2``, with `roots` the diagonal of S^1/2, shape (N, N)."""
     B = K * roots[:, None] * roots
     B[np.diag_indices_from(B)] += 1.0
-    return stable_cholesky(B, (0.0, *KERNEL_JITTERS))
+    return stable_cholesky(B)
 
 
 def exact_loss(kernel: Any, log_noise: float, problem: Problem) -> Loss:
@@ -136,7 +133,7 @@ def sparse_loss(kernel: Any, log_noise: float, problem: Problem, inducing: Float
     white, G = problem.workspace(len(L))
     white = solve_rows(L, np.multiply(Kzx, roots, out=white))
     gram = white @ white.T
-    LB = stable_cholesky(gram + np.eye(len(gram)), (0.0, *KERNEL_JITTERS))
+    LB = stable_cholesky(gram + np.eye(len(gram)))
     scaled = roots[:, None] * problem.actions
     beta = solve_triangular(LB, white @ scaled, lower=True, check_finite=False)
     beta = solve_triangular(LB, beta, lower=True, trans=1, check_finite=False)
@@ -273,7 +270,9 @@ def maximise(
         z = (t[-1] - LOG_NOISE_MEAN) / LOG_NOISE_STD
         return value - prior + 0.5 * z**2, gradient + np.append(-slope, z / LOG_NOISE_STD)
 
-    bounds = np.vstack([np.asarray(starts[0].bounds).reshape(-1, 2), LOG_NOISE_BOUNDS])
+    # With less noise K / s leaves too few digits for B = I + K / s. There is no upper end: in a box L-BFGS-B takes its
+    # first step as far as it gets, to where slopes say nothing, and without one a step of length one.
+    bounds = np.vstack([np.asarray(starts[0].bounds).reshape(-1, 2), (np.log(SOLVED), np.inf)])
     points = [np.clip(np.append(kernel.theta, np.log(noise)), bounds[:, 0], bounds[:, 1]) for kernel in starts]
     values = [penalised(t)[0] for t in points]
     best = points[int(np.argmin(values))]

@@ -25,11 +25,6 @@ kernels that can interpolate a handful of samples lose the noise altogether."""
 LOG_NOISE_STD = 2.0
 """Standard deviation of that prior, in nats."""
 
-HELD_OUT = 0.3
-"""How much the noise found out of sample counts, for every degree of freedom that a fit has spent: where none is left,
-the residuals say nothing, and it is all there is; among many samples it is lost. On 20 samples of sines in 3 to 6
-dimensions, noise .5 and 1, 30 features keep .8 to 2 times the noise with it, and lose it without."""
-
 # Where and how wide features are
 
 UNBOUNDED = 1e6
@@ -74,18 +69,8 @@ ARD_DIMENSIONS = 20
 SHRINKS = (1.0, 4.0, 16.0)
 """What starting length-scales of the default kernel are divided by: the best one is climbed from."""
 
-LENGTH_SCALES = (1e-3, 1e4)
-"""Ends of the search for length-scales, in units of the smallest and largest typical one."""
-
 LOG_PRIOR_STD = np.sqrt(3.0)
 """Standard deviation of log length-scales a priori: that of Hvarfner, Hellsten and Nardi (2024), section 4.2."""
-
-LOG_NOISE_BOUNDS = (np.log(1e-8), np.log(1e4))
-"""Ends of the search for the log of the noise, as a share of the prior variance: beyond them it is none, or all."""
-
-KERNEL_JITTERS = 10.0 ** np.arange(-10, -3)
-"""Shares of the diagonal that are added to K_zz in turn, until it factors: of close inducing states it is singular to
-rounding. ``I + ...`` needs none unless weights span many decades."""
 
 # Networks
 

@@ -55,6 +55,8 @@ PROCESSES = "tests/reps_opt/processes"
 PROMISES = "tests/reps_opt/learning/test_promises.py"
 
 DECIDED_BY = {
+    "BANDWIDTHS": "tests/policies/test_linear_policies.py",
+    "LOG_PRIOR_STD": "tests/policies/test_gp.py::test_of_ten_columns_it_finds_the_one_that_matters",
     "EVEN_FEATURES": f"{SAMPLES}::test_features_are_whitened_where_they_are_nearly_dependent",
     "FISHER_DAMPING": f"{UPDATES}::test_parameters_that_do_all_but_the_same_hardly_move_against_each_other",
     "CUBED": f"{UPDATES}::test_fisher_matrices_are_factorised_up_to_a_thousand",

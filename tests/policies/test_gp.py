@@ -346,6 +346,34 @@ def test_fast_oscillations_are_not_taken_for_noise():
     assert np.sqrt(np.mean((policy.predict(grid) - np.sin(15 * grid[:, 0])) ** 2)) < 0.12
 
 
+def test_of_ten_columns_it_finds_the_one_that_matters():
+    """On forty samples, with a mean that is less wrong than a single action is noisy."""
+    squares = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        X, grid = rng.uniform(-1.5, 1.5, size=(40, 10)), rng.uniform(-1.5, 1.5, size=(500, 10))
+        policy = GaussianProcessPolicy().fit(X, X[:, 0] + 0.1 * rng.normal(size=40))
+        squares.append(np.mean((policy.predict(grid) - grid[:, 0]) ** 2))
+    assert np.sqrt(np.mean(squares)) < 0.085
+
+
+def test_samples_without_noise_are_followed_closely():
+    X = np.random.default_rng(0).uniform(-2, 2, size=(60, 1))
+    mean, std = GaussianProcessPolicy().fit(X, np.sin(2 * X[:, 0])).predict(X, return_std=True)
+    np.testing.assert_allclose(mean, np.sin(2 * X[:, 0]), atol=1e-5)
+    assert np.all(std < 2e-5)
+
+
+def test_wide_bounds_do_not_stop_the_search():
+    """The first step once went as far as they let it, and no further one was found."""
+    rng = np.random.default_rng(0)
+    X, found = rng.uniform(-2, 2, size=(200, 3)), []
+    for bounds in ((1e-3, 1e4), (1e-90, 1e90)):
+        kernel = SquaredExponential(np.ones(3), bounds, typical_scale=2.0)
+        found.append(GaussianProcessPolicy(kernel).fit(X, np.sign(X[:, 0])).objective_)
+    assert found[1] == pytest.approx(found[0], abs=1e-2)
+
+
 def test_shifted_states_keep_their_distances():
     data = problem(n=40)
     here = GaussianProcessPolicy().fit(data.states, data.actions)

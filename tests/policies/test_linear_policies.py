@@ -132,6 +132,14 @@ def test_rbf_learns_what_a_line_cannot():
         np.testing.assert_allclose(std, 0.1, rtol=0.1)
 
 
+def test_bumps_resolve_structure_of_a_thirty_second_of_the_spread():
+    """Waves of a length of .08, a fifteenth of the states' standard deviation."""
+    rng = np.random.default_rng(0)
+    X, grid = rng.uniform(-2, 2, size=(800, 1)), rng.uniform(-2, 2, size=300)
+    policy = RBFPolicy(n_features=150, random_state=0).fit(X, np.sin(80 * X[:, 0]) + 0.1 * rng.normal(size=800))
+    assert np.sqrt(np.mean((policy.predict(grid[:, None]) - np.sin(80 * grid)) ** 2)) < 0.1
+
+
 def test_tabular_counts_weights_and_keeps_the_prior_elsewhere():
     policy = TabularPolicy(n_states=3, n_actions=2, smoothing=1.0, prior=[0.25, 0.75])
     policy.fit([0, 0, 1], [0, 1, 0], sample_weight=[2.0, 1.0, 3.0])
