@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy.linalg.blas import dgemv
 
 from reps_opt.constraints import SIMPLEX, SPACE, Block, Equal, Simplex, Space, Stack, checked_block
 from reps_opt.divergences.balls import Ball, JointKL
@@ -37,6 +38,7 @@ from reps_opt.scale import Scale, ordinary_scale
 from reps_opt.tolerances import LAST_PLACE, TINY
 from reps_opt.validation import FloatArray, UnsuitableError, as_float_array, check_spread
 from reps_opt.values import altered, cached_property
+from reps_opt.vectors import inner, one_norm
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -368,6 +370,9 @@ class Program:
 
     def residual(self, x: FloatArray) -> FloatArray:
         """``(b, d) - (A, C) x`` (m,)."""
+        table = self._stack.table
+        if table is not None:
+            return dgemv(-1.0, table.T, x, 1.0, self.rhs, trans=1)
         return self.rhs - self.times(x) if self.rhs.size else np.zeros(0)
 
     def missed(self, x: FloatArray) -> FloatArray:
@@ -377,7 +382,7 @@ class Program:
 
     def violation(self, x: FloatArray) -> float:
         """1-norm of what x misses in the rows."""
-        return float(np.add.reduce(np.abs(self.missed(x)))) if self.rows else 0.0
+        return one_norm(self.missed(x)) if self.rows else 0.0
 
     def free(self, multipliers: FloatArray, residual: FloatArray) -> BoolArray:
         """Rows (m,) whose multiplier may move: all but inequalities held at zero by a positive residual."""
@@ -387,6 +392,9 @@ class Program:
 
     def net(self, multipliers: FloatArray) -> FloatArray:
         """``c - A'v - C'nu`` (n,): the objective net of what the rows charge."""
+        table = self._stack.table
+        if table is not None:
+            return self.objective - multipliers.dot(table)
         return self.objective - self.pulled(multipliers) if np.count_nonzero(multipliers) else self.objective.copy()
 
     def score(self, x: FloatArray, divergences: Sequence[float] | None = None) -> float:
@@ -394,7 +402,7 @@ class Program:
 
         ``divergences`` are those of the balls at x, where they are known.
         """
-        value = float(self.objective.dot(x))
+        value = inner(self.objective, x)
         if self.ridge is not None:
             value -= float(np.sum(self.residual(x) ** 2 / self.ridge)) / 2
         for k, ball in enumerate(self.balls):
@@ -433,11 +441,11 @@ class Program:
         residual: FloatArray,
     ) -> DualPoint:
         """The dual's value and derivatives from the conjugate at ``scaled = net / eta``."""
-        value = float(self.rhs.dot(multipliers)) + self.mass * eta * conjugate.value
+        value = inner(self.rhs, multipliers) + self.mass * eta * conjugate.value
         if self.epsilon is not None:
             value += eta * self.epsilon
         shift = conjugate.value if self.simplex else 0.0  # taken inside <x, y> where x sums to one
-        divergence = float(conjugate.point.dot(scaled - shift)) - (conjugate.value - shift)
+        divergence = inner(conjugate.point, scaled - shift) - (conjugate.value - shift)
         if self.ridge is not None:
             value += float(self.ridge @ multipliers**2) / 2
             residual = residual + self.ridge * multipliers

@@ -45,6 +45,7 @@ from reps_opt.tolerances import (
     VISIBLE,
 )
 from reps_opt.validation import FloatArray, UnsuitableError
+from reps_opt.vectors import inner, one_norm
 
 
 class Direction(NamedTuple):
@@ -77,7 +78,7 @@ def off_ball(program: Program, point: DualPoint) -> float:
 def off_rows(program: Program, point: DualPoint) -> float:
     """1-norm of the residual of the rows whose multiplier may move."""
     residual = point.residual[free_rows(program, point)] if program.inequalities else point.residual
-    return float(np.add.reduce(np.abs(residual)))
+    return one_norm(residual)
 
 
 def dual_error(program: Program, point: DualPoint) -> float:
@@ -154,6 +155,7 @@ class _Search:
         self.settings = settings
         self.program = program
         self.equations = normal_equations(program, settings.linear_solver)
+        self.sizes = np.abs(program.rhs)
         self.trace = Trace(settings.verbose)
         self.alpha = math.nan
         self._turned: FloatArray | None = None
@@ -266,12 +268,12 @@ class _Search:
         program, equations = self.program, self.equations
         eta, conjugate = point.eta, point.conjugate
         size, rtol = 0.0, NEWTON_RTOL
-        if not equations.exact and (size := float(np.abs(point.residual).sum())) > 0:
+        if not equations.exact and (size := one_norm(point.residual)) > 0:
             # quadratic convergence, but no more than the last step needs (Kelley 1995, equation 6.20)
             rtol = min(rtol, max(size, 0.3 * self.settings.tolerance / size))
         newton = equations.solve(-eta * point.residual, rtol)
         if program.epsilon is None and not self._may_cool(point):
-            return Direction(0.0, newton, np.zeros_like(newton), float(point.residual.dot(newton)))
+            return Direction(0.0, newton, np.zeros_like(newton), inner(point.residual, newton))
         scaled = point.scaled
         spread = conjugate.hessian(scaled)
         coupling = program.times(spread) if point.coupling is None else point.coupling
@@ -281,11 +283,11 @@ class _Search:
             assert program.temperature is not None
             log_step = max(math.log(program.temperature / eta), -LARGEST_COOLING)
             return Direction(log_step, newton, along, math.nan)
-        curvature = max(float(scaled.dot(spread) + coupling.dot(along)), TINY)  # eta d2g/d eta2 on the curve
+        curvature = max(inner(scaled, spread) + inner(coupling, along), TINY)  # eta d2g/d eta2 on the curve
         self._curved = curvature
-        predicted = point.divergence - float(coupling.dot(newton)) / eta  # D after the step at fixed eta
+        predicted = point.divergence - inner(coupling, newton) / eta  # D after the step at fixed eta
         log_step = self._log_step(predicted, curvature)
-        decrease = float(point.residual.dot(newton)) + (program.epsilon - predicted) * eta * log_step
+        decrease = inner(point.residual, newton) + (program.epsilon - predicted) * eta * log_step
         return Direction(log_step, newton, along, decrease)
 
     def _along_rtol(self, point: DualPoint, coupling: FloatArray, left: float) -> float:
@@ -296,7 +298,7 @@ class _Search:
         epsilon = self.program.epsilon
         if not epsilon or self.equations.exact:
             return LOOSEST_ALONG_RTOL
-        expected = off_ball(self.program, point) / (2 * epsilon) * float(np.abs(coupling).sum())
+        expected = off_ball(self.program, point) / (2 * epsilon) * one_norm(coupling)
         return min(max(left / max(expected, TINY), self.equations.least_along_rtol), LOOSEST_ALONG_RTOL)
 
     def _may_cool(self, point: DualPoint) -> bool:
@@ -318,8 +320,8 @@ class _Search:
 
     def _line_search(self, point: DualPoint, direction: Direction) -> DualPoint | None:
         """Halve the step until the dual falls; at rounding level, until the residual does."""
-        terms = np.abs(self.program.rhs).dot(np.abs(point.multipliers)) + point.eta * abs(point.conjugate.value)
-        noise = ULPS * float(terms + point.eta)
+        terms = inner(self.sizes, np.abs(point.multipliers)) + point.eta * abs(point.conjugate.value)
+        noise = ULPS * (terms + point.eta)
         error = None
         alpha = 1.0
         while alpha > SHORTEST_STEP:
@@ -354,7 +356,7 @@ class _Search:
     def _travelled(self, point: DualPoint, trial: DualPoint) -> float:
         """Bregman divergence of D* between the two points: for a KL ball, KL(x_trial || x_point)."""
         moved = trial.scaled - point.scaled
-        return float(trial.conjugate.point.dot(moved) - trial.conjugate.value + point.conjugate.value)
+        return inner(trial.conjugate.point, moved) - trial.conjugate.value + point.conjugate.value
 
     def _log(self, point: DualPoint) -> float:
         """One row of the trace: the point, and the share of Newton's step that led to it; and its residual."""
