@@ -62,10 +62,11 @@ def each(function: Any, values: Numbers) -> Numbers:
     return found
 
 
-def solve(matrix: Numbers, rhs: Numbers) -> Numbers:
-    """Solution of a positive semidefinite system, zero in rows that follow from others: elimination, largest first.
+def solve(matrix: Numbers, rhs: Numbers, definite: bool = True) -> Numbers:
+    """Solution of a positive semidefinite system, zero in rows that follow from others, or of a regular one.
 
-    Such rows leave a pivot of as many units of its last digit as floats leave of theirs.
+    By elimination, the largest on the diagonal first, or in the column. Rows that follow from others leave a pivot of
+    as many units of its last digit as floats leave of theirs.
     """
     n = rhs.size
     negligible = Decimal(ROUNDING / np.finfo(float).eps).scaleb(-decimal.getcontext().prec)
@@ -74,13 +75,15 @@ def solve(matrix: Numbers, rhs: Numbers) -> Numbers:
     order = np.arange(n)
     rank = n
     for k in range(n):
-        best = k + int(np.argmax([left[i, i] for i in range(k, n)]))
-        if not left[best, best] > negligible:
+        pivots = np.diagonal(left)[k:] if definite else np.abs(left[k:, k])
+        best = k + int(np.argmax(pivots))
+        if not pivots[best - k] > negligible:
             rank = k
             break
         swap = [best, k]
-        left[[k, best]], right[[k, best]], order[[k, best]] = left[swap], right[swap], order[swap]
-        left[:, [k, best]] = left[:, swap]
+        left[[k, best]], right[[k, best]] = left[swap], right[swap]
+        if definite:
+            left[:, [k, best]], order[[k, best]] = left[:, swap], order[swap]
         share = left[k + 1 :, k] / left[k, k]
         left[k + 1 :, k:] -= np.outer(share, left[k, k:])
         right[k + 1 :] -= share * right[k]
@@ -88,19 +91,3 @@ def solve(matrix: Numbers, rhs: Numbers) -> Numbers:
     for k in range(rank - 1, -1, -1):
         found[order[k]] = (right[k] - left[k, k + 1 : rank] @ found[order[k + 1 : rank]]) / left[k, k]
     return found / size
-
-
-def solve_any(matrix: Numbers, rhs: Numbers) -> Numbers:
-    """Solution of a regular system, by elimination with partial pivoting."""
-    n = rhs.size
-    left, right = matrix.copy(), rhs.copy()
-    for k in range(n):
-        best = k + int(np.argmax(np.abs(left[k:, k])))
-        left[[k, best]], right[[k, best]] = left[[best, k]], right[[best, k]]
-        share = left[k + 1 :, k] / left[k, k]
-        left[k + 1 :, k:] -= np.outer(share, left[k, k:])
-        right[k + 1 :] -= share * right[k]
-    found = np.empty(n, dtype=object)
-    for k in range(n - 1, -1, -1):
-        found[k] = (right[k] - left[k, k + 1 :] @ found[k + 1 :]) / left[k, k]
-    return found

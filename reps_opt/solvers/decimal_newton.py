@@ -19,7 +19,7 @@ import scipy
 from scipy.sparse import csgraph
 
 from reps_opt.decimal_dual import Dual, Point, digits_for
-from reps_opt.decimals import ONE, ZERO, Numbers, appended, each, floats, many_digits, numbers, solve, solve_any, zeros
+from reps_opt.decimals import ONE, ZERO, Numbers, appended, each, floats, many_digits, numbers, solve, zeros
 from reps_opt.divergences.conditional_kl import ConditionalKL
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
@@ -300,7 +300,7 @@ class SoftChain:
     def value(self, policy: Numbers, reward: Numbers) -> tuple[Numbers, Numbers]:
         """Value (S,) of a reward (S,) and, with average reward, its gain from each state, else zero."""
         m, k = self.border.shape
-        found = solve_any(self._system(policy), np.concatenate([reward, zeros(k)]))
+        found = solve(self._system(policy), np.concatenate([reward, zeros(k)]), definite=False)
         return found[:m], found[m:][self.component] if k else zeros(m)
 
     def point(self, policy: Numbers, gain: Numbers) -> Point:
@@ -309,7 +309,7 @@ class SoftChain:
         begins = np.concatenate([self.dual.rhs[:-1], zeros(k)])
         if k:
             begins[m + int(self.component[int(np.argmax(gain))])] = ONE
-        mu = solve_any(self._system(policy).T, begins)[:m]
+        mu = solve(self._system(policy).T, begins, definite=False)[:m]
         x = policy * mu[self.group]
         ratio = policy / numbers(self.dual.program.divergence.reference)
         spent = sum((mass * share.ln() for mass, share in zip(x, ratio, strict=True) if share > 0), ZERO)

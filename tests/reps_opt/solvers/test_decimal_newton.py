@@ -13,8 +13,8 @@ import pytest
 from reps_opt import MDP, REPS, ConditionalREPS, LinearProgram, Program, solve
 from reps_opt.certify import bound_with_digits
 from reps_opt.constraints import AtMost
-from reps_opt.decimals import appended, floats, many_digits, numbers, solve_any
-from reps_opt.decimals import solve as solve_semidefinite
+from reps_opt.decimals import appended, floats, many_digits, numbers
+from reps_opt.decimals import solve as solve_system
 from reps_opt.solvers.answer import Answer
 from reps_opt.solvers.decimal_newton import DecimalNewton
 from reps_opt.validation import UnsuitableError
@@ -154,8 +154,10 @@ def test_programs_of_another_kind_are_refused() -> None:
 def test_rows_that_follow_from_others_get_no_multiplier() -> None:
     A = np.array([[2.0, 1, 3], [1, 2, 3], [3, 3, 6]])  # the third is the sum of the first two, so is the column
     with many_digits():
-        found = solve_semidefinite(numbers(A), numbers([1.0, 1.0, 2.0]))
-        again = solve_any(numbers(A[:2, :2]), numbers([1.0, 0.0]))
+        found = solve_system(numbers(A), numbers([1.0, 1.0, 2.0]))
+        again = solve_system(numbers(A[:2, :2]), numbers([1.0, 0.0]), definite=False)
+        turned = solve_system(numbers([[0.0, 2.0], [1.0, 1.0]]), numbers([1.0, 3.0]), definite=False)
     assert np.abs(A @ floats(found) - [1, 1, 2]).max() < 1e-15
     assert (floats(found) == 0).any()
     assert np.abs(floats(again) - [2 / 3, -1 / 3]).max() < 1e-15
+    np.testing.assert_array_equal(floats(turned), [2.5, 0.5])  # where no pivot stands on the diagonal
