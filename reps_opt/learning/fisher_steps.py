@@ -73,7 +73,6 @@ def fisher_step(
         metric = Product(factor.product) if by_products else factor  # certified without a factorisation, too
     rows = None if costs is None else [(slope / units, level) for slope, level in costs]
     solution = solve(TrustRegionStep(gradient / units, metric, epsilon, rows, damping), route)
-    assert isinstance(solution, StepSolution)
     if solver is None and by_products:
         solution = _judged(solution)
     return FisherStep(solution, solution.step / units, solution.message if solution.has_point else "", units)

@@ -91,7 +91,6 @@ class ENAC:
         if not natural.any():
             return PolicyUpdate(policy, False, None, message="the natural gradient is zero")
         solution = solve(TrustRegionStep(metric.product(natural), metric, self.epsilon))
-        assert isinstance(solution, StepSolution)
         if not solution.has_point:
             return PolicyUpdate(policy, False, solution, message=solution.message)
         step = FisherStep(solution, solution.step)

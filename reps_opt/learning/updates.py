@@ -205,7 +205,6 @@ class VanillaGradient(GradientUpdate):
     ) -> PolicyUpdate:
         radius = 0.5 if self.length is None else 0.5 * self.length**2
         solution = solve(TrustRegionStep(gradient, Identity(), radius))
-        assert isinstance(solution, StepSolution)
         fraction = 1.0 if self.step_size is None else self.step_size * solution.eta
         step = FisherStep(solution, solution.step)
         return taken(policy, comparison(policy, pairs), advantages, step, fraction)
