@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from reps_opt.learning.advantages import Transitions, estimate_advantages
-from reps_opt.learning.gradients import Pairs, ParametricPolicy, surrogate_gradient
+from reps_opt.learning.gradients import ParametricPolicy
 from reps_opt.learning.policy_update import PolicyUpdate, branch, unchanged, under
 from reps_opt.learning.returns import episodes
+from reps_opt.learning.surrogates import Surrogate
 from reps_opt.learning.updates import TRPO
 from reps_opt.learning.value_network import Memory
 from reps_opt.solution import Status
@@ -75,20 +76,18 @@ class CPO(TRPO):
         expected = weight @ paid
         changes, kept = self._cost_advantages(batch, paid, memory)
         changes = changes * (weight * len(weight))[:, None]  # so that the mean over rows is the change of a cost
-        pairs = Pairs.of(policy, batch)
-        g = surrogate_gradient(policy, *pairs, advantages)
-        slopes = [surrogate_gradient(policy, *pairs, column) for column in changes.T]
+        at = Surrogate(policy, batch, advantages)
+        slopes = [at.gradient_of(column) for column in changes.T]
         told: dict[str, Any] = {"memory": kept, "stats": {"expected_cost": self._as_given(expected)}}
-        if not g.any() and not any(e > d and b.any() for e, d, b in zip(expected, budgets, slopes, strict=True)):
+        lowers = any(slope.any() for slope, over in zip(slopes, expected > budgets, strict=True) if over)
+        if not at.gradient.any() and not lowers:
             return unchanged(policy, None, "the gradient is zero", cost=self._as_given(expected), **told)
-        step = self._solve(policy, pairs, g, self.epsilon, list(zip(slopes, expected - budgets, strict=True)))
-        old_log_prob = policy.log_prob(*pairs)
+        step = self._solve(at, self.epsilon, list(zip(slopes, expected - budgets, strict=True)))
 
         def costs_of(trial: PolicyUpdate) -> FloatArray:
-            with np.errstate(invalid="ignore"):
-                ratio = np.expm1(trial.policy.log_prob(*pairs) - old_log_prob)
-            ratio = np.where(old_log_prob > -np.inf, ratio, 0.0)
-            return expected + ratio @ changes / len(ratio)
+            log_ratio = np.asarray(trial.log_ratio)
+            known = log_ratio < np.inf  # of an action that the old policy can have taken
+            return expected + np.expm1(log_ratio[known]) @ changes[known] / len(known)
 
         unit = np.maximum(np.abs(budgets), weight @ np.abs(paid))
         unit[unit == 0] = 1.0
@@ -102,7 +101,7 @@ class CPO(TRPO):
                 return excess(costs) < excess(expected)
             return excess(costs) == 0 and trial.gain > 0
 
-        update = self._search(policy, pairs, advantages, step, improves)
+        update = self._search(at, step, improves)
         told["stats"]["recovering"] = step.solution.status is Status.INFEASIBLE
         return replace(update, cost=self._as_given(costs_of(update) if update.accepted else expected), **told)
 

@@ -23,8 +23,9 @@ from reps_opt.batch import Batch
 from reps_opt.conjugate_gradient import conjugate_gradient
 from reps_opt.features import IDENTITY
 from reps_opt.learning.advantages import Transitions
-from reps_opt.learning.gradients import ParametricPolicy, surrogate_gradient
+from reps_opt.learning.gradients import surrogate_gradient
 from reps_opt.learning.returns import cut_short
+from reps_opt.learning.surrogates import Surrogate
 from reps_opt.metrics import Metric
 from reps_opt.problems.sample_flow import sample_flow, spread_of_sums
 from reps_opt.solution import Status
@@ -73,9 +74,7 @@ def visits(batch: Transitions, gamma: float, starts: str | None = None) -> Visit
 
 
 def gradient_promise(
-    policy: ParametricPolicy,
-    batch: Transitions,
-    advantages: FloatArray,
+    at: Surrogate,
     gradient: FloatArray,
     result: Any,
     gamma: float,
@@ -88,12 +87,14 @@ def gradient_promise(
 
     Parameters
     ----------
-    advantages, unit
-        The advantages (N,) that the step ascends, and a reward in their units.
+    at
+        What the step ascends.
     gradient
-        Theirs (P,), in the units of the solution.
+        Its gradient (P,), in the units of the solution.
     result
         The update, with its ``log_ratio``, ``step``, ``units`` and ``solution``: no pass over the policy is made.
+    unit
+        A reward in units of the advantages.
     starts
         As for :func:`visits`.
     credited
@@ -105,16 +106,16 @@ def gradient_promise(
         ``predicted_gain`` and its error; ``optimism``, what was taken off the surrogate for it; ``base_objective`` and
         its error, the mean reward of the same visits; ``gamma`` and ``starts`` as :func:`visits` has them.
     """
-    counted = visits(batch, gamma, starts)
+    counted, advantages = visits(at.batch, gamma, starts), at.advantages
     credited = credited or (lambda rows: rows)
     with np.errstate(invalid="ignore", over="ignore"):
         gains = np.where(advantages == 0, 0.0, np.expm1(result.log_ratio) * advantages)
     gain, error = counted.mean(credited(unit * gains))
-    noise = optimism(policy, batch, advantages, gradient, result)
+    noise = optimism(at, gradient, result)
     squares = advantages**2
     size = float(np.mean(squares)) or 1.0  # zero where a step lowers costs alone: nothing is promised then
     share = unit * counted.mean(credited(squares))[0] / size
-    base, base_error = counted.mean(np.asarray(batch.rewards, dtype=np.float64))
+    base, base_error = counted.mean(np.asarray(at.batch.rewards, dtype=np.float64))
     return {
         "predicted_gain": gain - share * noise.mean,
         "predicted_gain_error": math.hypot(error, share * noise.std),
@@ -133,9 +134,7 @@ class Optimism(NamedTuple):
     std: float
 
 
-def optimism(
-    policy: ParametricPolicy, batch: Transitions, advantages: FloatArray, gradient: FloatArray, result: Any
-) -> Optimism:
+def optimism(at: Surrogate, gradient: FloatArray, result: Any) -> Optimism:
     r"""Optimism of a step ``s = alpha M g`` along its own gradient, in units of the advantages, per transition.
 
     .. math:: \alpha\,(g'Mg - 4\, g_1' M g_2), \qquad g = g_1 + g_2
@@ -144,18 +143,20 @@ def optimism(
     given its state an action is drawn anew. So the second term is the gain that the signal has; it is unbiased, and
     may be negative. Halves of one size: only then what the signal shares with the noise cancels.
     """
-    solution, n = result.solution, len(advantages)
+    solution, n = result.solution, len(at.advantages)
     if n < 2 or solution.status is Status.INFEASIBLE:  # which follows the costs instead
         return Optimism(0.0, 0.0)
     some = np.sort(np.random.default_rng(n).permutation(n)[: n // 2])
     share = len(some) / n
-    half = surrogate_gradient(policy, batch.states[some], batch.actions[some], share * advantages[some]) / result.units
+    rows = at.batch.states[some], at.batch.actions[some], share * at.advantages[some]
+    half = surrogate_gradient(at.policy, *rows) / result.units
     whole, agreed = _inverse_forms(solution.problem.damped_metric, gradient, half)
     gain = float(gradient @ (result.step * result.units))
     if not whole > 0 or gain == 0:
         return Optimism(0.0, 0.0)
     noise = gain * (1 - agreed / (share * (1 - share)) / whole)
-    each = 2 * result.kl_old_new * float(np.mean(advantages**2)) / (n * abs(gain))  # of a direction that noise may take
+    size = float(np.mean(at.advantages**2))
+    each = 2 * result.kl_old_new * size / (n * abs(gain))  # of a direction that noise may take
     return Optimism(noise, 2 * math.sqrt(each * max(noise, each)))
 
 

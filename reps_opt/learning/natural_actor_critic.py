@@ -14,11 +14,10 @@ from reps_opt.batch import Batch
 from reps_opt.learning.advantages import Transitions
 from reps_opt.learning.fisher_steps import FisherStep
 from reps_opt.learning.gradient_promises import gradient_promise, visits
-from reps_opt.learning.gradients import Pairs, ParametricPolicy, enac, fisher
+from reps_opt.learning.gradients import ParametricPolicy, enac, fisher
 from reps_opt.learning.policy_update import PolicyUpdate, check_parametric, possible_actions
 from reps_opt.learning.returns import episodes
-from reps_opt.learning.updates import comparison, taken
-from reps_opt.problems.step_solution import StepSolution
+from reps_opt.learning.surrogates import Surrogate
 from reps_opt.problems.steps import TrustRegionStep
 from reps_opt.solving import solve
 from reps_opt.threads import limited
@@ -83,28 +82,25 @@ class ENAC:
             return self._update(policy, batch)
 
     def _update(self, policy: ParametricPolicy, batch: Transitions) -> PolicyUpdate:
-        pairs = Pairs.of(policy, batch)
-        scores = policy.score_function(*pairs)
+        at = Surrogate(policy, batch, np.zeros(len(batch.rewards)))
+        scores = policy.score_function(*at.pairs)
         flags = batch.terminated, batch.truncated
         natural = enac(scores, batch.rewards, *flags, self.gamma, self.ridge, self.discounted_scores)
-        metric = fisher(policy, pairs.states)
+        metric = fisher(policy, at.pairs.states)
         if not natural.any():
             return PolicyUpdate(policy, False, None, message="the natural gradient is zero")
         solution = solve(TrustRegionStep(metric.product(natural), metric, self.epsilon))
         if not solution.has_point:
             return PolicyUpdate(policy, False, solution, message=solution.message)
-        step = FisherStep(solution, solution.step)
-        result = taken(policy, comparison(policy, pairs), np.zeros(len(scores)), step, 1.0)
+        result = at.taken(FisherStep(solution, solution.step), 1.0)
         result = replace(result, gain=solution.predicted_gain, message=solution.message)
-        return replace(result, stats=self._promise(policy, batch, scores, result))
+        return replace(result, stats=self._promise(policy, batch, result))
 
     def objective(self, batch: Batch, gamma: float | None = None, starts: str | None = None) -> tuple[float, float]:
         """What the predicted gain is a gain of, and its error: :meth:`TRPO.objective`, from the start of episodes."""
         return visits(batch, self.gamma if gamma is None else gamma, starts or "episodes").mean(batch.rewards)
 
-    def _promise(
-        self, policy: ParametricPolicy, batch: Transitions, scores: FloatArray, result: PolicyUpdate
-    ) -> dict[str, Any]:
+    def _promise(self, policy: ParametricPolicy, batch: Transitions, result: PolicyUpdate) -> dict[str, Any]:
         """The promise of a step: an episode's return over their mean is the advantage of each of its actions."""
         parts = episodes(batch.terminated, batch.truncated)
         firsts = np.flatnonzero(parts.time == 0)
@@ -116,7 +112,5 @@ class ENAC:
             sums[firsts] = np.add.reduceat(rows, firsts)
             return sums
 
-        slope = advantages @ scores / len(scores)
-        return gradient_promise(
-            policy, batch, advantages, slope, result, self.gamma, starts="episodes", credited=credited
-        )
+        at = Surrogate(policy, batch, advantages)
+        return gradient_promise(at, at.gradient, result, self.gamma, starts="episodes", credited=credited)

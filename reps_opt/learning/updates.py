@@ -21,12 +21,12 @@ from reps_opt.batch import Batch
 from reps_opt.learning.advantages import Transitions, estimate_advantages
 from reps_opt.learning.fisher_steps import FisherStep, fisher_step
 from reps_opt.learning.gradient_promises import gradient_promise, visits
-from reps_opt.learning.gradients import Pairs, ParametricPolicy, surrogate_gradient
+from reps_opt.learning.gradients import ParametricPolicy
 from reps_opt.learning.policy_update import PolicyUpdate, branch, check_parametric, possible_actions, unchanged, under
 from reps_opt.learning.standardising import standardised
+from reps_opt.learning.surrogates import Surrogate
 from reps_opt.learning.value_network import Memory, ValueNetwork
 from reps_opt.metrics import Identity
-from reps_opt.problems.step_solution import StepSolution
 from reps_opt.problems.steps import TrustRegionStep
 from reps_opt.solution import Status
 from reps_opt.solvers.answer import Solver
@@ -104,7 +104,8 @@ class GradientUpdate(ABC):
         result = self._step(current, batch, advantages, memory)
         if result.accepted:
             gradient = result.solution.problem.gradient
-            told = gradient_promise(current, batch, advantages, gradient, result, self.gamma, unit=unit)
+            at = Surrogate(current, batch, advantages)
+            told = gradient_promise(at, gradient, result, self.gamma, unit=unit)
             result = replace(result, stats={**result.stats, **told})
         if not possible.all():
             note = f"{np.sum(~possible)} of {possible.size} actions have probability zero under the policy: left out"
@@ -137,48 +138,12 @@ class GradientUpdate(ABC):
         self, policy: ParametricPolicy, batch: Transitions, advantages: FloatArray, memory: Memory | None
     ) -> PolicyUpdate:
         """Update along the surrogate of these advantages (N,)."""
-        pairs = Pairs.of(policy, batch)
-        gradient = surrogate_gradient(policy, *pairs, advantages)
-        if not gradient.any():
-            return unchanged(policy, None, "the gradient is zero")
-        return self._along(policy, pairs, advantages, gradient)
+        at = Surrogate(policy, batch, advantages)
+        return self._along(at) if at.gradient.any() else unchanged(policy, None, "the gradient is zero")
 
     @abstractmethod
-    def _along(
-        self, policy: ParametricPolicy, pairs: Pairs, advantages: FloatArray, gradient: FloatArray
-    ) -> PolicyUpdate:
-        """Update along the surrogate's gradient (P,), which is not zero."""
-
-
-Comparison = Callable[[Any], tuple[FloatArray, FloatArray, FloatArray]]
-"""Of a new policy, log pi_new(a|s) / pi(a|s), KL(old || new) and KL(new || old) at each state, all (N,)."""
-
-
-def comparison(policy: ParametricPolicy, pairs: Pairs) -> Comparison:
-    """What compares new policies with the old one on these pairs; the old one is evaluated once."""
-    with np.errstate(divide="ignore"):  # of actions that have no probability
-        if hasattr(policy, "comparison"):
-            return policy.comparison(*pairs)
-        before = policy.log_prob(*pairs)
-    return lambda new: (
-        new.log_prob(*pairs) - before,
-        policy.kl_divergence(new, pairs.states),
-        new.kl_divergence(policy, pairs.states),
-    )
-
-
-def taken(
-    policy: ParametricPolicy, compare: Comparison, advantages: FloatArray, step: FisherStep, fraction: float
-) -> PolicyUpdate:
-    """The policy after a fraction of the step, with its true surrogate gain and mean KL."""
-    moved = fraction * step.direction
-    new = policy.with_params(policy.params + moved)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        log_ratio, old_new, new_old = compare(new)
-        gain = float(np.mean(np.where(advantages == 0, 0.0, np.expm1(log_ratio) * advantages)))
-        kl, kl_old_new = float(np.mean(new_old)), float(np.mean(old_new))
-    done: dict[str, Any] = {"step": moved, "log_ratio": log_ratio, "units": step.units}
-    return PolicyUpdate(new, True, step.solution, fraction, gain, kl, kl_old_new, message=step.note, **done)
+    def _along(self, at: Surrogate) -> PolicyUpdate:
+        """Update along the surrogate's gradient, which is not zero."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,14 +165,11 @@ class VanillaGradient(GradientUpdate):
         super().__post_init__(trace)
         _one_of(length=self.length, step_size=self.step_size)
 
-    def _along(
-        self, policy: ParametricPolicy, pairs: Pairs, advantages: FloatArray, gradient: FloatArray
-    ) -> PolicyUpdate:
+    def _along(self, at: Surrogate) -> PolicyUpdate:
         radius = 0.5 if self.length is None else 0.5 * self.length**2
-        solution = solve(TrustRegionStep(gradient, Identity(), radius))
+        solution = solve(TrustRegionStep(at.gradient, Identity(), radius))
         fraction = 1.0 if self.step_size is None else self.step_size * solution.eta
-        step = FisherStep(solution, solution.step)
-        return taken(policy, comparison(policy, pairs), advantages, step, fraction)
+        return at.taken(FisherStep(solution, solution.step), fraction)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,17 +198,9 @@ class FisherUpdate(GradientUpdate):
         if self.damping is not None:
             as_scalar(self.damping, "damping", low=0.0)
 
-    def _solve(
-        self,
-        policy: ParametricPolicy,
-        pairs: Pairs,
-        gradient: FloatArray,
-        epsilon: float,
-        costs: list[tuple[FloatArray, float]] | None = None,
-    ) -> FisherStep:
-        return fisher_step(
-            policy, pairs, gradient, epsilon, costs, damping=self.damping, exact=self.exact_fisher, solver=self.solver
-        )
+    def _solve(self, at: Surrogate, epsilon: float, costs: list[tuple[FloatArray, float]] | None = None) -> FisherStep:
+        settings: dict[str, Any] = {"damping": self.damping, "exact": self.exact_fisher, "solver": self.solver}
+        return fisher_step(at.policy, at.pairs, at.gradient, epsilon, costs, **settings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,18 +227,16 @@ class NaturalGradient(FisherUpdate):
         if self.epsilon is not None:
             as_scalar(self.epsilon, "epsilon", low=0.0, low_open=True)
 
-    def _along(
-        self, policy: ParametricPolicy, pairs: Pairs, advantages: FloatArray, gradient: FloatArray
-    ) -> PolicyUpdate:
-        step = self._solve(policy, pairs, gradient, 1.0 if self.epsilon is None else self.epsilon)
+    def _along(self, at: Surrogate) -> PolicyUpdate:
+        step = self._solve(at, 1.0 if self.epsilon is None else self.epsilon)
         solution = step.solution
         if not solution.has_point:
-            return unchanged(policy, solution, solution.message)
+            return unchanged(at.policy, solution, solution.message)
         fraction = 1.0
         if self.step_size is not None:
             fraction = self.step_size * solution.eta / solution.lengthening  # the step is F^-1 g over eta
             fraction = fraction if self.epsilon is None else min(1.0, fraction)
-        return taken(policy, comparison(policy, pairs), advantages, step, fraction)
+        return at.taken(step, fraction)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -319,34 +271,24 @@ class TRPO(FisherUpdate):
         as_scalar(self.shrink, "shrink", low=0.0, high=1.0, low_open=True)
         as_count(self.trials, "trials")
 
-    def _along(
-        self, policy: ParametricPolicy, pairs: Pairs, advantages: FloatArray, gradient: FloatArray
-    ) -> PolicyUpdate:
-        step = self._solve(policy, pairs, gradient, self.epsilon)
-        return self._search(policy, pairs, advantages, step, lambda trial: trial.gain > 0)
+    def _along(self, at: Surrogate) -> PolicyUpdate:
+        return self._search(at, self._solve(at, self.epsilon), lambda trial: trial.gain > 0)
 
-    def _search(
-        self,
-        policy: ParametricPolicy,
-        pairs: Pairs,
-        advantages: FloatArray,
-        step: FisherStep,
-        improves: Callable[[PolicyUpdate], bool],
-    ) -> PolicyUpdate:
+    def _search(self, at: Surrogate, step: FisherStep, improves: Callable[[PolicyUpdate], bool]) -> PolicyUpdate:
         """The first of the shrinking steps that improves and stays in the true ball."""
         solution = step.solution
         if solution.status is Status.FAILED or not step.direction.any():
-            return unchanged(policy, solution, solution.message or "the step is zero")
-        best_kl, fraction, compare = np.inf, 1.0, comparison(policy, pairs)
+            return unchanged(at.policy, solution, solution.message or "the step is zero")
+        best_kl, fraction = np.inf, 1.0
         for i in range(self.trials):
-            trial = taken(policy, compare, advantages, step, fraction)
+            trial = at.taken(step, fraction)
             best_kl = min(best_kl, trial.kl_old_new)
             if trial.kl_old_new <= self.epsilon and improves(trial):
                 notes = [f"the line search shortened the step {i} times" if i else "", trial.message]
                 return replace(trial, trials=i + 1, message="; ".join(filter(None, notes)))
             fraction *= self._shorter(trial.kl_old_new)
         why = "the mean KL stays above epsilon" if best_kl > self.epsilon else "the surrogate does not improve"
-        return unchanged(policy, solution, f"all {self.trials} trials were rejected: {why}", trials=self.trials)
+        return unchanged(at.policy, solution, f"all {self.trials} trials were rejected: {why}", trials=self.trials)
 
     def _shorter(self, kl: float) -> float:
         if self.epsilon < kl < math.inf:

@@ -135,5 +135,4 @@ def surrogate_step(problem: FiniteHorizonREPS) -> SurrogateSolution:
     """
     if problem.ball != "shared":
         raise ValueError(f"problem must have the shared ball, got {problem.ball!r}")
-    solution = solve(SurrogateProblem(problem))
-    return solution
+    return solve(SurrogateProblem(problem))
