@@ -103,6 +103,10 @@ class Problem(Value):
             return Answer(0.0, v, self.centre.point, "the objective is constant")
         return None
 
+    def known_answer(self, program: Program) -> Answer | None:
+        """The answer where another problem's solution has left it behind, for who names no route; None otherwise."""
+        return None
+
     def default_solver(self) -> Solver:
         """The route taken when none is named."""
         return default_solver(self.program)

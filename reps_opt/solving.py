@@ -147,6 +147,8 @@ def _answer(problem: Problem, route: Solver, start: Solution | None, named: bool
         if start is not None:
             program = problem.warm_start(program, start)
         answer = problem.closed_form(program)
+        if answer is None and not named:
+            answer = problem.known_answer(program)
         if answer is None:
             where = type(route).__name__
             answer = in_units(scale, route.solve, program)

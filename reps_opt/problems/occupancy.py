@@ -256,20 +256,34 @@ class OccupancyProblem(FlowProblem):
         twin.__setstate__(self.__getstate__() | {"epsilon": radius})
         (program, scale), ball = self.normalised, replace(self.program.ball, radius=radius)
         known: dict[str, Any] = {"flow": self.flow, "centre": self.centre}
-        if "_limit" in self.__dict__ and self.budget_rows is None:
-            known["_known_limit"] = self._limit
         twin.__dict__.update(known, program=self.program.with_ball(ball), normalised=(program.with_ball(ball), scale))
         return twin
 
-    def closed_form(self, program: Program) -> Answer | None:
-        """Also the linear program's answer, where it is known from another radius and lies inside the ball."""
-        if (answer := super().closed_form(program)) is not None or "_known_limit" not in self.__dict__:
-            return answer
+    def known_answer(self, program: Program) -> Answer | None:
+        """The linear program's, where that is known from another radius and lies inside the ball."""
+        if self.epsilon in (None, math.inf) or self.budget_rows is not None or len(program.balls) > 1:
+            return None
+        known = self._known_flow.recalled(type(self).__name__, *self._given)
+        if known is None or not known.divergence <= self.epsilon:
+            return None
         assert program.hints.linear_limit is not None
         limit = program.hints.linear_limit()
-        if program.epsilon is None or not limit.divergence <= program.epsilon:
-            return None
         return Answer(0.0, limit.multipliers, limit.point, "the ball is slack")
+
+    @cached_property
+    def _limit(self) -> Nearest:
+        """Kept beside the flow for other radii; with budgets the ball decides where their vertex is looked for."""
+        if self.budget_rows is not None:
+            return self._linear_limit()
+        limit: Nearest = self._known_flow.remembered(type(self).__name__, lambda *_: self._linear_limit(), *self._given)
+        return limit
+
+    @property
+    def _given(self) -> tuple[Any, ...]:
+        """What the limit is computed of beside the flow: rewards and reference (n,), and what near means."""
+        divergence = getattr(self, "divergence", None)
+        near = str(divergence) if isinstance(divergence, tuple) else divergence
+        return self.program.objective, self.program.balls[0].divergence.reference, near, self.epsilon == math.inf
 
     @property
     def radius(self) -> float:

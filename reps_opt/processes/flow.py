@@ -263,12 +263,18 @@ class Flow(Value):
         """What problems compute of the flow alone, kept beside it for the next problem."""
         return {}
 
-    def remembered(self, name: str, given: FloatArray, compute: Callable[[FloatArray], Any]) -> Any:
-        """What is computed of an array, until it is asked for of another."""
+    def remembered(self, name: str, compute: Callable[..., Any], *given: Any) -> Any:
+        """What is computed of some arrays or words, until it is asked for of others."""
+        found = self.recalled(name, *given)
+        if found is None:
+            found = compute(*given)
+            self.memo[name] = given, found
+        return found
+
+    def recalled(self, name: str, *given: Any) -> Any:
+        """What has been computed of them; None where it was last asked for of others, or not at all."""
         known = self.memo.get(name)
-        if known is None or not np.array_equal(known[0], given):
-            known = self.memo[name] = given, compute(given)
-        return known[1]
+        return None if known is None or not all(map(_equal, known[0], given)) else known[1]
 
     @cached_property
     def grounds(self) -> IntArray:
@@ -352,6 +358,10 @@ class Flow(Value):
         else:
             mu = markov.discounted_occupancy(chain, self.gamma, self.mdp.mu0[self.nodes], graded=True)
         return np.maximum(mu[self.pair_node] * policy, TINY)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    return a is b or bool(np.array_equal(a, b) if isinstance(a, np.ndarray) else a == b)
 
 
 def _spread(values: FloatArray, where: IntArray, shape: tuple[int, ...], fill: float) -> FloatArray:

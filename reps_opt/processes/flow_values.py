@@ -37,7 +37,7 @@ class Optimum(NamedTuple):
 def optimum(flow: Flow, rewards: FloatArray) -> Optimum:
     """The best policy of a flow for rewards (n,), remembered until it is asked for with others."""
     find = _stationary if flow.horizon is None else _over_time
-    best: Optimum = flow.remembered("optimum", rewards, lambda new: find(flow, new))
+    best: Optimum = flow.remembered("optimum", lambda new: find(flow, new), rewards)
     return best
 
 
@@ -77,7 +77,7 @@ def rough_value(flow: Flow, weights: FloatArray, rewards: FloatArray) -> FloatAr
         value = _roughly(flow, flow.chain(policy), flow.node_sums(policy * (rewards - rewards.min())))
         return value - value.mean()
 
-    value: FloatArray = flow.remembered("rough value", weights, evaluated)
+    value: FloatArray = flow.remembered("rough value", evaluated, weights)
     return value
 
 

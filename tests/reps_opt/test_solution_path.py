@@ -8,8 +8,19 @@ import numpy as np
 import pytest
 
 import envs
-from reps_opt import MDP, REPS, ConditionalREPS, EpisodicREPS, FiniteHorizonREPS, TrustRegionStep, solve, solve_path
-from reps_opt.solvers import ScipyDual
+from reps_opt import (
+    MDP,
+    REPS,
+    ConditionalREPS,
+    EpisodicREPS,
+    FiniteHorizonREPS,
+    LinearProgram,
+    TrustRegionStep,
+    solve,
+    solve_path,
+)
+from reps_opt.divergences import ReverseKL
+from reps_opt.solvers import Newton, ScipyDual
 from reps_opt.validation import FloatArray
 
 CHAIN = envs.single_chain()
@@ -95,3 +106,35 @@ def test_a_start_of_another_problem_serves_the_first_radius_alone() -> None:
     for epsilon, solution in zip([0.05, 0.1, 0.2], path, strict=True):
         alone = solve(REPS(CHAIN, Q, epsilon=epsilon))
         assert solution.objective == pytest.approx(alone.objective, rel=1e-9)
+
+
+def test_a_slack_ball_is_known_from_another_radius_and_from_no_other_problem() -> None:
+    def fresh() -> MDP:
+        return CHAIN.replace(gamma=0.9)
+
+    used = fresh()
+    q, policy = used.occupancy(POLICY), used.uniform_policy()
+    enough = solve(REPS(fresh(), q, epsilon=50.0)).kl
+    first = solve(REPS(used, q, epsilon=1.1 * enough))
+    again = solve(REPS(used, q, epsilon=1.2 * enough))
+    assert first.stats["iterations"] > 0
+    assert "iterations" not in again.stats
+    np.testing.assert_array_equal(again.point, first.point)
+    assert again.certificate.gap == first.certificate.gap
+    assert (
+        solve(REPS(used, q, epsilon=1.2 * enough), Newton()).stats["iterations"] > 0
+    )  # a route that was asked for is taken
+    worth = float(np.sum(q * used.rewards))
+    others = [
+        lambda mdp: REPS(mdp, q, epsilon=3.0, divergence="chi2"),
+        lambda mdp: REPS(mdp, q, epsilon=3.0, divergence=("alpha", 0.5)),
+        lambda mdp: REPS(mdp, q, epsilon=3.0, divergence=ReverseKL),
+        lambda mdp: REPS(mdp, q, epsilon=1.2 * enough, costs=mdp.rewards[None], budgets=[worth + 0.1]),
+        lambda mdp: REPS(mdp, (q + 0.1) / 2, epsilon=50.0),
+        lambda mdp: ConditionalREPS(mdp, policy, epsilon=50.0),
+        lambda mdp: LinearProgram(mdp),
+    ]
+    for make in others:
+        alone, beside = solve(make(fresh())), solve(make(used))
+        assert alone.status == beside.status == "certified"
+        np.testing.assert_array_equal(alone.point, beside.point)
