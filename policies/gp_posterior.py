@@ -17,8 +17,8 @@ from scipy.linalg import solve_triangular
 
 from policies.checks import random_source
 from policies.gp_objectives import Problem, exact_factor, stable_cholesky
-from policies.tolerances import TRAINING_CHUNK
-from reps_opt.tolerances import ROUNDING
+from reps_opt.rows import chunks
+from reps_opt.tolerances import CHUNK_BYTES, ROUNDING
 from reps_opt.validation import FloatArray
 
 
@@ -75,8 +75,7 @@ class Posterior:
     def moments(self, states: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Means and standard deviations of the action, noise included, each (N, k), in chunks of bounded memory."""
         mean, spread = np.empty((len(states), len(self.variance))), np.empty(len(states))
-        for start in range(0, len(states), TRAINING_CHUNK):
-            part = slice(start, start + TRAINING_CHUNK)
+        for part in chunks(len(states), len(self.alpha)):
             b = self.basis(states[part])
             mean[part] = b.T @ self.alpha
             explained = self.root @ b
@@ -122,8 +121,7 @@ def reduced_posterior(basis: Any, L: FloatArray, noise: float, problem: Problem)
     M, k = len(L), problem.actions.shape[1]
     precision = problem.weights / noise
     triangle = np.zeros((0, M + k))
-    for start in range(0, len(precision), TRAINING_CHUNK):
-        part = slice(start, start + TRAINING_CHUNK)
+    for part in chunks(len(precision), M + k, 4 * CHUNK_BYTES):
         roots = np.sqrt(precision[part])
         white = solve_triangular(L, basis(problem.states[part]) * roots, lower=True, check_finite=False)
         rows = np.hstack([white.T, roots[:, None] * problem.actions[part]])

@@ -86,14 +86,6 @@ NETWORK_CHUNK = 256
 CURVATURE_FLOOR = 1e-7
 """Share of the largest curvature that a Kronecker factor's smaller ones are taken to be at least."""
 
-TRAINING_CHUNK = 1024
-"""Samples worked on at a time: a layer's activations fit in cache, and a pass over a Gaussian process takes memory for
-M times as many. Where a network has more, single precision does what it can first: its tanh takes a fifth of the
-time."""
-
-NETWORK_GTOL = 1e-7
-"""Largest slope of the objective a sample at which training ends."""
-
 NOISE_FOLDS = 5
 """Parts of the weight that are held out in turn, to find the noise."""
 

@@ -25,6 +25,12 @@ def spending(passes: float, grams: float) -> dict[str, float]:
     return {"passes": math.ceil(passes), "grams": round(grams, 4), "gram_equivalents": round(spent, 4)}
 
 
+def chunks(n: int, d: int, n_bytes: int = CHUNK_BYTES) -> list[slice]:
+    """Slices of n consecutive rows of d numbers, of so many bytes each."""
+    step = max(1, n_bytes // (8 * max(d, 1)))
+    return [slice(first, min(first + step, n)) for first in range(0, n, step)]
+
+
 class Summary(NamedTuple):
     """Columns: root mean square under weights that sum to one, and largest magnitude, each (d,)."""
 
@@ -260,9 +266,7 @@ class ArrayRows(Rows):
 
     def chunks(self, n_bytes: int = CHUNK_BYTES) -> list[slice]:
         """Slices of consecutive rows."""
-        n, d = self.shape
-        step = max(1, n_bytes // (8 * max(d, 1)))
-        return [slice(first, min(first + step, n)) for first in range(0, n, step)]
+        return chunks(*self.shape, n_bytes)
 
     def _multiplied(self, factors: FloatArray) -> ArrayRows:
         return ArrayRows(self.matrix * factors)

@@ -173,8 +173,8 @@ rounding."""
 
 LOOSEST_ALONG_RTOL = 0.1
 """Largest relative residual of a solve whose answer is but a direction to go in: of that for dv/d eta, whose error is
-multiplied by eta's step, of a greedy policy's evaluation before the next improvement, and of an eta that only tells
-which rows bind."""
+multiplied by eta's step, of a greedy policy's evaluation before the next improvement, of an eta that only tells which
+rows bind, and of what a step owes to noise, which that noise leaves uncertain by more."""
 
 NEAR_THE_CURVE = 0.1
 """1-norm of the residual below which, in penalty form, eta goes on towards the temperature."""
@@ -683,9 +683,6 @@ intercept: a thousandth of a sample's worth splits them."""
 PRECONDITIONED_FISHER_ROWS = 300
 """Smaller side of the Fisher factors up to which their matrix is factorised where the policy has a preconditioner, with
 which conjugate gradients take few products."""
-
-ROUGH_RESIDUAL = 0.1
-"""Residual of a solve that says how much of a step is noise, which its own noise leaves uncertain by more than that."""
 
 FISHER_DAMPING = 1e-3
 """Share of the Fisher matrix's diagonal that is added to it where it is factorised."""

@@ -55,6 +55,7 @@ PROCESSES = "tests/reps_opt/processes"
 PROMISES = "tests/reps_opt/learning/test_promises.py"
 
 DECIDED_BY = {
+    "CHUNK_BYTES": "tests/policies/test_gp.py::test_predictions_at_many_states_take_memory_for_some_at_a_time",
     "BANDWIDTHS": "tests/policies/test_linear_policies.py",
     "LOG_PRIOR_STD": "tests/policies/test_gp.py::test_of_ten_columns_it_finds_the_one_that_matters",
     "EVEN_FEATURES": f"{SAMPLES}::test_features_are_whitened_where_they_are_nearly_dependent",

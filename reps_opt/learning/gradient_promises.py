@@ -29,7 +29,7 @@ from reps_opt.learning.surrogates import Surrogate
 from reps_opt.metrics import Metric
 from reps_opt.problems.sample_flow import sample_flow, spread_of_sums
 from reps_opt.solution import Status
-from reps_opt.tolerances import ROUGH_RESIDUAL, TINY
+from reps_opt.tolerances import LOOSEST_ALONG_RTOL, TINY
 from reps_opt.validation import FloatArray
 
 Mean = Callable[[FloatArray], tuple[float, float]]
@@ -169,7 +169,7 @@ def _inverse_forms(metric: Metric, gradient: FloatArray, part: FloatArray) -> tu
     else:
 
         def solve(y: FloatArray) -> FloatArray:
-            return conjugate_gradient(metric.product, y, ROUGH_RESIDUAL).solution
+            return conjugate_gradient(metric.product, y, LOOSEST_ALONG_RTOL).solution
 
     lifted = solve(gradient)
     return float(gradient @ lifted), float(part @ (lifted - solve(part)))
