@@ -38,6 +38,10 @@ ROUNDED = 1e-14
 TINY = 1e-290
 """Smallest number that is divided by, or stands for zero in a logarithm: its inverse is still a number."""
 
+ALIGNED_SUM = 256
+"""Numbers from which on BLAS sums magnitudes from a boundary of memory on, and so rounds by where the array happens to
+lie: a run would not repeat bit for bit."""
+
 # What is certified
 
 GAP_TOLERANCE = 1e-6

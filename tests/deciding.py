@@ -81,6 +81,7 @@ DECIDED_BY = {
     "MOST_DISCRETE_VALUES": VALUE_FEATURES,
     "MOST_WAVES": VALUE_FEATURES,
     "SLACK_ETA": f"{PROMISES}::test_a_ball_that_hardly_binds_leaves_the_weights_on_dozens_of_samples",
+    "ALIGNED_SUM": "tests/reps_opt/test_vectors.py",
     "IMPOSSIBLE": "tests/policies/test_linear_policies.py::test_a_step_of_a_table_leaves_what_is_impossible_so",
     "UNMATCHED": f"{PROMISES}::test_weights_that_miss_a_hundredth_of_their_features_are_no_basis_for_an_update",
     "VALUE_RIDGE": VALUE_FEATURES,
