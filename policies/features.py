@@ -5,6 +5,7 @@ Shapes: N samples, d state dimensions, p features; `states` (N, d), `bandwidth_`
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from typing import Any, Self
@@ -35,7 +36,9 @@ def weighted_spread(states: FloatArray, weights: FloatArray) -> FloatArray:
 
 
 class _WeightedFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """Shared checks; subclasses give ``_fit`` on distinct rows and ``compile``."""
+    """Shared checks; subclasses give ``_fit`` on distinct rows, and ``compile``, plain NumPy features of rows."""
+
+    compile: Callable[[], Callable[[FloatArray], FloatArray]]
 
     def fit(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
         """Place the features; ``y`` is ignored."""
@@ -48,6 +51,11 @@ class _WeightedFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
     def _fit(self, states: FloatArray, weights: FloatArray) -> None:
         raise NotImplementedError
+
+    def transform(self, X: ArrayLike) -> FloatArray:
+        """Features, shape (N, p)."""
+        check_is_fitted(self)
+        return self.compile()(check_states(self, X))
 
 
 class PolynomialStates(_WeightedFeatures):
@@ -75,11 +83,6 @@ class PolynomialStates(_WeightedFeatures):
         self.centre_, self.spread_ = weighted_mean(states, weights), weighted_spread(states, weights)
         self.factors_ = np.array(list(combinations_with_replacement(range(d + 1), degree))[1:])
         self._n_features_out = len(self.factors_)
-
-    def transform(self, X: ArrayLike) -> FloatArray:
-        """Features, shape (N, p)."""
-        check_is_fitted(self)
-        return self.compile()(check_states(self, X))
 
     def compile(self) -> PolynomialBasis:
         """Plain NumPy features of one state, or of rows of states."""
@@ -181,11 +184,6 @@ class FourierFeatures(_KernelFeatures):
         self.frequencies_ = rng.normal(size=(states.shape[1], p)) / self.bandwidth_[:, None]
         self.phases_ = rng.uniform(0, 2 * np.pi, size=p)
         self._n_features_out = p
-
-    def transform(self, X: ArrayLike) -> FloatArray:
-        """Features, shape (N, n_components)."""
-        check_is_fitted(self)
-        return self.compile()(check_states(self, X))
 
     def compile(self) -> FourierBasis:
         """Plain NumPy features of one state, or of rows of states."""

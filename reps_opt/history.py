@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,35 +30,11 @@ PANELS: tuple[tuple[str, tuple[str, ...], bool], ...] = (
 """Title and columns of a history's panels, and whether they are logarithmic; one without any column is left out."""
 
 
-class Entry(Protocol):
-    """One iteration: :class:`~reps_opt.exact_iteration.Iteration` or :class:`~reps_opt.learning.improvement.Record`."""
-
-    @property
-    def policy(self) -> Any:
-        """The policy after the update."""
-        ...
-
-    @property
-    def old_return(self) -> float:
-        """Return of the policy before it."""
-        ...
-
-    @property
-    def new_return(self) -> float:
-        """Return of the policy after it."""
-        ...
-
-    def row(self) -> dict[str, Any]:
-        """The iteration as a row of a table, its number under ``iteration``."""
-        ...
-
-    def line(self) -> str:
-        """The iteration in a line of text."""
-        ...
-
-
 class History(Result, tuple[Any, ...]):
     """The iterations of :func:`~reps_opt.iterate` or :func:`~reps_opt.improve` in order, as a table and a figure.
+
+    Of others it asks the ``policy`` after an update, the returns before and after it, ``old_return`` and
+    ``new_return``, ``row()``, a mapping by column with its number under ``iteration``, and ``line()``, a line of text.
 
     Examples
     --------
@@ -77,7 +53,7 @@ class History(Result, tuple[Any, ...]):
 
     __slots__ = ()
 
-    def __new__(cls, iterations: Iterable[Entry] = ()) -> History:
+    def __new__(cls, iterations: Iterable[Any] = ()) -> History:
         return super().__new__(cls, tuple(iterations))
 
     @property

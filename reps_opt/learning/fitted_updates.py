@@ -24,7 +24,7 @@ from reps_opt.learning.fits import fit_within
 from reps_opt.learning.policy_update import PolicyUpdate
 from reps_opt.learning.returns import returns_to_go
 from reps_opt.problems.episodes import EpisodicREPS
-from reps_opt.problems.sample_flow import batch_gamma, done_rule, flow_objective, mean_with_error
+from reps_opt.problems.sample_flow import batch_gamma, done_rule, flow_objective, spread_of_sums
 from reps_opt.problems.sample_problem import SampleProblem
 from reps_opt.problems.sample_solution import SCALES, SampleSolution
 from reps_opt.problems.samples import SampleREPS
@@ -337,7 +337,8 @@ class EpisodicREPSUpdate(WeightedFit):
 
     def objective(self, batch: Batch) -> tuple[float, float]:
         """Mean return of the episodes of a batch, which the predicted gain is a gain of, and its standard error."""
-        return mean_with_error(batch.rewards, batch)
+        mean = float(batch.rewards.mean())
+        return mean, spread_of_sums(batch.rewards - mean) / len(batch)
 
     def _problem(self, policy: Any, batch: Batch, base_weights: FloatArray | None) -> SampleProblem:
         if batch.n_episodes < len(batch):

@@ -232,13 +232,6 @@ def spread_of_sums(sums: FloatArray) -> float:
     return float(np.linalg.norm(sums)) * math.sqrt(n / (n - 1)) if n > 1 else math.nan
 
 
-def mean_with_error(values: FloatArray, batch: Batch) -> tuple[float, float]:
-    """Mean of ``values`` (N,) of a batch's transitions, and its standard error by episodes."""
-    episode = np.unique(batch.episode, return_inverse=True)[1]
-    mean = float(np.mean(values))
-    return mean, float(np.linalg.norm(np.bincount(episode, values - mean))) / len(values)
-
-
 def are_chained(batch: Batch) -> bool:
     """Whether every transition begins where the one before it in its episode ended."""
     inside = np.flatnonzero(np.diff(batch.episode) == 0)
