@@ -448,8 +448,10 @@ STALE_LEVELS = 0.1
 ROWS_PER_FEATURE = 16
 """Rows of the preconditioner for each feature, to begin with."""
 
-SLOW_SOLVE = 12
-"""Conjugate-gradient iterations of one solve above which the preconditioner is refreshed, and drawn twice as large."""
+SLOW_SYSTEM = 6
+"""Products that conjugate gradient may take over the right-hand sides of one system; beyond, the next ones are made of
+all rows. A Gram matrix takes as long as 5 to 6.5 products (50 to 300 features, one thread). Over 2e5 trajectory rows of
+300 features at a radius of 2, 11.9 s for 20.9 s with no such end."""
 
 MOST_ROWS_PER_FEATURE = 200
 """Rows of a preconditioner for each feature beyond which more gain little: the condition number is then 1.3."""
@@ -467,7 +469,8 @@ CHUNK_BYTES = 1 << 20
 """Rows are taken in chunks of about this size, which stay in the cache between a pass's two products."""
 
 PASSES_PER_GRAM = 20
-"""Passes that cost as much as one Gram matrix (measured: 20 to 27 for 50 to 300 features)."""
+"""Passes counted as one Gram matrix: its arithmetic is that of a quarter of a pass for each feature. On one thread it
+takes no longer than 4 to 6 passes do, which wait for memory."""
 
 CLOSURE_STATES = 64
 """Largest dense chain whose classes are found by squaring its graph; beyond, a search is faster."""

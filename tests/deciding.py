@@ -98,6 +98,7 @@ DECIDED_BY = {
     "RADII_TO_SPARE": QUASI_NEWTON,
     "REMEMBERED": "tests/reps_opt/processes/test_flow.py::test_a_loop_over_eight_sets_of_actions_finds_each_flow_again",
     "SELF_TEST_ERROR": "tests/reps_opt/test_command_line.py::test_doctor_notices_a_policy_that_is_a_little_off",
+    "SLOW_SYSTEM": "tests/reps_opt/systems/test_sampled_equations.py",
     "USUAL_RADIUS": "reps_opt/learning/fitted_updates.py",
 }
 """Numbers that are not followed to any comparison that hangs on them, and a test that fails with half or double."""

@@ -3,6 +3,7 @@ r"""Systems with the curvature of a sample dual: conjugate gradient, preconditio
 The curvature is a covariance of the feature rows under the current weights. Some sixteen rows a feature, drawn by
 weight and leverage, estimate it well enough that conjugate gradient gains a digit every one or two passes: with
 ``c d`` of the rows the preconditioned condition number is near ``((1 + c**-.5) / (1 - c**-.5))**2``, 2.8 for c = 16.
+Where a few rows hold what all others lack, and it takes more than a Gram matrix does, the systems after are exact.
 
 Shapes: N samples, m features, one multiplier a feature; weights (N,), right-hand sides (m,).
 
@@ -28,7 +29,7 @@ from reps_opt.tolerances import (
     MOST_ITERATIONS,
     MOST_ROWS_PER_FEATURE,
     ROWS_PER_FEATURE,
-    SLOW_SOLVE,
+    SLOW_SYSTEM,
     TINY,
     VISIBLE,
 )
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 
 class SampledEquations(NormalEquations):
-    """Conjugate gradient on the weighted covariance of feature rows; exact and direct where there are few of them."""
+    """Conjugate gradient on the weighted covariance of feature rows; exact and direct where that takes less."""
 
     least_along_rtol = LOOSEST_ALONG_RTOL  # every digit more is a pass over all rows
 
@@ -49,7 +50,10 @@ class SampledEquations(NormalEquations):
         self.free = np.ones(program.rhs.size, dtype=bool)
         self._counts = {"factorisations": 0, "linear_iterations": 0}
         self._before = self._spent()
-        self._per_feature = ROWS_PER_FEATURE
+        n, d = self.columns.shape
+        self._rows = max(ROWS_PER_FEATURE * d, min(int(FEW_ROWS_SHARE * n), MOST_ROWS_PER_FEATURE * d))
+        self.exact = 2 * self._rows >= n
+        self._products = 0
         self._rng = np.random.default_rng(0)
         self._leverage: FloatArray | None = None
 
@@ -72,12 +76,12 @@ class SampledEquations(NormalEquations):
     def _prepare(self) -> None:
         weights, rows = self.weights, self.columns
         self._mean = rows.total(weights) / weights.sum()
-        share = min(int(FEW_ROWS_SHARE * weights.size), MOST_ROWS_PER_FEATURE * rows.shape[1])
-        wanted = max(self._per_feature * rows.shape[1], share)
-        if 2 * wanted >= weights.size:
+        self.exact = self.exact or self._products > SLOW_SYSTEM
+        self._products = 0
+        if self.exact:
             gram, mean, total = rows.gram(weights), self._mean, float(weights.sum())
         else:
-            kept, drawn = self._draw(wanted)
+            kept, drawn = self._draw(self._rows)
             sample = ArrayRows(rows.take(kept))
             rows.grams += kept.size / weights.size
             gram, total = sample.gram(drawn), float(drawn.sum())
@@ -120,11 +124,7 @@ class SampledEquations(NormalEquations):
 
     def solve(self, rhs: FloatArray, rtol: float = 0.0, guess: FloatArray | None = None) -> FloatArray:
         """Solution (m,) to a relative residual, in the norm of the preconditioner."""
-        before = self._counts["linear_iterations"]
-        solution = self._apply(rhs, rtol)
-        if self._counts["linear_iterations"] - before > SLOW_SOLVE:
-            self._per_feature *= 2
-        return solution
+        return self._apply(rhs, rtol)
 
     def _product(self, direction: FloatArray) -> FloatArray:
         product = self.columns.spread(direction, self.weights, float(self._mean @ direction))
@@ -132,6 +132,9 @@ class SampledEquations(NormalEquations):
 
     def _apply(self, rhs: FloatArray, rtol: float = 0.0, guess: FloatArray | None = None) -> FloatArray:
         """Preconditioned conjugate gradient; where the weights do not vary in its first direction, that (Steihaug)."""
+        if self.exact:
+            return self._factor.solve(rhs)
         found = conjugate_gradient(self._product, rhs, max(rtol, VISIBLE), MOST_ITERATIONS, self._factor.solve)
+        self._products += found.products
         self._counts["linear_iterations"] += found.products
         return found.solution if found.solution.any() else self._factor.solve(rhs)

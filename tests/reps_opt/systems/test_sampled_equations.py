@@ -42,6 +42,27 @@ def test_solves_the_weighted_covariance(n, ridge):
     assert equations.stats["grams"] == pytest.approx(1.0 if n == 40 else 0.0, abs=0.2)
 
 
+@pytest.mark.parametrize("products", [6, 7])
+def test_all_rows_make_the_systems_after_one_that_took_more_products_than_a_gram_takes(products):
+    rng = np.random.default_rng(0)
+    n, d = 20_000, 40
+    x, w, rhs = rng.normal(size=(n, d)), np.exp(3 * rng.normal(size=n)), rng.normal(size=d)
+    w /= w.sum()
+    equations = normal_equations(program_of(x))
+    equations.update(w, np.ones(d, dtype=bool))
+    for _ in range(products):
+        equations.solve(rhs, 0.1)
+    first = equations.stats
+    assert first["linear_iterations"] == products
+    equations.update(w, np.ones(d, dtype=bool))
+    exact = np.linalg.solve((x.T * w) @ x - np.outer(w @ x, w @ x), rhs)
+    assert equations.solve(rhs, 1e-8) == pytest.approx(exact, abs=1e-6 * np.abs(exact).max())
+    direct = products > 6
+    assert equations.exact == direct
+    assert equations.stats["grams"] - first["grams"] == pytest.approx(1.0 if direct else 0.1, abs=0.02)
+    assert (equations.stats["linear_iterations"] == products) == direct
+
+
 def test_a_heavy_row_is_always_drawn():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(50_000, 4))
