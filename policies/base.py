@@ -31,6 +31,9 @@ from policies.spaces import (
 )
 from reps_opt.validation import FloatArray, as_count
 
+Figures = Callable[[], FloatArray]
+"""Computes one number for each state (N,) when it is asked to."""
+
 
 class Policy(MixtureMixin, BaseEstimator):
     """A distribution over actions at each state; subclasses give ``_distribution``, ``_actor`` and ``_start``.
@@ -143,32 +146,30 @@ class Policy(MixtureMixin, BaseEstimator):
         self._check_same_actions(other)
         return theirs
 
-    def comparison(
-        self, states: ArrayLike, actions: ArrayLike
-    ) -> Callable[[Policy], tuple[FloatArray, FloatArray, FloatArray]]:
+    def comparison(self, states: ArrayLike, actions: ArrayLike) -> Callable[[Policy], tuple[Figures, Figures, Figures]]:
         """What compares other policies with this one, which is evaluated once for all of them.
 
         Returns
         -------
         callable
-            Of another policy, log pi_other(a|s) / pi(a|s), KL(self ‖ other) and KL(other ‖ self) at each state, all
-            (N,). It raises as :meth:`kl_divergence` does.
+            Of another policy, functions that compute log pi_other(a|s) / pi(a|s), KL(self ‖ other) and
+            KL(other ‖ self) at each state, all (N,). It raises as :meth:`kl_divergence` does.
         """
         check_is_fitted(self)
         mine = self._distribution(self._check_states(states))
         checked = self._check_actions(actions, len(states))  # type: ignore[arg-type]
         before = mine.log_prob(checked)
 
-        def compare(other: Policy) -> tuple[FloatArray, FloatArray, FloatArray]:
+        def compare(other: Policy) -> tuple[Figures, Figures, Figures]:
             theirs = self._beside(mine, other, states)
-            return theirs.log_prob(checked) - before, mine.kl(theirs), theirs.kl(mine)
+            return lambda: theirs.log_prob(checked) - before, lambda: mine.kl(theirs), lambda: theirs.kl(mine)
 
         return compare
 
     def compare(self, other: Policy, states: ArrayLike, actions: ArrayLike) -> tuple[FloatArray, FloatArray]:
         """The first two of what :meth:`comparison` says of one other policy."""
         log_ratio, kl, _ = self.comparison(states, actions)(other)
-        return log_ratio, kl
+        return log_ratio(), kl()
 
     @abstractmethod
     def _check_same_actions(self, other: Any) -> None:

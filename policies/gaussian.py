@@ -7,6 +7,7 @@ Shapes: N states, k action dimensions; `mean` (N, k); `scale` (N, k, k) or (1, k
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -70,8 +71,7 @@ class Gaussian:
         ``(|M|_F^2 + |z|^2 - k) / 2 - log|M|``.
         """
         k = self.mean.shape[1]
-        ratio = [whiten(other.scale, self.scale[:, :, j]) for j in range(k)]
-        frobenius = sum(np.sum(column**2, axis=1) for column in ratio)
+        frobenius = _squared_ratio(self.scale, other.scale)
         distance = np.sum(whiten(other.scale, self.mean - other.mean) ** 2, axis=1)
         log_ratio = log_determinant(other.scale) - log_determinant(self.scale)
         return np.maximum(0.5 * (frobenius + distance - k) + log_ratio, 0.0)
@@ -107,6 +107,9 @@ def mix_scales(new: FloatArray, old: FloatArray, share: float) -> tuple[FloatArr
 
 def whiten(scale: FloatArray, residuals: FloatArray) -> FloatArray:
     """Solve ``scale z = residuals`` state by state by forward substitution; shapes (N or 1, k, k) and (N or 1, k)."""
+    std = _common_std(scale)
+    if std is not None:  # as the triangular solver does: one row divided, several multiplied by reciprocals
+        return residuals / std if len(residuals) == 1 else residuals * (1 / std)
     if len(scale) == 1:  # one factor for all
         return scipy.linalg.lapack.dtrtrs(scale[0], residuals.T, lower=True)[0].T
     n = max(len(scale), len(residuals))
@@ -115,6 +118,23 @@ def whiten(scale: FloatArray, residuals: FloatArray) -> FloatArray:
         known = np.sum(scale[:, i, :i] * z[:, :i], axis=1)
         z[:, i] = (residuals[:, i] - known) / scale[:, i, i]
     return z
+
+
+def _common_std(scale: FloatArray) -> FloatArray | None:
+    """Standard deviations (k,) of a diagonal factor that all states share, else None."""
+    diagonal = scale[0].diagonal()
+    return (
+        diagonal if len(scale) == 1 and np.count_nonzero(scale) == np.count_nonzero(diagonal) == len(diagonal) else None
+    )
+
+
+def _squared_ratio(scale: FloatArray, other: FloatArray) -> Any:
+    """Frobenius norm of ``other^-1 scale``, squared, of each state: a number where both are shared and diagonal."""
+    mine, theirs = _common_std(scale), _common_std(other)
+    if mine is not None and theirs is not None:
+        return sum(((mine / theirs) ** 2).tolist())
+    columns = [whiten(other, scale[:, :, j]) for j in range(scale.shape[2])]
+    return sum(np.sum(column**2, axis=1) for column in columns)
 
 
 def log_determinant(scale: FloatArray) -> FloatArray:

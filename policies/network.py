@@ -86,11 +86,21 @@ class Network:
 
     def forward(self, params: FloatArray, X: FloatArray) -> Activations:
         """The inputs of every layer at X (N, d), and the slopes; see :meth:`outputs` for what comes out."""
-        inputs = [np.ones((len(X), size + 1), self.dtype) for size in self.sizes[:-1]]
+        n, widths = len(X), [*(size + 1 for size in self.sizes[:-1]), *self.sizes[1:-1]]
+        ends = n * np.cumsum(widths)
+        # One block, and in place: memory freed in pieces goes back to the system, and costs more than the arithmetic.
+        parts = np.split(np.empty(ends[-1], self.dtype), ends[:-1])
+        arrays = [part.reshape(n, width) for part, width in zip(parts, widths, strict=True)]
+        inputs, slopes = arrays[: len(self.sizes) - 1], arrays[len(self.sizes) - 1 :]
+        for x in inputs:
+            x[:, -1] = 1.0
         inputs[0][:, :-1] = X
-        for W, x, following in zip(self._blocks(params)[:-1], inputs[:-1], inputs[1:], strict=True):
-            np.tanh(x @ W, out=following[:, :-1])
-        return Activations(inputs, [1 - x[:, :-1] ** 2 for x in inputs[1:]])
+        for W, x, following, slope in zip(self._blocks(params)[:-1], inputs[:-1], inputs[1:], slopes, strict=True):
+            moved = np.matmul(x, W, out=following[:, :-1])
+            np.tanh(moved, out=moved)
+            np.multiply(moved, moved, out=slope)
+            np.subtract(1, slope, out=slope)
+        return Activations(inputs, slopes)
 
     def outputs(self, params: FloatArray, activations: Activations) -> FloatArray:
         """Outputs (N, o) of a pass with these parameters: :meth:`output`, up to rounding."""
@@ -193,7 +203,8 @@ class Network:
             b, V = np.linalg.eigh(g.T @ g / n)
             factors.insert(0, (U, V, np.maximum(a[:, None] * b, CURVATURE_FLOOR * a[-1] * b[-1])))
             if i:
-                seeds = (g @ layers[i][:-1].T).reshape(*seeds.shape[:2], -1) * slopes[i - 1][:, None, :]
+                seeds = (g @ layers[i][:-1].T).reshape(*seeds.shape[:2], -1)
+                seeds *= slopes[i - 1][:, None, :]
 
         def solve(y: FloatArray, damping: float) -> FloatArray:
             out = np.empty(self.n_params, self.dtype)

@@ -45,8 +45,11 @@ class Metric(ABC):
     """Whether products are all that is known."""
     factorisations: int = 0
     """Factorisations made so far."""
-    precondition: Callable[[FloatArray], FloatArray] | None = None
-    """Where known, an approximation of ``y -> F^-1 y`` that is cheap, symmetric and positive definite."""
+
+    @property
+    def precondition(self) -> Callable[[FloatArray], FloatArray] | None:
+        """Where known, an approximation of ``y -> F^-1 y`` that is cheap, symmetric and positive definite."""
+        return None
 
     def __eq__(self, other: object) -> bool:
         """Whether the other holds the same data: what is computed from them does not count."""
@@ -390,7 +393,11 @@ class Product(Metric):
         self.fn = fn
         self.smallest = as_scalar(smallest, "smallest", low=0.0)
         self.preconditioner = preconditioner
-        self.precondition = None if preconditioner is None else self._precondition
+
+    @property
+    def precondition(self) -> Callable[[FloatArray], FloatArray] | None:
+        """See :class:`Metric`; kept by nobody, so that what the products hold is freed with the last reference."""
+        return None if self.preconditioner is None else self._precondition
 
     def _precondition(self, y: FloatArray) -> FloatArray:
         assert self.preconditioner is not None

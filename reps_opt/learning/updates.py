@@ -281,7 +281,7 @@ class TRPO(FisherUpdate):
             return unchanged(at.policy, solution, solution.message or "the step is zero")
         best_kl, fraction = np.inf, 1.0
         for i in range(self.trials):
-            trial = at.taken(step, fraction)
+            trial = at.taken(step, fraction, self.epsilon)
             best_kl = min(best_kl, trial.kl_old_new)
             if trial.kl_old_new <= self.epsilon and improves(trial):
                 notes = [f"the line search shortened the step {i} times" if i else "", trial.message]

@@ -34,6 +34,21 @@ def test_kl_is_the_textbook_formula():
         assert kl == pytest.approx(expected, rel=1e-10)
 
 
+def test_a_factor_that_all_states_share_says_what_one_a_state_says():
+    rng, n = np.random.default_rng(5), 5
+    diagonal = [Gaussian.diagonal(rng.normal(size=(n, 3)), np.exp(rng.normal(size=3))) for _ in range(2)]
+    full = Gaussian(rng.normal(size=(n, 3)), random_gaussian(rng, n=1).scale)
+
+    def each(p):
+        return Gaussian(p.mean, np.repeat(p.scale, n, axis=0))
+
+    actions = rng.normal(size=(n, 3))
+    for p in (*diagonal, full):
+        np.testing.assert_allclose(p.log_prob(actions), each(p).log_prob(actions), rtol=1e-13)
+        for q in (*diagonal, full):
+            np.testing.assert_allclose(p.kl(q), each(p).kl(each(q)), rtol=1e-12)
+
+
 def test_samples_have_mean_and_covariance():
     rng = np.random.default_rng(2)
     p = random_gaussian(rng, n=1)

@@ -128,7 +128,7 @@ def answers(policy, states, actions):
     other = policy.with_params(policy.params + 0.01)
     return [
         policy.log_prob(states, actions),
-        *policy.comparison(states, actions)(other),
+        *(figures() for figures in policy.comparison(states, actions)(other)),
         other.kl_divergence(policy, states),
         policy.score_function(states, actions),
         policy.score_product(states, actions, w),

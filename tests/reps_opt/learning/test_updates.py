@@ -143,6 +143,23 @@ def test_the_line_search_shortens_until_the_true_kl_fits():
     assert 0.42 < result.kl_old_new <= 0.5 < mean_kl(policy, whole, states)
 
 
+def test_of_a_trial_that_leaves_the_ball_only_its_divergence_is_computed(batch):
+    asked = []
+
+    class Telling(Stubborn):
+        def with_params(self, params):
+            return Telling(np.reshape(params, self.logits.shape))
+
+        def log_prob(self, states, actions):
+            asked.append(self)
+            return super().log_prob(states, actions)
+
+    policy = Telling(np.zeros((3, 2)))
+    result = TRPO(gamma=0.8, epsilon=0.02, trials=4)(policy, batch)
+    assert result.trials == 4
+    assert {id(one) for one in asked} == {id(policy)}
+
+
 @pytest.mark.parametrize("update", UPDATES, ids=lambda u: type(u).__name__)
 @pytest.mark.parametrize("level", [0.0, 3.0])
 def test_advantages_without_spread_leave_the_policy(policy, batch, update, level):

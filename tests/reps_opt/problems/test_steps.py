@@ -1,6 +1,8 @@
 """Steps in parameter space against CVXPY, finite differences and the identities they must satisfy."""
 
+import gc
 import math
+import weakref
 
 import cvxpy as cp
 import numpy as np
@@ -382,6 +384,22 @@ def test_one_factorisation_serves_solve_and_certificate(rng):
     problem = TrustRegionStep(rng.normal(size=9), spd(rng, 9), 0.1, [(rng.normal(size=9), 0.3)])
     assert solve(problem).stats["factorisations"] == 1
     assert problem.damped_metric.factorisations == 1
+
+
+def test_what_products_hold_is_freed_with_the_last_reference():
+    class Curvature:
+        def __call__(self, v):
+            return 2 * v
+
+    product = Curvature()
+    freed = weakref.ref(product)
+    gc.disable()  # a circle would wait for it, with all the samples that products hold
+    try:
+        solve(TrustRegionStep([1.0, 2.0], Product(product, preconditioner=lambda y, damping: y), 0.1, damping=0.1))
+        del product
+        assert freed() is None
+    finally:
+        gc.enable()
 
 
 def test_inputs_are_left_alone_and_may_be_lists_or_float32(rng):
