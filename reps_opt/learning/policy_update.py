@@ -14,7 +14,7 @@ import numpy as np
 
 from reps_opt.learning.advantages import Transitions
 from reps_opt.learning.gradients import ParametricPolicy
-from reps_opt.learning.value_network import Memory
+from reps_opt.learning.value_network import Memory, moments_of
 from reps_opt.plotting import Panel
 from reps_opt.problems.step_solution import StepSolution
 from reps_opt.result import Arrays, Result
@@ -148,6 +148,19 @@ def branch(memory: Memory | None, name: str) -> Memory | None:
 def under(name: str, memory: Memory | None) -> dict[str, Any]:
     """A memory under a name, beside which there is room for others: what :func:`branch` takes out again."""
     return {f"{name}.{key}": value for key, value in (memory or {}).items()}
+
+
+def standardised(policy: Any, states: Any, memory: Memory | None) -> tuple[Any, dict[str, Any]]:
+    """The same policy with inputs standardised by the states so far, and their moments to remember.
+
+    A policy without ``standardised(states)``, or with discrete states, is returned as it is.
+    """
+    rows = np.asarray(states)
+    if not hasattr(policy, "standardised") or rows.dtype.kind != "f" or rows.ndim != 2:
+        return policy, {}
+    moments = moments_of(branch(memory, "observations") or {}).grown(rows)
+    two = np.stack([moments.centre - moments.deviation, moments.centre + moments.deviation])  # have these moments
+    return policy.standardised(two), under("observations", moments._asdict())
 
 
 def unchanged(policy: Any, solution: StepSolution | None, message: str, **more: Any) -> PolicyUpdate:

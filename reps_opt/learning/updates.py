@@ -22,8 +22,15 @@ from reps_opt.learning.advantages import Transitions, estimate_advantages
 from reps_opt.learning.fisher_steps import FisherStep, fisher_step
 from reps_opt.learning.gradient_promises import gradient_promise, visits
 from reps_opt.learning.gradients import ParametricPolicy
-from reps_opt.learning.policy_update import PolicyUpdate, branch, check_parametric, possible_actions, unchanged, under
-from reps_opt.learning.standardising import standardised
+from reps_opt.learning.policy_update import (
+    PolicyUpdate,
+    branch,
+    check_parametric,
+    possible_actions,
+    standardised,
+    unchanged,
+    under,
+)
 from reps_opt.learning.surrogates import Surrogate
 from reps_opt.learning.value_network import Memory, ValueNetwork
 from reps_opt.metrics import Identity

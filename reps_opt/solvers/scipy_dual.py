@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
-from scipy.optimize import minimize
+from scipy.optimize import Bounds, minimize
 
 from reps_opt.constraints import Equal
 from reps_opt.dual_point import DualPoint
@@ -22,8 +22,8 @@ from reps_opt.processes.graph import BoolArray
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer, Iterative
 from reps_opt.solvers.newton import check_smooth, dual_error, linear_answer, require_simplex
+from reps_opt.solvers.path import onto_rows
 from reps_opt.solvers.scipy_explicit import SmoothDual
-from reps_opt.solvers.scipy_joint import minimise_jointly
 from reps_opt.solvers.start import quadratic_start
 from reps_opt.solvers.trace import SHOWN_EVERY, Trace
 from reps_opt.systems.base import product_diagonal
@@ -34,8 +34,11 @@ from reps_opt.tolerances import (
     CUBED,
     CURVATURE_ADDED,
     CURVATURE_SHARES,
+    DENSE_ROWS,
+    JOINT_BARRIERS,
     LAST_PLACE,
     LBFGS_PAIRS,
+    LEAST_BARRIER,
     MOST_ROUNDS,
     QUADRATIC_FARTHEST,
     ROUND_ITERATIONS,
@@ -116,18 +119,31 @@ class ScipyDual(Iterative):
         return self._with_active_set(program) if program.signed.any() else self._minimise(program)
 
     def _several(self, program: Program) -> Answer:
-        """Several balls, by the method where it takes bounds."""
-        method = self.method.lower() if self.method.lower() in WITH_BOUNDS else ""
+        """Several balls, by the method where it takes bounds; the point is put onto the rows afterwards."""
+        dual, method = _Barrier(program), self.method.lower()
+        z = np.where(dual.positive, np.maximum(dual.smooth.start(), JOINT_BARRIERS[0]), dual.smooth.start())
+        if method not in WITH_BOUNDS:
+            method = "slsqp" if z.size <= DENSE_ROWS else "l-bfgs-b"
         limit = "maxfun" if method == "tnc" else "maxiter"
-        options = {limit: self.max_iterations, **OPTIONS.get(method or "slsqp", {}), **self.options}
+        options = {limit: self.max_iterations, **OPTIONS.get(method, {}), **self.options}
+        arguments: dict[str, Any] = {"method": method, "tol": self.tolerance, "options": options}
+        arguments |= {"hessp": dual.hessian_product} if method == "trust-constr" else {}
         trace = Trace(self.verbose, SHOWN_EVERY)
 
-        def watch(dual: SmoothDual, z: FloatArray) -> None:
-            trace.add(dual=dual.value(z), largest_eta=dual.split(z)[0].max())
+        def watch(at: FloatArray, *_: Any) -> None:
+            trace.add(dual=dual.smooth.value(at), largest_eta=dual.smooth.split(at)[0].max())
 
+        stats: dict[str, Any] = {"method": method, "iterations": 0, "evaluations": 0, "rounds": len(JOINT_BARRIERS)}
         with quietly(), np.errstate(all="ignore"):
-            answer = minimise_jointly(program, method, self.tolerance, options, watch)
-        return replace(answer, stats={**answer.stats, "trace": trace})
+            for dual.mu in JOINT_BARRIERS:
+                result = minimize(dual.value, z, jac=dual.gradient, bounds=dual.bounds, callback=watch, **arguments)
+                z = result.x
+                stats["iterations"] += int(result.nit)
+                stats["evaluations"] += int(result.nfev)
+        eta, multipliers = dual.smooth.split(z)
+        multipliers = program.cut(multipliers)
+        point = onto_rows(program, program.joint_dual(eta, multipliers))
+        return Answer(eta, multipliers, point, str(result.message), {**stats, "trace": trace})
 
     def _with_active_set(self, program: Program) -> Answer:
         """Inequality rows by an active set around the method, which need not know of bounds.
@@ -226,6 +242,33 @@ class ScipyDual(Iterative):
                 **derivatives,
             )
         return result, dual.at(result.x)
+
+
+class _Barrier:
+    """``g(z) - mu sum log z_i`` over the coordinates that must be positive: the dual of several balls in smooth form.
+
+    Where a ball is slack its eta is zero at the optimum; there the dual kinks, and its maximiser is any of several
+    points. With ``-mu log`` of every eta, and of every multiplier of an inequality, it is smooth, and at most mu a
+    coordinate further away. z are the etas of the balls with a radius and the multipliers, (k + m,).
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.smooth, self.mu = SmoothDual(program), 0.0
+        self.positive = np.append(np.ones(self.smooth.n_etas, dtype=bool), program.signed)
+        self.bounds = Bounds(np.where(self.positive, LEAST_BARRIER, -np.inf), np.inf, keep_feasible=self.positive)
+
+    def value(self, z: FloatArray) -> float:
+        return self.smooth.value(z) - self.mu * float(np.log(z[self.positive]).sum())
+
+    def gradient(self, z: FloatArray) -> FloatArray:
+        slope = self.smooth.gradient(z)
+        slope[self.positive] -= self.mu / z[self.positive]
+        return slope
+
+    def hessian_product(self, z: FloatArray, direction: FloatArray) -> FloatArray:
+        moved = self.smooth.hessian_product(z, direction)
+        moved[self.positive] += self.mu / z[self.positive] ** 2 * direction[self.positive]
+        return moved
 
 
 def _with_rows(program: Program, kept: BoolArray) -> Program:
