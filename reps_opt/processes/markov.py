@@ -14,12 +14,12 @@ import scipy.sparse.linalg as spla
 from reps_opt.processes.elimination import Chain, Elimination, System, factorised, unpivoted
 from reps_opt.processes.graph import IntArray, recurrent_classes
 from reps_opt.tolerances import (
-    BICGSTAB_ITERATIONS,
     COMMON_LEVEL,
     CONSISTENT,
     DENSE_STATES,
     DIRECT_STATES,
     FAR_SIGHTED,
+    KRYLOV_ITERATIONS,
     MOST_ROUNDS,
     NEARLY_UNDISCOUNTED,
     RARE_ANCHOR,
@@ -115,7 +115,7 @@ def rough_discounted_solve(chain: sp.csr_array, gamma: float, rhs: FloatArray, r
     None where even that fails: where chains take much longer to mix than the iteration has steps.
     """
     system = _discounted_system(chain, gamma)
-    x, failed = spla.bicgstab(system, rhs, rtol=rtol, maxiter=BICGSTAB_ITERATIONS)
+    x, failed = spla.bicgstab(system, rhs, rtol=rtol, maxiter=KRYLOV_ITERATIONS)
     if failed and not np.linalg.norm(rhs - system.matvec(x)) <= 0.5 * np.linalg.norm(rhs):
         return None
     return x
@@ -134,7 +134,7 @@ def _refined_bicgstab(system: spla.LinearOperator, rhs: FloatArray, x: FloatArra
         best = size
         # SciPy gives up on right-hand sides whose square is next to nothing: theirs is one here
         correction = spla.bicgstab(
-            system, residual / size, rtol=max(0.3 * target / size, VISIBLE), maxiter=BICGSTAB_ITERATIONS
+            system, residual / size, rtol=max(0.3 * target / size, VISIBLE), maxiter=KRYLOV_ITERATIONS
         )[0]
         x = x + size * correction
     return None

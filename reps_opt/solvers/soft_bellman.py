@@ -36,10 +36,10 @@ from reps_opt.solvers.slack import limit_if_slack
 from reps_opt.solvers.trace import Trace
 from reps_opt.systems.base import DenseFactor
 from reps_opt.tolerances import (
-    BICGSTAB_ITERATIONS,
     CLOSE,
     DIRECT_STATES,
     FREE_MOVES,
+    KRYLOV_ITERATIONS,
     LARGEST_LOG_STEP,
     LEAST_SOFT_ETA,
     MOST_ROUNDS,
@@ -175,7 +175,7 @@ class _Chain:
                     residual / size,
                     rtol=VISIBLE,
                     atol=0.5 * target / size,
-                    maxiter=BICGSTAB_ITERATIONS,
+                    maxiter=KRYLOV_ITERATIONS,
                 )[0]
                 x = x + size * moved
         if self._factor is None:

@@ -12,7 +12,7 @@ from reps_opt.conjugate_gradient import conjugate_gradient
 from reps_opt.program import Program
 from reps_opt.systems.base import SparseRows, product_diagonal
 from reps_opt.systems.multilevel import Multilevel
-from reps_opt.tolerances import CG_ITERATIONS, CG_RIDGE, LARGEST_PRODUCT, ROUNDING, SOLVED, THIN_SHARE
+from reps_opt.tolerances import CG_RIDGE, KRYLOV_ITERATIONS, LARGEST_PRODUCT, ROUNDING, SOLVED, THIN_SHARE
 from reps_opt.validation import FloatArray
 
 
@@ -84,6 +84,6 @@ class ConjugateGradientEquations(SparseRows):
 
     def _apply(self, rhs: FloatArray, rtol: float = 0.0, guess: FloatArray | None = None) -> FloatArray:
         """Preconditioned conjugate gradient from zero or a guess."""
-        found = conjugate_gradient(self._curved, rhs, max(rtol, SOLVED), CG_ITERATIONS, self._preconditioned, guess)
+        found = conjugate_gradient(self._curved, rhs, max(rtol, SOLVED), KRYLOV_ITERATIONS, self._preconditioned, guess)
         self.stats["linear_iterations"] += found.products
         return found.solution

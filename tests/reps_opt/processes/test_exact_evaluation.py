@@ -97,3 +97,15 @@ def test_systems_keep_to_one_thread_of_blas(name: str, monkeypatch: pytest.Monke
         method() if name == "solve_optimal" else method(mdp.uniform_policy())
         assert counts() == before
     assert used == {1}
+
+
+def test_a_large_grid_far_ahead_needs_no_factorisation(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a factorisation, of whatever fill")
+
+    monkeypatch.setattr("scipy.sparse.linalg.splu", refuse)
+    mdp = envs.gridworld((200, 200), slip=0.2, gamma=1 - 1e-5)
+    mdp = mdp.replace(r=np.random.default_rng(1).uniform(size=mdp.rewards.shape))
+    value = mdp.value(mdp.uniform_policy())
+    ahead = (mdp.rewards.ravel() + mdp.gamma * (mdp.transitions @ value)).reshape(mdp.rewards.shape)
+    np.testing.assert_allclose(ahead.mean(axis=1), value, rtol=1e-12)
