@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
 from reps_opt.tolerances import HUGE, VISIBLE
-from reps_opt.validation import FloatArray, as_float_array, check_finite, check_nonnegative, first_index
+from reps_opt.validation import FloatArray, as_float_array, check_finite, check_nonnegative, check_shape, first_index
 
 
 def as_columns(states: Any) -> Any:
@@ -70,6 +70,16 @@ def _are_plain(estimator: Any, states: Any) -> bool:
     if type(states) is not np.ndarray or states.dtype != np.float64 or states.ndim != 2 or len(states) == 0:
         return False
     return states.shape[1] == getattr(estimator, "n_features_in_", None) and not hasattr(estimator, "feature_names_in_")
+
+
+def per_column(values: ArrayLike, name: str, d: int) -> FloatArray:
+    """Positive numbers (d,), of one a column or one for all."""
+    given = as_float_array(values, name)
+    if np.any(given <= 0):
+        raise ValueError(f"{name} must be > 0, got {values!r}")
+    if given.size > 1:
+        check_shape(given, name, (d,))
+    return np.broadcast_to(given.ravel(), (d,)).copy()
 
 
 def check_finite_values(array: FloatArray, name: str) -> None:

@@ -17,9 +17,9 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.cluster import KMeans
 from sklearn.utils.validation import check_is_fitted
 
-from policies.checks import check_states, check_weights, merge_repeats, random_source
+from policies.checks import check_states, check_weights, merge_repeats, per_column, random_source
 from reps_opt.tolerances import ROUNDING
-from reps_opt.validation import FloatArray, as_count, as_float_array, check_shape
+from reps_opt.validation import FloatArray, as_count
 
 
 def weighted_mean(rows: FloatArray, weights: FloatArray) -> FloatArray:
@@ -95,12 +95,7 @@ class _KernelFeatures(_WeightedFeatures):
     def _checked_bandwidth(self, states: FloatArray, weights: FloatArray) -> FloatArray:
         if self.bandwidth is None:
             return weighted_spread(states, weights) * np.sqrt(states.shape[1])
-        given = as_float_array(self.bandwidth, "bandwidth")
-        if np.any(given <= 0):
-            raise ValueError(f"bandwidth must be > 0, got {self.bandwidth}")
-        if given.size > 1:
-            check_shape(given, "bandwidth", (states.shape[1],))
-        return np.broadcast_to(given.ravel(), (states.shape[1],)).copy()
+        return per_column(self.bandwidth, "bandwidth", states.shape[1])
 
     bandwidth: Any
 

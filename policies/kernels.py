@@ -24,9 +24,10 @@ from sklearn.gaussian_process.kernels import (
     WhiteKernel,
 )
 
+from policies.checks import per_column
 from policies.tolerances import LOG_PRIOR_STD
 from reps_opt.tolerances import LAST_PLACE
-from reps_opt.validation import FloatArray, as_float_array, check_shape, first_index
+from reps_opt.validation import FloatArray, first_index
 
 
 class SquaredExponential(StationaryKernelMixin, NormalizedKernelMixin, Kernel):
@@ -77,19 +78,11 @@ class SquaredExponential(StationaryKernelMixin, NormalizedKernelMixin, Kernel):
 
     def embedding(self, d: int) -> Embedding:
         """The map e divided by the length-scales, for states of d columns."""
-        scale = self._checked_scale(d)
+        scale = per_column(self.length_scale, "length_scale", d)
         periods = np.full(d, np.inf) if self.periods is None else np.broadcast_to(check_periods(self.periods), (d,))
         plain, angle = np.flatnonzero(np.isinf(periods)), np.flatnonzero(np.isfinite(periods))
         frequency = 2 * np.pi / periods[angle]
         return Embedding(plain, 1 / scale[plain], angle, frequency, 1 / (frequency * scale[angle]))
-
-    def _checked_scale(self, d: int) -> FloatArray:
-        given = as_float_array(self.length_scale, "length_scale")
-        if np.any(given <= 0):
-            raise ValueError(f"length_scale must be > 0, got {self.length_scale!r}")
-        if given.size > 1:
-            check_shape(given, "length_scale", (d,))
-        return np.broadcast_to(given.ravel(), (d,))
 
     def embed(self, X: FloatArray) -> FloatArray:
         """Embedded columns divided by their length-scales, shape (N, e)."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from reps_opt.archive import pack, unpack
 from reps_opt.certificate import Certificate
+from reps_opt.plotting import Panel
 from reps_opt.result import Arrays, Result, stored_bytes
 from reps_opt.sensitivity import Sensitivity, check_has, check_movable, moved
 from reps_opt.storage import MALFORMED
@@ -251,6 +252,14 @@ class Solution(Value, Result):
     @property
     def title(self) -> str:
         return repr(self.problem)
+
+    def panels(self) -> list[Panel]:
+        """What is drawn of its point, where it has one, and the numbers."""
+        return [*(self._drawn() if self.has_point else ()), *super().panels()]
+
+    def _drawn(self) -> list[Panel]:
+        """What a figure shows of its point; subclasses say."""
+        return []
 
     def numbers(self) -> dict[str, Any]:
         """Radius or temperature, eta, divergence, objectives, status and gap; subclasses add theirs."""

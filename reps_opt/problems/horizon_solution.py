@@ -147,10 +147,8 @@ class FiniteHorizonSolution(PolicyReadings, FlowSolution):
 
         return differenced(self, rewards, epsilon, mu0)
 
-    def panels(self) -> list[Panel]:
+    def _drawn(self) -> list[Panel]:
         """Values and new state distribution over time, and what each step reached and costs."""
-        if not self.has_point:
-            return super().panels()
         problem = self.problem
         steps = np.arange(problem.horizon)
         joint = scipy.special.rel_entr(self.occupancy, problem.reference).sum(axis=(1, 2))
@@ -164,7 +162,7 @@ class FiniteHorizonSolution(PolicyReadings, FlowSolution):
         ]
         if np.ndim(self.eta):
             drawn.append(lambda axis: plotting.curves(axis, steps, {"eta_t": self.eta}, "price", "step t"))
-        return [*drawn, *super().panels()]
+        return drawn
 
     def numbers(self) -> dict[str, Any]:
         return {**super().numbers(), "gamma": self.problem.mdp.gamma, "ball": self.problem.ball}

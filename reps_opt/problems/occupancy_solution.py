@@ -187,10 +187,8 @@ class OccupancySolution(PolicyReadings, FlowSolution):
             lines.insert(-1, ("costs", text))
         return lines
 
-    def panels(self) -> list[Panel]:
-        """Value with policy, new state distribution, weights p/q, and the numbers."""
-        if not self.has_point:
-            return super().panels()
+    def _drawn(self) -> list[Panel]:
+        """Value with policy, new state distribution and weights p/q."""
         mdp, reference = self.problem.mdp, self.problem.reference
         where = drawn_on(mdp)
         shares, title = self.occupancy.ravel(), "occupancy p, sorted"
@@ -202,7 +200,6 @@ class OccupancySolution(PolicyReadings, FlowSolution):
             lambda axis: plotting.states(axis, self.value, "value V and new policy", policy=self.policy, **where),
             lambda axis: plotting.states(axis, self.state_distribution, "new state distribution", **spread),
             lambda axis: plotting.ratios(axis, shares, title, "state-action pair", even=reference is not None),
-            *super().panels(),
         ]
 
     def numbers(self) -> dict[str, Any]:

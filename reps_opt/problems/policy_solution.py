@@ -104,10 +104,8 @@ class _StepInPolicySpace(PolicyReadings, Solution):
             lines[-1:-1] = self._policy_rows()
         return lines
 
-    def panels(self) -> list[Panel]:
-        """Value with the new policy, where its states move to, what its model left out, and the numbers."""
-        if not self.has_point:
-            return super().panels()
+    def _drawn(self) -> list[Panel]:
+        """Value with the new policy, where its states move to, and what its model left out."""
         where = drawn_on(self.problem.mdp)
         moved = self.occupancy.sum(axis=1) - self.problem.state_distribution
         plain = {key: content for key, content in where.items() if key != "terminal"}
@@ -116,7 +114,6 @@ class _StepInPolicySpace(PolicyReadings, Solution):
             lambda axis: plotting.states(axis, self.value, old, policy=self.policy, **where),
             lambda axis: plotting.states(axis, moved, "change of the state distribution", **plain),
             self.comparison.gain_panel(),
-            *super().panels(),
         ]
 
     def numbers(self) -> dict[str, Any]:

@@ -199,16 +199,13 @@ class SampleSolution(Solution):
             lines.insert(1, ("epsilon_min", f"{self.epsilon_min:.9g}"))
         return lines
 
-    def panels(self) -> list[Panel]:
-        """How far the weights concentrate, which rewards they prefer, and the numbers."""
-        if not self.has_point:
-            return super().panels()
+    def _drawn(self) -> list[Panel]:
+        """How far the weights concentrate, and which rewards they prefer."""
         weights = self.sample_weights * self.sample_weights.size
         rewards, gained = np.asarray(self.problem.rewards), "return" if hasattr(self.problem, "returns") else "reward"
         return [
             lambda axis: plotting.concentration(axis, weights, self.ess),
             lambda axis: plotting.scatter(axis, rewards, weights, "weights, mean one", gained),
-            *super().panels(),
         ]
 
     def numbers(self) -> dict[str, Any]:
