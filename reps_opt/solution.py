@@ -229,6 +229,8 @@ class Solution(Value, Result):
     def rows(self) -> list[tuple[str, str]]:
         """Label and text of each line of the summary; subclasses add theirs."""
         lines = [("status", str(self.status))]
+        if self.status is Status.INFEASIBLE:
+            lines += [("epsilon_min", f"{self.epsilon_min:.9g}")]
         if self.has_point:
             check = self.certificate
             several = np.ndim(self.eta) > 0

@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from reps_opt import Problem, Solution, solve
 from reps_opt.solvers import CvxpyDual, CvxpyPrimal
-from reps_opt.solvers.units import InRange
+from reps_opt.solvers.choice import InRange
 from tests.hard.recipes import Recipe
 from tests.hard.verdicts import Verdict, judge
 from tests.strategies import PROBLEMS

@@ -72,9 +72,7 @@ class FlowSolution(Solution):
 
     def rows(self) -> list[tuple[str, str]]:
         lines = super().rows()
-        if not self.has_point:
-            lines.insert(1, ("epsilon_min", f"{self.epsilon_min:.9g}"))
-        elif np.isfinite(self.problem.reference_return):
+        if self.has_point and np.isfinite(self.problem.reference_return):
             lines.insert(1, ("reference", f"{self.problem.reference_return:.10g}"))
         return lines
 

@@ -195,8 +195,6 @@ class SampleSolution(Solution):
             lines.insert(6, ("predicted gain", f"{self.predicted_gain:.6g} +- {self.predicted_gain_error:.2g}"))
             if self.theta.size:
                 lines.insert(7, ("flow offset", f"{self.flow_offset:.2g}   (of that gain, from what is no flow)"))
-        else:
-            lines.insert(1, ("epsilon_min", f"{self.epsilon_min:.9g}"))
         return lines
 
     def _drawn(self) -> list[Panel]:

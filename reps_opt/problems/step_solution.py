@@ -119,8 +119,6 @@ class StepSolution(Solution):
         lines.insert(2, ("predicted kl", f"{self.predicted_kl:.9g}"))
         if self.nu.size:
             lines.insert(3, ("nu", np.array2string(self.nu, precision=6)))
-        if self.status is Status.INFEASIBLE:
-            lines.insert(1, ("epsilon_min", f"{self.epsilon_min:.9g}"))
         return lines
 
     def panels(self) -> list[Panel]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -24,7 +25,6 @@ from reps_opt.solvers.eta_search import EtaSearch
 from reps_opt.solvers.linear import can_have_mass, highs_limit
 from reps_opt.solvers.newton import Newton
 from reps_opt.solvers.quadratic import Quadratic as QuadraticRoute
-from reps_opt.solvers.units import Clipped, InRange
 from reps_opt.systems.choice import normal_equations
 from reps_opt.tolerances import (
     CLIPPED,
@@ -53,6 +53,35 @@ def default_solver(program: Program) -> Solver:
     if kl and not several and program.balls and not program.rhs.size:
         return EtaSearch()
     return Newton()
+
+
+@dataclass(frozen=True)
+class Clipped:
+    """Solve the program with no coefficient below ``-least``: the same where nothing is taken that costs as much.
+
+    In units of its ordinary coefficients a penalty of -1e10 stands beside them, and a line search that starts far from
+    the optimum sees nothing else.
+    """
+
+    inner: Solver
+    least: float
+
+    def solve(self, program: Program) -> Answer:
+        """The inner route's answer to the clipped program."""
+        objective, hints = np.maximum(program.objective, -self.least), replace(program.hints, start=None)
+        return self.inner.solve(replace(program, objective=objective, hints=hints))
+
+
+@dataclass(frozen=True)
+class InRange:
+    """Solve the program in units of all its coefficients: where one of 1e10 is taken, multipliers are of that size."""
+
+    inner: Solver
+
+    def solve(self, program: Program) -> Answer:
+        """The inner route's answer, its multipliers put back."""
+        unit = float(np.ptp(program.objective))
+        return self.inner.solve(program.in_units_of(unit)).unscaled(unit)
 
 
 def second_solvers(program: Program, first: Solver, answer: Answer | None) -> Iterator[Solver]:
