@@ -9,6 +9,7 @@ import pytest
 
 import envs
 from policies import LinearGaussianPolicy, NeuralPolicy, TabularPolicy
+from policies.network import Network
 from reps_opt import (
     CPO,
     ENAC,
@@ -392,6 +393,16 @@ def test_missing_costs_are_said():
     with pytest.raises(ValueError, match=r"costs must have shape \(4, 2\), one column a budget, got \(4,\)"):
         CPO(budget=[1.0, 2.0], costs=lambda batch: batch.rewards)(policy, batch)
     assert CPO(budget=1e3)(policy, replace(batch, costs=[1.0, 0, 0, 0])).accepted
+
+
+@pytest.mark.parametrize("update", [TRPO(), NaturalGradient(epsilon=0.01), CPO(budget=1.0, costs=lambda b: b.rewards)])
+def test_a_step_passes_all_states_through_the_old_network_once(update, monkeypatch):
+    policy = NeuralPolicy.from_env("Pendulum-v1", hidden=(16, 16), random_state=0)
+    batch = rollout("Pendulum-v1", policy, n_steps=400, seed=0)
+    passes, forward = [], Network.forward
+    monkeypatch.setattr(Network, "forward", lambda net, params, X: passes.append(len(X)) or forward(net, params, X))
+    assert update(policy, batch).accepted
+    assert passes.count(400) == 1
 
 
 def test_policies_without_parameters_are_refused_by_name():
