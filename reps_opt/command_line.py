@@ -186,9 +186,8 @@ def _solution(
         raise ValueError("epsilon and temperature exclude each other: a ball, or a price")
     mdp = MDP.from_gymnasium(_made(env, options), gamma, "restart" if gamma == 1 else "absorb")
     reference = mdp.occupancy(mdp.uniform_policy())
-    radius = EPSILON if epsilon is None else epsilon
-    problem = REPS(mdp, reference, temperature=temperature) if temperature is not None else REPS(mdp, reference, radius)
-    return solve_by(problem, route)
+    radius = EPSILON if epsilon is None and temperature is None else epsilon
+    return solve_by(REPS(mdp, reference, radius, temperature=temperature), route)
 
 
 def _report(solution: OccupancySolution) -> str:
