@@ -96,9 +96,9 @@ class Network:
             x[:, -1] = 1.0
         inputs[0][:, :-1] = X
         for W, x, following, slope in zip(self._blocks(params)[:-1], inputs[:-1], inputs[1:], slopes, strict=True):
-            moved = np.matmul(x, W, out=following[:, :-1])
-            np.tanh(moved, out=moved)
-            np.multiply(moved, moved, out=slope)
+            np.matmul(x, W, out=slope)
+            following[:, :-1] = np.tanh(slope, out=slope)
+            np.multiply(slope, slope, out=slope)
             np.subtract(1, slope, out=slope)
         return Activations(inputs, slopes)
 
