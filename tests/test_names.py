@@ -106,6 +106,15 @@ def wrong(where: str, name: str) -> bool:
     return name in SYNONYMS and not any(name in names for names in allowed)
 
 
+def test_an_old_name_of_lambda_is_taken_only_beside_the_new_one() -> None:
+    signatures: dict[str, set[str]] = {}
+    for where, name in spoken():
+        signatures.setdefault(where, set()).add(name)
+    assert not [
+        where for where, names in signatures.items() if "trace" in names and not names & {"gae_lambda", "lstd_lambda"}
+    ]
+
+
 def test_every_public_name_is_the_glossarys() -> None:
     found = set(spoken())
     assert GLOSSARY.keys() <= {name for _, name in found}  # the walk sees the library

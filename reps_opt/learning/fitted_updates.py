@@ -13,7 +13,7 @@ import copy
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import InitVar, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ from reps_opt.solution import Status
 from reps_opt.solvers.newton import Newton
 from reps_opt.solving import tried, warn_of
 from reps_opt.tolerances import CHANCE, LARGEST_OFFSET, SLACK_ETA, UNMATCHED, USUAL_RADIUS, VISIBLE
-from reps_opt.validation import FloatArray, as_radius, as_scalar
+from reps_opt.validation import FloatArray, as_radius, as_scalar, renamed
 
 WARM = ("kernel", "noise")
 """Settings of a policy that its fitted namesakes (``kernel_``, ``noise_``) are good starting points for."""
@@ -367,8 +367,8 @@ class RewardWeightedRegression(WeightedFit):
         Discount factor in [0, 1].
     advantages
         Whether values, regressed on the returns, are subtracted: advantage-weighted regression.
-    trace, value_model
-        Of these advantages, see :func:`reps_opt.learning.advantages.estimate_advantages`.
+    gae_lambda, value_model
+        Of these advantages, see :func:`reps_opt.learning.advantages.estimate_advantages`; ``trace`` until 0.3.
 
     References
     ----------
@@ -378,17 +378,19 @@ class RewardWeightedRegression(WeightedFit):
 
     gamma: float = 0.99
     advantages: bool = False
-    trace: float = 0.95
+    gae_lambda: float = 0.95
     value_model: Any = None
+    trace: InitVar[float | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, trace: float | None) -> None:
         super().__post_init__()
+        renamed(self, gae_lambda=("trace", trace))
         as_scalar(self.gamma, "gamma", low=0.0, high=1.0)
-        as_scalar(self.trace, "trace", low=0.0, high=1.0)
+        as_scalar(self.gae_lambda, "gae_lambda", low=0.0, high=1.0)
 
     def _problem(self, policy: Any, batch: Batch, base_weights: FloatArray | None) -> SampleProblem:
         if self.advantages:
-            scores = estimate_advantages(batch, batch.rewards, self.gamma, self.trace, self.value_model).advantages
+            scores = estimate_advantages(batch, batch.rewards, self.gamma, self.gae_lambda, self.value_model).advantages
         else:
             scores = returns_to_go(batch.rewards, batch.terminated, batch.truncated, self.gamma)
         return EpisodicREPS(np.asarray(scores), None, self.epsilon, base_weights, temperature=self.temperature)

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from reps_opt.learning.returns import Episodes, episodes
 from reps_opt.metrics import Factor
 from reps_opt.tolerances import ROUNDING
-from reps_opt.validation import FloatArray, as_float_array, as_scalar, check_nonnegative, check_shape
+from reps_opt.validation import FloatArray, as_float_array, as_scalar, check_nonnegative, check_shape, warn_renamed
 
 BASELINES = ("optimal", "mean", "none")
 
@@ -190,7 +190,8 @@ def natural_actor_critic(
     terminated: ArrayLike,
     truncated: ArrayLike,
     gamma: float,
-    trace: float = 0.0,
+    lstd_lambda: float = 0.0,
+    trace: float | None = None,
 ) -> ActorCritic:
     r"""Natural actor-critic with compatible features, by LSTD-Q(lambda).
 
@@ -205,6 +206,8 @@ def natural_actor_critic(
     ----------
     features, next_features
         phi(s), phi(s') (N, d); include a constant.
+    lstd_lambda
+        lambda in [0, 1]; ``trace`` until 0.3.
 
     References
     ----------
@@ -213,7 +216,10 @@ def natural_actor_critic(
     rows, r, parts = _likelihood_data(scores, rewards, terminated, truncated)
     phi = as_float_array(features, "features", (len(rows), "d"))
     ahead = as_float_array(next_features, "next_features", phi.shape)
-    decay = as_scalar(gamma, "gamma", low=0.0, high=1.0) * as_scalar(trace, "trace", low=0.0, high=1.0)
+    if trace is not None:
+        warn_renamed("trace", "lstd_lambda")
+        lstd_lambda = trace
+    decay = as_scalar(gamma, "gamma", low=0.0, high=1.0) * as_scalar(lstd_lambda, "lstd_lambda", low=0.0, high=1.0)
     x = np.hstack([rows, phi])
     follows = np.where(np.asarray(terminated, dtype=bool)[:, None], 0.0, ahead)
     moved = x - gamma * np.hstack([np.zeros_like(rows), follows])

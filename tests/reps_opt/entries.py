@@ -180,7 +180,7 @@ TRANSITION = {"P": transitions(P), "r": numbers(R), "gamma": share(0.9), "mu0": 
 
 FITTED = LinearGaussianPolicy()
 UPDATE = {"epsilon": radius(0.5), "scale": choice("ess"), "ridge": finite_radius(0.1)}
-WEIGHED = {"epsilon": radius(0.5), "scale": choice("ess"), "gamma": fraction(0.9), "trace": fraction(0.9)}
+WEIGHED = {"epsilon": radius(0.5), "scale": choice("ess"), "gamma": fraction(0.9), "gae_lambda": fraction(0.9)}
 
 ENTRIES = [
     entry("MDP", MDP, lambda mdp: mdp.value(TABLE), **TRANSITION),
@@ -249,7 +249,7 @@ ENTRIES = [
     entry("NaturalGradient", _update(NaturalGradient), np.asarray, epsilon=positive(0.1)),
     entry("reinforce", _of_scores(reinforce), np.asarray, **SCORES),
     entry("gpomdp", _of_scores(gpomdp), np.asarray, **SCORES),
-    entry("natural_actor_critic", _actor_critic, np.asarray, **SCORES, gamma=fraction(0.9), trace=fraction(0.5)),
+    entry("natural_actor_critic", _actor_critic, np.asarray, **SCORES, gamma=fraction(0.9), lstd_lambda=fraction(0.5)),
     entry("TRPO", _update(TRPO), np.asarray, **SEARCH),
     entry("CPO", _update(CPO), np.asarray, budget=numbers(np.array([0.5])), costs=rows(RETURNS), **SEARCH),
 ]

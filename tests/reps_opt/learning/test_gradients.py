@@ -159,8 +159,8 @@ class TestLikelihoodRatio:
 
 
 class TestAdvantages:
-    @pytest.mark.parametrize("trace", [0.0, 0.5, 1.0])
-    def test_with_exact_values_their_mean_is_the_advantage_where_episodes_are_cut(self, mdp, population, trace):
+    @pytest.mark.parametrize("gae_lambda", [0.0, 0.5, 1.0])
+    def test_with_exact_values_their_mean_is_the_advantage_where_episodes_are_cut(self, mdp, population, gae_lambda):
         batch, _ = population
         uniform = mdp.uniform_policy()
         v = mdp.value(uniform)
@@ -171,7 +171,7 @@ class TestAdvantages:
             batch.terminated,
             batch.truncated,
             mdp.gamma,
-            trace,
+            gae_lambda,
         )
         pair = 2 * batch.states + batch.actions
         seen = np.unique(pair)
@@ -187,7 +187,7 @@ class TestAdvantages:
         both = generalised_advantages(*arguments, [0, 1], [0, 1], 0.5, 1.0)
         np.testing.assert_allclose(both, over)
 
-    def test_trace_one_is_returns_minus_values(self):
+    def test_lambda_one_is_returns_minus_values(self):
         rng = np.random.default_rng(0)
         r, v = rng.normal(size=30), rng.normal(size=30)
         terminated, truncated = rng.random(30) < 0.1, rng.random(30) < 0.1
@@ -203,8 +203,8 @@ class TestAdvantages:
 
 
 class TestNaturalActorCritic:
-    @pytest.mark.parametrize("trace", [0.0, 0.6])
-    def test_with_value_features_that_fit_it_finds_the_natural_gradient(self, mdp, population, trace):
+    @pytest.mark.parametrize("lstd_lambda", [0.0, 0.6])
+    def test_with_value_features_that_fit_it_finds_the_natural_gradient(self, mdp, population, lstd_lambda):
         batch, scores = population
         eye = np.eye(3)
         result = natural_actor_critic(
@@ -215,7 +215,7 @@ class TestNaturalActorCritic:
             batch.terminated,
             batch.truncated,
             mdp.gamma,
-            trace,
+            lstd_lambda,
         )
         uniform = mdp.uniform_policy()
         w = result.natural_gradient.reshape(3, 2)

@@ -18,10 +18,12 @@ from reps_opt import (
     Batch,
     Factor,
     NaturalGradient,
+    RewardWeightedRegression,
     Status,
     TrustRegionStep,
     VanillaGradient,
     importance_weights,
+    natural_actor_critic,
     rollout,
     solve,
 )
@@ -415,6 +417,11 @@ def test_policies_without_parameters_are_refused_by_name():
 def test_the_old_name_of_lambda_is_deprecated():
     with pytest.warns(DeprecationWarning, match="trace is called gae_lambda now"):
         assert TRPO(trace=0.5).gae_lambda == 0.5
+    with pytest.warns(DeprecationWarning, match="trace is called gae_lambda now"):
+        assert RewardWeightedRegression(fit=LinearGaussianPolicy(), epsilon=0.1, trace=0.5).gae_lambda == 0.5
+    one = np.ones((1, 1))
+    with pytest.warns(DeprecationWarning, match="trace is called lstd_lambda now"):
+        natural_actor_critic(one, one, one, [1.0], [True], [False], 0.5, trace=0.5)
     assert replace(TRPO(gae_lambda=0.3), gamma=0.5).gae_lambda == 0.3
 
 
