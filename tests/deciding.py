@@ -65,6 +65,7 @@ DECIDED_BY = {
     "PRIOR_SHAPE": "tests/policies/test_softmax.py",
     "DIGITS": "tests/reps_opt/solvers/test_decimal_newton.py",
     "KRYLOV_ITERATIONS": f"{PROCESSES}/test_exact_evaluation.py::test_a_large_grid_far_ahead_needs_no_factorisation",
+    "SHRINKS": "tests/policies/test_gp.py::test_fast_oscillations_are_not_taken_for_noise",
     "POINTS_AHEAD": "tests/reps_opt/test_solution_path.py::test_a_path_goes_on_where_the_last_solutions_point_to",
     "PRIOR_RATE": "tests/policies/test_softmax.py",
     "TYPICAL_NUMBERS": f"{START}::test_features_are_placed_by_hundreds_of_states_and_by_few_images",
