@@ -66,6 +66,7 @@ DECIDED_BY = {
     "DIGITS": "tests/reps_opt/solvers/test_decimal_newton.py",
     "KRYLOV_ITERATIONS": f"{PROCESSES}/test_exact_evaluation.py::test_a_large_grid_far_ahead_needs_no_factorisation",
     "SHRINKS": "tests/policies/test_gp.py::test_fast_oscillations_are_not_taken_for_noise",
+    "FAR_SIGHTED": f"{PROCESSES}/test_average_reward.py::test_a_prize_a_little_better_and_far_off_is_found_at_once",
     "POINTS_AHEAD": "tests/reps_opt/test_solution_path.py::test_a_path_goes_on_where_the_last_solutions_point_to",
     "PRIOR_RATE": "tests/policies/test_softmax.py",
     "TYPICAL_NUMBERS": f"{START}::test_features_are_placed_by_hundreds_of_states_and_by_few_images",

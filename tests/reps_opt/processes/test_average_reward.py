@@ -232,6 +232,19 @@ def test_large_grids_leave_no_advantage(kind: str) -> None:
     assert np.where(tied, mdp.bellman_error(best.value) - best.gain[:, None], -1).max() <= 1e-10
 
 
+def test_a_prize_a_little_better_and_far_off_is_found_at_once() -> None:
+    """Both ends of a walk are kept for ever once reached; the far one is 1,250 steps away, and worth 1.7 % more."""
+    left, right = (line(500, up, 1 - up).toarray() for up in (0.3, 0.7))
+    P = np.stack([left, right], axis=1)
+    P[[0, -1]] = np.eye(500)[[0, -1], None]
+    r = np.zeros((500, 2))
+    r[0], r[-1] = 0.983, 1.0
+    best = MDP(P, r, 1.0).solve_optimal()
+    assert (best.policy[1:-1].argmax(axis=1) == 1).all()
+    assert best.gain[1] == pytest.approx(0.983 + 0.017 * (1 - 3 / 7) / (1 - (3 / 7) ** 499), rel=1e-12)
+    assert best.iterations <= 2
+
+
 @pytest.mark.parametrize("leak", [1e-6, 1e-10, 1e-13])
 @pytest.mark.parametrize("wide", [False, True])
 def test_two_large_classes_that_hardly_meet_share_the_mass_by_their_leaks(leak: float, wide: bool) -> None:
