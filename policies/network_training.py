@@ -135,6 +135,11 @@ def split(weights: FloatArray, rng: np.random.RandomState) -> list[FloatArray]:
     >>> folds = split(np.ones(10), np.random.RandomState(0))
     >>> len(folds), np.sum(folds, axis=0).tolist() == [1.0] * 10
     (5, True)
+
+    Of 600 samples two fifths are enough.
+
+    >>> np.sum(split(np.ones(600), np.random.RandomState(0)), axis=1)
+    array([120., 120.])
     """
     n = len(weights)
     copies = np.ones(n, dtype=np.intp)
