@@ -58,6 +58,7 @@ DECIDED_BY = {
     "CHUNK_BYTES": "tests/policies/test_gp.py::test_predictions_at_many_states_take_memory_for_some_at_a_time",
     "BANDWIDTHS": "tests/policies/test_linear_policies.py",
     "HELD_OUT_SAMPLES": "policies/network_training.py",
+    "LEVERAGE_PROJECTIONS": "tests/reps_opt/systems/test_sampled_equations.py",
     "LOG_PRIOR_STD": "tests/policies/test_gp.py::test_of_ten_columns_it_finds_the_one_that_matters",
     "EVEN_FEATURES": f"{SAMPLES}::test_features_are_whitened_where_they_are_nearly_dependent",
     "FISHER_DAMPING": f"{UPDATES}::test_parameters_that_do_all_but_the_same_hardly_move_against_each_other",
