@@ -460,9 +460,9 @@ MOST_ROWS_PER_FEATURE = 200
 """Rows of a preconditioner for each feature beyond which more gain little: the condition number is then 1.3."""
 
 LEVERAGE_PROJECTIONS = 8
-"""Random projections from which the leverage of the rows is estimated, each half a pass. Over 20,000 rows of 40 features
-with Student's t distribution of two degrees a solve spends 5.6 Grams with eight, 6.1 with four, 8.8 with one, and 5.8
-with 16, in the mean of twenty."""
+"""Random projections from which the leverage of the rows is estimated, each half a pass. Over 20,000 rows of 40
+features of Student's t distribution with two degrees of freedom a solve spends 5.6 Grams with eight, 6.1 with four, 8.8
+with one and 5.8 with 16, in the mean of twenty."""
 
 MOST_TERMS = 500_000
 """Products of two entries of a column up to which ``A diag(w) A'`` is one product with all of them, made once."""

@@ -77,7 +77,7 @@ def test_a_heavy_row_is_always_drawn():
 
 
 def test_rows_far_out_are_drawn_by_leverages_known_well_enough():
-    """Of heavy tails a few rows carry much of the curvature: those missed cost products, and in the end a Gram matrix."""
+    """A few rows of heavy tails carry much of the curvature: those missed cost products, or even Gram matrices."""
     spent = []
     for seed in range(20):
         rng = np.random.default_rng(seed)
