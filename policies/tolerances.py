@@ -82,7 +82,9 @@ PRECONDITIONER_SAMPLES = 256
 """States, at least, that Kronecker factors are averaged over: more sharpen them less than their time would buy."""
 
 NETWORK_CHUNK = 256
-"""Samples whose activations are worked on at a time."""
+"""Samples whose activations are worked on at a time. With half of it a Fisher product takes an eighth longer for hidden
+layers of 256 in single precision (17.7 ms for 15.6 over 4,000 states), and a sixth less for layers of 64 in double (3.8
+for 4.5 over 5,000, which take 5.5 at once); with twice as many it takes as long."""
 
 CURVATURE_FLOOR = 1e-7
 """Share of the largest curvature that a Kronecker factor's smaller ones are taken to be at least."""

@@ -111,6 +111,7 @@ DECIDED_BY = {
 BY_BENCHMARK = {
     "FARTHER": "examples/trpo_mujoco.py",
     "FISHER_PRODUCT_DAMPING": "examples/trpo_mujoco.py",
+    "NETWORK_CHUNK": "tests/benchmarks/steps.py",
     "THIN_SHARE": "tests/benchmarks/growth.py",
     "TIE_BREAK": "tests/benchmarks/growth.py",
 }
