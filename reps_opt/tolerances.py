@@ -190,10 +190,6 @@ says nothing of the others."""
 NEGLIGIBLE_ETA = 1e-7
 """Eta, in reward ranges, below which the linear program is looked at whatever the start."""
 
-CURVATURE_ADDED = 0.1
-"""Curvature added, in units of the reference and of the error, where a divergence has exact zeros, whose coordinates
-have none."""
-
 LARGEST_COOLING = 0.7
 """Largest change of log eta in one step towards a fixed temperature: further on, the curve's tangent says little."""
 

@@ -24,7 +24,6 @@ from reps_opt.solvers.trace import Trace
 from reps_opt.systems.choice import METHODS, normal_equations
 from reps_opt.tolerances import (
     CLOSE,
-    CURVATURE_ADDED,
     CURVATURE_SHARES,
     IMPROVED,
     LARGEST_COOLING,
@@ -204,14 +203,15 @@ class _Search:
     def _curvature(self, point: DualPoint) -> FloatArray:
         """Weights of the systems: those of the conjugate, damped where they vanish and would leave a system singular.
 
-        The damping falls with the error, so that the last steps are Newton's (Li, Fukushima, Qi, Yamashita 2004).
+        The damping is the error, in units of the reference: the last steps are Newton's (Li, Fukushima, Qi, Yamashita
+        2004).
         """
         weights, divergence = point.conjugate.weights, self.program.divergence
         if self.equations.thin:
             weights = self.equations.evened(weights, dual_error(self.program, point))
         if not divergence.truncates:
             return weights
-        return weights + CURVATURE_ADDED * min(1.0, dual_error(self.program, point)) * divergence.reference
+        return weights + min(1.0, dual_error(self.program, point)) * divergence.reference
 
     def _damped_step(self, point: DualPoint, free: np.ndarray, shift: FloatArray | None) -> DualPoint | None:
         """A step where Newton's own leads nowhere: nearly all mass in one coordinate has next to no curvature.

@@ -32,7 +32,6 @@ from reps_opt.threads import quietly
 from reps_opt.tolerances import (
     CLOSE,
     CUBED,
-    CURVATURE_ADDED,
     CURVATURE_SHARES,
     DENSE_ROWS,
     JOINT_BARRIERS,
@@ -351,7 +350,7 @@ def _whitening(program: Program, origin: DualPoint, damping: float) -> Any:
     if program.rhs.size == 0:
         return np.zeros((0, 0))
     if program.divergence.truncates:
-        damping = max(damping, CURVATURE_ADDED)
+        damping = 1.0
     if damping:
         weights = weights + damping * program.divergence.reference
     if program.rhs.size > CUBED and sp.issparse(program.matrix):
