@@ -119,7 +119,7 @@ class Rows(ABC):
     """X (N, d) as an operator that counts: ``rows @ theta``, ``rows.T @ weights``, covariance products and Grams.
 
     ``passes`` counts passes over the matrix (its two products are one pass, either alone is half of one), ``grams``
-    the Gram matrices, whoever takes one of some of the rows adding that fraction.
+    the Gram matrices. Whoever works on some of the rows adds that fraction of either, and of a pass to gather them.
     """
 
     shape: tuple[int, int]

@@ -291,7 +291,14 @@ LARGEST_FEW_ROWS_SHARE = 0.3
 """Fraction of the rows beyond which solving some of them first saves nothing."""
 
 EFFECTIVE_PER_FEATURE = 10
-"""Effective samples, about ``n_few exp(-epsilon)``, that the few rows must hold for each feature."""
+"""Effective samples, about ``n_few exp(-epsilon)``, that rows drawn alike must hold for each feature."""
+
+FIRST_RADIUS = 1.0
+"""Radius, in nats, that rows drawn alike must hold for those of a larger ball to be drawn by the weights there."""
+
+STRAYED = 1.0
+"""Error of all rows, at the solution of a few drawn by weight, beyond which those lack a row that matters: over 10,000
+to 200,000 rows it is .04 to .9 where they lack none, and 5 to 120 where they do."""
 
 RADII_TO_SPARE = 3.0
 """How many times the smallest feasible radius of the few rows, about ``d / (2 n_few)``, the ball must be."""
@@ -304,12 +311,18 @@ FEW_ROWS_TOLERANCE = 1e-3
 1e-4 over 1e5 rows of 100 features 11 passes for 10 at a radius of .5; with 1e-2 over 2e5 trajectory rows of 300 the
 search stalls, 81 passes for 32."""
 
-HALVING_PATIENCE = 4
-"""Quasi-Newton iterations in which the error must halve, or else Newton's method takes over."""
+FEW_ROWS_ITERATIONS = 16
+"""Newton's iterations on the dual of some rows, beyond which all rows take their place: it takes 2 to 11. Along a
+trajectory, 2e5 rows of 300 features at a radius of 2, some rows take 30 and never show what all of them do."""
 
-REFRESHED = (0.1, 150)
-"""Error at which the Hessian is taken over all rows, once; and features up to which their Gram matrix, which costs
-about d / 25 passes, saves more than it costs."""
+HALVING_PATIENCE = 4
+"""Quasi-Newton iterations in which the error must halve, and draws of rows by weight to find those that matter, or
+else Newton's method takes over."""
+
+REFRESHED = 0.1
+"""Error at which the Hessian is taken over all rows; and anew, where ``HALVING_PATIENCE`` iterations gain less than
+this factor each. A Gram matrix takes as long as 4 to 6 passes (50 to 300 features, one thread) and saves 15 of 26 over
+2e5 trajectory rows of 300 features at a radius of .5."""
 
 WORTH_GOING_ON = 0.1
 """Error below which Newton's method goes on from where a quasi-Newton search stalled."""
@@ -445,7 +458,7 @@ STALE_LEVELS = 0.1
 """Mean relative change of the diagonal from which the coarse levels are computed anew."""
 
 ROWS_PER_FEATURE = 16
-"""Rows of the preconditioner for each feature, to begin with."""
+"""Rows for each feature from which a leverage is estimated; where a tenth of all are fewer, systems are made of all."""
 
 SLOW_SYSTEM = 6
 """Products that conjugate gradient may take over the right-hand sides of one system; beyond, the next ones are made of
@@ -457,8 +470,8 @@ MOST_ROWS_PER_FEATURE = 200
 
 LEVERAGE_PROJECTIONS = 8
 """Random projections from which the leverage of the rows is estimated, each half a pass. Over 20,000 rows of 40
-features of Student's t distribution with two degrees of freedom a solve spends 5.6 Grams with eight, 6.1 with four, 8.8
-with one and 5.8 with 16, in the mean of twenty."""
+features of Student's t distribution with two degrees of freedom a solve spends 6.0 Grams with eight, 6.5 with four, 7.0
+with two and 6.1 with 16, in the mean of twenty."""
 
 MOST_TERMS = 500_000
 """Products of two entries of a column up to which ``A diag(w) A'`` is one product with all of them, made once."""

@@ -97,6 +97,7 @@ DECIDED_BY = {
     "DECIMAL_PRODUCTS": SECOND_ROUTES,
     "EFFECTIVE_PER_FEATURE": QUASI_NEWTON,
     "FEW_ROWS_SHARE": QUASI_NEWTON,
+    "FIRST_RADIUS": QUASI_NEWTON,
     "LARGEST_FEW_ROWS_SHARE": QUASI_NEWTON,
     "LBFGS_PAIRS": "tests/reps_opt/solvers/test_routes.py::test_routes_agree",
     "LINE_SEARCH_GAP": f"{UPDATES}::test_the_status_of_a_rough_step_says_how_rough_it_is",
@@ -110,6 +111,7 @@ DECIDED_BY = {
 
 BY_BENCHMARK = {
     "FARTHER": "examples/trpo_mujoco.py",
+    "FEW_ROWS_ITERATIONS": "tests/benchmarks/sample_dual.py",
     "FISHER_PRODUCT_DAMPING": "examples/trpo_mujoco.py",
     "NETWORK_CHUNK": "tests/benchmarks/steps.py",
     "THIN_SHARE": "tests/benchmarks/growth.py",

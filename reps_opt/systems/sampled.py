@@ -1,6 +1,6 @@
 r"""Systems with the curvature of a sample dual: conjugate gradient, preconditioned by the Gram matrix of a few rows.
 
-The curvature is a covariance of the feature rows under the current weights. Some sixteen rows a feature, drawn by
+The curvature is a covariance of the feature rows under the current weights. Sixteen rows a feature, drawn by
 weight and leverage, estimate it well enough that conjugate gradient gains a digit every one or two passes: with
 ``c d`` of the rows the preconditioned condition number is near ``((1 + c**-.5) / (1 - c**-.5))**2``, 2.8 for c = 16.
 Where a few rows hold what all others lack, and it takes more than a Gram matrix does, the systems after are exact.
@@ -39,6 +39,20 @@ if TYPE_CHECKING:
     from reps_opt.program import Program
 
 
+def drawn(mass: FloatArray, wanted: int, rng: np.random.Generator) -> tuple[np.ndarray, FloatArray]:
+    """Positions of about ``wanted`` rows drawn by their mass (N,), which sums to one, and the chance that each had."""
+    chance = np.minimum(wanted * mass, 1.0)
+    for _ in range(3):  # what certain rows leave over goes to the others
+        open_rows = chance < 1.0
+        left = float(mass[open_rows].sum())
+        if left <= 0:
+            break
+        room = max(float(np.count_nonzero(open_rows) + wanted - chance.size), 0.0)
+        chance[open_rows] = np.minimum(mass[open_rows] * (room / left), 1.0)
+    kept = np.flatnonzero(rng.random(chance.size) < chance)
+    return kept, chance[kept]
+
+
 class SampledEquations(NormalEquations):
     """Conjugate gradient on the weighted covariance of feature rows; exact and direct where that takes less."""
 
@@ -51,8 +65,8 @@ class SampledEquations(NormalEquations):
         self._counts = {"factorisations": 0, "linear_iterations": 0}
         self._before = self._spent()
         n, d = self.columns.shape
-        self._rows = max(ROWS_PER_FEATURE * d, min(int(FEW_ROWS_SHARE * n), MOST_ROWS_PER_FEATURE * d))
-        self.exact = 2 * self._rows >= n
+        self._rows = min(int(FEW_ROWS_SHARE * n), MOST_ROWS_PER_FEATURE * d)
+        self.exact = self._rows < ROWS_PER_FEATURE * d
         self._products = 0
         self._rng = np.random.default_rng(0)
         self._leverage: FloatArray | None = None
@@ -83,6 +97,7 @@ class SampledEquations(NormalEquations):
         else:
             kept, drawn = self._draw(self._rows)
             sample = ArrayRows(rows.take(kept))
+            rows.passes += kept.size / weights.size  # to gather them
             rows.grams += kept.size / weights.size
             gram, total = sample.gram(drawn), float(drawn.sum())
             mean = (drawn @ sample.matrix) / total
@@ -99,16 +114,8 @@ class SampledEquations(NormalEquations):
         mass = self.weights * (0.5 / self.weights.sum())
         length = self.weights * self._leverage
         mass += length * (0.5 / max(float(length.sum()), TINY))
-        chance = np.minimum(wanted * mass, 1.0)
-        for _ in range(3):  # what certain rows leave over goes to the others
-            open_rows = chance < 1.0
-            left = float(mass[open_rows].sum())
-            if left <= 0:
-                break
-            room = wanted - (chance.size - np.count_nonzero(open_rows))
-            chance[open_rows] = np.minimum(mass[open_rows] * (max(room, 0) / left), 1.0)
-        kept = np.flatnonzero(self._rng.random(chance.size) < chance)
-        return kept, self.weights[kept] / chance[kept]
+        kept, chance = drawn(mass, wanted, self._rng)
+        return kept, self.weights[kept] / chance
 
     def _leverages(self) -> FloatArray:
         """Leverages (N,) up to a factor: squared lengths after whitening by a uniform sample, by random projection."""
@@ -118,7 +125,7 @@ class SampledEquations(NormalEquations):
         whitening = Cholesky(sample.gram(np.ones(some.size)))
         directions = self._rng.standard_normal((d, LEVERAGE_PROJECTIONS))
         whitened = whitening.whitened(directions)
-        self.columns.passes += LEVERAGE_PROJECTIONS / 2
+        self.columns.passes += LEVERAGE_PROJECTIONS / 2 + some.size / n
         self.columns.grams += some.size / n
         return self.columns.squared_lengths(whitened)
 

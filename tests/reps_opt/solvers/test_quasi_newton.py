@@ -10,6 +10,7 @@ import pytest
 from reps_opt import SampleREPS, Status, solve
 from reps_opt.solvers import Newton, QuasiNewton, quasi_newton
 from reps_opt.solvers.quasi_newton import rows_to_start
+from tests.benchmarks.sample_dual import transitions
 
 NEWTON = Newton(tolerance=5e-11, slack_suspected=1e-2)
 
@@ -20,7 +21,7 @@ def draw(n, d, seed=0):
     return psi[:, 0] + np.sin(psi[:, -1]) + rng.normal(size=n), psi
 
 
-@pytest.mark.parametrize("epsilon", [0.05, 0.5, 1.5])
+@pytest.mark.parametrize("epsilon", [0.05, 0.5, 1.5, 4.0])
 def test_the_default_for_many_rows_takes_fewer_passes_to_the_same_answer(epsilon):
     r, psi = draw(30_000, 20)
     kept = psi.copy()
@@ -35,10 +36,24 @@ def test_the_default_for_many_rows_takes_fewer_passes_to_the_same_answer(epsilon
     assert (psi == kept).all()
 
 
+def test_rows_that_few_hold_no_place_for_are_found_and_their_hessian_is_taken_anew(monkeypatch):
+    """A dozen rows of weight 1e-6 match along a trajectory what no others do: drawn by weight, most are left out."""
+    r, psi = transitions(10_000, 50, np.random.default_rng(0))
+    problem = SampleREPS(r, psi, 4.0)
+    ours, newton = solve(problem), solve(problem, NEWTON)
+    assert (ours.stats["route"], ours.status) == ("QuasiNewton", Status.CERTIFIED)
+    assert ours.objective == pytest.approx(newton.objective, abs=1e-11 * np.ptp(r))
+    assert ours.weights("sum") == pytest.approx(newton.weights("sum"), abs=1e-9)
+    assert ours.stats["iterations"] <= 7
+    assert 3 * ours.stats["passes"] < newton.stats["passes"]
+    monkeypatch.setattr(quasi_newton, "HALVING_PATIENCE", 1)  # one draw does not find them
+    assert solve(problem).objective == pytest.approx(newton.objective, abs=1e-11 * np.ptp(r))
+
+
 def test_the_hessian_of_all_rows_near_the_solution_saves_passes(monkeypatch):
     r, psi = draw(60_000, 40)
     ours = solve(SampleREPS(r, psi, 0.5))
-    monkeypatch.setattr(quasi_newton, "REFRESHED", (0.1, 0))
+    monkeypatch.setattr(quasi_newton, "REFRESHED", 0.0)
     without = solve(SampleREPS(r, psi, 0.5))
     assert ours.stats["passes"] <= 13 < without.stats["passes"]
     assert ours.objective == pytest.approx(without.objective, abs=1e-11 * np.ptp(r))
@@ -126,8 +141,11 @@ def test_a_search_that_stalls_hands_over(monkeypatch):
 def test_small_problems_ridges_and_penalties_go_to_newton():
     assert rows_to_start(10_000, 10, 0.5) is None
     assert rows_to_start(100_000, 100, 0.5) == 10_000
-    assert rows_to_start(100_000, 100, 3.0) == 20_086  # e^3 samples for one effective one
-    assert rows_to_start(100_000, 100, 4.0) is None
+    assert rows_to_start(10_000, 50, 0.8) == 1_113  # e^.8 samples for one effective one
+    assert rows_to_start(10_000, 50, 4.0) == 1_360  # they start with a smaller ball
+    assert rows_to_start(100_000, 100, 4.0) == 10_000
+    assert rows_to_start(100_000, 100, 0.006) == 25_000
+    assert rows_to_start(100_000, 100, 0.004) is None  # more rows than are worth it
     assert rows_to_start(100_000, 100, 0.01) == 15_000  # fewer rows would hardly match their features in the ball
     assert rows_to_start(100_000, 100, 0.001) is None  # a few rows would be infeasible
     assert rows_to_start(100_000, 100, None) is None
