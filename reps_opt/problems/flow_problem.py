@@ -146,14 +146,16 @@ class FlowProblem(Problem):
         flow = self._known_flow
         own = None if answer.point is None else np.maximum(answer.point, 0.0)
         near = None if own is None else flow.node_sums(own)
-        conditional = None if own is None else flow.conditional(own)
+        policy = None
         if answer.multipliers is not None and len(program.balls) == 1 and 0 < answer.eta < math.inf:
             policy = program.within(answer.eta, answer.multipliers, flow.pair_node, flow.nodes.size)
             yield self.share * flow.occupancy(policy, near)
-            if conditional is None or np.abs(policy - conditional).max() <= ROUNDING:
+            if answer.point is program.dual(answer.eta, answer.multipliers).conjugate.point:
                 return
-        if conditional is not None:
-            yield self.share * flow.occupancy(conditional, near)
+        if own is not None:
+            conditional = flow.conditional(own)
+            if policy is None or np.abs(policy - conditional).max() > ROUNDING:
+                yield self.share * flow.occupancy(conditional, near)
 
     def residuals(self, program: Program, point: FloatArray) -> Residuals:
         """Residuals on the whole MDP, not only on the pairs kept."""

@@ -26,7 +26,7 @@ from reps_opt.processes.flow import Flow
 from reps_opt.processes.flow_values import attained, rough_value
 from reps_opt.processes.mdp import MDP
 from reps_opt.program import Program
-from reps_opt.scale import Scale, ordinary_scale
+from reps_opt.scale import Scale
 from reps_opt.solution import Solution
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.choice import with_more_digits
@@ -37,7 +37,6 @@ from reps_opt.tolerances import (
     LAST_PLACE,
     NEARLY_UNDISCOUNTED,
     ROUNDING,
-    STARTING_DISTANCE,
     VISIBLE,
 )
 from reps_opt.validation import FloatArray, UnsuitableError, as_float_array, as_scalar, check_nonnegative, read_only
@@ -100,7 +99,7 @@ class OccupancyProblem(FlowProblem):
         """The :class:`~reps_opt.program.Program` over the pairs that can carry mass, in reward units."""
         if self.flow is None:
             raise ValueError("reference supports no occupancy of the MDP: no radius makes the problem feasible")
-        return self._pose(self.flow, self.flow.pick(self.rewards))
+        return self._pose(self.flow, self.flow.remembered("rewards", self.flow.pick, self.rewards))
 
     def _pose(self, flow: Flow, objective: FloatArray) -> Program:
         rows: dict[str, Block] = {"flow": flow.memo.setdefault("rows", Equal(flow.rows, flow.rhs, flow.exact))}
@@ -226,11 +225,7 @@ class OccupancyProblem(FlowProblem):
         moved = self.centre if self.centre.multipliers.any() else None
         start = None
         if self.mdp.gamma < 1:
-            rewards = program.objective
-            if (usual := ordinary_scale(rewards)) is not None:  # a penalty is no place to start
-                reach = STARTING_DISTANCE * usual.factor
-                rewards = np.clip(rewards, usual.shift - reach, usual.shift + reach)
-            value = rough_value(self._known_flow, program.balls[0].divergence.reference, rewards)
+            value = rough_value(self._known_flow, program.balls[0].divergence.reference, program.objective)
             start = np.append(value, np.zeros(program.rhs.size - value.size))
         return program.hinted(centre=moved, start=start).normalised()
 

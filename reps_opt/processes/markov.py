@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.linalg as spla
+from scipy.linalg.lapack import dgesv
 
 from reps_opt.processes.elimination import Chain, Elimination, System, factorised, unpivoted
 from reps_opt.processes.graph import IntArray, recurrent_classes
@@ -62,8 +63,12 @@ def discounted_solve(
         if 1 - gamma < NEARLY_UNDISCOUNTED:
             system = Elimination(gamma * chain, np.full(n, 1 - gamma))
             return system.solve_transposed(rhs) if transposed else system.solve(rhs)
-        dense = np.eye(n) - gamma * chain
-        return np.linalg.solve(dense.T if transposed else dense, rhs)
+        dense = -gamma * chain
+        dense.flat[:: n + 1] += 1.0
+        x, failed = dgesv(dense.T if transposed else dense, rhs)[2:]  # as it is: NumPy's way there takes as long again
+        if failed:
+            raise np.linalg.LinAlgError("the matrix is exactly singular")
+        return x
     if n > DIRECT_STATES and not direct:
         system = _discounted_system(chain.T if transposed else chain, gamma)
         x = _refined_bicgstab(system, rhs, np.zeros_like(rhs) if guess is None else guess, rtol)
