@@ -232,7 +232,7 @@ class KL(Divergence):
         exponent = self.log_reference + y
         top = largest(exponent)
         point = np.exp(exponent - top)
-        total = one_norm(point)
+        total = float(np.add.reduce(point))  # pairwise: the mass is right to the last place however many there are
         point /= total
         normaliser = top + math.log(total)
         return Conjugate(normaliser, point, point, normaliser)
