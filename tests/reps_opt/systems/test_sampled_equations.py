@@ -84,7 +84,7 @@ def test_rows_far_out_are_drawn_by_leverages_known_well_enough():
         x = rng.standard_t(2, size=(20_000, 40))
         rewards = rng.normal(size=20_000) + 0.3 * x @ rng.normal(size=40)
         spent.append(solve(SampleREPS(rewards, x, 1.5)).stats["gram_equivalents"])
-    assert np.mean(spent) < 6.05  # 6.50 with four projections, 6.10 with 16; what gathers the rows counts too
+    assert np.mean(spent) < 6.25  # 6.01, and 6.50 with four projections; what gathers the rows counts too
 
 
 def test_grams_and_passes_are_counted():
