@@ -30,7 +30,9 @@ CLOSE = 1e-9
 """Between what solvers leave, 1e-10, and what certificates allow, 1e-8: two readings of an answer that near are one."""
 
 VISIBLE = 1e-6
-"""A certificate's gap, as a share: radii and derivatives are not told apart where they differ by less."""
+"""A certificate's gap, as a share: radii and derivatives are not told apart where they differ by less. It is also the
+share of the mass that is spread evenly first, for want of curvature: where eta is small, the weights of one point leave
+out coordinates that the next one needs. Where it is not enough, as much as there is does."""
 
 ROUNDED = 1e-14
 """Some tens of units of the last place: a residual, a divergence or a distance that small, of size one, is rounding."""
@@ -199,10 +201,6 @@ FAR_OUTSIDE = 10.0
 POINTS_AHEAD = 5
 """Radii whose solutions a path of radii is continued from: over fifty on FrozenLake 8x8 Newton takes 162 iterations
 from the last one alone, 120 from two, 105 from three, 87 from five."""
-
-CURVATURE_SHARES = (1e-6, 1e-3, 1.0)
-"""Shares of the mass spread evenly, for want of curvature, tried in turn: where eta is small, the weights of one point
-leave out coordinates that the next one needs."""
 
 LEAST_STARTING_ETA = 1e-10
 """Eta to start from where multipliers explain the objective completely, and nothing is left to weigh it against."""

@@ -24,7 +24,6 @@ from reps_opt.solvers.trace import Trace
 from reps_opt.systems.choice import METHODS, normal_equations
 from reps_opt.tolerances import (
     CLOSE,
-    CURVATURE_SHARES,
     IMPROVED,
     LARGEST_COOLING,
     LARGEST_LOG_STEP,
@@ -221,7 +220,7 @@ class _Search:
         if dual_error(self.program, point) <= CLOSE:
             return None
         even = point.conjugate.weights.sum() / self.program.n
-        for share in CURVATURE_SHARES:
+        for share in (VISIBLE, 1.0):
             moved = self._line_search(
                 point, self._bounded_direction(point, self._curvature(point) + share * even, free, shift)
             )

@@ -32,7 +32,6 @@ from reps_opt.threads import quietly
 from reps_opt.tolerances import (
     CLOSE,
     CUBED,
-    CURVATURE_SHARES,
     DENSE_ROWS,
     JOINT_BARRIERS,
     LAST_PLACE,
@@ -44,6 +43,7 @@ from reps_opt.tolerances import (
     ROUNDING,
     SCIPY_COOLING,
     TINY,
+    VISIBLE,
 )
 from reps_opt.validation import FloatArray, UnsuitableError
 
@@ -189,7 +189,7 @@ class ScipyDual(Iterative):
         """Rounds of ``minimize`` until the point is stationary, or gets no better."""
         stats: dict[str, Any] = {"method": self.method, "iterations": 0, "evaluations": 0, "rounds": 0}
         message = ""
-        dampings: tuple[float, ...] = (0.0, *CURVATURE_SHARES)
+        dampings: tuple[float, ...] = (0.0, VISIBLE, 1.0)
         trace = Trace(self.verbose, SHOWN_EVERY if self.method.lower() in WITH_GRADIENT else 1)
         while stats["rounds"] < MOST_ROUNDS and (error := dual_error(program, point)) > CLOSE:
             stats["rounds"] += 1
