@@ -116,10 +116,6 @@ COEFFICIENTS_SAMPLED = 64
 """Coefficients whose typical deviation is looked at first, to see whether that of all must be: most are in
 proportion."""
 
-STARTING_DISTANCE = 1e2
-"""Distance from the median, in typical ones, up to which a reward counts where solvers start: prizes beyond are met on
-the way."""
-
 SOFT_START = 1.0
 """Eta, in units of the ordinary rewards, of the soft values that horizons start from."""
 

@@ -12,8 +12,7 @@ import numpy as np
 from reps_opt.processes import markov, time_indexed
 from reps_opt.processes.flow import Flow
 from reps_opt.processes.mdp import MDP
-from reps_opt.scale import ordinary_scale
-from reps_opt.tolerances import NEARLY_UNDISCOUNTED, ROUGH_RTOL, STARTING_DISTANCE
+from reps_opt.tolerances import NEARLY_UNDISCOUNTED, ROUGH_RTOL
 from reps_opt.validation import FloatArray
 
 
@@ -70,14 +69,11 @@ def rough_value(flow: Flow, weights: FloatArray, rewards: FloatArray) -> FloatAr
     """Discounted value (m,), for rewards (n,), of the policy in proportion to the weights (n,), of mean zero.
 
     It is where solvers start, and no more accurate than that needs. The shift is free: a constant added to the value
-    changes nothing in the dual. Extreme rewards are clipped: a penalty is no place to start.
+    changes nothing in the dual.
     """
 
     def evaluated(given: FloatArray, rewards: FloatArray) -> FloatArray:
         policy = given / flow.node_sums(given)[flow.pair_node]
-        if (usual := ordinary_scale(rewards)) is not None:
-            reach = STARTING_DISTANCE * usual.factor
-            rewards = np.clip(rewards, usual.shift - reach, usual.shift + reach)
         value = _roughly(flow, flow.chain(policy), flow.node_sums(policy * (rewards - rewards.min())))
         return value - value.mean()
 
