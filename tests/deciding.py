@@ -40,9 +40,6 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("reps_opt", "policies")
 HOMES = ("reps_opt.tolerances", "policies.tolerances")
-SUITE = ("tests/reps_opt tests/test_*.py tests/policies", "tests/envs tests/examples reps_opt policies README.md")
-"""Parts of the suite, each run in a process of its own: followed numbers need memory."""
-
 QUASI_NEWTON = "tests/reps_opt/solvers/test_quasi_newton.py::test_small_problems_ridges_and_penalties_go_to_newton"
 SECOND_ROUTES = "tests/reps_opt/solvers/test_routes.py::test_a_second_route_is_one_that_takes_about_a_second"
 
@@ -55,6 +52,8 @@ PROCESSES = "tests/reps_opt/processes"
 PROMISES = "tests/reps_opt/learning/test_promises.py"
 
 DECIDED_BY = {
+    "LOST_IN_ROUNDING": "tests/reps_opt/test_judge.py::"
+    "test_a_bound_at_multipliers_beyond_all_values_is_one_in_spite_of_rounding",
     "CHUNK_BYTES": "tests/policies/test_gp.py::test_predictions_at_many_states_take_memory_for_some_at_a_time",
     "BANDWIDTHS": "tests/policies/test_linear_policies.py",
     "HELD_OUT_SAMPLES": "policies/network_training.py",
@@ -326,16 +325,19 @@ def pytest_configure(config: pytest.Config) -> None:
     sys.meta_path.insert(0, _Finder())
 
 
+def pytest_sessionfinish() -> None:
+    if "DECIDING_FOLDER" in os.environ:  # of each process, where several share the tests
+        decided = [name for name, (_, hung) in COMPARED.items() if hung]
+        Path(os.environ["DECIDING_FOLDER"], str(os.getpid())).write_text("\n".join(decided), "utf-8")
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    if CHANGED:
+    if CHANGED or "DECIDING_FOLDER" in os.environ:
         return
     undecided = sorted(name for name, (_, hung) in COMPARED.items() if not hung)
     terminalreporter.section(f"{len(undecided)} of {len(COMPARED)} numbers never decided a comparison")
     for name in undecided:
         terminalreporter.write_line(f"{name} ({COMPARED[name][0]})")
-    if "DECIDING_FILE" in os.environ:
-        decided = [name for name, (_, hung) in COMPARED.items() if hung]
-        Path(os.environ["DECIDING_FILE"]).write_text("\n".join(decided), "utf-8")
 
 
 def run_tests(arguments: Sequence[str], **environment: str) -> int:
@@ -362,14 +364,11 @@ def numbers() -> set[str]:
 
 
 def follow() -> set[str]:
-    """Numbers that decided no comparison in any part of the suite."""
-    undecided = numbers()
+    """Numbers that decided no comparison in the suite, which takes a process a core."""
     with tempfile.TemporaryDirectory() as folder:
-        for part in SUITE:
-            paths = [str(path) for word in part.split() for path in sorted(ROOT.glob(word))]
-            run_tests(["-m", "not slow", *paths], DECIDING_FILE=f"{folder}/decided")
-            undecided -= set(Path(folder, "decided").read_text("utf-8").split())
-    return undecided
+        run_tests(["-n", "auto", "--dist", "worksteal", "-m", "not slow"], DECIDING_FOLDER=folder)
+        decided = [path.read_text("utf-8").split() for path in Path(folder).iterdir()]
+    return numbers() - set().union(*decided)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,7 @@ from reps_opt.processes.flow_values import optimum
 from reps_opt.processes.mdp import MDP
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
-from reps_opt.tolerances import CLOSE, FLOW_TOLERANCE, ROUNDING, VALUES_SHARE
+from reps_opt.tolerances import CLOSE, FLOW_TOLERANCE, LAST_PLACE, LOST_IN_ROUNDING, ROUNDING, SOLVED, VALUES_SHARE
 from reps_opt.validation import FloatArray
 from reps_opt.values import cached_property
 
@@ -157,6 +158,25 @@ class FlowProblem(Problem):
             if policy is None or np.abs(policy - conditional).max() > ROUNDING:
                 yield self.share * flow.occupancy(conditional, near)
 
+    def polished(self, program: Program, answer: Answer) -> Answer:
+        """The answer without what large multipliers of the flow have in common, where that is free: without a discount.
+
+        It is free to the mathematics, but not to floats: 1e-16 of a mass is worth 1e3 at a price of 1e19.
+        """
+        v, m = answer.multipliers, self._known_flow.nodes.size
+        if v is None or answer.digits is not None or not self._known_flow.averages or _rounding(v) <= SOLVED:
+            return answer
+        v = v.copy()
+        v[:m] -= 0.5 * v[:m].min() + 0.5 * v[:m].max()
+        return replace(answer, multipliers=v)
+
+    def bounds(self, program: Program, answer: Answer, point: FloatArray, divergences: list[float]) -> Iterator[Bound]:
+        """Dual bounds that the answer offers, raised by what rounding of rows is worth at prices beyond all values."""
+        for bound in super().bounds(program, answer, point, divergences):
+            lost = _rounding(bound.multipliers)
+            raised = lost > LOST_IN_ROUNDING and answer.digits is None
+            yield bound._replace(value=bound.value + lost) if raised else bound
+
     def residuals(self, program: Program, point: FloatArray) -> Residuals:
         """Residuals on the whole MDP, not only on the pairs kept."""
         occupancy = point / self.share
@@ -165,6 +185,11 @@ class FlowProblem(Problem):
     def price(self, program: Program, point: FloatArray, bound: Bound, divergences: list[float]) -> float:
         """Nothing: an exact occupancy misses no row beyond rounding."""
         return 0.0
+
+
+def _rounding(multipliers: FloatArray) -> float:
+    """What the last place of the largest multiplier is worth, in ranges of the rewards."""
+    return LAST_PLACE * float(np.abs(multipliers).max(initial=0.0))
 
 
 class UnrolledProblem(FlowProblem):

@@ -6,6 +6,7 @@ Shapes: n coordinates, k balls.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from scipy.optimize import brentq
 from scipy.special import rel_entr
 
-from reps_opt import Ball, Program, solve
+from reps_opt import MDP, REPS, Ball, Program, solve
 from reps_opt.certificate import Certificate
 from reps_opt.certify import (
     Bound,
@@ -37,6 +38,7 @@ from reps_opt.divergences.f_divergences import Alpha, ReverseKL
 from reps_opt.hints import Nearest
 from reps_opt.metrics import Identity
 from reps_opt.scale import Scale
+from reps_opt.solvers import Newton
 from reps_opt.solvers.answer import Answer
 
 Q = np.array([0.2, 0.3, 0.5])
@@ -448,3 +450,44 @@ def test_a_ball_of_a_single_point(epsilon: float) -> None:
     reach = math.sqrt(2 * epsilon) * float(np.ptp(C)) / 2
     assert solution.certificate.lower == pytest.approx(float(C @ Q))
     assert 0 <= solution.certificate.upper - float(C @ Q) <= 2 * reach + 1e-15
+
+
+@dataclass
+class Shifted:
+    """The default route, a constant added to the multipliers of the flow, in ranges of the rewards."""
+
+    shift: float
+
+    def solve(self, program: Program) -> Answer:
+        answer = Newton().solve(program)
+        assert answer.multipliers is not None
+        return replace(answer, multipliers=answer.multipliers + self.shift)
+
+
+def hardly_moving(seed: int, gamma: float) -> REPS:
+    """States that are left once in 1e8 steps."""
+    rng = np.random.default_rng(seed)
+    P = 1e-8 * rng.random((6, 3, 6))
+    P[np.arange(6), :, np.arange(6)] = 0.0
+    P[np.arange(6), :, np.arange(6)] = 1 - P.sum(axis=2)
+    mdp = MDP(P, rng.normal(size=(6, 3)), gamma)
+    return REPS(mdp, mdp.occupancy(mdp.uniform_policy()), 0.3)
+
+
+@pytest.mark.parametrize("shift", 10.0 ** np.arange(8, 20))
+def test_a_constant_in_the_multipliers_of_an_average_is_free(shift: float) -> None:
+    """Floats lost differences of values in it: an answer 0.3 of a unit off was certified at 1e16 of HiGHS's own."""
+    problem = hardly_moving(0, gamma=1.0)
+    shifted = solve(problem, Shifted(shift))
+    assert shifted.status == "certified"
+    assert shifted.objective == pytest.approx(solve(problem).objective, abs=1e-7)
+
+
+@pytest.mark.parametrize("shift", [1.5e14, 1e16, 1e19])
+@pytest.mark.parametrize("seed", range(6))
+def test_a_bound_at_multipliers_beyond_all_values_is_one_in_spite_of_rounding(seed: int, shift: float) -> None:
+    problem = hardly_moving(seed, gamma=0.99)
+    best, shifted = solve(problem), solve(problem, Shifted(shift))
+    assert best.status == "certified"
+    assert shifted.certificate.upper > best.objective
+    assert shifted.status == "uncertified"

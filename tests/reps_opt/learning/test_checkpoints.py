@@ -56,7 +56,7 @@ def test_a_resumed_run_is_the_one_that_was_never_stopped(tmp_path: Path, stopped
 @pytest.mark.parametrize("evaluate", [None, 3])
 def test_a_resumed_run_still_has_its_best_policy(tmp_path: Path, evaluate: int | None) -> None:
     """Wherever it was stopped: the best policy so far is in the file, though nothing goes on from it."""
-    update, options = replace(UPDATE, epsilon=2.0), {"n_episodes": 2, "seed": 5, "evaluate": evaluate}
+    update, options = replace(UPDATE, epsilon=2.0), {"n_episodes": 2, "seed": 0, "evaluate": evaluate}
     whole = History(improve(ENV, None, update, 8, **options))
     assert whole.best.index < 7
     for stopped_after in range(1, 8):
