@@ -87,7 +87,9 @@ layers of 256 in single precision (17.7 ms for 15.6 over 4,000 states), and a si
 for 4.5 over 5,000, which take 5.5 at once); with twice as many it takes as long."""
 
 CURVATURE_FLOOR = 1e-7
-"""Share of the largest curvature that a Kronecker factor's smaller ones are taken to be at least."""
+"""Share of the largest curvature that a Kronecker factor's smaller ones are taken to be at least: what is below is
+rounding in single precision, and may be negative. A fifth more changes the last digits of steps only, and with them a
+run of TRPO on Hopper: 814 after 50,000 steps for 832."""
 
 NOISE_FOLDS = 5
 """Parts of the weight that are held out in turn, to find the noise."""

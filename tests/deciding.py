@@ -109,6 +109,7 @@ DECIDED_BY = {
 """Numbers that are not followed to any comparison that hangs on them, and a test that fails with half or double."""
 
 BY_BENCHMARK = {
+    "CURVATURE_FLOOR": "examples/trpo_mujoco.py",
     "FARTHER": "examples/trpo_mujoco.py",
     "FEW_ROWS_ITERATIONS": "tests/benchmarks/sample_dual.py",
     "FISHER_PRODUCT_DAMPING": "examples/trpo_mujoco.py",
