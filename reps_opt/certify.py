@@ -24,7 +24,16 @@ from reps_opt.scale import Scale, usual_distance
 from reps_opt.segment import first_inside
 from reps_opt.solution import Status
 from reps_opt.solvers.answer import Answer
-from reps_opt.tolerances import AT_THE_TOP, CLOSE, DIVERGENCE_TOLERANCE, EVEN_ULPS, LARGE_ETAS, LARGEST_REPAIR, SOLVED
+from reps_opt.tolerances import (
+    AT_THE_TOP,
+    CLOSE,
+    DIVERGENCE_TOLERANCE,
+    EVEN_ULPS,
+    LARGEST_REPAIR,
+    LAST_PLACE,
+    SOLVED,
+    TINY,
+)
 from reps_opt.validation import FloatArray
 
 Eta = float | FloatArray
@@ -315,8 +324,8 @@ def bound_with_digits(program: Program, answer: Answer) -> float:
 def _single_point_bound(problem: Judged, program: Program, multipliers: FloatArray) -> float:
     """Bound for a ball that barely holds its centre: by the divergence's own inequality, or from a large eta.
 
-    Around its centre the dual is ``eta (epsilon - D(centre)) + variance / (2 eta)`` above the centre's objective; what
-    falls below that objective is rounding.
+    Around its centre the dual is ``eta (epsilon - D(centre)) + variance / (2 eta)`` above the centre's objective, least
+    at the eta taken if the variance is that of two points; what falls below that objective is rounding.
     """
     centre, divergence = problem.centre, program.divergence
     assert program.epsilon is not None
@@ -328,4 +337,6 @@ def _single_point_bound(problem: Judged, program: Program, multipliers: FloatArr
         reach = divergence.reach(net, max(program.epsilon - centre.divergence, 0.0), centre.point)
     if reach < math.inf:
         return objective + reach
-    return max(objective, min(program.bound(eta, multipliers + eta * centre.multipliers) for eta in LARGE_ETAS))
+    room = max(program.epsilon - centre.divergence, LAST_PLACE)
+    eta = max(float(np.ptp(net)) / 2, TINY) / math.sqrt(2 * room)
+    return max(objective, program.bound(eta, multipliers + eta * centre.multipliers))

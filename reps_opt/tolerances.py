@@ -66,10 +66,6 @@ MASS_TOLERANCE = 1e-9
 DIVERGENCE_TOLERANCE = 1e-7
 """Largest excess over a ball's radius, in nats."""
 
-LARGE_ETAS = (1e5, 1e6, 1e7)
-"""Where the dual bound of a ball of a single point is taken, in units of the reward range a nat: beyond them rounding
-of ``eta (epsilon - D)`` costs more than the variance over two eta that is left."""
-
 LARGEST_REPAIR = 1e-3
 """Share of an inner point that is too much to mix in where the excess over a ball is within its tolerance: the point
 stays as it is."""
@@ -229,9 +225,6 @@ LEAST_BARRIER = 1e-13
 
 WARM_ENOUGH = 1e-4
 """Temperature of every simplex with which mu may fall to the least barrier."""
-
-HOTTEST_START = 1e6
-"""Largest eta to start from, in ranges of the objective, however small the radius of its ball."""
 
 COLDEST_START = 1e-3
 """Least eta to start from, in ranges of the objective, where the multipliers explain it."""
@@ -428,9 +421,6 @@ KRYLOV_ITERATIONS = 1_000
 20,000 to 1e6 states it takes 308 at most, and where it takes more, at gamma = 1 - 1e-6, 5,000 help no more. BiCGSTAB's
 residual is computed anew, or a factorisation takes over: a grid of 200 by 200 at gamma = 1 - 1e-5 takes 1.2 s with
 1,000, and with 500 mostly 1.4 s and a factorisation."""
-
-CG_RIDGE = 1e-30
-"""Added to the diagonal, in units of the total weight: keeps multipliers of rows without mass from running away."""
 
 TIE_BREAK = 1e-5
 """By how much, at most, couplings are scaled at random: equal ones would all prefer the same side. On a grid of 50 by

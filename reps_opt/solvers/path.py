@@ -32,7 +32,6 @@ from reps_opt.tolerances import (
     DUAL_NOISE,
     FASTER_FACTOR,
     FINAL_BARRIER,
-    HOTTEST_START,
     LARGEST_LOG_STEP,
     LARGEST_TRAVEL,
     LEAST_BARRIER,
@@ -155,7 +154,7 @@ class _Path:
         eta = np.empty(len(program.balls))
         for k, where in enumerate(joint.where):
             deviation = np.sqrt(float(q[where] @ left[where] ** 2) / (2 * max(self.radii[k], TINY)))
-            eta[k] = max(min(deviation, HOTTEST_START), float(np.abs(left[where]).max()) / 2 + COLDEST_START)
+            eta[k] = max(min(deviation, 1 / VISIBLE), float(np.abs(left[where]).max()) / 2 + COLDEST_START)
         eta = np.where(self.moving, eta, self.prices)
         mu = max(float(np.mean(eta * self.radii)), FINAL_BARRIER)
         return self.with_barrier(self.program.joint_dual(eta, v), mu), mu

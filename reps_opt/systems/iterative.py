@@ -12,7 +12,7 @@ from reps_opt.conjugate_gradient import conjugate_gradient
 from reps_opt.program import Program
 from reps_opt.systems.base import SparseRows, product_diagonal
 from reps_opt.systems.multilevel import Multilevel
-from reps_opt.tolerances import CG_RIDGE, KRYLOV_ITERATIONS, LARGEST_PRODUCT, ROUNDING, SOLVED, THIN_SHARE
+from reps_opt.tolerances import KRYLOV_ITERATIONS, LARGEST_PRODUCT, LAST_PLACE, ROUNDING, SOLVED, THIN_SHARE
 from reps_opt.validation import FloatArray
 
 
@@ -46,7 +46,8 @@ class ConjugateGradientEquations(SparseRows):
         self.rows, self._by_row = self.columns.T, None
 
     def _prepare(self) -> None:
-        self._ridge = CG_RIDGE * self.weights.sum()
+        # nothing beside any mass, and enough to keep multipliers of rows without any from running away
+        self._ridge = LAST_PLACE**2 * self.weights.sum()
         self._matrix = None
         if self._worth_multiplying_out():
             columns = self.columns
