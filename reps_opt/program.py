@@ -38,7 +38,7 @@ from reps_opt.scale import Scale, ordinary_scale
 from reps_opt.tolerances import LAST_PLACE, TINY
 from reps_opt.validation import FloatArray, UnsuitableError, as_float_array, check_spread
 from reps_opt.values import altered, cached_property
-from reps_opt.vectors import inner, one_norm
+from reps_opt.vectors import inner, least, one_norm
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -502,7 +502,7 @@ class Program:
             return softmax_within(joint.scaled, group, n_groups)[0]
         best = self.dual(eta, multipliers)
         point = best.conjugate.point
-        if np.minimum.reduce(point) > TINY:  # nothing has underflowed: no second pass over exponents
+        if least(point) > TINY:  # nothing has underflowed: no second pass over exponents
             return point / np.bincount(group, weights=point, minlength=n_groups)[group]
         return self.divergence.within(best.scaled, group, n_groups)
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.linalg.blas import idamax
 
 from reps_opt.certify import Bound, Residuals
 from reps_opt.hints import Nearest
@@ -151,7 +152,7 @@ class FlowProblem(Problem):
         if answer.multipliers is not None and len(program.balls) == 1 and 0 < answer.eta < math.inf:
             policy = program.within(answer.eta, answer.multipliers, flow.pair_node, flow.nodes.size)
             yield self.share * flow.occupancy(policy, near)
-            if answer.point is program.dual(answer.eta, answer.multipliers).conjugate.point:
+            if own is None or answer.point is program.dual(answer.eta, answer.multipliers).conjugate.point:
                 return
         if own is not None:
             conditional = flow.conditional(own)
@@ -163,10 +164,10 @@ class FlowProblem(Problem):
 
         It is free to the mathematics, but not to floats: 1e-16 of a mass is worth 1e3 at a price of 1e19.
         """
-        v, m = answer.multipliers, self._known_flow.nodes.size
-        if v is None or answer.digits is not None or not self._known_flow.averages or _rounding(v) <= SOLVED:
+        v, flow = answer.multipliers, self._known_flow
+        if not flow.averages or v is None or answer.digits is not None or _rounding(v) <= SOLVED:
             return answer
-        v = v.copy()
+        v, m = v.copy(), flow.nodes.size
         v[:m] -= 0.5 * v[:m].min() + 0.5 * v[:m].max()
         return replace(answer, multipliers=v)
 
@@ -189,7 +190,7 @@ class FlowProblem(Problem):
 
 def _rounding(multipliers: FloatArray) -> float:
     """What the last place of the largest multiplier is worth, in ranges of the rewards."""
-    return LAST_PLACE * float(np.abs(multipliers).max(initial=0.0))
+    return LAST_PLACE * abs(float(multipliers[idamax(multipliers)])) if multipliers.size else 0.0
 
 
 class UnrolledProblem(FlowProblem):

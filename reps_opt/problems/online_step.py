@@ -28,6 +28,7 @@ from reps_opt.solvers.newton import Newton
 from reps_opt.tolerances import DENSE_ROWS, GENTLE_LOSS, TINY
 from reps_opt.validation import FloatArray, read_only
 from reps_opt.values import cached_property, value
+from reps_opt.vectors import least
 
 DENSE = DensePenalty()
 """Settings only, so that one serves all."""
@@ -50,7 +51,7 @@ class ORePSStepSolution(FlowSolution):
     def log_occupancy(self) -> FloatArray:
         """Log of the occupancy (n,), also of pairs whose mass has underflowed."""
         assert self.point is not None
-        if np.minimum.reduce(self.point) > TINY:
+        if least(self.point) > TINY:
             return np.log(self.point / self.problem.share)
         assert self.multipliers is not None
         flow, program = self.problem.flow, self.problem.program
