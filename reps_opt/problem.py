@@ -26,6 +26,7 @@ from reps_opt.solvers.newton import proves_infeasible
 from reps_opt.tolerances import BALL_LEEWAY, CONSISTENT, LAST_PLACE
 from reps_opt.validation import FloatArray, InputError
 from reps_opt.values import Value, cached_property, value
+from reps_opt.vectors import least
 
 SIDES = ("primal", "dual")
 
@@ -155,7 +156,7 @@ class Problem(Value):
         mass = 0.0
         if program.simplex:
             off = abs(float(np.add.reduce(point)) - program.mass)
-            mass = off if np.minimum.reduce(point) >= 0 else math.inf
+            mass = off if least(point) >= 0 else math.inf
         return Residuals(0.0 if program.ridge is not None else program.violation(point), mass)
 
     def price(self, program: Program, point: FloatArray, bound: Bound, divergences: list[float]) -> float:
