@@ -29,10 +29,7 @@ from policies.spaces import (
     spaces_of,
     state_indices,
 )
-from reps_opt.validation import FloatArray, as_count
-
-Figures = Callable[[], FloatArray]
-"""Computes one number for each state (N,) when it is asked to."""
+from reps_opt.validation import Figures, FloatArray, as_count
 
 
 class Policy(MixtureMixin, BaseEstimator):

@@ -34,6 +34,7 @@ from reps_opt.validation import (
     read_only,
 )
 from reps_opt.values import cached_property, same
+from reps_opt.vectors import least
 
 
 class Metric(ABC):
@@ -168,8 +169,7 @@ class Factorised(Metric):
         if info != 0:
             return None
         pivots, diagonal = lower.diagonal(), matrix.diagonal()
-        shares = pivots * pivots / diagonal
-        return lower if shares[shares.argmin()] > ROUNDING else None
+        return lower if least(pivots * pivots / diagonal) > ROUNDING else None
 
     @cached_property
     def _spectrum(self) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -463,7 +463,7 @@ def _looks_symmetric(matrix: FloatArray) -> bool:
         return False
     difference = right - left
     size = math.sqrt(difference.dot(difference))
-    return size <= SYMMETRY_TOLERANCE * float(diagonal[0]) and bool(diagonal[diagonal.argmin()] >= 0)
+    return size <= SYMMETRY_TOLERANCE * float(diagonal[0]) and least(diagonal) >= 0
 
 
 def _as_symmetric(F: ArrayLike) -> FloatArray:

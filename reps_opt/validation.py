@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,8 @@ class UnsuitableError(ValueError):
 
 
 FloatArray = NDArray[np.float64]
+Figures = Callable[[], FloatArray]
+"""Computes one number for each state (N,) when it is asked to."""
 FLOAT64 = np.dtype(np.float64)
 Dimension = int | str | None
 

@@ -6,7 +6,7 @@ Shapes: x and y are (n,) float64. BLAS looks at nothing: y must be as long as x.
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg.blas import dasum, ddot
+from scipy.linalg.blas import dasum, ddot, idamax
 
 from reps_opt.tolerances import ALIGNED_SUM
 from reps_opt.validation import FloatArray
@@ -32,6 +32,17 @@ def inner(x: FloatArray, y: FloatArray) -> float:
     2.0
     """
     return ddot(x, y) if x.size else 0.0
+
+
+def largest_size(x: FloatArray) -> float:
+    """Largest magnitude.
+
+    Examples
+    --------
+    >>> largest_size(np.array([1.0, -2.0])), largest_size(np.zeros(0))
+    (2.0, 0.0)
+    """
+    return abs(x.item(idamax(x))) if x.size else 0.0
 
 
 def largest(x: FloatArray) -> float:

@@ -17,10 +17,7 @@ from reps_opt.learning.advantages import Transitions
 from reps_opt.learning.fisher_steps import FisherStep
 from reps_opt.learning.gradients import Pairs, ParametricPolicy, surrogate_gradient
 from reps_opt.learning.policy_update import PolicyUpdate
-from reps_opt.validation import FloatArray
-
-Figures = Callable[[], FloatArray]
-"""Computes one number for each state (N,), when it is asked to."""
+from reps_opt.validation import Figures, FloatArray
 
 
 @dataclass(frozen=True, eq=False)

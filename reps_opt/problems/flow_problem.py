@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.linalg.blas import idamax
 
 from reps_opt.certify import Bound, Residuals
 from reps_opt.hints import Nearest
@@ -25,6 +24,7 @@ from reps_opt.solvers.answer import Answer
 from reps_opt.tolerances import CLOSE, FLOW_TOLERANCE, LAST_PLACE, LOST_IN_ROUNDING, ROUNDING, SOLVED, VALUES_SHARE
 from reps_opt.validation import FloatArray
 from reps_opt.values import cached_property
+from reps_opt.vectors import largest_size
 
 
 class FlowProblem(Problem):
@@ -190,7 +190,7 @@ class FlowProblem(Problem):
 
 def _rounding(multipliers: FloatArray) -> float:
     """What the last place of the largest multiplier is worth, in ranges of the rewards."""
-    return LAST_PLACE * abs(float(multipliers[idamax(multipliers)])) if multipliers.size else 0.0
+    return LAST_PLACE * largest_size(multipliers)
 
 
 class UnrolledProblem(FlowProblem):

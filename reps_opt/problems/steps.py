@@ -11,7 +11,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.linalg.blas import idamax
 
 from reps_opt.certify import Bound, Residuals
 from reps_opt.constraints import SPACE, AtMost
@@ -28,6 +27,7 @@ from reps_opt.solvers.quadratic import Quadratic, Reduced, reduce_program
 from reps_opt.tolerances import REMEMBERED, ROUNDING
 from reps_opt.validation import FloatArray, as_float_array, as_scalar, check_finite, finite_vector, read_only
 from reps_opt.values import cached_property, value
+from reps_opt.vectors import largest_size
 
 STEP = Hints(variable="step")
 
@@ -152,7 +152,7 @@ class TrustRegionStep(Problem):
     @cached_property
     def _peak(self) -> float:
         """Largest entry of the gradient in size."""
-        return abs(float(self.gradient[idamax(self.gradient)]))
+        return largest_size(self.gradient)
 
     @property
     def largest(self) -> float:
