@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from reps_opt.learning.advantages import Transitions, estimate_advantages
+from reps_opt.learning.gradients import ParametricPolicy
 from reps_opt.learning.policy_update import PolicyUpdate, branch, unchanged, under
 from reps_opt.learning.returns import episodes
 from reps_opt.learning.surrogates import Surrogate
@@ -65,19 +66,22 @@ class CPO(TRPO):
         elif as_float_array(self.budget, "budget", ("k",)).size == 0:
             raise ValueError("budget is empty: it must be a number, or (k,) numbers")
 
-    def _step(self, at: Surrogate, memory: Memory | None) -> PolicyUpdate:
-        batch, budgets = at.batch, np.atleast_1d(as_float_array(self.budget, "budget"))
-        paid = self._paid(batch, len(at.advantages), len(budgets))
+    def _step(
+        self, policy: ParametricPolicy, batch: Transitions, advantages: FloatArray, memory: Memory | None
+    ) -> PolicyUpdate:
+        budgets = np.atleast_1d(as_float_array(self.budget, "budget"))
+        paid = self._paid(batch, len(advantages), len(budgets))
         parts = episodes(batch.terminated, batch.truncated)
         weight = self.gamma**parts.time / parts.n_episodes
         expected = weight @ paid
         changes, kept = self._cost_advantages(batch, paid, memory)
         changes = changes * (weight * len(weight))[:, None]  # so that the mean over rows is the change of a cost
+        at = Surrogate(policy, batch, advantages)
         slopes = [at.gradient_of(column) for column in changes.T]
         told: dict[str, Any] = {"memory": kept, "stats": {"expected_cost": self._as_given(expected)}}
         lowers = any(slope.any() for slope, over in zip(slopes, expected > budgets, strict=True) if over)
         if not at.gradient.any() and not lowers:
-            return unchanged(at.policy, None, "the gradient is zero", cost=self._as_given(expected), **told)
+            return unchanged(policy, None, "the gradient is zero", cost=self._as_given(expected), **told)
         step = self._solve(at, self.epsilon, list(zip(slopes, expected - budgets, strict=True)))
 
         def costs_of(trial: PolicyUpdate) -> FloatArray:

@@ -108,10 +108,10 @@ class GradientUpdate(ABC):
         current, moments = standardised(policy, batch.states, memory) if self.normalise else (policy, {})
         possible = possible_actions(current, batch)
         advantages, unit = self._scaled(estimate.advantages, estimate.values, possible)
-        at = Surrogate(current, batch, advantages)
-        result = self._step(at, memory)
+        result = self._step(current, batch, advantages, memory)
         if result.accepted:
             gradient = result.solution.problem.gradient
+            at = Surrogate(current, batch, advantages)
             told = gradient_promise(at, gradient, result, self.gamma, unit=unit)
             result = replace(result, stats={**result.stats, **told})
         if not possible.all():
@@ -141,9 +141,12 @@ class GradientUpdate(ABC):
             return np.where(possible, advantages, 0.0), 1.0
         return np.where(possible, (advantages - some.mean()) / spread, 0.0), spread
 
-    def _step(self, at: Surrogate, memory: Memory | None) -> PolicyUpdate:
-        """Update along a surrogate."""
-        return self._along(at) if at.gradient.any() else unchanged(at.policy, None, "the gradient is zero")
+    def _step(
+        self, policy: ParametricPolicy, batch: Transitions, advantages: FloatArray, memory: Memory | None
+    ) -> PolicyUpdate:
+        """Update along the surrogate of these advantages (N,)."""
+        at = Surrogate(policy, batch, advantages)
+        return self._along(at) if at.gradient.any() else unchanged(policy, None, "the gradient is zero")
 
     @abstractmethod
     def _along(self, at: Surrogate) -> PolicyUpdate:
