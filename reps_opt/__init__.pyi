@@ -35,9 +35,6 @@ from .metrics import Identity as Identity
 from .metrics import Product as Product
 from .policy_comparison import compare_policies as compare_policies
 from .problem import Problem as Problem
-from .problems.conditional import ConditionalREPS as ConditionalREPS
-from .problems.episodes import EpisodicREPS as EpisodicREPS
-from .problems.episodes import top_half as top_half
 from .problems.gradient_steps import (
     ExactNaturalGradient as ExactNaturalGradient,
 )
@@ -46,11 +43,14 @@ from .problems.gradient_steps import (
 )
 from .problems.horizon import FiniteHorizonREPS as FiniteHorizonREPS
 from .problems.horizon_surrogate import surrogate_step as surrogate_step
-from .problems.linear_program import LinearProgram as LinearProgram
 from .problems.online import ORePS as ORePS
 from .problems.policy_steps import ExactTRPO as ExactTRPO
 from .problems.reps import REPS as REPS
+from .problems.reps import ConditionalREPS as ConditionalREPS
+from .problems.reps import LinearProgram as LinearProgram
+from .problems.samples import EpisodicREPS as EpisodicREPS
 from .problems.samples import SampleREPS as SampleREPS
+from .problems.samples import top_half as top_half
 from .problems.steps import TrustRegionStep as TrustRegionStep
 from .processes.maps import text_map as text_map
 from .processes.mdp import MDP as MDP

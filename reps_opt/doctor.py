@@ -19,12 +19,10 @@ import numpy as np
 import threadpoolctl
 
 from reps_opt.problem import Problem
-from reps_opt.problems.conditional import ConditionalREPS
-from reps_opt.problems.episodes import EpisodicREPS
 from reps_opt.problems.horizon import FiniteHorizonREPS
 from reps_opt.problems.policy_steps import ExactTRPO
-from reps_opt.problems.reps import REPS
-from reps_opt.problems.samples import SampleREPS
+from reps_opt.problems.reps import REPS, ConditionalREPS
+from reps_opt.problems.samples import EpisodicREPS, SampleREPS
 from reps_opt.problems.steps import TrustRegionStep
 from reps_opt.processes.mdp import MDP
 from reps_opt.result import Result

@@ -59,4 +59,4 @@ def test_the_core_imports_by_name_only_its_plug_ins() -> None:
             called = node.func if isinstance(node, ast.Call) else None
             if getattr(called, "id", getattr(called, "attr", "")) in ("import_module", "__import__"):
                 found.add(path.relative_to(ROOT).as_posix())
-    assert found == {"reps_opt/archive.py", "reps_opt/doctor.py", "reps_opt/learning/start_policies.py"}
+    assert found == {"reps_opt/archive.py", "reps_opt/doctor.py", "reps_opt/learning/runs.py"}

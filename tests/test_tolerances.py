@@ -15,7 +15,7 @@ DECIDE_NOTHING = {
     "reps_opt/plotting.py": "what is drawn",
     "reps_opt/explorer/": "what a page shows",
     "reps_opt/history.py": "what is printed",
-    "reps_opt/problems/readings.py": "what is printed",
+    "reps_opt/problems/flow_solution.py": "what is printed",
     "reps_opt/solvers/trace.py": "what is printed",
     "reps_opt/progress.py": "when a bar is shown",
     "reps_opt/command_line.py": "exit codes",

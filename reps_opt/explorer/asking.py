@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from reps_opt.problems.conditional import ConditionalREPS
-from reps_opt.problems.reps import REPS
+from reps_opt.problems.reps import REPS, ConditionalREPS
 from reps_opt.processes.mdp import MDP
 from reps_opt.solving import solve
 from reps_opt.validation import FloatArray, as_float_array, as_scalar

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from reps_opt.learning.advantages import Transitions, estimate_advantages
 from reps_opt.learning.gradients import ParametricPolicy
 from reps_opt.learning.policy_update import PolicyUpdate, branch, unchanged, under
-from reps_opt.learning.returns import episodes
+from reps_opt.learning.returns import Transitions, episodes, estimate_advantages
 from reps_opt.learning.surrogates import Surrogate
 from reps_opt.learning.updates import TRPO
 from reps_opt.learning.value_network import Memory

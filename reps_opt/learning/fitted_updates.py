@@ -19,15 +19,13 @@ from typing import Any
 import numpy as np
 
 from reps_opt.batch import Batch
-from reps_opt.learning.advantages import estimate_advantages
 from reps_opt.learning.fits import fit_within
 from reps_opt.learning.policy_update import PolicyUpdate
-from reps_opt.learning.returns import returns_to_go
-from reps_opt.problems.episodes import EpisodicREPS
+from reps_opt.learning.returns import estimate_advantages, returns_to_go
 from reps_opt.problems.sample_flow import batch_gamma, done_rule, flow_objective, spread_of_sums
 from reps_opt.problems.sample_problem import SampleProblem
 from reps_opt.problems.sample_solution import SCALES, SampleSolution
-from reps_opt.problems.samples import SampleREPS
+from reps_opt.problems.samples import EpisodicREPS, SampleREPS
 from reps_opt.problems.value_features import flow_residual
 from reps_opt.solution import Status
 from reps_opt.solvers.newton import Newton
@@ -368,7 +366,7 @@ class RewardWeightedRegression(WeightedFit):
     advantages
         Whether values, regressed on the returns, are subtracted: advantage-weighted regression.
     gae_lambda, value_model
-        Of these advantages, see :func:`reps_opt.learning.advantages.estimate_advantages`; ``trace`` until 0.3.
+        Of these advantages, see :func:`reps_opt.learning.returns.estimate_advantages`; ``trace`` until 0.3.
 
     References
     ----------

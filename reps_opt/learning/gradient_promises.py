@@ -22,9 +22,8 @@ import numpy as np
 from reps_opt.batch import Batch
 from reps_opt.conjugate_gradient import conjugate_gradient
 from reps_opt.features import IDENTITY
-from reps_opt.learning.advantages import Transitions
 from reps_opt.learning.gradients import surrogate_gradient
-from reps_opt.learning.returns import cut_short
+from reps_opt.learning.returns import Transitions, cut_short
 from reps_opt.learning.surrogates import Surrogate
 from reps_opt.metrics import Metric
 from reps_opt.problems.sample_flow import sample_flow, spread_of_sums

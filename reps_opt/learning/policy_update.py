@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from reps_opt.learning.advantages import Transitions
 from reps_opt.learning.gradients import ParametricPolicy
+from reps_opt.learning.returns import Transitions
 from reps_opt.learning.value_network import Memory, moments_of
 from reps_opt.plotting import Panel
 from reps_opt.problems.step_solution import StepSolution

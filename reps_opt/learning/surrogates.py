@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from reps_opt.learning.advantages import Transitions
 from reps_opt.learning.fisher_steps import FisherStep
 from reps_opt.learning.gradients import Pairs, ParametricPolicy, surrogate_gradient
 from reps_opt.learning.policy_update import PolicyUpdate
+from reps_opt.learning.returns import Transitions
 from reps_opt.validation import Figures, FloatArray
 
 

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from reps_opt.batch import Batch
-from reps_opt.learning.advantages import Transitions, estimate_advantages
 from reps_opt.learning.fisher_steps import FisherStep, fisher_step
 from reps_opt.learning.gradient_promises import gradient_promise, visits
 from reps_opt.learning.gradients import ParametricPolicy
@@ -31,6 +30,7 @@ from reps_opt.learning.policy_update import (
     unchanged,
     under,
 )
+from reps_opt.learning.returns import Transitions, estimate_advantages
 from reps_opt.learning.surrogates import Surrogate
 from reps_opt.learning.value_network import Memory, ValueNetwork
 from reps_opt.metrics import Identity

@@ -14,8 +14,7 @@ from numpy.typing import ArrayLike
 
 from reps_opt import plotting
 from reps_opt.plotting import Panel
-from reps_opt.problems.flow_solution import FlowSolution
-from reps_opt.problems.readings import PolicyReadings
+from reps_opt.problems.flow_solution import FlowSolution, PolicyReadings
 from reps_opt.processes.time_indexed import bellman_error, evaluate, optimal_values, soft_values
 from reps_opt.result import Arrays
 from reps_opt.sensitivity import Sensitivity

@@ -7,6 +7,7 @@ that can be visited.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -17,7 +18,6 @@ from reps_opt.problems.online_run import OnlineRun
 from reps_opt.problems.online_step import ORePSStep
 from reps_opt.processes.flow import Flow
 from reps_opt.processes.mdp import MDP
-from reps_opt.processes.sampler import TrajectorySampler
 from reps_opt.progress import progress as with_bar
 from reps_opt.solution import Status
 from reps_opt.solving import solve
@@ -50,6 +50,39 @@ class Episode(NamedTuple):
     sampled_loss: float
     gap: float
     certified: bool
+
+
+class TrajectorySampler:
+    """Trajectories by inverse cumulative sums, from an occupancy itself: its conditionals are the policy.
+
+    The sums are lists: a draw among a few is three times as fast by ``bisect``.
+    """
+
+    def __init__(self, flow: Flow) -> None:
+        self.horizon = flow.layer_starts.size
+        self.first = np.append(flow.first_pairs, flow.pairs.size).tolist()
+        arriving = flow.arriving
+        self.ahead = [
+            (arriving.indices[a:b].tolist(), arriving.data[a:b].cumsum().tolist())
+            for a, b in zip(arriving.indptr, arriving.indptr[1:], strict=False)
+        ]
+        start = flow.rhs
+        self.start = (np.flatnonzero(start).tolist(), start[start > 0].cumsum().tolist())
+
+    @staticmethod
+    def _draw(cumulative: list[float], uniform: float) -> int:
+        return min(bisect_right(cumulative, uniform * cumulative[-1]), len(cumulative) - 1)
+
+    def trajectory(self, occupancy: FloatArray, rng: np.random.Generator) -> list[int]:
+        """Positions of the pairs visited, one a step, for the policy of an occupancy (n,)."""
+        nodes, cumulative = self.start
+        visited = []
+        for u, w in rng.random((self.horizon, 2)).tolist():
+            node = nodes[self._draw(cumulative, u)]
+            begin, end = self.first[node], self.first[node + 1]
+            visited.append(begin + self._draw(occupancy[begin:end].cumsum().tolist(), w))
+            nodes, cumulative = self.ahead[visited[-1]]
+        return visited
 
 
 @value

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from reps_opt import plotting
 from reps_opt.plotting import Panel
 from reps_opt.policy_comparison import PolicyComparison, compare_policies
-from reps_opt.problems.readings import PolicyReadings
+from reps_opt.problems.flow_solution import PolicyReadings
 from reps_opt.processes.maps import drawn_on
 from reps_opt.result import Arrays
 from reps_opt.sensitivity import Sensitivity

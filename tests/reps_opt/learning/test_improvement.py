@@ -36,7 +36,7 @@ from reps_opt import (
 )
 from reps_opt.features import EmpiricalModel
 from reps_opt.learning.gradients import enac
-from reps_opt.learning.start_policies import start_policy
+from reps_opt.learning.runs import start_policy
 
 ENV = envs.LQR(horizon=20)
 

@@ -23,7 +23,7 @@ from policies import (
 )
 from reps_opt import TRPO, Batch, EpisodicREPSUpdate, History, REPSUpdate, Status, improve, rollout
 from reps_opt.learning.fits import fit_within, weighted_kl
-from reps_opt.learning.promises import promise_columns, refuted_in_a_row
+from reps_opt.learning.records import promise_columns, refuted_in_a_row
 from reps_opt.problems.value_features import value_features
 
 ENV = envs.LQR()

@@ -13,8 +13,8 @@ import pytest
 import envs
 from policies import LinearGaussianPolicy, NeuralPolicy, TabularPolicy
 from reps_opt import MDP, Batch, RolloutError, rollout
+from reps_opt.learning.checkpoints import describe
 from reps_opt.learning.runs import State
-from reps_opt.learning.settings import describe
 from reps_opt.tolerances import AT_ONCE, DEEPEST_SETTING, EPISODES_A_TASK, LONGEST_EPISODE, LONGEST_HOLD, SIDE_BY_SIDE
 
 FIELDS = ("states", "actions", "rewards", "next_states", "start_states", "terminated", "truncated", "episode")

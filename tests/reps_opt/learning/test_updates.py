@@ -27,9 +27,9 @@ from reps_opt import (
     rollout,
     solve,
 )
-from reps_opt.learning.advantages import estimate_advantages
 from reps_opt.learning.fisher_steps import fisher_step
 from reps_opt.learning.gradients import mean_kl, surrogate_gradient
+from reps_opt.learning.returns import estimate_advantages
 from reps_opt.solvers import Quadratic
 from tests.reps_opt.exact_gradients import exact_gradient
 from tests.reps_opt.step_fakes import LinearGaussian, SoftmaxTable, coin_mdp, sample_episodes

@@ -11,7 +11,7 @@ import pytest
 
 import envs
 from reps_opt import MDP, REPS, ORePS, solve
-from reps_opt.processes.sampler import TrajectorySampler
+from reps_opt.problems.online import TrajectorySampler
 from reps_opt.processes.time_indexed import bellman_error as time_indexed_bellman_error
 from reps_opt.processes.time_indexed import flow_residual, occupancy_of
 from reps_opt.solution import Status
