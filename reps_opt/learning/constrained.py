@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from reps_opt.learning.gradients import ParametricPolicy
-from reps_opt.learning.policy_update import PolicyUpdate, branch, unchanged, under
+from reps_opt.learning.policy_update import NO_GRADIENT, PolicyUpdate, branch, under
 from reps_opt.learning.returns import Transitions, episodes, estimate_advantages
 from reps_opt.learning.surrogates import Surrogate
 from reps_opt.learning.updates import TRPO
@@ -80,7 +80,7 @@ class CPO(TRPO):
         told: dict[str, Any] = {"memory": kept, "stats": {"expected_cost": self._as_given(expected)}}
         lowers = any(slope.any() for slope, over in zip(slopes, expected > budgets, strict=True) if over)
         if not at.gradient.any() and not lowers:
-            return unchanged(policy, None, "the gradient is zero", cost=self._as_given(expected), **told)
+            return PolicyUpdate(policy, False, None, message=NO_GRADIENT, cost=self._as_given(expected), **told)
         step = self._solve(at, self.epsilon, list(zip(slopes, expected - budgets, strict=True)))
 
         def costs_of(trial: PolicyUpdate) -> FloatArray:

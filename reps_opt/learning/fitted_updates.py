@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 
 from reps_opt.batch import Batch
+from reps_opt.features import IDENTITY, fitted, transformed
 from reps_opt.learning.fits import fit_within
 from reps_opt.learning.policy_update import PolicyUpdate
 from reps_opt.learning.returns import estimate_advantages, returns_to_go
-from reps_opt.problems.sample_flow import batch_gamma, done_rule, flow_objective, spread_of_sums
+from reps_opt.problems.sample_flow import batch_gamma, done_rule, sample_flow, spread_of_sums
 from reps_opt.problems.sample_problem import SampleProblem
 from reps_opt.problems.sample_solution import SCALES, SampleSolution
 from reps_opt.problems.samples import EpisodicREPS, SampleREPS
@@ -267,7 +268,8 @@ class REPSUpdate(WeightedFit):
 
         ``gamma`` and ``starts`` are those of the update where they were taken from another batch.
         """
-        return flow_objective(batch, gamma or self.gamma, self.on_done, starts or self.starts)
+        flow = sample_flow(batch, IDENTITY, gamma or self.gamma, self.on_done, starts or self.starts)
+        return flow.mean(batch.rewards)
 
     def _nothing_to_learn(self, batch: Batch) -> str:
         if np.ptp(batch.rewards) > 0:
@@ -343,8 +345,6 @@ class EpisodicREPSUpdate(WeightedFit):
             raise ValueError("batch must have one transition an episode: roll out a reps_opt.ParameterSearch")
         phi = None
         if self.contexts is not None:
-            from reps_opt.features import fitted, transformed
-
             transformer = self.contexts if hasattr(self.contexts, "transform") else self.contexts(batch)
             phi = transformed(fitted(transformer, batch.states), batch.states)
         return EpisodicREPS(batch.rewards, phi, self.epsilon, base_weights, self.ridge, self.temperature)

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from reps_opt.learning.returns import Episodes, episodes
 from reps_opt.metrics import Factor
 from reps_opt.tolerances import ROUNDING
-from reps_opt.validation import FloatArray, as_float_array, as_scalar, check_nonnegative, check_shape, warn_renamed
+from reps_opt.validation import FloatArray, as_float_array, as_scalar, warn_renamed
 
 BASELINES = ("optimal", "mean", "none")
 
@@ -233,7 +233,7 @@ def natural_actor_critic(
     return ActorCritic(solution[: rows.shape[1]], solution[rows.shape[1] :])
 
 
-def fisher(policy: ParametricPolicy, states: Any, actions: Any = None, weights: ArrayLike | None = None) -> Factor:
+def fisher(policy: ParametricPolicy, states: Any, actions: Any = None) -> Factor:
     """Fisher metric of a policy averaged over states, by factors: one vectorised pass, no double backpropagation.
 
     Parameters
@@ -241,49 +241,18 @@ def fisher(policy: ParametricPolicy, states: Any, actions: Any = None, weights: 
     actions
         Where given, the scores of these actions are the factors (the empirical Fisher matrix). Where not, the
         policy's ``fisher_factor(states)`` is used, the exact expectation over actions.
-    weights
-        Weights (N,) of the rows; they need ``actions``.
     """
     if actions is None:
-        if weights is not None:
-            raise ValueError("weights belong to rows of scores: give the actions too")
         return Factor(policy.fisher_factor(states))  # type: ignore[attr-defined]
-    scores = as_float_array(policy.score_function(states, actions), "score_function", ("N", policy.params.size))
-    if weights is None:
-        return Factor(scores)
-    w = as_float_array(weights, "weights", (len(scores),))
-    check_nonnegative(w, "weights")
-    return Factor(scores, w / w.sum())
+    return Factor(as_float_array(policy.score_function(states, actions), "score_function", ("N", policy.params.size)))
 
 
-def surrogate_gradient(
-    policy: ParametricPolicy,
-    states: Any,
-    actions: Any,
-    advantages: ArrayLike,
-    old_log_prob: ArrayLike | None = None,
-) -> FloatArray:
-    """Gradient (P,) of :func:`surrogate`; without ``old_log_prob`` at the old policy itself, where ratios are one."""
+def surrogate_gradient(policy: ParametricPolicy, states: Any, actions: Any, advantages: ArrayLike) -> FloatArray:
+    """Gradient (P,) of a batch's surrogate at the policy that took its actions, where ratios are one."""
     weights = as_float_array(advantages, "advantages", ("N",)) / len(states)
-    if old_log_prob is not None:
-        weights = weights * _ratio(policy, states, actions, old_log_prob)
     if hasattr(policy, "score_product"):  # one backward pass
         return np.asarray(policy.score_product(states, actions, weights))
     return weights @ policy.score_function(states, actions)
-
-
-def mean_kl(old: ParametricPolicy, new: ParametricPolicy, states: Any, direction: str = "old-new") -> float:
-    """Mean over states of KL(old || new), TRPO's direction, or with ``"new-old"`` of KL(new || old), REPS's; nats."""
-    if direction not in ("old-new", "new-old"):
-        raise ValueError(f"direction must be 'old-new' or 'new-old', got {direction!r}")
-    first, second = (old, new) if direction == "old-new" else (new, old)
-    with np.errstate(divide="ignore", invalid="ignore"):  # an action that one of them does not take
-        return float(np.mean(first.kl_divergence(second, states)))
-
-
-def _ratio(policy: ParametricPolicy, states: Any, actions: Any, old_log_prob: ArrayLike) -> FloatArray:
-    new = policy.log_prob(states, actions)
-    return np.exp(new - as_float_array(old_log_prob, "old_log_prob", new.shape))
 
 
 def _likelihood_data(
@@ -291,9 +260,7 @@ def _likelihood_data(
 ) -> tuple[FloatArray, FloatArray, Episodes]:
     parts = episodes(terminated, truncated)
     rows = as_float_array(scores, "scores", (parts.ends.size, "P"))
-    r = as_float_array(rewards, "rewards")
-    check_shape(r, "rewards", parts.ends.shape)
-    return rows, r, parts
+    return rows, as_float_array(rewards, "rewards", parts.ends.shape), parts
 
 
 def _by_episode(rows: FloatArray, parts: Episodes) -> FloatArray:

@@ -16,9 +16,11 @@ from reps_opt.learning.gradients import ParametricPolicy
 from reps_opt.learning.returns import Transitions
 from reps_opt.learning.value_network import Memory, moments_of
 from reps_opt.plotting import Panel
-from reps_opt.problems.step_solution import StepSolution
 from reps_opt.result import Arrays, Result
 from reps_opt.validation import FloatArray
+
+NO_GRADIENT = "the gradient is zero"
+"""Why an update leaves the policy as it is before there is anything to solve."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -161,8 +163,3 @@ def standardised(policy: Any, states: Any, memory: Memory | None) -> tuple[Any, 
     moments = moments_of(branch(memory, "observations") or {}).grown(rows)
     two = np.stack([moments.centre - moments.deviation, moments.centre + moments.deviation])  # have these moments
     return policy.standardised(two), under("observations", moments._asdict())
-
-
-def unchanged(policy: Any, solution: StepSolution | None, message: str, **more: Any) -> PolicyUpdate:
-    """The update that leaves the policy as it is, and why."""
-    return PolicyUpdate(policy, False, solution, message=message, **more)

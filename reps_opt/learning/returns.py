@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reps_opt.batch import Batch
+from reps_opt.features import as_columns
 from reps_opt.learning.value_network import Memory, ValueNetwork
 from reps_opt.tolerances import COLLINEAR_RIDGE
 from reps_opt.validation import FloatArray, as_float_array, as_scalar, warn_renamed
@@ -210,7 +211,7 @@ def estimate_advantages(
         too, and the network begins to learn; later it gives the values that it has learned from the batches before,
         so that no advantage is measured against a fit to its own noise.
     """
-    inputs, following = _inputs(batch.states), _inputs(batch.next_states)
+    inputs, following = as_columns(batch.states), as_columns(batch.next_states)
     learns = isinstance(value_model, ValueNetwork)
     if learns and memory:
         values, ahead = value_model.predict(memory, inputs), value_model.predict(memory, following)
@@ -233,11 +234,6 @@ def _regressed(
     if np.any(episodes(*flags).ends & ~np.asarray(batch.terminated)):
         model.fit(inputs, returns_to_go(rewards, *flags, gamma, model.predict(following)))
     return model.predict(inputs), model.predict(following)
-
-
-def _inputs(states: Any) -> FloatArray:
-    array = np.asarray(states, dtype=np.float64)
-    return array.reshape(len(array), -1)
 
 
 def _value_model(states: Any, model: Any) -> Any:

@@ -18,20 +18,19 @@ from typing import Any
 import numpy as np
 
 from reps_opt.batch import Batch
-from reps_opt.learning.fisher_steps import FisherStep, fisher_step
 from reps_opt.learning.gradient_promises import gradient_promise, visits
 from reps_opt.learning.gradients import ParametricPolicy
 from reps_opt.learning.policy_update import (
+    NO_GRADIENT,
     PolicyUpdate,
     branch,
     check_parametric,
     possible_actions,
     standardised,
-    unchanged,
     under,
 )
 from reps_opt.learning.returns import Transitions, estimate_advantages
-from reps_opt.learning.surrogates import Surrogate
+from reps_opt.learning.surrogates import FisherStep, Surrogate, fisher_step
 from reps_opt.learning.value_network import Memory, ValueNetwork
 from reps_opt.metrics import Identity
 from reps_opt.problems.steps import TrustRegionStep
@@ -146,7 +145,7 @@ class GradientUpdate(ABC):
     ) -> PolicyUpdate:
         """Update along the surrogate of these advantages (N,)."""
         at = Surrogate(policy, batch, advantages)
-        return self._along(at) if at.gradient.any() else unchanged(policy, None, "the gradient is zero")
+        return self._along(at) if at.gradient.any() else PolicyUpdate(policy, False, None, message=NO_GRADIENT)
 
     @abstractmethod
     def _along(self, at: Surrogate) -> PolicyUpdate:
@@ -238,7 +237,7 @@ class NaturalGradient(FisherUpdate):
         step = self._solve(at, 1.0 if self.epsilon is None else self.epsilon)
         solution = step.solution
         if not solution.has_point:
-            return unchanged(at.policy, solution, solution.message)
+            return PolicyUpdate(at.policy, False, solution, message=solution.message)
         fraction = 1.0
         if self.step_size is not None:
             fraction = self.step_size * solution.eta / solution.lengthening  # the step is F^-1 g over eta
@@ -285,7 +284,7 @@ class TRPO(FisherUpdate):
         """The first of the shrinking steps that improves and stays in the true ball."""
         solution = step.solution
         if solution.status is Status.FAILED or not step.direction.any():
-            return unchanged(at.policy, solution, solution.message or "the step is zero")
+            return PolicyUpdate(at.policy, False, solution, message=solution.message or "the step is zero")
         best_kl, fraction = np.inf, 1.0
         for i in range(self.trials):
             trial = at.taken(step, fraction, self.epsilon)
@@ -295,7 +294,8 @@ class TRPO(FisherUpdate):
                 return replace(trial, trials=i + 1, message="; ".join(filter(None, notes)))
             fraction *= self._shorter(trial.kl_old_new)
         why = "the mean KL stays above epsilon" if best_kl > self.epsilon else "the surrogate does not improve"
-        return unchanged(at.policy, solution, f"all {self.trials} trials were rejected: {why}", trials=self.trials)
+        said = f"all {self.trials} trials were rejected: {why}"
+        return PolicyUpdate(at.policy, False, solution, message=said, trials=self.trials)
 
     def _shorter(self, kl: float) -> float:
         if self.epsilon < kl < math.inf:

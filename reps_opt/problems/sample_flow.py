@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from reps_opt.batch import Batch
-from reps_opt.features import IDENTITY, one_step, start_features, without_rounding
+from reps_opt.features import one_step, start_features, without_rounding
 from reps_opt.tolerances import LONGEST_HORIZON, VISIBLE
 from reps_opt.validation import FloatArray, as_float_array, as_scalar, check_nonnegative, read_only
 from reps_opt.values import Value, value
@@ -214,16 +214,6 @@ def recording_rate(batch: Batch, gamma: float) -> float:
     rate = 1.0 - lengths.size / len(batch)
     noise = 2 * (1.0 - rate) / np.sqrt(lengths.size)
     return gamma if abs(rate - gamma) <= noise else rate
-
-
-def flow_objective(
-    batch: Batch, gamma: float | None = None, on_done: str | None = None, starts: str | None = None
-) -> tuple[float, float]:
-    """Mean reward of the base weights of a batch's flow, and its standard error by episodes, in reward units a step.
-
-    Where mass is absorbed it is ``1 - gamma`` times the discounted return from where episodes are.
-    """
-    return sample_flow(batch, IDENTITY, gamma, on_done, starts).mean(batch.rewards)
 
 
 def spread_of_sums(sums: FloatArray) -> float:

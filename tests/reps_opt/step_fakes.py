@@ -129,3 +129,8 @@ def sample_episodes(mdp, policy, n_episodes, horizon, rng, costs=None):
     cut = np.zeros((n_episodes, horizon), dtype=bool)
     cut[:, -1] = True
     return SimpleNamespace(**batch, terminated=np.zeros(cut.size, dtype=bool), truncated=cut.ravel())
+
+
+def mean_kl(first, second, states):
+    """Mean over states of KL(first || second), in nats."""
+    return float(np.mean(first.kl_divergence(second, states)))

@@ -27,12 +27,12 @@ from reps_opt import (
     rollout,
     solve,
 )
-from reps_opt.learning.fisher_steps import fisher_step
-from reps_opt.learning.gradients import mean_kl, surrogate_gradient
+from reps_opt.learning.gradients import surrogate_gradient
 from reps_opt.learning.returns import estimate_advantages
+from reps_opt.learning.surrogates import fisher_step
 from reps_opt.solvers import Quadratic
 from tests.reps_opt.exact_gradients import exact_gradient
-from tests.reps_opt.step_fakes import LinearGaussian, SoftmaxTable, coin_mdp, sample_episodes
+from tests.reps_opt.step_fakes import LinearGaussian, SoftmaxTable, coin_mdp, mean_kl, sample_episodes
 
 UPDATES = [
     VanillaGradient(gamma=0.8, length=0.3),
@@ -64,7 +64,7 @@ def test_every_update_reports_the_policy_it_returns(mdp, policy, batch, update):
     result = update(policy, batch)
     assert result.accepted
     assert result.gain > 0
-    assert result.kl == pytest.approx(mean_kl(policy, result.policy, batch.states, "new-old"))
+    assert result.kl == pytest.approx(mean_kl(result.policy, policy, batch.states))
     assert result.kl_old_new == pytest.approx(mean_kl(policy, result.policy, batch.states))
     np.testing.assert_allclose(result.policy.params, before + result.step)
     np.testing.assert_array_equal(policy.params, before)
