@@ -22,7 +22,7 @@ from decimal import Decimal
 import numpy as np
 
 from reps_opt.constraints import Block
-from reps_opt.decimals import ONE, ZERO, Numbers, appended, each, numbers, zeros
+from reps_opt.decimals import ONE, ZERO, Numbers, each, numbers, zeros
 from reps_opt.divergences.base import KL, NoBall
 from reps_opt.divergences.conditional_kl import ConditionalKL
 from reps_opt.divergences.f_divergences import Alpha
@@ -74,9 +74,9 @@ class Dual:
         self.c = numbers(program.objective)
         parts = [exact(block) for block in program.blocks.values()]
         self.rows = np.concatenate([*(matrix for matrix, _ in parts), np.full((1, program.n), ONE, dtype=object)])
-        self.rhs = appended(np.concatenate([zeros(0), *(rhs for _, rhs in parts)]), ONE)
+        self.rhs = np.append(np.concatenate([zeros(0), *(rhs for _, rhs in parts)]), ONE)
         self.signed = np.append(program.signed, False)
-        self.ridge = None if program.ridge is None else appended(numbers(program.ridge), ZERO)
+        self.ridge = None if program.ridge is None else np.append(numbers(program.ridge), ZERO)
         divergence = program.divergence
         smooth = isinstance(divergence, (KL, Alpha))  # the others are met where they do not bind, and KL will do there
         self.q = numbers(divergence.reference if smooth else np.full(program.n, 1 / program.n))

@@ -8,7 +8,7 @@ Shapes: n numbers; a system is (n, n).
 from __future__ import annotations
 
 import decimal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
@@ -34,10 +34,7 @@ def many_digits(digits: int = DIGITS) -> Iterator[None]:
 
 def numbers(values: ArrayLike) -> Numbers:
     """The exact decimal value of every float of an array."""
-    table = np.asarray(values, dtype=np.float64)
-    exact = np.empty(table.shape, dtype=object)
-    exact.ravel()[:] = [Decimal(value) for value in table.ravel().tolist()]
-    return exact
+    return each(Decimal, np.asarray(values, dtype=np.float64))
 
 
 def zeros(*shape: int) -> Numbers:
@@ -45,21 +42,9 @@ def zeros(*shape: int) -> Numbers:
     return np.full(shape, ZERO, dtype=object)
 
 
-def appended(values: Numbers, last: Decimal) -> Numbers:
-    """Numbers (n,) and one more."""
-    return np.concatenate([values, np.array([last], dtype=object)])
-
-
-def floats(values: Numbers) -> Any:
-    """The floats nearest to decimal numbers."""
-    return np.array([float(value) for value in values])
-
-
-def each(function: Any, values: Numbers) -> Numbers:
-    """A function of one decimal number, of every entry (n,)."""
-    found = np.empty(values.size, dtype=object)
-    found[:] = [function(value) for value in values]
-    return found
+def each(function: Callable[[Any], Decimal], values: Any) -> Numbers:
+    """A function of one number, of every entry of an array."""
+    return np.frompyfunc(function, 1, 1)(values)
 
 
 def solve(matrix: Numbers, rhs: Numbers, definite: bool = True) -> Numbers:

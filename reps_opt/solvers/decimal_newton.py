@@ -19,7 +19,7 @@ import scipy
 from scipy.sparse import csgraph
 
 from reps_opt.decimal_dual import Dual, Point, digits_for
-from reps_opt.decimals import ONE, ZERO, Numbers, appended, each, floats, many_digits, numbers, solve, zeros
+from reps_opt.decimals import ONE, ZERO, Numbers, each, many_digits, numbers, solve, zeros
 from reps_opt.divergences.conditional_kl import ConditionalKL
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer
@@ -89,7 +89,7 @@ class _Search:
         start = settings.start
         v = None if start is None else start.multipliers
         usable = v is not None and bool(np.isfinite(v).all())
-        self.v = appended(numbers(v if usable and v is not None else np.zeros(dual.rhs.size - 1)), ZERO)
+        self.v = np.append(numbers(v if usable and v is not None else np.zeros(dual.rhs.size - 1)), ZERO)
         eta = 0.0 if start is None or np.ndim(start.eta) else float(start.eta)
         self.single = None if start is None or eta < math.inf else start.point
         self.known = usable and NEGLIGIBLE_ETA < eta < DECIMAL_HOTTEST
@@ -114,7 +114,7 @@ class _Search:
         if not missed <= ROUNDING:
             raise ArithmeticError(f"{self.steps} Newton steps leave {missed:.0e} in the rows at eta = {self.eta:.1e}")
         stats = {"iterations": self.steps}
-        return Answer(eta, floats(self.v[:-1]), floats(point.x), message, stats, digits=(self.eta, self.v))
+        return Answer(eta, self.v[:-1].astype(np.float64), point.x.astype(np.float64), message, stats, digits=(self.eta, self.v))
 
     def _at(self, eta: Decimal) -> Point:
         """The minimiser over the multipliers at eta, from where the search is."""
@@ -186,7 +186,7 @@ class _Search:
         if program.hints.centre is None:
             return ZERO
         flat = _Search(DecimalNewton(), Dual(program.flat()))
-        flat.v = appended(numbers(program.hints.centre.multipliers), ZERO)
+        flat.v = np.append(numbers(program.hints.centre.multipliers), ZERO)
         return flat._at(ONE).divergence
 
     def _newton(self) -> Point:
@@ -232,7 +232,7 @@ class _Search:
         if dual.alpha == 1:
             t = (dual.net(v) + v[-1]) / self.eta
             top = max(t)
-            v = appended(v[:-1], self.eta * (top + (dual.q @ each(Decimal.exp, t - top)).ln()))
+            v = np.append(v[:-1], self.eta * (top + (dual.q @ each(Decimal.exp, t - top)).ln()))
         self.left -= 1
         if self.left < 0:
             raise ArithmeticError(f"{self.steps} Newton steps lead no farther than eta = {self.eta:.2e}")
@@ -243,12 +243,12 @@ class _Search:
         dual, power = self.dual, self.dual.alpha - ONE
         net = dual.net(v) + v[-1]
         best = int(np.argmax(net))
-        v = appended(v[:-1], net[best] - self.eta * ((dual.q[best].ln() * -power).exp() - ONE) / power)
+        v = np.append(v[:-1], net[best] - self.eta * ((dual.q[best].ln() * -power).exp() - ONE) / power)
         for _ in range(MOST_ITERATIONS):
             point = dual.at(self.eta, v)
             mass = point.x.sum()
             step = self.eta * mass * (ONE - (mass.ln() * -power).exp()) / (power * point.curvature.sum())
-            v = appended(v[:-1], v[-1] + step)
+            v = np.append(v[:-1], v[-1] + step)
             if not abs(step / self.eta) > ROUNDING:
                 break
         return v
