@@ -1,7 +1,7 @@
 r"""Newton's method on the dual of a small program in decimal numbers: what is asked where floats have no digits left.
 
 At a fixed eta the multipliers are found by Newton's method, of a conditional KL by soft policy iteration. With a radius
-eta is the root of ``log (D - D_min) = log (epsilon - D_min)`` in log eta, which is nearly a line. Where the ball turns
+eta is the root of ``log D = log epsilon`` in log eta, which is nearly a line. Where the ball turns
 out slack, or there is none, eta is lowered until what it costs is negligible, which leaves the point of the linear
 program's optimal face that is closest to the reference.
 
@@ -107,7 +107,7 @@ class _Search:
             return self._answer(program.temperature, self._at(Decimal(program.temperature)))
         if program.epsilon is None or program.epsilon == math.inf or not program.balls:
             return self._slack()
-        return self._on_the_ball(program.epsilon)
+        return self._on_the_ball()
 
     def _answer(self, eta: float, point: Point, message: str = "converged") -> Answer:
         missed = abs(point.gradient[~(self.dual.signed & (self.v <= 0) & (point.gradient >= 0))]).sum()
@@ -148,18 +148,12 @@ class _Search:
             point = self._at(eta)
         return self._answer(0.0, point, "the ball is slack" if self.dual.program.balls else "there is no ball")
 
-    def _on_the_ball(self, epsilon: float) -> Answer:
+    def _on_the_ball(self) -> Answer:
         """The eta whose minimiser lies on the ball's boundary; the limits where there is none."""
-        least = self._least()
-        room = Decimal(epsilon) - least
-        log_room = float(room.ln()) if room > 0 else -math.inf
 
         def beyond(log_eta: float) -> float:
-            point = self._at(Decimal(log_eta).exp())
-            more = point.divergence - least
-            return max(float(more.ln()) if more > 0 else -LARGEST_EXPONENT, -LARGEST_EXPONENT) - max(
-                log_room, -LARGEST_EXPONENT
-            )
+            share = self._at(Decimal(log_eta).exp()).divergence / self.dual.radius
+            return max(float(share.ln()), -LARGEST_EXPONENT) if share > 0 else -LARGEST_EXPONENT
 
         if self.chain is None and not self.known and (answer := self._cooled(self.dual.radius)) is not None:
             return answer
@@ -179,15 +173,6 @@ class _Search:
                 scipy.optimize.brentq(beyond, min(here, there), max(here, there), xtol=LAST_PLACE, rtol=LAST_PLACE)
             )
         return self._answer(float(self.eta), self._at(Decimal(there).exp()))
-
-    def _least(self) -> Decimal:
-        """The smallest divergence of the rows: zero where the reference satisfies them."""
-        program = self.dual.program
-        if program.hints.centre is None:
-            return ZERO
-        flat = _Search(DecimalNewton(), Dual(program.flat()))
-        flat.v = np.append(numbers(program.hints.centre.multipliers), ZERO)
-        return flat._at(ONE).divergence
 
     def _newton(self) -> Point:
         """Newton's method on the multipliers at the present eta, each step cut until it brings what it promises."""
