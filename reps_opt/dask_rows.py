@@ -60,12 +60,6 @@ class DaskRows(Rows):
         with _bar():
             return list(dask.compute(*[task(block, *arguments(place)) for place, block in self._pieces]))
 
-    def fresh(self) -> DaskRows:
-        return DaskRows(self.lazy, validate=False)
-
-    def _multiplied(self, factors: FloatArray) -> DaskRows:
-        return DaskRows(self.lazy * factors, validate=False)
-
     def combined(self, directions: FloatArray) -> DaskRows:
         return DaskRows(self.lazy @ da.from_array(directions, chunks=-1), validate=False)
 
@@ -75,9 +69,6 @@ class DaskRows(Rows):
             return (index[first:last] - place.start,)
 
         return np.concatenate(self._fold("take", chosen))
-
-    def squared_lengths(self, directions: FloatArray) -> FloatArray:
-        return np.concatenate(self._fold("squared_lengths", lambda place: (directions,)))
 
     def summary(self, weights: FloatArray) -> Summary:
         return combined_summary(self._fold(block_summary, lambda place: (weights[place],)))

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from copy import copy
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -169,9 +170,12 @@ class Rows(ABC):
         """All of X in memory."""
         return self.take(np.arange(self.shape[0]))
 
-    @abstractmethod
-    def fresh(self) -> Rows:
+    def fresh(self) -> Self:
         """The same rows, with counters of their own."""
+        twin = copy(self)
+        twin.passes = twin.grams = 0.0
+        twin._known = None
+        return twin
 
     @abstractmethod
     def take(self, index: np.ndarray) -> FloatArray:
@@ -181,19 +185,15 @@ class Rows(ABC):
         """The rows with every column multiplied by its factor (d,); a view of them, unless squares would vanish."""
         size = np.abs(factors)
         moderate = size.size == 0 or (size.min() > 1 / HUGE and size.max() < HUGE)
-        return ScaledRows(self, factors) if moderate else self._multiplied(factors)
-
-    @abstractmethod
-    def _multiplied(self, factors: FloatArray) -> Rows:
-        """The same as rows of their own."""
+        return ScaledRows(self, factors) if moderate else self.combined(np.diag(factors))
 
     @abstractmethod
     def combined(self, directions: FloatArray) -> Rows:
         """The rows X directions (N, k) of directions (d, k)."""
 
-    @abstractmethod
     def squared_lengths(self, directions: FloatArray) -> FloatArray:
         """Squared length (N,) of every row of X times directions (d, k)."""
+        return np.square(self.combined(directions).array).sum(axis=1)
 
     @abstractmethod
     def summary(self, weights: FloatArray) -> Summary:
@@ -258,9 +258,6 @@ class ArrayRows(Rows):
         self.matrix = matrix
         self.shape = matrix.shape
 
-    def fresh(self) -> ArrayRows:
-        return ArrayRows(self.matrix)
-
     def take(self, index: np.ndarray) -> FloatArray:
         return self.matrix[index]
 
@@ -268,14 +265,8 @@ class ArrayRows(Rows):
         """Slices of consecutive rows."""
         return chunks(*self.shape, n_bytes)
 
-    def _multiplied(self, factors: FloatArray) -> ArrayRows:
-        return ArrayRows(self.matrix * factors)
-
     def combined(self, directions: FloatArray) -> ArrayRows:
         return ArrayRows(self.matrix @ directions)
-
-    def squared_lengths(self, directions: FloatArray) -> FloatArray:
-        return np.square(self.matrix @ directions).sum(axis=1)
 
     def summary(self, weights: FloatArray) -> Summary:
         return combined_summary([block_summary(self.matrix[place], weights[place]) for place in self.chunks()])
@@ -324,23 +315,14 @@ class ScaledRows(Rows):
         super().__init__()
         self.inner, self.factors, self.shape = inner, factors, inner.shape
 
-    def fresh(self) -> ScaledRows:
-        return ScaledRows(self.inner.fresh(), self.factors)
-
     def take(self, index: np.ndarray) -> FloatArray:
         return self.inner.take(index) * self.factors
 
     def scaled(self, factors: FloatArray) -> Rows:
         return self.inner.scaled(self.factors * factors)
 
-    def _multiplied(self, factors: FloatArray) -> Rows:
-        return self.inner._multiplied(self.factors * factors)
-
     def combined(self, directions: FloatArray) -> Rows:
         return self.inner.combined(self.factors[:, None] * directions)
-
-    def squared_lengths(self, directions: FloatArray) -> FloatArray:
-        return self.inner.squared_lengths(self.factors[:, None] * directions)
 
     def summary(self, weights: FloatArray) -> Summary:
         rms, largest = self.inner.summary(weights)
