@@ -21,7 +21,8 @@ from reps_opt.tolerances import DIGITS, ROUNDING
 Numbers = Any
 """An array of decimal numbers."""
 
-ZERO, ONE = Decimal(0), Decimal(1)
+ZERO: Any = Decimal(0)  # as NumPy takes it: a number of no dtype
+ONE: Any = Decimal(1)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import scipy.linalg
@@ -54,14 +54,16 @@ class Metric(ABC):
 
     def __eq__(self, other: object) -> bool:
         """Whether the other holds the same data: what is computed from them does not count."""
-        if type(self) is not type(other):
+        if not isinstance(other, Metric) or type(self) is not type(other):
             return NotImplemented
-        attributes = [pair for kind in type(self).__mro__ for pair in vars(kind).items()]
-        computed = {"factorisations", *(name for name, a in attributes if isinstance(a, cached_property))}
-        mine, others = ({k: v for k, v in vars(m).items() if k not in computed} for m in (self, other))
-        return same(mine, others)
+        return same(self._given, other._given)
 
     __hash__ = object.__hash__
+
+    @property
+    def _given(self) -> dict[str, Any]:
+        """What the metric was made of, by attribute, without what has been computed of it."""
+        return {name: held for name, held in vars(self).items() if name not in _computed(type(self))}
 
     @abstractmethod
     def product(self, s: FloatArray) -> FloatArray:
@@ -71,9 +73,11 @@ class Metric(ABC):
     def solve(self, y: FloatArray) -> FloatArray:
         """F^-1 y, for y (P,) or (P, k); where F is singular, a pseudo-inverse."""
 
-    @abstractmethod
-    def damped(self, damping: float) -> Metric:
+    def damped(self, damping: float) -> Self:
         """The metric F + damping I."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self._given, damping=self.damping + damping)
+        return other
 
     @abstractmethod
     def root(self, size: int) -> Any:
@@ -124,22 +128,14 @@ class Identity(Metric):
     12.5
     """
 
-    def __init__(self) -> None:
-        self._scale = 1.0
-
     def product(self, s: FloatArray) -> FloatArray:
-        return self._scale * s
+        return (1.0 + self.damping) * s
 
     def solve(self, y: FloatArray) -> FloatArray:
-        return y / self._scale
-
-    def damped(self, damping: float) -> Identity:
-        other = Identity()
-        other._scale, other.damping = self._scale + damping, self.damping + damping
-        return other
+        return y / (1.0 + self.damping)
 
     def root(self, size: int) -> Any:
-        return math.sqrt(self._scale) * sp.eye_array(size)
+        return math.sqrt(1.0 + self.damping) * sp.eye_array(size)
 
     def triangle(self, size: int) -> FloatArray:
         return self.root(size).toarray()
@@ -245,15 +241,9 @@ class Dense(Factorised):
         self.size = len(matrix)
         self._matrix = read_only(matrix)
 
-    @property
+    @cached_property
     def matrix(self) -> FloatArray:
-        return self._matrix
-
-    def damped(self, damping: float) -> Dense:
-        other = Dense.__new__(Dense)
-        other.size, other.damping = self.size, self.damping + damping
-        other._matrix = read_only(self._matrix + damping * np.eye(len(self._matrix)))
-        return other
+        return read_only(self._matrix + self.damping * np.eye(len(self._matrix))) if self.damping else self._matrix
 
     def __repr__(self) -> str:
         return f"Dense({self.size} parameters)"
@@ -331,11 +321,6 @@ class Factor(Factorised):
         if self.damping == 0:
             return self._rows.T
         return np.hstack([self._rows.T, math.sqrt(self.damping) * np.eye(size)])
-
-    def damped(self, damping: float) -> Factor:
-        other = Factor.__new__(Factor)
-        other.size, other.damping, other._rows = self.size, self.damping + damping, self._rows
-        return other
 
     def with_unit_diagonal(self) -> tuple[Factor, FloatArray]:
         """The metric of steps measured in units u (P,), in which its diagonal is one, and these: ``s = s' / u``.
@@ -417,11 +402,6 @@ class Product(Metric):
             return np.column_stack([self.solve(column) for column in y.T])
         return conjugate_gradient(self.product, y, precondition=self.precondition).solution
 
-    def damped(self, damping: float) -> Product:
-        other = Product(self.fn, self.smallest, self.preconditioner)
-        other.damping = self.damping + damping
-        return other
-
     def root(self, size: int) -> Any:
         raise InputError("metric is known by its products only: no cone can be posed, use the Quadratic solver")
 
@@ -443,6 +423,13 @@ def as_metric(metric: Metric | ArrayLike, size: int) -> Metric:
     if found.size is not None and found.size != size:
         raise InputError(f"metric must have {size} parameters, as the gradient has, got {found.size}")
     return found
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _computed(kind: type) -> set[str]:
+    """Attributes of a kind of metric that are computed from its others."""
+    attributes = [pair for part in kind.__mro__ for pair in vars(part).items()]
+    return {"factorisations", *(name for name, held in attributes if isinstance(held, cached_property))}
 
 
 @lru_cache(maxsize=REMEMBERED)

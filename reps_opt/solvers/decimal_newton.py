@@ -89,7 +89,7 @@ class _Search:
         start = settings.start
         v = None if start is None else start.multipliers
         usable = v is not None and bool(np.isfinite(v).all())
-        self.v = np.append(numbers(v if usable and v is not None else np.zeros(dual.rhs.size - 1)), ZERO)
+        self.v: Numbers = np.append(numbers(v if usable and v is not None else np.zeros(dual.rhs.size - 1)), ZERO)
         eta = 0.0 if start is None or np.ndim(start.eta) else float(start.eta)
         self.single = None if start is None or eta < math.inf else start.point
         self.known = usable and NEGLIGIBLE_ETA < eta < DECIMAL_HOTTEST
@@ -113,8 +113,8 @@ class _Search:
         missed = abs(point.gradient[~(self.dual.signed & (self.v <= 0) & (point.gradient >= 0))]).sum()
         if not missed <= ROUNDING:
             raise ArithmeticError(f"{self.steps} Newton steps leave {missed:.0e} in the rows at eta = {self.eta:.1e}")
-        stats = {"iterations": self.steps}
-        return Answer(eta, self.v[:-1].astype(np.float64), point.x.astype(np.float64), message, stats, digits=(self.eta, self.v))
+        v, x, stats = self.v[:-1].astype(np.float64), point.x.astype(np.float64), {"iterations": self.steps}
+        return Answer(eta, v, x, message, stats, digits=(self.eta, self.v))
 
     def _at(self, eta: Decimal) -> Point:
         """The minimiser over the multipliers at eta, from where the search is."""
