@@ -123,26 +123,28 @@ def check_interior(eta: Any, point: FloatArray | None) -> None:
         raise UnsuitableError("the ball holds a single point (eta is infinite): the answer has no derivative there")
 
 
-def check_movable(eta: Any, point: FloatArray | None, program: Program) -> None:
-    """Raise UnsuitableError where the answer has no derivative, or where none is known."""
-    if point is not None and len(program.balls) > 1:
+def _movable(solution: Any) -> Program:
+    """The program of an answer; raises UnsuitableError where that has no derivative, or where none is known."""
+    program: Program = solution.problem.program
+    if solution.point is not None and len(program.balls) > 1:
         raise UnsuitableError("the derivative of a program of several balls is not available: difference two solves")
-    check_interior(eta, point)
+    check_interior(solution.eta, solution.point)
     if not program.simplex or not program.divergence.smooth:
         raise UnsuitableError(f"sensitivity takes a smooth dual on the simplex, not {program.divergence!r}")
+    return program
 
 
 def moved(
-    program: Program,
-    eta: float,
-    multipliers: FloatArray,
-    objective: FloatArray | None = None,
-    rhs: FloatArray | None = None,
-    epsilon: float = 0.0,
-    temperature: float = 0.0,
+    solution: Any, c: FloatArray, rhs: FloatArray | None = None, epsilon: float = 0.0, temperature: float = 0.0
 ) -> Moved:
-    """Directional derivative of the answer along a change of the objective (n,), right-hand sides (m,) and the ball."""
-    c = np.zeros(program.n) if objective is None else objective
+    """Directional derivative of an answer along a change c (n,) of the objective, right-hand sides (m,) and the ball.
+
+    Raises
+    ------
+    UnsuitableError
+        Where the answer has no derivative, or where none is known.
+    """
+    program, eta, multipliers = _movable(solution), float(solution.eta), solution.multipliers
     b = np.zeros(program.rhs.size) if rhs is None else rhs
     at = program.dual(eta, multipliers)
     conjugate, y = at.conjugate, at.net / eta

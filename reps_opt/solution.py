@@ -15,7 +15,7 @@ from reps_opt.archive import pack, unpack
 from reps_opt.certificate import Certificate
 from reps_opt.plotting import Panel
 from reps_opt.result import Arrays, Result, stored_bytes
-from reps_opt.sensitivity import Sensitivity, check_has, check_movable, moved
+from reps_opt.sensitivity import Sensitivity, check_has, moved
 from reps_opt.storage import MALFORMED
 from reps_opt.validation import FloatArray, UnsuitableError, as_float_array, as_scalar, read_only
 from reps_opt.values import Value, cached_property, value
@@ -285,7 +285,6 @@ def _sensitivity(solution: Solution, unnamed: Sequence[Any], directions: Mapping
             f"sensitivity takes directions by name, of {', '.join(known)}, got {', '.join(wrong) or 'none'}"
         )
     program = solution.problem.program
-    check_movable(solution.eta, solution.point, program)
     for name, now in (("epsilon", program.epsilon), ("temperature", program.temperature)):
         if name in directions:
             check_has(now, name, "program")
@@ -297,8 +296,7 @@ def _sensitivity(solution: Solution, unnamed: Sequence[Any], directions: Mapping
         rows = place[name].astype(int)
         rhs[rows] = as_float_array(part, f"rhs[{name!r}]", (rows.size,))
     rates = {name: as_scalar(directions.get(name, 0.0), name) for name in ("epsilon", "temperature")}
-    assert solution.multipliers is not None
-    found = moved(program, float(solution.eta), solution.multipliers, objective, rhs, **rates)
+    found = moved(solution, objective, rhs, **rates)
     readings = {"point": (("coordinate",), found.point), "multipliers": (("row",), found.multipliers)}
     return Sensitivity(found.objective, found.eta, readings)
 

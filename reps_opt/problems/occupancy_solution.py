@@ -21,7 +21,7 @@ from reps_opt.plotting import Panel
 from reps_opt.problems.flow_solution import FlowSolution, PolicyReadings
 from reps_opt.processes.maps import drawn_on
 from reps_opt.result import Arrays
-from reps_opt.sensitivity import Moved, Sensitivity, as_rates, check_movable, check_zero_sum, moved
+from reps_opt.sensitivity import Moved, Sensitivity, as_rates, check_zero_sum, moved
 from reps_opt.solution import Solution
 from reps_opt.tolerances import TINY
 from reps_opt.validation import FloatArray, InputError, UnsuitableError, as_float_array, read_only
@@ -259,19 +259,10 @@ def sensitivity(solution: Any, change: Change) -> Sensitivity:
     problem = solution.problem
     if isinstance(problem.program.balls[0].divergence, ConditionalKL):
         return _of_conditional(solution, change)
-    check_movable(solution.eta, solution.point, problem.program)
     program, flow = problem.program, problem.flow
     rhs = np.zeros(program.rhs.size)
     rhs[: flow.nodes.size] = (1 - problem.mdp.gamma) * change.mu0[flow.nodes]
-    found = moved(
-        program,
-        solution.eta,
-        solution.multipliers,
-        problem.pick(change.rewards),
-        rhs,
-        change.epsilon,
-        change.temperature,
-    )
+    found = moved(solution, problem.pick(change.rewards), rhs, change.epsilon, change.temperature)
     readings: dict[str, Any] = {
         "occupancy": (("state", "action"), flow.spread(found.point)),
         "policy": (("state", "action"), flow.spread(_policy(solution, found))),

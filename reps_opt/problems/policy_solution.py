@@ -161,11 +161,11 @@ class PolicySolution(_StepInPolicySpace):
         if self.point is None:
             return read_only(np.full(problem.mdp.rewards.shape, math.nan))
         policy = problem.policy.copy()
-        lost = np.setdiff1d(np.arange(problem.mdp.n_states), problem.states)
+        lost = np.setdiff1d(np.arange(problem.mdp.n_states), problem.flow.nodes)
         if lost.size and self.eta < math.inf:
             policy[lost] = problem.alone(lost, self.eta)
         ball = problem.program.divergence
-        policy.ravel()[problem.pairs] = self.point / ball.mass[ball.block]
+        policy.ravel()[problem.flow.pairs] = self.point / ball.mass[ball.block]
         policy = policy / policy.sum(axis=1, keepdims=True)
         return read_only(kept_apart_from_zero(policy, problem.policy) if self.eta > 0 else policy)
 
@@ -178,7 +178,7 @@ class PolicySolution(_StepInPolicySpace):
     def duals(self) -> dict[str, Any]:
         multipliers = np.full(self.problem.mdp.n_states, math.nan)
         if self.multipliers is not None:
-            multipliers[self.problem.states] = self.problem.normalised[1].shift + self.multipliers
+            multipliers[self.problem.flow.nodes] = self.problem.normalised[1].shift + self.multipliers
         return {"policy": multipliers, "kl": self.eta}
 
 

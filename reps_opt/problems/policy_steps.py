@@ -9,7 +9,6 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
 from reps_opt.certify import Bound
@@ -19,7 +18,7 @@ from reps_opt.divergences.policy_divergences import NewOldKL, OldNewKL, PolicyDi
 from reps_opt.hints import Hints, Nearest
 from reps_opt.problem import Problem
 from reps_opt.problems.policy_solution import PolicySolution
-from reps_opt.processes.graph import IntArray
+from reps_opt.processes.flow import Flow
 from reps_opt.processes.mdp import MDP
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer, Solver
@@ -212,40 +211,31 @@ class ExactTRPO(PolicyStep, StatewiseProblem):
         )
 
     @cached_property
-    def pairs(self) -> IntArray:
-        """Flat indices (n,) of the pairs with mass: actions the old policy takes in states it visits."""
-        return np.flatnonzero((self.state_distribution[:, None] * self.policy > 0).ravel())
-
-    @cached_property
-    def states(self) -> IntArray:
-        """States (m,) that the old policy visits."""
-        return np.unique(self.pairs // self.mdp.n_actions)
+    def flow(self) -> Flow:
+        """The pairs with mass: actions the old policy takes in states it visits."""
+        return Flow(self.mdp, np.flatnonzero(self.state_distribution[:, None] * self.policy > 0))
 
     @cached_property
     def program(self) -> Program:
         """The :class:`~reps_opt.program.Program` over x(s, a) = d(s) pi(a|s), in mean reward a step."""
-        block = np.searchsorted(self.states, self.pairs // self.mdp.n_actions)
-        reference = (self.state_distribution[:, None] * self.policy).ravel()[self.pairs]
-        divergence = DIRECTIONS[self.direction](reference, block)
-        sums = sp.csr_array((np.ones(block.size), (block, np.arange(block.size))), shape=(self.states.size, block.size))
-        objective = self.advantage.ravel()[self.pairs]
-        below = divergence.state_max(objective)[block] - objective
+        flow, objective = self.flow, self.flow.pick(self.advantage)
+        reference = flow.pick(self.state_distribution[:, None] * self.policy)
+        divergence = DIRECTIONS[self.direction](reference, flow.pair_node)
+        below = divergence.state_max(objective)[flow.pair_node] - objective
         return Program(
             objective if below.max() > self.rounding else np.zeros_like(objective),
-            {"policy": Equal(sums, divergence.mass)},
+            {"policy": Equal(flow.leaving.T.tocsr(), divergence.mass)},
             Ball(divergence, radius=self.epsilon, price=self.temperature),
             hints=Hints(mass_implied=True, linear_limit=self._linear_limit, variable="occupancy"),
         )
 
     def spread(self, x: FloatArray) -> FloatArray:
         """Values (n,) over the pairs with mass as an array (S, A), zero elsewhere."""
-        table = np.zeros(self.policy.size)
-        table[self.pairs] = x
-        return table.reshape(self.policy.shape)
+        return self.flow.spread(x)
 
     def pick(self, table: FloatArray) -> FloatArray:
         """Entries (n,) of an array (S, A) at the pairs with mass."""
-        return np.asarray(table, dtype=np.float64).ravel()[self.pairs]
+        return self.flow.pick(np.asarray(table, dtype=np.float64))
 
     def _linear_limit(self) -> Nearest:
         return self.best_actions(max(ROUNDING * float(np.abs(self.program.objective).max()), self.rounding))

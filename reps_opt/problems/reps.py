@@ -20,7 +20,7 @@ from reps_opt.problems.budgets import as_budgets
 from reps_opt.problems.occupancy import OccupancyProblem, as_reference
 from reps_opt.processes.flow import Flow
 from reps_opt.processes.graph import BoolArray, reachable_states, state_graph
-from reps_opt.processes.markov import gain_and_bias
+from reps_opt.processes.markov import evaluate_average
 from reps_opt.processes.mdp import MDP
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer, Solver
@@ -354,7 +354,7 @@ class ConditionalREPS(OccupancyProblem):
         if self.mdp.gamma < 1 or self.centre.divergence > 0:
             return Answer(np.inf, policy_value(program, flow.conditional(point)), point, words)
         policy = program.divergence.reference
-        gain, bias = gain_and_bias(flow.chain(policy), flow.node_sums(policy * program.objective))
+        gain, bias, *_ = evaluate_average(flow.chain(policy), flow.node_sums(policy * program.objective))
         best = gain >= gain.max() - ROUNDING * float(np.ptp(program.objective))
         return Answer(np.inf, bias, flow.occupancy(policy, best * flow.node_sums(point)), words)
 

@@ -23,7 +23,6 @@ from reps_opt.problem import Problem
 from reps_opt.problems.sample_limits import best_weights
 from reps_opt.problems.sample_solution import SampleSolution
 from reps_opt.program import Program
-from reps_opt.row_sources import as_rows
 from reps_opt.rows import ArrayRows, Rows, spectrum, spending
 from reps_opt.scale import Scale
 from reps_opt.solution import Solution
@@ -105,9 +104,13 @@ class SampleProblem(Problem):
 
     @cached_property
     def _equilibrated(self) -> tuple[Rows, FloatArray]:
+        """``-psi`` with columns of root mean square one under the base weights, and their scale (d,)."""
         if self.differences is None:
             return ArrayRows(np.zeros((self.rewards.size, 0))), np.zeros(0)
-        return _equilibrated(self.differences, self.base_weights)
+        rows = _as_rows(self.differences)
+        rms, largest = rows.summary(self.base_weights)
+        scale = np.where(rms > 0, rms, np.where(largest > 0, largest, 1.0))
+        return rows.scaled(-1.0 / scale), scale
 
     @property
     def feature_rows(self) -> Rows:
@@ -370,10 +373,10 @@ def as_base(base_weights: ArrayLike | None, n: int) -> FloatArray:
     return base / total
 
 
-def _equilibrated(differences: Any, base: FloatArray) -> tuple[Rows, FloatArray]:
-    """``-psi`` with columns of root mean square one under the base weights, and their scale (d,)."""
-    rows = as_rows(differences)
-    summary = rows.summary(base)
-    rms, largest = summary
-    scale = np.where(rms > 0, rms, np.where(largest > 0, largest, 1.0))
-    return rows.scaled(-1.0 / scale), scale
+def _as_rows(differences: Any) -> Rows:
+    """Rows of an array in memory, or of a dask array of any size."""
+    if isinstance(differences, np.ndarray):
+        return ArrayRows(np.ascontiguousarray(differences))
+    from reps_opt.dask_rows import DaskRows
+
+    return DaskRows(differences)

@@ -13,7 +13,7 @@ from reps_opt import plotting
 from reps_opt.features import transformed
 from reps_opt.plotting import Panel
 from reps_opt.result import Arrays
-from reps_opt.sensitivity import Sensitivity, as_rates, check_movable, moved
+from reps_opt.sensitivity import Sensitivity, as_rates, moved
 from reps_opt.solution import Solution
 from reps_opt.validation import FloatArray, as_float_array, read_only
 from reps_opt.values import cached_property, value
@@ -160,18 +160,9 @@ class SampleSolution(Solution):
         """
         problem = self.problem
         radius, price = as_rates(problem, {"rewards": rewards, "epsilon": epsilon, "temperature": temperature})
-        check_movable(self.eta, self.point, problem.program)
-        assert self.multipliers is not None
         n = problem.rewards.size
         direction = np.zeros(n) if rewards is None else as_float_array(rewards, "rewards", (n,))
-        found = moved(
-            problem.program,
-            self.eta,
-            self.multipliers,
-            problem.pick(direction),
-            epsilon=radius,
-            temperature=price,
-        )
+        found = moved(self, problem.pick(direction), epsilon=radius, temperature=price)
         readings = {"weights": (("sample",), problem.spread(found.point))}
         if self.theta.size:
             readings["theta"] = (("feature",), problem.theta(found.multipliers))

@@ -349,9 +349,3 @@ def evaluate_average(chain: Chain, reward: FloatArray) -> Evaluation:
         ahead = entering @ np.stack([bias, bias_size], axis=1)[inside]
         bias[outside], bias_size[outside] = system.solve(ahead + np.stack([excess, np.abs(excess)], axis=1)).T
     return Evaluation(gain, bias, gain_size, bias_size)
-
-
-def gain_and_bias(chain: Chain, reward: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Gain and bias (S,) of a chain with rewards; see :func:`evaluate_average`."""
-    found = evaluate_average(chain, reward)
-    return found.gain, found.bias

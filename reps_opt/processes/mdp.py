@@ -202,14 +202,14 @@ class MDP(Sources, Tables):
         reward = np.einsum("sa,sa->s", policy, self.rewards)
         if self.gamma < 1:
             return markov.relative_value(self._chain(policy), self.gamma, reward)
-        return markov.gain_and_bias(self._chain(policy), reward)
+        return markov.evaluate_average(self._chain(policy), reward)[:2]
 
     @_on_one_thread
     def gain(self, policy: ArrayLike) -> FloatArray:
         """Long-run average reward (S,) from each state, whatever ``gamma``; constant when the policy is unichain."""
         probabilities = self.as_policy(policy)
         reward = np.einsum("sa,sa->s", probabilities, self.rewards)
-        return markov.gain_and_bias(self._chain(probabilities), reward)[0]
+        return markov.evaluate_average(self._chain(probabilities), reward).gain
 
     @_on_one_thread
     def advantage(self, policy: ArrayLike) -> FloatArray:

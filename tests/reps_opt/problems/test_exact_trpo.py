@@ -105,7 +105,7 @@ def test_multipliers_are_derivatives_in_the_masses(seed: int, direction: str) ->
     problem = ExactTRPO(mdp, policy, 0.05, direction)
     solution, h = solve(problem), 1e-5
     first, second = np.argsort(-problem.state_distribution)[:2]
-    move = (problem.states == first) * 1.0 - (problem.states == second)
+    move = (problem.flow.nodes == first) * 1.0 - (problem.flow.nodes == second)
 
     def optimum(shift: float) -> float:
         block = problem.program.equalities["policy"]

@@ -89,7 +89,7 @@ def test_systems_keep_to_one_thread_of_blas(name: str, monkeypatch: pytest.Monke
 
         return run
 
-    for function in ("relative_value", "gain_and_bias", "discounted_occupancy"):
+    for function in ("relative_value", "evaluate_average", "discounted_occupancy"):
         monkeypatch.setattr(markov, function, watched(getattr(markov, function)))
     mdp = envs.garnet(80, 3, 3, seed=0)
     with threadpool_limits(2, user_api="blas"):
