@@ -9,13 +9,12 @@ integers of discrete spaces are (n,).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from reps_opt.batch import Batch
 from reps_opt.learning.acting import check_policy, check_spaces
@@ -242,19 +241,10 @@ def _n_workers(n_jobs: int | None) -> int:
 
 def _as_batch(parts: list[Rows], steps: int | None) -> Batch:
     """One batch of the blocks, their episodes numbered on; with ``steps``, no more than these."""
-    numbered = [part._replace(episode=label) for part, label in zip(parts, _labels(parts), strict=True)]
-    rows = stack(numbered)
+    rows = stack(parts)
     if steps is not None:
         rows = Rows(*(column[:steps] for column in rows))
-    columns = rows._asdict()
+    columns = rows._asdict() | {"episode": np.unique(rows.episode, return_inverse=True)[1]}
     told = ~np.isnan(rows.costs)
     columns["costs"] = np.where(told, rows.costs, 0.0) if told.any() else None
     return Batch(**columns)
-
-
-def _labels(parts: list[Rows]) -> Iterator[NDArray[np.int64]]:
-    offset = 0
-    for part in parts:
-        names, label = np.unique(part.episode, return_inverse=True)
-        yield label.astype(np.int64) + offset
-        offset += len(names)

@@ -90,7 +90,7 @@ def step_side_by_side(task: Task, root: np.random.SeedSequence, first: int, last
     starts, noise, acting = (np.random.default_rng(child(root, first, i)) for i in range(3))
     act = many(task.policy, env.action_space, task.deterministic)
     limit = step_limit(env, task.max_steps)
-    states, running = env.sample_starts(n, starts), np.arange(n)
+    states, running = env.sample_starts(n, starts), np.arange(first, last)
     seen = as_rows(env.observe(states))
     parts: list[Rows] = []
     for t in range(limit):
@@ -99,7 +99,7 @@ def step_side_by_side(task: Task, root: np.random.SeedSequence, first: int, last
         try:
             moved = env.step_batch(states, actions, noise)
         except Exception as error:
-            return Block(in_order(parts) if parts else None, Failure(error, first + int(running[0]), t))
+            return Block(in_order(parts) if parts else None, Failure(error, int(running[0]), t))
         following = as_rows(env.observe(moved.next_states))
         coin = np.asarray(env.sample_cuts(len(running), starts), dtype=bool)
         if task.restart:

@@ -113,6 +113,7 @@ class TrustRegionStep(Problem):
     damping: float
 
     view = StepSolution
+    advice = "add damping where the metric is singular; else try another solver or a smaller rtol"
 
     def __init__(
         self,
@@ -159,14 +160,10 @@ class TrustRegionStep(Problem):
         """Largest entry of the gradient, one where all are zero: the objective's unit, as solvers see it."""
         return self._peak or 1.0
 
-    @property
+    @cached_property
     def damped_metric(self) -> Metric:
         """F + damping I."""
-        return self._damped if self.damping > 0 else self.metric
-
-    @cached_property
-    def _damped(self) -> Metric:
-        return self.metric.damped(self.damping)
+        return self.metric.damped(self.damping) if self.damping > 0 else self.metric
 
     @cached_property
     def program(self) -> Program:
@@ -280,10 +277,6 @@ class TrustRegionStep(Problem):
     @property
     def radius(self) -> float:
         return self.epsilon
-
-    @property
-    def advice(self) -> str:  # type: ignore[override]
-        return "add damping where the metric is singular; else try another solver or a smaller rtol"
 
     @cached_property
     def anchor(self) -> FloatArray | None:

@@ -271,7 +271,7 @@ def _few_rows(batch: Batch, seen: FloatArray) -> FloatArray | None:
 class _Waves:
     """Random Fourier features of scaled states, in one width or another; squares and products for an infinite one."""
 
-    scaler: Any
+    scalers: tuple[Any, ...]
     columns: int
     count: int
     seed: int
@@ -290,26 +290,26 @@ class _Waves:
         width = self.widths[FIRST_WIDTH] / 2 if width is None else width
         if width == math.inf:
             squares = PolynomialFeatures(2, include_bias=False).fit(np.zeros((1, self.columns)))
-            return _OfColumns(make_pipeline(self.scaler, squares), self.angles)
+            return make_pipeline(*self.scalers, squares)
         sampler = RBFSampler(gamma=0.5 / width**2, n_components=self.count, random_state=self.seed)
-        return _OfColumns(make_pipeline(self.scaler, sampler.fit(np.zeros((1, self.columns)))), self.angles)
+        return make_pipeline(*self.scalers, sampler.fit(np.zeros((1, self.columns))))
 
 
 def _make(batch: Batch, seed: int) -> _Waves:
     """Waves of a batch's states: of their standardised columns, or of many columns' principal components."""
     from sklearn.decomposition import PCA
-    from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
     angles = _angles(batch)
-    states = _unrolled(as_columns(batch.states), angles)
+    unrolling = FunctionTransformer(partial(_unrolled, angles=angles))
+    states = unrolling.transform(batch.states)
     count = int(np.clip(len(batch) // 8, FEWEST_WAVES, MOST_WAVES))
     if states.shape[1] <= MOST_COLUMNS:
-        return _Waves(StandardScaler().fit(states), states.shape[1], count, seed, angles)
+        return _Waves((unrolling, StandardScaler().fit(states)), states.shape[1], count, seed, angles)
     components = PCA(min(MOST_COMPONENTS, *states.shape), random_state=seed).fit(states)
     unit = float(np.sqrt(components.explained_variance_[0])) or 1.0
-    scaler = make_pipeline(components, FunctionTransformer(partial(_divided, unit=unit)))
-    return _Waves(scaler, components.n_components_, count, seed, angles)
+    scalers = unrolling, components, FunctionTransformer(partial(_divided, unit=unit))
+    return _Waves(scalers, components.n_components_, count, seed, angles)
 
 
 def _divided(states: FloatArray, unit: float) -> FloatArray:
@@ -329,21 +329,12 @@ def _angles(batch: Batch) -> NDArray[np.intp]:
     return np.flatnonzero(within & over.any(axis=0) & ~((moved > 0.5 * math.pi) & ~over).any(axis=0))
 
 
-def _unrolled(states: FloatArray, angles: NDArray[np.intp]) -> FloatArray:
-    """Columns with the angles among them as sines, and their cosines behind."""
-    columns = states.astype(np.float64)
-    columns[:, angles] = np.sin(states[:, angles])
-    return np.hstack([columns, np.cos(states[:, angles])])
-
-
-class _OfColumns:
-    """A transformer of states in any shape that a batch has."""
-
-    def __init__(self, transformer: Any, angles: NDArray[np.intp]) -> None:
-        self.transformer, self.angles = transformer, angles
-
-    def transform(self, states: ArrayLike) -> FloatArray:
-        return np.asarray(self.transformer.transform(_unrolled(as_columns(states), self.angles)))
+def _unrolled(states: ArrayLike, angles: NDArray[np.intp]) -> FloatArray:
+    """States in any shape that a batch has as columns, the angles among them as sines, and their cosines behind."""
+    columns = as_columns(states).copy()
+    turned = columns[:, angles]
+    columns[:, angles] = np.sin(turned)
+    return np.hstack([columns, np.cos(turned)])
 
 
 class _Rows:

@@ -199,11 +199,13 @@ def as_rewards(r: Any, order: str | None, transitions: sp.csr_array, allowed: Bo
     instead, so that neither the range nor the sum of the rewards is moved.
     """
     shape = allowed.shape
-    if is_per_action(r):
-        rewards = _expected(_per_action(r, "r")[0], transitions, shape)
-    elif sp.issparse(r) and r.shape == transitions.shape != shape:
-        check_real(r.dtype, "r")
-        rewards = _expected(sp.csr_array(r), transitions, shape)
+    if is_per_action(r) or (sp.issparse(r) and r.shape == transitions.shape != shape):
+        by_next = _per_action(r, "r")[0] if is_per_action(r) else sp.csr_array(r)
+        check_real(by_next.dtype, "r")
+        if by_next.shape != transitions.shape:
+            _complain(by_next.shape, shape)
+        check_finite(by_next.data, "r.data")
+        rewards = _expected(by_next, transitions, shape)
     elif np.ndim(r) == 3:
         table = as_float_array(r, "r", finite=False)
         by_next = table.swapaxes(0, 1) if order == "ASS" else table
@@ -211,7 +213,7 @@ def as_rewards(r: Any, order: str | None, transitions: sp.csr_array, allowed: Bo
             _complain(table.shape, shape)
         by_next = by_next if allowed.all() else np.where(allowed[..., None], by_next, 0.0)
         check_finite(by_next.swapaxes(0, 1) if order == "ASS" else by_next, "r")
-        rewards = _expected_dense(by_next.reshape(transitions.shape), transitions, shape)
+        rewards = _expected(by_next.reshape(transitions.shape), transitions, shape)
     else:
         table = as_float_array(r.toarray() if sp.issparse(r) else r, "r", finite=False)
         if table.shape != shape:
@@ -228,17 +230,8 @@ def _complain(got: tuple[int, ...], shape: tuple[int, int]) -> None:
     raise ValueError(f"r must have shape {shape} or {(*shape, shape[0])} to fit P, got {got}")
 
 
-def _expected_dense(by_next: FloatArray, transitions: sp.csr_array, shape: tuple[int, int]) -> FloatArray:
-    row = np.repeat(np.arange(transitions.shape[0]), np.diff(transitions.indptr))
-    held = transitions.data * by_next[row, transitions.indices]
-    return np.bincount(row, weights=held, minlength=transitions.shape[0]).astype(np.float64).reshape(shape)
-
-
-def _expected(by_next: sp.csr_array, transitions: sp.csr_array, shape: tuple[int, int]) -> FloatArray:
-    """Row sums of P times r, entry by entry; nothing dense is formed."""
-    if by_next.shape != transitions.shape:
-        _complain(by_next.shape, shape)
-    check_finite(by_next.data, "r.data")
+def _expected(by_next: Any, transitions: sp.csr_array, shape: tuple[int, int]) -> FloatArray:
+    """Row sums of P times r, entry by entry of P; nothing dense is formed."""
     return np.asarray(transitions.multiply(by_next).sum(axis=1), dtype=np.float64).reshape(shape)
 
 

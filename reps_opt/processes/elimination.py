@@ -21,7 +21,7 @@ section 2; O'Cinneide (1993), *Entrywise perturbation theory and error analysis 
 from __future__ import annotations
 
 import warnings
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -34,18 +34,6 @@ from reps_opt.validation import FloatArray
 
 Chain: TypeAlias = Any
 """Transition probabilities (n, n): a ``csr_array``, or an array."""
-
-
-class System(Protocol):
-    """A factorised ``I - P``."""
-
-    def solve(self, rhs: FloatArray) -> FloatArray:
-        """Solution of ``(I - P) x = rhs``."""
-        ...
-
-    def solve_transposed(self, rhs: FloatArray) -> FloatArray:
-        """Solution of ``(I - P)' y = rhs``."""
-        ...
 
 
 class Elimination:
@@ -180,6 +168,10 @@ class Factor:
             and stay.max() <= TRUSTED_TIME
             and (self.matrix @ stay).min() >= 0.5
         )
+
+
+System: TypeAlias = Elimination | Factor
+"""A factorised ``I - P``."""
 
 
 def factorised(chain: Chain, leak: FloatArray, last: bool = True) -> System | None:

@@ -262,10 +262,6 @@ def _classes(component: IntArray) -> list[IntArray]:
     return np.split(order[np.count_nonzero(component < 0) :], np.cumsum(sizes)[:-1])
 
 
-def _block(chain: Chain, rows: IntArray, columns: IntArray) -> Any:
-    return chain[rows][:, columns]
-
-
 def chain_structure(chain: Chain) -> ChainStructure:
     """Recurrent classes of a chain and the stationary distribution within each, periodic classes included."""
     chain = _small_dense(chain)
@@ -273,7 +269,7 @@ def chain_structure(chain: Chain) -> ChainStructure:
     stationary = np.where(component >= 0, 1.0, 0.0)
     for members in _classes(component):
         if members.size > 1:
-            stationary[members] = solve_class(_block(chain, members, members), with_bias=False).stationary
+            stationary[members] = solve_class(chain[members][:, members], with_bias=False).stationary
     return ChainStructure(component, stationary)
 
 
@@ -299,14 +295,14 @@ def absorption(chain: Chain, structure: ChainStructure, mu0: FloatArray) -> Floa
     outside, inside = np.flatnonzero(~recurrent), np.flatnonzero(recurrent)
     if outside.size and mu0[outside].any():
         visits = _transient_system(chain, outside, inside).solve_transposed(mu0[outside])
-        flow[inside] += _block(chain, outside, inside).T @ visits
+        flow[inside] += chain[outside][:, inside].T @ visits
     mass = np.bincount(structure.component[inside], weights=flow[inside], minlength=structure.n_classes)
     return mass / mass.sum()
 
 
 def _transient_system(chain: Chain, outside: IntArray, inside: IntArray) -> System:
-    leak = np.asarray(_block(chain, outside, inside).sum(axis=1)).ravel()
-    system = factorised(_block(chain, outside, outside), leak)
+    leak = np.asarray(chain[outside][:, inside].sum(axis=1)).ravel()
+    system = factorised(chain[outside][:, outside], leak)
     assert system is not None
     return system
 
@@ -334,7 +330,7 @@ def evaluate_average(chain: Chain, reward: FloatArray) -> Evaluation:
     for members in _classes(component):
         if members.size == 1:
             continue
-        found = solve_class(_block(chain, members, members))
+        found = solve_class(chain[members][:, members])
         mu, own = found.stationary, reward[members]
         above = own - own[found.anchor]  # a large constant in the rewards must not cost their differences
         excess = above - mu @ above
@@ -343,7 +339,7 @@ def evaluate_average(chain: Chain, reward: FloatArray) -> Evaluation:
         bias[members], bias_size[members] = h - mu @ h, size + mu @ size
     outside, inside = np.flatnonzero(component < 0), np.flatnonzero(component >= 0)
     if outside.size:
-        system, entering = _transient_system(chain, outside, inside), _block(chain, outside, inside)
+        system, entering = _transient_system(chain, outside, inside), chain[outside][:, inside]
         gain[outside], gain_size[outside] = system.solve(entering @ np.stack([gain, gain_size], axis=1)[inside]).T
         excess = reward[outside] - gain[outside]
         ahead = entering @ np.stack([bias, bias_size], axis=1)[inside]

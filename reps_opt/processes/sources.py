@@ -58,7 +58,7 @@ class Sources:
         >>> mdp.n_states, mdp.n_actions, mdp.layout[0]
         (16, 4, 'SFFF')
         """
-        from reps_opt.processes.gymnasium_tables import read_environment
+        from reps_opt.processes.builders import read_environment
 
         return cls(gamma=gamma, **read_environment(env, gamma, on_done, kwargs))
 
