@@ -100,12 +100,12 @@ PACKAGES = ("reps_opt", "reps_opt.divergences", "reps_opt.solvers", "policies", 
 
 VIEWS = {
     "occupancy_solution": ["OccupancySolution"],
-    "horizon_solution": ["FiniteHorizonSolution"],
-    "horizon_surrogate": ["SurrogateSolution"],
+    "horizon": ["FiniteHorizonSolution"],
+    "policy_steps": ["SurrogateSolution"],
     "policy_solution": ["PolicySolution", "GradientSolution"],
     "sample_solution": ["SampleSolution"],
     "step_solution": ["StepSolution"],
-    "online_run": ["OnlineRun"],
+    "online": ["OnlineRun"],
 }
 """Classes that ``solve`` returns, by module of ``reps_opt.problems``: what a solution can be asked."""
 

@@ -7,6 +7,7 @@ from .exact_iteration import iterate as iterate
 from .explorer.serving import explore as explore
 from .history import History as History
 from .learning.constrained import CPO as CPO
+from .learning.fits import importance_weights as importance_weights
 from .learning.fitted_updates import (
     EpisodicREPSUpdate as EpisodicREPSUpdate,
 )
@@ -19,7 +20,6 @@ from .learning.fitted_updates import (
 from .learning.gradients import gpomdp as gpomdp
 from .learning.gradients import natural_actor_critic as natural_actor_critic
 from .learning.gradients import reinforce as reinforce
-from .learning.importance import importance_weights as importance_weights
 from .learning.improvement import improve as improve
 from .learning.natural_actor_critic import ENAC as ENAC
 from .learning.parameter_search import ParameterSearch as ParameterSearch
@@ -42,9 +42,9 @@ from .problems.gradient_steps import (
     ExactPolicyGradient as ExactPolicyGradient,
 )
 from .problems.horizon import FiniteHorizonREPS as FiniteHorizonREPS
-from .problems.horizon_surrogate import surrogate_step as surrogate_step
 from .problems.online import ORePS as ORePS
 from .problems.policy_steps import ExactTRPO as ExactTRPO
+from .problems.policy_steps import surrogate_step as surrogate_step
 from .problems.reps import REPS as REPS
 from .problems.reps import ConditionalREPS as ConditionalREPS
 from .problems.reps import LinearProgram as LinearProgram

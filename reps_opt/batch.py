@@ -12,14 +12,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from reps_opt.logged_episodes import read_episodes
 from reps_opt.storage import MALFORMED, atomic_write, read_arrays
 from reps_opt.validation import FloatArray, as_float_array, read_only
 
@@ -222,8 +221,11 @@ class Batch:
         >>> batch.next_states.tolist(), batch.truncated.tolist()
         ([1, 2, 1, 2], [False, True, False, True])
         """
-        batch: Batch = read_episodes(cls, dataset, observe)
-        return batch
+        parts = [_logged(log, place, observe or _side_by_side) for place, log in enumerate(dataset)]
+        if not parts:
+            raise ValueError("dataset is empty: it holds no episode with a transition")
+        name = getattr(getattr(dataset, "spec", None), "dataset_id", None)
+        return replace(cls.concatenate(parts), info={} if name is None else {"minari": name})
 
     def __add__(self, other: Batch) -> Batch:
         return Batch.concatenate([self, other])
@@ -374,3 +376,26 @@ def _firsts(episode: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 def _lasts(episode: NDArray[np.int64]) -> NDArray[np.bool_]:
     return np.concatenate([np.diff(episode) > 0, [True]])
+
+
+def _logged(log: Any, place: int, observe: Callable[[Any], ArrayLike]) -> Batch:
+    """One logged episode as a batch; errors name it."""
+    seen = np.asarray(observe(log.observations))
+    n = len(log.rewards)
+    if seen.shape[:1] != (n + 1,):
+        raise ValueError(f"dataset: episode {place} has {n} rewards and observations {seen.shape}, not {n + 1} rows")
+    flags = {"terminated": log.terminations, "truncated": log.truncations, "episode": np.zeros(n, dtype=np.int64)}
+    try:
+        return Batch(seen[:-1], np.asarray(_side_by_side(log.actions)), log.rewards, seen[1:], **flags)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"dataset: episode {place}: {error}") from None
+
+
+def _side_by_side(values: Any) -> ArrayLike:
+    """Rows of composite observations or actions, flattened: the parts of a dictionary or a tuple as columns."""
+    if isinstance(values, Mapping):
+        values = tuple(values[key] for key in sorted(values))
+    if not isinstance(values, tuple):
+        return values
+    parts = [np.asarray(_side_by_side(part)) for part in values]
+    return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)

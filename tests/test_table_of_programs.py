@@ -31,7 +31,7 @@ from reps_opt import (
 )
 from reps_opt.hints import Hints
 from reps_opt.problem import Problem
-from reps_opt.problems.horizon_surrogate import SurrogateProblem
+from reps_opt.problems.policy_steps import SurrogateProblem
 from reps_opt.program import Program
 from reps_opt.solvers import CvxpyPrimal
 

@@ -21,7 +21,7 @@ import numpy as np
 from reps_opt.batch import Batch
 from reps_opt.history import History
 from reps_opt.learning.acting import check_policy
-from reps_opt.learning.importance import importance_weights
+from reps_opt.learning.fits import importance_weights
 from reps_opt.learning.records import NoImprovement, Record, Score, promise_columns, refutation, refuted_in_a_row
 from reps_opt.learning.runs import Run, State, Update
 from reps_opt.progress import progress as progress_bar

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 
 from reps_opt.batch import Batch
-from reps_opt.learning.gradient_promises import gradient_promise, visits
 from reps_opt.learning.gradients import ParametricPolicy, enac, fisher
 from reps_opt.learning.policy_update import PolicyUpdate, check_parametric, possible_actions
 from reps_opt.learning.returns import Transitions, episodes
-from reps_opt.learning.surrogates import FisherStep, Surrogate
+from reps_opt.learning.surrogates import FisherStep, Surrogate, gradient_promise, visits
 from reps_opt.problems.steps import TrustRegionStep
 from reps_opt.solving import solve
 from reps_opt.threads import limited

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from reps_opt.batch import Batch
-from reps_opt.learning.gradient_promises import gradient_promise, visits
 from reps_opt.learning.gradients import ParametricPolicy
 from reps_opt.learning.policy_update import (
     NO_GRADIENT,
@@ -30,7 +29,7 @@ from reps_opt.learning.policy_update import (
     under,
 )
 from reps_opt.learning.returns import Transitions, estimate_advantages
-from reps_opt.learning.surrogates import FisherStep, Surrogate, fisher_step
+from reps_opt.learning.surrogates import FisherStep, Surrogate, fisher_step, gradient_promise, visits
 from reps_opt.learning.value_network import Memory, ValueNetwork
 from reps_opt.metrics import Identity
 from reps_opt.problems.steps import TrustRegionStep

@@ -13,7 +13,7 @@ import pytest
 import envs
 from policies import NeuralPolicy, SoftmaxPolicy
 from reps_opt import CPO, ENAC, MDP, TRPO, Batch, History, NaturalGradient, VanillaGradient, improve, rollout
-from reps_opt.learning.gradient_promises import visits
+from reps_opt.learning.surrogates import visits
 from reps_opt.solvers import Quadratic
 
 GAMMA = 0.9
