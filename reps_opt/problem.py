@@ -393,12 +393,8 @@ class Posed(Problem):
 
     posed: Program
 
-    @property
-    def program(self) -> Program:
-        return self._program
-
     @cached_property
-    def _program(self) -> Program:
+    def program(self) -> Program:
         """The program with what any program's hints can be."""
         program = Program.checked(self.posed)
         if program.hints.linear_limit is None and len(program.balls) <= 1:
@@ -408,7 +404,7 @@ class Posed(Problem):
     @cached_property
     def _inside(self) -> FloatArray | None:
         """The anchor, moved off the bounds of the simplex towards the point of the rows that has most entropy."""
-        program, anchor = self._program, self.anchor
+        program, anchor = self.program, self.anchor
         if not program.simplex or len(program.balls) > 1 or isinstance(program.divergence, KL):
             return anchor
         mean = np.full(program.n, program.mass / program.n)

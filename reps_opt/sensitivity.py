@@ -123,7 +123,7 @@ def check_interior(eta: Any, point: FloatArray | None) -> None:
         raise UnsuitableError("the ball holds a single point (eta is infinite): the answer has no derivative there")
 
 
-def _movable(solution: Any) -> Program:
+def movable(solution: Any) -> Program:
     """The program of an answer; raises UnsuitableError where that has no derivative, or where none is known."""
     program: Program = solution.problem.program
     if solution.point is not None and len(program.balls) > 1:
@@ -144,7 +144,7 @@ def moved(
     UnsuitableError
         Where the answer has no derivative, or where none is known.
     """
-    program, eta, multipliers = _movable(solution), float(solution.eta), solution.multipliers
+    program, eta, multipliers = movable(solution), float(solution.eta), solution.multipliers
     b = np.zeros(program.rhs.size) if rhs is None else rhs
     at = program.dual(eta, multipliers)
     conjugate, y = at.conjugate, at.net / eta

@@ -15,7 +15,7 @@ from reps_opt.archive import pack, unpack
 from reps_opt.certificate import Certificate
 from reps_opt.plotting import Panel
 from reps_opt.result import Arrays, Result, stored_bytes
-from reps_opt.sensitivity import Sensitivity, check_has, moved
+from reps_opt.sensitivity import Sensitivity, check_has, movable, moved
 from reps_opt.storage import MALFORMED
 from reps_opt.validation import FloatArray, UnsuitableError, as_float_array, as_scalar, read_only
 from reps_opt.values import Value, cached_property, value
@@ -214,7 +214,27 @@ class Solution(Value, Result):
         >>> abs(moved.objective - solution.eta) < 1e-9, bool(abs(moved.point.sum()) < 1e-9)
         (True, True)
         """
-        return _sensitivity(self, unnamed, directions)
+        known = ("objective", "rhs", "epsilon", "temperature")
+        wrong = [*map(repr, unnamed[:1]), *(name for name in directions if name not in known)]
+        if wrong or not directions:
+            raise UnsuitableError(
+                f"sensitivity takes directions by name, of {', '.join(known)}, got {', '.join(wrong) or 'none'}"
+            )
+        program = movable(self)
+        for name, now in (("epsilon", program.epsilon), ("temperature", program.temperature)):
+            if name in directions:
+                check_has(now, name, "program")
+        objective = as_float_array(directions.get("objective", np.zeros(program.n)), "objective", (program.n,))
+        rhs, place = np.zeros(program.rhs.size), program.by_name(np.arange(float(program.rhs.size)))
+        for name, part in directions.get("rhs", {}).items():
+            if name not in place:
+                raise UnsuitableError(f"rhs has no rows {name!r}: the program has {', '.join(place) or 'none'}")
+            rows = place[name].astype(int)
+            rhs[rows] = as_float_array(part, f"rhs[{name!r}]", (rows.size,))
+        rates = {name: as_scalar(directions.get(name, 0.0), name) for name in ("epsilon", "temperature")}
+        found = moved(self, objective, rhs, **rates)
+        readings = {"point": (("coordinate",), found.point), "multipliers": (("row",), found.multipliers)}
+        return Sensitivity(found.objective, found.eta, readings)
 
     @property
     def epsilon_min(self) -> float:
@@ -274,31 +294,6 @@ class Solution(Value, Result):
         """The point, over the coordinates; subclasses name theirs."""
         n = self.problem.program.n
         return {"point": (("coordinate",), np.full(n, math.nan) if self.point is None else self.point)}
-
-
-def _sensitivity(solution: Solution, unnamed: Sequence[Any], directions: Mapping[str, Any]) -> Sensitivity:
-    """Directional derivatives of the answer to a program."""
-    known = ("objective", "rhs", "epsilon", "temperature")
-    wrong = [*map(repr, unnamed[:1]), *(name for name in directions if name not in known)]
-    if wrong or not directions:
-        raise UnsuitableError(
-            f"sensitivity takes directions by name, of {', '.join(known)}, got {', '.join(wrong) or 'none'}"
-        )
-    program = solution.problem.program
-    for name, now in (("epsilon", program.epsilon), ("temperature", program.temperature)):
-        if name in directions:
-            check_has(now, name, "program")
-    objective = as_float_array(directions.get("objective", np.zeros(program.n)), "objective", (program.n,))
-    rhs, place = np.zeros(program.rhs.size), program.by_name(np.arange(float(program.rhs.size)))
-    for name, part in directions.get("rhs", {}).items():
-        if name not in place:
-            raise UnsuitableError(f"rhs has no rows {name!r}: the program has {', '.join(place) or 'none'}")
-        rows = place[name].astype(int)
-        rhs[rows] = as_float_array(part, f"rhs[{name!r}]", (rows.size,))
-    rates = {name: as_scalar(directions.get(name, 0.0), name) for name in ("epsilon", "temperature")}
-    found = moved(solution, objective, rhs, **rates)
-    readings = {"point": (("coordinate",), found.point), "multipliers": (("row",), found.multipliers)}
-    return Sensitivity(found.objective, found.eta, readings)
 
 
 S_co = TypeVar("S_co", bound=Solution, covariant=True)

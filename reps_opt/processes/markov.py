@@ -31,18 +31,6 @@ from reps_opt.tolerances import (
 from reps_opt.validation import FloatArray
 
 
-class ChainStructure(NamedTuple):
-    """Recurrent class of each state (-1 transient), and each state's probability under its class's stationary law."""
-
-    component: IntArray
-    stationary: FloatArray
-
-    @property
-    def n_classes(self) -> int:
-        """Number of recurrent classes."""
-        return int(self.component.max()) + 1
-
-
 def discounted_solve(
     chain: Chain,
     gamma: float,
@@ -262,42 +250,44 @@ def _classes(component: IntArray) -> list[IntArray]:
     return np.split(order[np.count_nonzero(component < 0) :], np.cumsum(sizes)[:-1])
 
 
-def chain_structure(chain: Chain) -> ChainStructure:
-    """Recurrent classes of a chain and the stationary distribution within each, periodic classes included."""
+def chain_structure(chain: Chain) -> tuple[IntArray, FloatArray]:
+    """Recurrent class of each state (-1 transient), and its probability under its class's stationary law, if any."""
     chain = _small_dense(chain)
     component = recurrent_classes(chain)
-    stationary = np.where(component >= 0, 1.0, 0.0)
+    law = np.where(component >= 0, 1.0, 0.0)
     for members in _classes(component):
         if members.size > 1:
-            stationary[members] = solve_class(chain[members][:, members], with_bias=False).stationary
-    return ChainStructure(component, stationary)
+            law[members] = solve_class(chain[members][:, members], with_bias=False).stationary
+    return component, law
+
+
+def _mixed(component: IntArray, law: FloatArray, weights: FloatArray) -> FloatArray:
+    """The stationary laws of the recurrent classes, in proportion to the weights (S,) of their states."""
+    inside = component >= 0
+    label = component[inside]
+    mass = np.bincount(label, weights=weights[inside])
+    mu = np.zeros_like(law)
+    mu[inside] = (mass / mass.sum())[label] * law[inside]
+    return mu
 
 
 def stationary(chain: Chain, near: FloatArray | None) -> FloatArray:
     """Stationary distribution of a chain, its recurrent classes weighted by the mass of ``near``."""
     chain = sp.csr_array(chain)
     chain.eliminate_zeros()
-    structure = chain_structure(chain)
-    inside = structure.component >= 0
-    label = structure.component[inside]
-    weight = np.ones(label.size) if near is None else near[inside]
-    mass = np.bincount(label, weights=weight)
-    mu = np.zeros(chain.shape[0])
-    mu[inside] = (mass / mass.sum())[label] * structure.stationary[inside]
-    return mu
+    return _mixed(*chain_structure(chain), np.ones(chain.shape[0]) if near is None else near)
 
 
-def absorption(chain: Chain, structure: ChainStructure, mu0: FloatArray) -> FloatArray:
-    """Probability (classes,) that the chain started from ``mu0`` ends in each recurrent class."""
+def average_occupancy(chain: Chain, mu0: FloatArray) -> FloatArray:
+    """Long-run (Cesaro) state distribution of the chain started from ``mu0``."""
     chain = _small_dense(chain)
-    recurrent = structure.component >= 0
-    flow = np.where(recurrent, mu0, 0.0)
-    outside, inside = np.flatnonzero(~recurrent), np.flatnonzero(recurrent)
+    component, law = chain_structure(chain)
+    ending = np.where(component >= 0, mu0, 0.0)
+    outside, inside = np.flatnonzero(component < 0), np.flatnonzero(component >= 0)
     if outside.size and mu0[outside].any():
         visits = _transient_system(chain, outside, inside).solve_transposed(mu0[outside])
-        flow[inside] += chain[outside][:, inside].T @ visits
-    mass = np.bincount(structure.component[inside], weights=flow[inside], minlength=structure.n_classes)
-    return mass / mass.sum()
+        ending[inside] += chain[outside][:, inside].T @ visits
+    return _mixed(component, law, ending)
 
 
 def _transient_system(chain: Chain, outside: IntArray, inside: IntArray) -> System:
@@ -305,15 +295,6 @@ def _transient_system(chain: Chain, outside: IntArray, inside: IntArray) -> Syst
     system = factorised(chain[outside][:, outside], leak)
     assert system is not None
     return system
-
-
-def average_occupancy(chain: Chain, mu0: FloatArray) -> FloatArray:
-    """Long-run (Cesaro) state distribution of the chain started from ``mu0``."""
-    structure = chain_structure(chain)
-    recurrent = structure.component >= 0
-    mu = np.zeros_like(mu0)
-    mu[recurrent] = absorption(chain, structure, mu0)[structure.component[recurrent]]
-    return mu * structure.stationary
 
 
 def evaluate_average(chain: Chain, reward: FloatArray) -> Evaluation:

@@ -324,3 +324,6 @@ def test_what_is_not_available_is_named() -> None:
         solution.sensitivity(temperature=1.0)
     with pytest.raises(ValueError, match=r"smooth dual on the simplex, not .*Quadratic"):
         solve(TrustRegionStep([1.0, 2.0], np.eye(2), 0.1)).sensitivity(epsilon=1.0)
+    balls = [Ball(KL(np.full(6, 1 / 6)), radius=0.2), Ball(KL(np.full(6, 1 / 6)), radius=0.3, name="other")]
+    with pytest.raises(ValueError, match="difference two solves"):
+        solve(Program(OBJECTIVE, own().rows, balls)).sensitivity(epsilon=1.0)
