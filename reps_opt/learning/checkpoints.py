@@ -14,7 +14,7 @@ import inspect
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -133,17 +133,14 @@ def _policy_bytes(policy: Any) -> NDArray[np.uint8]:
 
 def _policy(content: NDArray[np.uint8], run: Run) -> Any:
     """The policy of these bytes, read by the class of the update's prototype or of the start policy."""
+    possible: tuple[Any, ...] = (getattr(run.update, "fit", None), run.start)
+    owners = [owner for owner in possible if hasattr(owner, "load")]
+    if not owners:
+        raise TypeError("checkpoint needs a policy, or an update's prototype, with load(path) to be resumed")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "policy"
         path.write_bytes(content.tobytes())
-        return _loader(run)(path)
-
-
-def _loader(run: Run) -> Callable[[Path], Any]:
-    for owner in (getattr(run.update, "fit", None), run.start):
-        if hasattr(owner, "load"):
-            return owner.load  # type: ignore[union-attr]
-    raise TypeError("checkpoint needs a policy, or an update's prototype, with load(path) to be resumed")
+        return owners[0].load(path)
 
 
 def describe(value: Any, depth: int = DEEPEST_SETTING) -> Any:

@@ -212,9 +212,9 @@ def _iterate(run: Run, state: State, records: list[Record]) -> tuple[Record, Sta
         more["base_weights"] = importance_weights(policy, [(state.policies[i], part) for i, part in pool])
     with limited():
         result = _as_result(run.update(policy, batch, **more))
-    made = run.made(fresh)
+    made = Score.of(fresh, cut=run.n_steps is not None)
     past = state.rows[-1] if state.rows else None
-    before = run.score(policy) if past is None else Score(past["return"], past["reward"])
+    before = Score.of(run.evaluation(policy)) if past is None else Score(past["return"], past["reward"])
     evaluated = run.evaluation(result.policy) if result.accepted else None
     after = before if evaluated is None else Score.of(evaluated)
     last = past or {"steps": 0, "episodes": 0}

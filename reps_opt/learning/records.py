@@ -23,11 +23,13 @@ class Score(NamedTuple):
     mean_reward: float
 
     @classmethod
-    def of(cls, batch: Batch, cut: bool = False) -> Score:
-        """The score of the episodes of a batch; ``cut`` says that it ends where enough steps were collected.
+    def of(cls, batch: Batch | None, cut: bool = False) -> Score:
+        """The score of a batch's episodes, NaN without one; ``cut`` says that it ends where steps were enough.
 
         An episode that this cut short has no return yet: it is left out of the mean.
         """
+        if batch is None:
+            return cls(math.nan, math.nan)
         returns = batch.returns[:-1] if cut and cut_short(batch) else batch.returns
         return cls(float(returns.mean()), float(batch.rewards.mean()))
 

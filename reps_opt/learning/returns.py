@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from reps_opt.batch import Batch
 from reps_opt.features import as_columns
 from reps_opt.learning.value_network import Memory, ValueNetwork
+from reps_opt.processes.builders import TransitionRows
 from reps_opt.tolerances import COLLINEAR_RIDGE
 from reps_opt.validation import FloatArray, as_float_array, as_scalar, warn_renamed
 
@@ -164,19 +165,9 @@ def generalised_advantages(
     return backward_sums(delta, parts.ends, decay)
 
 
-class Transitions(Protocol):
-    """What an update asks of a batch: arrays with one row a transition, episode after episode."""
+class Transitions(TransitionRows, Protocol):
+    """What an update asks of a batch: its transitions, episode after episode."""
 
-    @property
-    def states(self) -> Any: ...
-    @property
-    def actions(self) -> Any: ...
-    @property
-    def rewards(self) -> FloatArray: ...
-    @property
-    def next_states(self) -> Any: ...
-    @property
-    def terminated(self) -> NDArray[np.bool_]: ...
     @property
     def truncated(self) -> NDArray[np.bool_]: ...
 

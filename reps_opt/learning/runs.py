@@ -7,7 +7,6 @@ knows policies by protocol only, and imports none: those to start from are plug-
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,7 +17,6 @@ import numpy as np
 
 from reps_opt.batch import Batch
 from reps_opt.learning.acting import check_policy
-from reps_opt.learning.records import Score
 from reps_opt.learning.rollouts import as_env, rollout, spaces_of
 from reps_opt.learning.stepping import child, name_of
 from reps_opt.tolerances import FARTHER, LONGEST_HOLD
@@ -107,21 +105,12 @@ class Run:
     def _roll_out(self, policy: Any, **options: Any) -> Batch:
         return rollout(self.env, policy, max_steps=self.max_steps, n_jobs=self.n_jobs, **options)
 
-    def made(self, batch: Batch) -> Score:
-        """The score of an iteration's own roll-outs."""
-        return Score.of(batch, cut=self.n_steps is not None)
-
     def evaluation(self, policy: Any) -> Batch | None:
         """Roll-outs of the policy on the seeds of every evaluation; None where there is none."""
         if self.evaluate is None:
             return None
         seed = child(self.root, EVALUATION)
         return self._roll_out(policy, n_episodes=self.evaluate, seed=seed, deterministic=self.deterministic)
-
-    def score(self, policy: Any) -> Score:
-        """The policy's score in the evaluation; NaN where there is none."""
-        evaluated = self.evaluation(policy)
-        return Score(math.nan, math.nan) if evaluated is None else Score.of(evaluated)
 
 
 @dataclass(frozen=True)

@@ -291,15 +291,11 @@ class TRPO(FisherUpdate):
             if trial.kl_old_new <= self.epsilon and improves(trial):
                 notes = [f"the line search shortened the step {i} times" if i else "", trial.message]
                 return replace(trial, trials=i + 1, message="; ".join(filter(None, notes)))
-            fraction *= self._shorter(trial.kl_old_new)
+            outside = self.epsilon < trial.kl_old_new < math.inf
+            fraction *= INSIDE * math.sqrt(self.epsilon / trial.kl_old_new) if outside else self.shrink
         why = "the mean KL stays above epsilon" if best_kl > self.epsilon else "the surrogate does not improve"
         said = f"all {self.trials} trials were rejected: {why}"
         return PolicyUpdate(at.policy, False, solution, message=said, trials=self.trials)
-
-    def _shorter(self, kl: float) -> float:
-        if self.epsilon < kl < math.inf:
-            return INSIDE * math.sqrt(self.epsilon / kl)
-        return self.shrink
 
 
 def _one_of(**settings: float | None) -> None:

@@ -103,17 +103,13 @@ class FiniteHorizonSolution(PolicyReadings, FlowSolution):
         """Advantage (T, S, A) of the new policy: ``q_values - policy_value``."""
         return read_only(bellman_error(self.problem.mdp, self.problem.rewards, self.policy_value))
 
-    @property
-    def _shift(self) -> float:
-        """What the objective's coefficients were shifted by."""
-        return self.problem.normalised[1].shift / self.problem.program.mass
-
     def _normalisers(self) -> FloatArray:
         """Multiplier (T,) of the mass of every step."""
         problem, program = self.problem, self.problem.program
         assert self.multipliers is not None
         if problem.ball == "trajectory" or np.any(np.isinf(self.eta)):
-            return np.full(problem.horizon, self._shift)  # the multipliers are exact values of the shifted rewards
+            # the multipliers are exact values of the shifted rewards
+            return np.full(problem.horizon, problem.normalised[1].shift / program.mass)
         return np.broadcast_to(program.normalisers(self.eta, self.multipliers), problem.horizon)
 
     @property

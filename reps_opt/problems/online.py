@@ -290,7 +290,8 @@ class ORePS(Value):
         elif episodes is None:
             raise ValueError("n_episodes must be given, to set the learning rate, or else learning_rate itself")
         else:
-            rate = self._rate(episodes)
+            each = 1.0 if feedback == "full" else self.horizon / self.n_pairs
+            rate = math.sqrt(each * max(self.complexity, ROUNDING) / episodes)
         self._assign(learning_rate=rate)
 
     @cached_property
@@ -316,10 +317,6 @@ class ORePS(Value):
     def complexity(self) -> float:
         """``log(|X| |A| / L)``: the largest divergence from the first occupancy is at most L times this."""
         return math.log(self.n_pairs / self.horizon)
-
-    def _rate(self, n_episodes: int) -> float:
-        each = 1.0 if self.feedback == "full" else self.horizon / self.n_pairs
-        return math.sqrt(each * max(self.complexity, ROUNDING) / n_episodes)
 
     def bound(self, n_episodes: int) -> float:
         """Regret bound after T episodes with the learning rate for T (Zimin and Neu 2013, theorems 1 and 2)."""

@@ -34,21 +34,26 @@ COLUMNS = {
 """Names under which a column of transitions is looked for."""
 
 
-class TransitionBatch(Protocol):
-    """What an empirical model needs of a batch of N transitions; a :class:`~reps_opt.Batch` has it."""
+class TransitionRows(Protocol):
+    """Arrays with one row a transition, N in all."""
 
     @property
-    def states(self) -> NDArray[Any]: ...
+    def states(self) -> Any: ...
     @property
-    def actions(self) -> NDArray[Any]: ...
+    def actions(self) -> Any: ...
     @property
     def rewards(self) -> FloatArray: ...
     @property
-    def next_states(self) -> NDArray[Any]: ...
-    @property
-    def start_states(self) -> NDArray[Any]: ...
+    def next_states(self) -> Any: ...
     @property
     def terminated(self) -> NDArray[np.bool_]: ...
+
+
+class TransitionBatch(TransitionRows, Protocol):
+    """What an empirical model needs of a batch of transitions; a :class:`~reps_opt.Batch` has it."""
+
+    @property
+    def start_states(self) -> NDArray[Any]: ...
 
 
 def read_table(table: Any, gamma: float, mu0: Start, on_done: str | None, missing: str) -> dict[str, Any]:
