@@ -88,8 +88,8 @@ def reinforce(
     Williams (1992); Peters and Schaal (2008), *Reinforcement learning of motor skills with policy gradients*, table 1.
     """
     rows, r, parts = _likelihood_data(scores, rewards, terminated, truncated)
-    totals = _by_episode(rows, parts)
-    returns = _returns(r, parts, gamma)
+    totals = parts.sums(rows)
+    returns = parts.sums(gamma**parts.time * r)
     return np.asarray(np.mean(totals * (returns[:, None] - _baseline(totals, returns[:, None], baseline)), axis=0))
 
 
@@ -159,8 +159,8 @@ def enac(
     Peters and Schaal (2008), *Natural actor-critic*, table 3 (with discounted scores).
     """
     rows, r, parts = _likelihood_data(scores, rewards, terminated, truncated)
-    totals = _by_episode(rows * gamma ** parts.time[:, None] if discounted_scores else rows, parts)
-    returns = _returns(r, parts, gamma)
+    totals = parts.sums(rows * gamma ** parts.time[:, None] if discounted_scores else rows)
+    returns = parts.sums(gamma**parts.time * r)
     spread, centred = totals - totals.mean(axis=0), returns - returns.mean()
     if np.abs(centred).max() <= ROUNDING * np.abs(returns).max():
         return np.zeros(rows.shape[1])  # a direction made of rounding is none
@@ -261,16 +261,6 @@ def _likelihood_data(
     parts = episodes(terminated, truncated)
     rows = as_float_array(scores, "scores", (parts.ends.size, "P"))
     return rows, as_float_array(rewards, "rewards", parts.ends.shape), parts
-
-
-def _by_episode(rows: FloatArray, parts: Episodes) -> FloatArray:
-    """Sums (E, P) of rows (N, P) over episodes."""
-    return np.add.reduceat(rows, np.flatnonzero(parts.time == 0), axis=0)
-
-
-def _returns(rewards: FloatArray, parts: Episodes, gamma: float) -> FloatArray:
-    """Discounted return (E,) of each episode."""
-    return np.add.reduceat(gamma**parts.time * rewards, np.flatnonzero(parts.time == 0))
 
 
 def _baseline(psi: FloatArray, paid: FloatArray, kind: str) -> FloatArray | float:

@@ -100,13 +100,12 @@ class ENAC:
     def _promise(self, policy: ParametricPolicy, batch: Transitions, result: PolicyUpdate) -> dict[str, Any]:
         """The promise of a step: an episode's return over their mean is the advantage of each of its actions."""
         parts = episodes(batch.terminated, batch.truncated)
-        firsts = np.flatnonzero(parts.time == 0)
-        returns = np.add.reduceat(self.gamma**parts.time * batch.rewards, firsts)
+        returns = parts.sums(self.gamma**parts.time * batch.rewards)
         advantages = (returns - returns.mean())[parts.number]
 
         def credited(rows: FloatArray) -> FloatArray:  # discounted already, as seen from the start
             sums = np.zeros(len(rows))
-            sums[firsts] = np.add.reduceat(rows, firsts)
+            sums[parts.firsts] = parts.sums(rows)
             return sums
 
         at = Surrogate(policy, batch, advantages)

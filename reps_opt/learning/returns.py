@@ -32,6 +32,15 @@ class Episodes(NamedTuple):
         """E."""
         return int(self.number[-1]) + 1
 
+    @property
+    def firsts(self) -> NDArray[np.intp]:
+        """The first row (E,) of each."""
+        return np.flatnonzero(self.time == 0)
+
+    def sums(self, rows: FloatArray) -> FloatArray:
+        """Sums (E, ...) of rows (N, ...) over each."""
+        return np.add.reduceat(rows, self.firsts)
+
 
 def episodes(terminated: ArrayLike, truncated: ArrayLike) -> Episodes:
     """Split rows into episodes; the last row ends one whether it is flagged or not.

@@ -71,7 +71,6 @@ def fisher_step(
     gradient: FloatArray,
     epsilon: float,
     costs: list[tuple[FloatArray, float]] | None = None,
-    *,
     damping: float | None = None,
     exact: bool | None = None,
     solver: Solver | None = None,

@@ -204,8 +204,8 @@ class FisherUpdate(GradientUpdate):
             as_scalar(self.damping, "damping", low=0.0)
 
     def _solve(self, at: Surrogate, epsilon: float, costs: list[tuple[FloatArray, float]] | None = None) -> FisherStep:
-        settings: dict[str, Any] = {"damping": self.damping, "exact": self.exact_fisher, "solver": self.solver}
-        return fisher_step(at.policy, at.pairs, at.gradient, epsilon, costs, **settings)
+        how = self.damping, self.exact_fisher, self.solver
+        return fisher_step(at.policy, at.pairs, at.gradient, epsilon, costs, *how)
 
 
 @dataclass(frozen=True, kw_only=True)

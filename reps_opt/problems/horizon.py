@@ -276,7 +276,7 @@ class FiniteHorizonREPS(UnrolledProblem):
         radii = self._radii(epsilon, ball, steps)
         self._assign(
             mdp=mdp,
-            policy=read_only(as_time_indexed_policy(mdp, policy, steps, "policy")),
+            policy=read_only(as_time_indexed_policy(mdp, policy, steps)),
             horizon=steps,
             epsilon=float(radii[0]) if radii.size == 1 else read_only(radii),
             ball=ball,

@@ -117,14 +117,13 @@ class _StepInPolicySpace(PolicyReadings, Solution):
         ]
 
     def numbers(self) -> dict[str, Any]:
-        names = ("predicted_gain", "gain")
-        gains = {name: float(getattr(self, name)) for name in names}
+        gains = {"predicted_gain": float(self.predicted_gain), "gain": float(self.gain)}
         return {**super().numbers(), **gains, "gamma": self.problem.mdp.gamma}
 
     def arrays(self) -> Arrays:
         """Over states and actions."""
         pairs = ("state", "action")
-        arrays: dict[str, Any] = {
+        return {
             "policy": (pairs, self.policy),
             "old_policy": (pairs, self.problem.policy),
             "advantage": (pairs, self.problem.advantage),
@@ -132,7 +131,6 @@ class _StepInPolicySpace(PolicyReadings, Solution):
             "occupancy": (pairs, self.occupancy),
             "old_state_distribution": (pairs[:1], self.problem.state_distribution),
         }
-        return arrays
 
 
 @value

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
 
 from reps_opt.batch import Batch
@@ -337,16 +338,11 @@ def _unrolled(states: ArrayLike, angles: NDArray[np.intp]) -> FloatArray:
     return np.hstack([columns, np.cos(turned)])
 
 
+@dataclass(frozen=True)
 class _Rows:
     """Indicators of rows known; of another row, none."""
 
-    def __init__(self, known: FloatArray) -> None:
-        self.known = known
-        self._place = {tuple(row): i for i, row in enumerate(known)}
+    known: FloatArray
 
     def transform(self, states: FloatArray) -> FloatArray:
-        phi = np.zeros((len(states), len(self.known)))
-        for i, row in enumerate(states):
-            if (place := self._place.get(tuple(row))) is not None:
-                phi[i, place] = 1.0
-        return phi
+        return (cdist(states, self.known) == 0).astype(np.float64)

@@ -16,14 +16,13 @@ from reps_opt.processes.mdp import MDP
 from reps_opt.validation import FloatArray, as_float_array
 
 
-def as_time_indexed_policy(mdp: MDP, policy: ArrayLike, horizon: int, name: str = "policy") -> FloatArray:
+def as_time_indexed_policy(mdp: MDP, policy: ArrayLike, horizon: int) -> FloatArray:
     """Validate a policy, one for all steps ((S, A), or (S,) integers) or one a step (T, S, A); return (T, S, A)."""
-    shape = mdp.rewards.shape
-    if np.ndim(policy) == 1:
-        return np.broadcast_to(mdp.as_policy(policy), (horizon, *shape))
-    wanted = shape if np.ndim(policy) == 2 else (horizon, *shape)
-    table = normalised_rows(as_float_array(policy, name, wanted), name)
-    return np.broadcast_to(within_allowed(table, mdp.allowed, name), (horizon, *shape))
+    shape = (horizon, *mdp.rewards.shape)
+    if np.ndim(policy) < 3:
+        return np.broadcast_to(mdp.as_policy(policy), shape)
+    table = normalised_rows(as_float_array(policy, "policy", shape), "policy")
+    return within_allowed(table, mdp.allowed, "policy")
 
 
 def occupancy_of(mdp: MDP, policy: FloatArray) -> FloatArray:
