@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import operator
 import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar, dataclass_transform
@@ -114,7 +115,7 @@ class OldName:
         if instance is None:
             return self
         warn_renamed(self.old, self.new)
-        return getattr(instance, self.new)
+        return operator.attrgetter(self.new)(instance)
 
 
 class Value:

@@ -177,7 +177,7 @@ class OccupancySolution(PolicyReadings, FlowSolution):
         balls = self.problem.program.balls
         averaged = self.problem.mdp.gamma == 1 and any(isinstance(ball.divergence, ConditionalKL) for ball in balls)
         if len(balls) < 2 and not averaged:
-            return sensitivity(self, change)
+            return sensitivity(self, *change)
         from reps_opt.problems.differences import differenced
 
         return differenced(self, rewards, epsilon, mu0, temperature)
@@ -217,31 +217,17 @@ class OccupancySolution(PolicyReadings, FlowSolution):
         return {**super().arrays(), **more}
 
 
-class Change(NamedTuple):
-    """A direction in a problem's data: rewards (S, A), radius, temperature, start distribution (S,)."""
-
-    rewards: FloatArray
-    epsilon: float
-    temperature: float
-    mu0: FloatArray
-
-
 def as_change(
     problem: Any, rewards: ArrayLike | None, epsilon: float | None, temperature: float | None, mu0: ArrayLike | None
-) -> Change:
-    """A validated direction; parts that are None stay as they are."""
+) -> tuple[FloatArray, float, float, FloatArray]:
+    """A validated direction: rewards (S, A), radius, temperature and start distribution (S,), zero where they stay."""
     given = {"rewards": rewards, "epsilon": epsilon, "temperature": temperature, "mu0": mu0}
     radius, price = as_rates(problem, given)
-    mdp = problem.mdp
-    start = np.zeros(mdp.n_states) if mu0 is None else as_float_array(mu0, "mu0", (mdp.n_states,))
+    gain, start = np.zeros(problem.mdp.rewards.shape), np.zeros(problem.mdp.n_states)
     if mu0 is not None:
+        start = as_float_array(mu0, "mu0", start.shape)
         _check_start(problem, start)
-    return Change(
-        np.zeros(mdp.rewards.shape) if rewards is None else as_float_array(rewards, "rewards", mdp.rewards.shape),
-        radius,
-        price,
-        start,
-    )
+    return gain if rewards is None else as_float_array(rewards, "rewards", gain.shape), radius, price, start
 
 
 def _check_start(problem: Any, mu0: FloatArray) -> None:
@@ -254,15 +240,17 @@ def _check_start(problem: Any, mu0: FloatArray) -> None:
         raise InputError(f"mu0[{outside[0]}] must be zero: state {outside[0]} cannot carry mass")
 
 
-def sensitivity(solution: Any, change: Change) -> Sensitivity:
+def sensitivity(
+    solution: Any, rewards: FloatArray, d_epsilon: float, d_temperature: float, mu0: FloatArray
+) -> Sensitivity:
     """Directional derivatives of an occupancy solution's readings."""
     problem = solution.problem
     if isinstance(problem.program.balls[0].divergence, ConditionalKL):
-        return _of_conditional(solution, change)
+        return _of_conditional(solution, rewards, d_epsilon, d_temperature, mu0)
     program, flow = problem.program, problem.flow
     rhs = np.zeros(program.rhs.size)
-    rhs[: flow.nodes.size] = (1 - problem.mdp.gamma) * change.mu0[flow.nodes]
-    found = moved(solution, problem.pick(change.rewards), rhs, change.epsilon, change.temperature)
+    rhs[: flow.nodes.size] = (1 - problem.mdp.gamma) * mu0[flow.nodes]
+    found = moved(solution, problem.pick(rewards), rhs, d_epsilon, d_temperature)
     readings: dict[str, Any] = {
         "occupancy": (("state", "action"), flow.spread(found.point)),
         "policy": (("state", "action"), flow.spread(_policy(solution, found))),
@@ -310,7 +298,9 @@ class _SoftMove(NamedTuple):
     divergence: float
 
 
-def _of_conditional(solution: Solution, change: Change) -> Sensitivity:
+def _of_conditional(
+    solution: Solution, rewards: FloatArray, d_epsilon: float, d_temperature: float, mu0: FloatArray
+) -> Sensitivity:
     r"""Through the soft Bellman equation: :math:`(I - \gamma P_\pi) \dot V = \pi \dot r - KL_s\,\dot\eta`.
 
     The states' masses move by the transpose of the same matrix, which is factorised once.
@@ -341,17 +331,16 @@ def _of_conditional(solution: Solution, change: Change) -> Sensitivity:
         return _SoftMove(value, moved_policy, moved_mass, reached)
 
     none, still = np.zeros(policy.size), np.zeros(mass.size)
-    rewards, start = problem.pick(change.rewards), change.mu0[flow.nodes]
-    d_eta = change.temperature
+    along, start, d_eta = problem.pick(rewards), mu0[flow.nodes], d_temperature
     if problem.epsilon is not None:
-        d_eta = (change.epsilon - move(rewards, 0.0, start).divergence) / move(none, 1.0, still).divergence
-    found = move(rewards, d_eta, start)
+        d_eta = (d_epsilon - move(along, 0.0, start).divergence) / move(none, 1.0, still).divergence
+    found = move(along, d_eta, start)
     value = problem.program.by_name(solution.multipliers)["flow"]
-    objective = float(solution.point @ rewards) + eta * change.epsilon + (1 - gamma) * float(start @ value)
-    objective -= change.temperature * float(mass @ each)
+    objective = float(solution.point @ along) + eta * d_epsilon + (1 - gamma) * float(start @ value)
+    objective -= d_temperature * float(mass @ each)
     readings: dict[str, Any] = {
-        "occupancy": (("state", "action"), found.policy * mass[state] + policy * found.mass[state]),
-        "policy": (("state", "action"), found.policy),
+        "occupancy": (("state", "action"), flow.spread(found.policy * mass[state] + policy * found.mass[state])),
+        "policy": (("state", "action"), flow.spread(found.policy)),
+        "value": (("state",), flow.spread_nodes(found.value)),
     }
-    tables = {name: (dims, flow.spread(x)) for name, (dims, x) in readings.items()}
-    return Sensitivity(objective, d_eta, {**tables, "value": (("state",), flow.spread_nodes(found.value))})
+    return Sensitivity(objective, d_eta, readings)

@@ -30,7 +30,7 @@ from reps_opt.solvers.eta_search import EtaSearch
 from reps_opt.solving import solve
 from reps_opt.tolerances import CLOSE, HUGE, LAST_PLACE, ROUNDING, TINY
 from reps_opt.validation import FloatArray, as_radius, read_only
-from reps_opt.values import cached_property, value
+from reps_opt.values import OldName, cached_property, value
 
 DIRECTIONS: dict[str, type[PolicyDivergence]] = {"old||new": OldNewKL, "new||old": NewOldKL}
 
@@ -219,6 +219,8 @@ class ExactTRPO(PolicyStep, StatewiseProblem):
     def flow(self) -> Flow:
         """The pairs with mass: actions the old policy takes in states it visits."""
         return Flow(self.mdp, np.flatnonzero(self.state_distribution[:, None] * self.policy > 0))
+
+    pairs, states = OldName("flow.pairs"), OldName("flow.nodes")
 
     @cached_property
     def program(self) -> Program:

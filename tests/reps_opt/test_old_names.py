@@ -38,6 +38,8 @@ def test_an_old_reading_is_the_new_one_with_a_warning(family, old, new):
 def test_the_reduction_of_a_problem_is_its_flow():
     with pytest.warns(DeprecationWarning, match="reduction is called flow now"):
         assert PROBLEMS["REPS"].reduction is PROBLEMS["REPS"].flow
+    with pytest.warns(DeprecationWarning, match="states is called flow.nodes now"):
+        assert PROBLEMS["ExactTRPO"].states is PROBLEMS["ExactTRPO"].flow.nodes
 
 
 @pytest.mark.parametrize("old", ["ScalarDual", "Statewise"])
