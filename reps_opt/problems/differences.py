@@ -25,13 +25,7 @@ MOVING = ("occupancy", "policy", "value", "nu", "step")
 """Readings that are followed, of those that a solution has."""
 
 
-def differenced(
-    solution: Any,
-    rewards: Any = None,
-    epsilon: Any = None,
-    mu0: Any = None,
-    temperature: float | None = None,
-) -> Sensitivity:
+def differenced(solution: Any, rewards: Any, epsilon: Any, mu0: Any, temperature: Any) -> Sensitivity:
     """Directional derivatives of a solution's objective, multipliers, occupancy, policy and value.
 
     Parameters

@@ -10,9 +10,12 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from reps_opt.divergences.base import group_max
+from reps_opt.problems.differences import differenced
 from reps_opt.result import Arrays
+from reps_opt.sensitivity import Sensitivity
 from reps_opt.solution import Solution
 from reps_opt.tolerances import CLOSE, TINY
 from reps_opt.validation import FloatArray, read_only
@@ -131,6 +134,49 @@ class PolicyReadings:
         Those of a finite horizon are (T, S, A), the rewards of their own step included.
         """
         return self.advantage + self.policy_value[..., None]
+
+    def sensitivity(
+        self,
+        rewards: ArrayLike | None = None,
+        epsilon: ArrayLike | None = None,
+        mu0: ArrayLike | None = None,
+        temperature: float | None = None,
+    ) -> Sensitivity:
+        """How the optimum, eta, the policy, the occupancy and V move with the data: directional derivatives.
+
+        By differences of four solves (:mod:`reps_opt.problems.differences`). The old policy stays as it is; with
+        rewards and start distribution move the occupancy, values and advantages that it is known by.
+
+        Parameters
+        ----------
+        rewards
+            Direction (S, A) in which the MDP's rewards move.
+        epsilon, temperature
+            Rate at which the radius, or in penalty form the temperature, moves; of a ball a step also (T,).
+        mu0
+            Direction (S,) in which the start distribution moves: it sums to zero, and is zero where no episode starts.
+
+        Returns
+        -------
+        Sensitivity
+            ``objective``, ``eta``, ``occupancy``, ``policy``, ``value`` and, of gradient steps, ``step``.
+
+        Raises
+        ------
+        UnsuitableError
+            Where the answer has no derivative: every ball slack, one of a single point, a kink; and for a step of a
+            given size, which has neither radius nor temperature to move.
+
+        Examples
+        --------
+        >>> import envs
+        >>> from reps_opt import FiniteHorizonREPS, solve
+        >>> mdp = envs.single_chain()
+        >>> solution = solve(FiniteHorizonREPS(mdp, mdp.uniform_policy(), horizon=5, epsilon=0.1))
+        >>> abs(solution.sensitivity(epsilon=1.0).objective - solution.eta) < 1e-6 * solution.eta
+        True
+        """
+        return differenced(self, rewards, epsilon, mu0, temperature)
 
     def _policy_rows(self) -> list[tuple[str, str]]:
         """A line of the summary: the most probable action by its label, of the first states that have labels."""

@@ -38,7 +38,6 @@ from reps_opt.processes.time_indexed import (
 from reps_opt.program import Program
 from reps_opt.result import Arrays
 from reps_opt.scale import Scale, ordinary_scale
-from reps_opt.sensitivity import Sensitivity
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.newton import Newton
 from reps_opt.solvers.soft_bellman import SoftBellman
@@ -127,46 +126,6 @@ class FiniteHorizonSolution(PolicyReadings, FlowSolution):
         known = np.where(np.isfinite(self.value), self.value, 0.0)
         error = bellman_error(self.problem.mdp, self.problem.rewards, known)
         return np.where(np.isfinite(self.value)[:, :, None], error, np.nan)
-
-    def sensitivity(
-        self, rewards: ArrayLike | None = None, epsilon: ArrayLike | None = None, mu0: ArrayLike | None = None
-    ) -> Sensitivity:
-        """How the optimum, eta, the policy, the occupancy and V move with the data: directional derivatives.
-
-        By differences of four solves (:mod:`reps_opt.problems.differences`). The old policy stays as it is; where the
-        start distribution moves, the occupancy that it is compared by moves along.
-
-        Parameters
-        ----------
-        rewards
-            Direction (S, A) in which the MDP's rewards move.
-        epsilon
-            Rate at which the radius moves; with a ball a step also (T,).
-        mu0
-            Direction (S,) in which the start distribution moves: it sums to zero, and is zero where no episode starts.
-
-        Returns
-        -------
-        Sensitivity
-            ``objective``, ``eta``, ``occupancy``, ``policy`` and ``value``.
-
-        Raises
-        ------
-        UnsuitableError
-            Where the answer has no derivative: every ball slack, one of a single point, a kink.
-
-        Examples
-        --------
-        >>> import envs
-        >>> from reps_opt import FiniteHorizonREPS, solve
-        >>> mdp = envs.single_chain()
-        >>> solution = solve(FiniteHorizonREPS(mdp, mdp.uniform_policy(), horizon=5, epsilon=0.1))
-        >>> abs(solution.sensitivity(epsilon=1.0).objective - solution.eta) < 1e-6 * solution.eta
-        True
-        """
-        from reps_opt.problems.differences import differenced
-
-        return differenced(self, rewards, epsilon, mu0)
 
     def _drawn(self) -> list[Panel]:
         """Values and new state distribution over time, and what each step reached and costs."""

@@ -130,7 +130,7 @@ class OccupancySolution(PolicyReadings, FlowSolution):
     def sensitivity(
         self,
         rewards: ArrayLike | None = None,
-        epsilon: float | None = None,
+        epsilon: ArrayLike | None = None,
         mu0: ArrayLike | None = None,
         temperature: float | None = None,
     ) -> Sensitivity:
@@ -178,9 +178,7 @@ class OccupancySolution(PolicyReadings, FlowSolution):
         averaged = self.problem.mdp.gamma == 1 and any(isinstance(ball.divergence, ConditionalKL) for ball in balls)
         if len(balls) < 2 and not averaged:
             return sensitivity(self, *change)
-        from reps_opt.problems.differences import differenced
-
-        return differenced(self, rewards, epsilon, mu0, temperature)
+        return super().sensitivity(rewards, epsilon, mu0, temperature)
 
     def rows(self) -> list[tuple[str, str]]:
         lines = super().rows()
@@ -218,7 +216,7 @@ class OccupancySolution(PolicyReadings, FlowSolution):
 
 
 def as_change(
-    problem: Any, rewards: ArrayLike | None, epsilon: float | None, temperature: float | None, mu0: ArrayLike | None
+    problem: Any, rewards: ArrayLike | None, epsilon: ArrayLike | None, temperature: float | None, mu0: ArrayLike | None
 ) -> tuple[FloatArray, float, float, FloatArray]:
     """A validated direction: rewards (S, A), radius, temperature and start distribution (S,), zero where they stay."""
     given = {"rewards": rewards, "epsilon": epsilon, "temperature": temperature, "mu0": mu0}

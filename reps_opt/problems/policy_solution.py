@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import scipy
-from numpy.typing import ArrayLike
 
 from reps_opt import plotting
 from reps_opt.plotting import Panel
@@ -18,7 +17,6 @@ from reps_opt.policy_comparison import PolicyComparison, compare_policies
 from reps_opt.problems.flow_solution import PolicyReadings
 from reps_opt.processes.maps import drawn_on
 from reps_opt.result import Arrays
-from reps_opt.sensitivity import Sensitivity
 from reps_opt.solution import Solution
 from reps_opt.tolerances import HUGE
 from reps_opt.validation import FloatArray, read_only
@@ -59,42 +57,6 @@ class _StepInPolicySpace(PolicyReadings, Solution):
     def occupancy(self) -> FloatArray:
         """Exact occupancy (S, A) of the new policy."""
         return read_only(self.problem.mdp.occupancy(self.policy))
-
-    def sensitivity(
-        self,
-        rewards: ArrayLike | None = None,
-        epsilon: float | None = None,
-        mu0: ArrayLike | None = None,
-        temperature: float | None = None,
-    ) -> Sensitivity:
-        """How the prediction, eta, the new policy and its occupancy move with the data: directional derivatives.
-
-        By differences of four solves (:mod:`reps_opt.problems.differences`). The old policy stays as it is; its
-        advantage, value and states move with rewards and start distribution.
-
-        Parameters
-        ----------
-        rewards
-            Direction (S, A) in which the rewards move.
-        epsilon, temperature
-            Rate at which the radius, or in penalty form the temperature, moves.
-        mu0
-            Direction (S,) in which the start distribution moves: it sums to zero, and is zero where no episode starts.
-
-        Returns
-        -------
-        Sensitivity
-            ``objective``, ``eta``, ``policy``, ``occupancy``, ``value`` and, of gradient steps, ``step``.
-
-        Raises
-        ------
-        UnsuitableError
-            Where the answer has no derivative: a slack ball, one of a single point, a kink; and for a step of a given
-            size, which has neither radius nor temperature to move.
-        """
-        from reps_opt.problems.differences import differenced
-
-        return differenced(self, rewards, epsilon, mu0, temperature)
 
     def rows(self) -> list[tuple[str, str]]:
         lines = super().rows()
