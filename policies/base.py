@@ -29,10 +29,28 @@ from policies.spaces import (
     spaces_of,
     state_indices,
 )
+from reps_opt.threads import limit_methods, limited
 from reps_opt.validation import Figures, FloatArray, as_count
 
+LIMITED = {
+    *("sample", "log_prob", "kl_divergence", "comparison", "compare", "predict", "predict_proba"),
+    *("score_function", "score_product", "fisher_factor", "fisher_product", "fisher_preconditioner"),
+}
+"""Methods that work on one thread of BLAS: with more, last digits would be the machine's."""
 
-class Policy(MixtureMixin, BaseEstimator):
+
+class OnOneThread:
+    """A class whose methods of these names, and those of its subclasses, work on one thread.
+
+    Fits do so inside: their warnings name their caller.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        limit_methods(cls, LIMITED)
+
+
+class Policy(OnOneThread, MixtureMixin, BaseEstimator):
     """A distribution over actions at each state; subclasses give ``_distribution``, ``_actor`` and ``_start``.
 
     Where ``n_states`` is given, states are discrete: indices 0 .. n_states - 1 of shape (N,) or (N, 1), or one-hot rows
@@ -193,7 +211,7 @@ class Policy(MixtureMixin, BaseEstimator):
         return load(path)
 
 
-class ParametricMixin:
+class ParametricMixin(OnOneThread):
     """A policy that is a smooth function of a flat parameter vector; ``params`` is never written to in place."""
 
     @property
@@ -220,4 +238,9 @@ class ParametricMixin:
     def fisher_product(self, states: ArrayLike) -> Callable[[FloatArray], FloatArray]:
         """``v -> F v`` with F the mean Fisher information, P x P and never formed."""
         J = self.fisher_factor(states)
-        return lambda v: J.T @ (J @ v) / len(J)
+
+        @limited()
+        def product(v: FloatArray) -> FloatArray:
+            return J.T @ (J @ v) / len(J)
+
+        return product

@@ -16,6 +16,7 @@ from scipy.spatial.distance import cdist
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.cluster import KMeans
 from sklearn.utils.validation import check_is_fitted
+from threadpoolctl import threadpool_limits
 
 from policies.checks import check_states, check_weights, merge_repeats, per_column, random_source
 from reps_opt.tolerances import ROUNDING
@@ -130,7 +131,8 @@ class RBFFeatures(_KernelFeatures):
         n_centres = min(as_count(self.n_centres, "n_centres"), len(states))
         scaled = states / self.bandwidth_
         means = KMeans(n_centres, n_init=1, random_state=random_source(self.random_state))
-        means.fit(scaled, sample_weight=weights / weights.max())
+        with threadpool_limits(1, user_api="openmp"):  # each thread sums samples of its own
+            means.fit(scaled, sample_weight=weights / weights.max())
         self.centres_ = means.cluster_centers_ * self.bandwidth_
         self._n_features_out = n_centres
 

@@ -156,18 +156,15 @@ class GaussianProcessPolicy(GaussianPolicy):
         self._check_options()
         states, actions, weights = self._check_fit(X, y, sample_weight)
         labels = self._check_groups(groups, sample_weight, len(states))
-        data = distinct_problem(states, actions, weights, labels)
-        self.offset_, self.unit_, self.floor_ = action_scale(data.actions, data.weights, self.min_std)
-        self.features_ = fit_features(self.features, data.states, data.weights)
-        problem = replace(
-            data,
-            states=transform(self.features_, data.states),
-            actions=(data.actions - self.offset_) / self.unit_,
-        )
-        self.n_kept_ = len(problem.states)
-        self.method_ = self.method if self.method != "auto" else "exact" if self.n_kept_ <= EXACT_SAMPLES else "sparse"
         rng = random_source(self.random_state)
         with limited():
+            data = distinct_problem(states, actions, weights, labels)
+            self.offset_, self.unit_, self.floor_ = action_scale(data.actions, data.weights, self.min_std)
+            self.features_ = fit_features(self.features, data.states, data.weights)
+            inputs, targets = transform(self.features_, data.states), (data.actions - self.offset_) / self.unit_
+            problem = replace(data, states=inputs, actions=targets)
+            n = self.n_kept_ = len(problem.states)
+            self.method_ = self.method if self.method != "auto" else "exact" if n <= EXACT_SAMPLES else "sparse"
             self._fit_hyperparameters(problem, rng)
             self.posterior_ = self._posterior(problem, rng)
         return self

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from policies.tolerances import CURVATURE_FLOOR, NETWORK_CHUNK
+from reps_opt.threads import limited
 from reps_opt.validation import FloatArray
 
 
@@ -164,6 +165,7 @@ class Network:
             some = slice(start, start + NETWORK_CHUNK)
             chunks.append((activations.part(some), curvature if curvature.ndim == 1 else curvature[some]))
 
+        @limited()
         def product(v: FloatArray) -> FloatArray:
             out = np.zeros(self.n_params, self.dtype)
             tangents, sums = self._blocks(v), self._blocks(out)

@@ -82,12 +82,12 @@ class NeuralPolicy(NetworkPolicy, GaussianPolicy):
         """
         self._check_options()
         states, actions, weights = self._check_fit(X, y, sample_weight)
-        first, weights = merge_repeats(np.hstack([states, actions]), weights)
-        states, actions = states[first], actions[first]
-        self.offset_, self.unit_, floor = action_scale(actions, weights, VISIBLE)
-        targets = (actions - self.offset_) / self.unit_
-        start, samples, rng = self._prepare(states, targets, weights, actions.shape[1])
         with limited():
+            first, weights = merge_repeats(np.hstack([states, actions]), weights)
+            states, actions = states[first], actions[first]
+            self.offset_, self.unit_, floor = action_scale(actions, weights, VISIBLE)
+            targets = (actions - self.offset_) / self.unit_
+            start, samples, rng = self._prepare(states, targets, weights, actions.shape[1])
             found = train_with_noise(self.network_, start, samples, float(self.alpha), int(self.max_iter), rng)
         params, self.n_iter_, noise, ridge = found
         log_std = np.log(np.maximum(np.sqrt(noise), floor / self.unit_))
@@ -214,10 +214,10 @@ class NeuralCategoricalPolicy(NetworkPolicy, CategoricalPolicy):
             For non-finite values, mismatched lengths, or negative or all-zero weights.
         """
         self._check_options()
-        states, indices, weights = self._distinct(*self._check_fit(X, y, sample_weight))
-        start, samples, _ = self._prepare(states, indices, weights, len(self.classes_))
         options = (float(self.alpha), int(self.max_iter))
         with limited():
+            states, indices, weights = self._distinct(*self._check_fit(X, y, sample_weight))
+            start, samples, _ = self._prepare(states, indices, weights, len(self.classes_))
             self.params_, self.n_iter_ = train(self.network_, start, cross_entropy, samples, *options)
         return self
 

@@ -21,6 +21,7 @@ from policies.features import WORDS, weighted_mean, weighted_spread
 from policies.linear_features import LinearMixin, fit_features, same_parts, transform
 from policies.multinomial import weighted_multinomial
 from policies.spaces import Observations
+from reps_opt.threads import limited
 from reps_opt.tolerances import COLLINEAR_RIDGE
 from reps_opt.validation import FloatArray, as_count, as_float_array, as_scalar
 
@@ -228,6 +229,7 @@ class SoftmaxPolicy(LinearMixin, CategoricalPolicy):
         checked = self._check_states(states)
         regressors, p = self._regressors(checked), self._distribution(checked).probabilities
 
+        @limited()
         def product(v: FloatArray) -> FloatArray:
             moved = regressors @ v.reshape(regressors.shape[1], -1)
             moved -= np.sum(p * moved, axis=1, keepdims=True)

@@ -42,6 +42,7 @@ def as_columns(values: ArrayLike, name: str = "states") -> FloatArray:
     return array.reshape(array.shape[0], -1)
 
 
+@limited()
 def transformed(features: Any, states: ArrayLike) -> FloatArray:
     """Features phi (N, d) of states (N,) or (N, k): dense, whatever an encoder returns.
 
@@ -55,6 +56,7 @@ def _as_taken(features: Any, states: ArrayLike) -> Any:
     return np.reshape(states, (-1, 1)) if hasattr(features, "get_params") and np.ndim(states) == 1 else states
 
 
+@limited()
 def fitted(features: Any, states: ArrayLike) -> Any:
     """The feature map itself when it can transform already, else a copy fitted to the states."""
     given = _as_taken(features, states)
@@ -146,6 +148,7 @@ def median_bandwidth(states: ArrayLike, seed: int = 0) -> float:
     return float(np.median(distances)) if distances.size else 1.0
 
 
+@limited()
 def kernel_features(batch: Batch, n_features: int = 100, bandwidth: float | None = None, seed: int = 0) -> Any:
     """Features of a kernel value function, by scikit-learn's Nystroem on some of the batch's states.
 
@@ -246,6 +249,7 @@ class ConditionalMeanEmbedding:
             self._coefficients = cho_solve(factor, y - self._offset)
         return self
 
+    @limited()
     def predict(self, X: ArrayLike) -> FloatArray:
         """E[phi(s')] (n, d) at states and actions (n, k)."""
         inputs = (as_columns(X, "X") - self._shift) / self._scale

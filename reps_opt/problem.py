@@ -23,6 +23,7 @@ from reps_opt.solution import S_co, Solution, Viewed
 from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.choice import default_solver, linear_limit, onto_rows, project, second_solvers
 from reps_opt.solvers.newton import proves_infeasible
+from reps_opt.threads import limited
 from reps_opt.tolerances import BALL_LEEWAY, CONSISTENT, LAST_PLACE
 from reps_opt.validation import FloatArray, InputError
 from reps_opt.values import Value, cached_property, value
@@ -59,6 +60,7 @@ class Problem(Value):
         return min((ball.allowed for ball in self.program.balls), default=math.inf)
 
     @cached_property
+    @limited()
     def centre(self) -> Nearest:
         """The point of the rows that is closest to the reference: the reference itself where it satisfies them."""
         program = self.program

@@ -17,6 +17,7 @@ from reps_opt.plotting import Panel
 from reps_opt.result import Arrays, Result, stored_bytes
 from reps_opt.sensitivity import Sensitivity, check_has, movable, moved
 from reps_opt.storage import MALFORMED
+from reps_opt.threads import limited
 from reps_opt.validation import FloatArray, UnsuitableError, as_float_array, as_scalar, read_only
 from reps_opt.values import Value, cached_property, value
 
@@ -150,6 +151,7 @@ class Solution(Value, Result):
         return self.certificate.kl
 
     @property
+    @limited()
     def divergences(self) -> FloatArray:
         """Divergence (k,) of each ball, in nats."""
         balls = self.problem.program.balls
@@ -171,6 +173,7 @@ class Solution(Value, Result):
         return {ball.name: float(eta) for ball, eta in zip(balls, etas, strict=True)}
 
     @cached_property
+    @limited()
     def _normaliser(self) -> float:
         """Multiplier of the mass of the only simplex, those of the rows as they are, in units of the objective."""
         if self.multipliers is None or self.point is None:
@@ -180,6 +183,7 @@ class Solution(Value, Result):
             return float(program.net(self.multipliers) @ self.point)
         return float(program.normalisers(self.eta, self.multipliers)[0])
 
+    @limited()
     def sensitivity(self, *unnamed: Any, **directions: Any) -> Sensitivity:
         """How the answer to a program moves with its data: directional derivatives, from one factorisation.
 

@@ -95,7 +95,9 @@ def solve(
 
 def warn_of(solution: Solution) -> None:
     """Warn whoever called the caller of what to know of a solution that is taken."""
-    if solution.has_point and (text := solution.problem.warn(solution)):
+    with limited():
+        text = solution.problem.warn(solution) if solution.has_point else ""
+    if text:
         warnings.warn(text, UserWarning, stacklevel=3)
 
 

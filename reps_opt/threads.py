@@ -10,15 +10,18 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ContextDecorator
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, TypeVar
 
 
-class _Shared:
-    """A change to the whole process that the first thread to enter makes, and the last to leave undoes."""
+class _Shared(ContextDecorator):
+    """A change to the whole process that the first thread to enter makes, and the last to leave undoes.
+
+    A function may be decorated with it, instead of having a block.
+    """
 
     def __init__(self, change: Callable[[], Callable[[], None] | None]) -> None:
         self.change = change
@@ -118,12 +121,12 @@ def _silence() -> Callable[[], None]:
 _LIMITED, _QUIET = _Shared(_limit), _Shared(_silence)
 
 
-def limited() -> AbstractContextManager[None]:
-    """A block in which BLAS and torch use one thread, in the whole process; what they used is restored at the end.
+def limited() -> _Shared:
+    """A block, or a function's decorator, that lets BLAS and torch use one thread, and restores what they used.
 
-    It may be entered again within itself, and by several threads at once: the last to leave restores. Entering costs
-    ten microseconds where there were more threads, and one or two where there were not. Sums are taken in the same
-    order whatever the machine's number of threads, so that answers are the same bit for bit.
+    That is for the whole process. It may be entered again within itself, and by several threads at once: the last to
+    leave restores. Entering costs ten microseconds where there were more threads, and one or two where there were not.
+    Sums are taken in the same order whatever the machine's number of threads, so that answers are the same bit for bit.
 
     Examples
     --------
@@ -134,6 +137,12 @@ def limited() -> AbstractContextManager[None]:
     {1}
     """
     return _LIMITED
+
+
+def limit_methods(cls: type, names: Collection[str]) -> None:
+    """Let those of a class's own methods that have one of these names work within :func:`limited`."""
+    for name in vars(cls).keys() & names:
+        setattr(cls, name, limited()(vars(cls)[name]))
 
 
 def quietly() -> AbstractContextManager[None]:

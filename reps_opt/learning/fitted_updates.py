@@ -31,6 +31,7 @@ from reps_opt.problems.value_features import flow_residual
 from reps_opt.solution import Status
 from reps_opt.solvers.newton import Newton
 from reps_opt.solving import tried, warn_of
+from reps_opt.threads import limited
 from reps_opt.tolerances import CHANCE, LARGEST_OFFSET, SLACK_ETA, UNMATCHED, USUAL_RADIUS, VISIBLE
 from reps_opt.validation import FloatArray, as_radius, as_scalar, renamed
 
@@ -98,36 +99,38 @@ class WeightedFit(ABC):
 
     def __call__(self, policy: Any, batch: Batch, base_weights: FloatArray | None = None) -> FittedUpdate:
         """Update a policy from transitions; base weights (N,) are importance weights, say, and even by default."""
-        idle, problem = self._nothing_to_learn(batch), None
-        if not idle:
-            problem = self._problem(policy, batch, base_weights)
-            idle = "" if np.ptp(problem.rewards) > 0 else "there is nothing to learn: all samples are worth the same"
-        if problem is None or idle:
-            warnings.warn(idle, UserWarning, stacklevel=2)
-            return FittedUpdate(policy, False, None, message=idle)
-        solution = self._solve(problem)
-        why = self._refusal(solution)
-        if why:
-            warnings.warn("an update was not taken, and none will be until this changes: " + why, stacklevel=2)
-            return FittedUpdate(policy, False, solution, message=why)
-        warn_of(solution)
-        weights = solution.weights(self.scale)
-        fit = fit_within(self._copy(policy), policy, batch, weights, self.epsilon)
-        stats = {
-            "ess": solution.ess,
-            "predicted_gain_error": solution.predicted_gain_error,
-            "flow_offset": solution.flow_offset,
-            **({"base_objective": float(problem.base @ problem.rewards)} if hasattr(self, "objective") else {}),
-            "share": fit.share,
-            **self._stats(solution, batch),
-        }
-        notes = [fit.note, *self._doubts(solution, stats)]
-        if solution.status is not Status.CERTIFIED:
-            notes.append(f"taken uncertified, within its ball: {solution.message}")
-        message = "; ".join(filter(None, notes))
-        return FittedUpdate(
-            fit.policy, True, solution, 1.0, solution.predicted_gain, fit.kl, message=message, stats=stats
-        )
+        with limited():
+            idle, problem = self._nothing_to_learn(batch), None
+            if not idle:
+                problem = self._problem(policy, batch, base_weights)
+                if not np.ptp(problem.rewards) > 0:
+                    idle = "there is nothing to learn: all samples are worth the same"
+            if problem is None or idle:
+                warnings.warn(idle, UserWarning, stacklevel=2)
+                return FittedUpdate(policy, False, None, message=idle)
+            solution = self._solve(problem)
+            why = self._refusal(solution)
+            if why:
+                warnings.warn("an update was not taken, and none will be until this changes: " + why, stacklevel=2)
+                return FittedUpdate(policy, False, solution, message=why)
+            warn_of(solution)
+            weights = solution.weights(self.scale)
+            fit = fit_within(self._copy(policy), policy, batch, weights, self.epsilon)
+            stats = {
+                "ess": solution.ess,
+                "predicted_gain_error": solution.predicted_gain_error,
+                "flow_offset": solution.flow_offset,
+                **({"base_objective": float(problem.base @ problem.rewards)} if hasattr(self, "objective") else {}),
+                "share": fit.share,
+                **self._stats(solution, batch),
+            }
+            notes = [fit.note, *self._doubts(solution, stats)]
+            if solution.status is not Status.CERTIFIED:
+                notes.append(f"taken uncertified, within its ball: {solution.message}")
+            message = "; ".join(filter(None, notes))
+            return FittedUpdate(
+                fit.policy, True, solution, 1.0, solution.predicted_gain, fit.kl, message=message, stats=stats
+            )
 
     def _solve(self, problem: SampleProblem) -> SampleSolution:
         return tried(problem)

@@ -32,6 +32,7 @@ from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.choice import with_more_digits
 from reps_opt.solvers.linear import highs_limit
 from reps_opt.solvers.newton import Newton
+from reps_opt.threads import limited
 from reps_opt.tolerances import (
     CONSISTENT,
     LAST_PLACE,
@@ -117,6 +118,7 @@ class OccupancyProblem(FlowProblem):
         return Program(objective, rows, self._balls(flow), hints=hints)
 
     @cached_property
+    @limited()
     def centre(self) -> Nearest:
         """The occupancy closest to the reference that keeps the budgets: the reference itself where it does."""
         divergence, none = self.program.balls[0].divergence, np.zeros(self.program.rhs.size)

@@ -30,6 +30,7 @@ from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.eta_search import EtaSearch, best_eta
 from reps_opt.solvers.newton import Newton
 from reps_opt.solvers.quasi_newton import QuasiNewton, rows_to_start
+from reps_opt.threads import limited
 from reps_opt.tolerances import (
     CLOSE,
     EVEN_FEATURES,
@@ -103,6 +104,7 @@ class SampleProblem(Problem):
         return self.base_weights
 
     @cached_property
+    @limited()
     def _equilibrated(self) -> tuple[Rows, FloatArray]:
         """``-psi`` with columns of root mean square one under the base weights, and their scale (d,)."""
         if self.differences is None:
@@ -128,6 +130,7 @@ class SampleProblem(Problem):
         return np.flatnonzero(self.base > 0)
 
     @cached_property
+    @limited()
     def program(self) -> Program:
         """The :class:`~reps_opt.program.Program` over the supported samples, in reward units and unit columns."""
         whole = self.support.size == self.base.size
@@ -190,6 +193,7 @@ class SampleProblem(Problem):
         return Answer(0.0, v, self.centre.point, "the rewards are constant")
 
     @cached_property
+    @limited()
     def _spectrum(self) -> tuple[FloatArray, FloatArray] | None:
         """Singular values (d,) of the rows and their directions (d, d); None where a few rows show them to be even."""
         n, d = self.feature_rows.shape

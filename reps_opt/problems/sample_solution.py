@@ -15,6 +15,7 @@ from reps_opt.plotting import Panel
 from reps_opt.result import Arrays
 from reps_opt.sensitivity import Sensitivity, as_rates, moved
 from reps_opt.solution import Solution
+from reps_opt.threads import limited
 from reps_opt.validation import FloatArray, as_float_array, read_only
 from reps_opt.values import cached_property, value
 
@@ -54,6 +55,7 @@ class SampleSolution(Solution):
         return read_only(self.problem.spread(self.point))
 
     @cached_property
+    @limited()
     def theta(self) -> FloatArray:
         """Weights (d,) of the value features."""
         if self.multipliers is None:
@@ -69,6 +71,7 @@ class SampleSolution(Solution):
     def duals(self) -> dict[str, Any]:
         return {"features": self.theta, "normalisation": self._normaliser, "kl": self.eta}
 
+    @limited()
     def weights(self, scale: str = "ess") -> FloatArray:
         """Weights (N,) for a policy's ``fit``: summing to the effective sample size (``"ess"``), as many samples as
         they are worth; with mean one (``"mean"``), or summing to one (``"sum"``).
@@ -83,11 +86,13 @@ class SampleSolution(Solution):
         return weights * SCALES[scale](weights)
 
     @property
+    @limited()
     def ess(self) -> float:
         """Effective sample size: (sum w)^2 / sum w^2, over the samples a policy is fitted to."""
         return SCALES["ess"](self.weights("sum"))
 
     @property
+    @limited()
     def predicted_gain(self) -> float:
         """Mean reward of the weights over that of the base weights, <w - b, r>: what a policy that follows them gains.
 
@@ -96,6 +101,7 @@ class SampleSolution(Solution):
         return float((self.sample_weights - self.problem.base) @ self.problem.rewards)
 
     @property
+    @limited()
     def predicted_gain_error(self) -> float:
         r"""Standard error of :attr:`predicted_gain` for other episodes of the same kind, in its units.
 
@@ -115,6 +121,7 @@ class SampleSolution(Solution):
         return float(np.linalg.norm(influence if flow is None else flow.by_episode(influence)))
 
     @property
+    @limited()
     def flow_offset(self) -> float:
         r"""What the predicted gain owes to a reference, or weights, that are no flow: :math:`\theta'(E_b - E_w)\psi`.
 
@@ -124,6 +131,7 @@ class SampleSolution(Solution):
         return float((self.problem.base - self.sample_weights) @ matched)
 
     @property
+    @limited()
     def flow_offset_error(self) -> float:
         r"""Standard error by episodes of the reference's part of :attr:`flow_offset`, :math:`\theta' E_b \psi`."""
         problem, flow = self.problem, self.problem.flow
@@ -132,10 +140,12 @@ class SampleSolution(Solution):
         return float(np.linalg.norm(influence if flow is None else flow.by_episode(influence)))
 
     @property
+    @limited()
     def bellman_error(self) -> FloatArray:
         """r + psi' theta (N,), up to the multiplier of the normalisation; the weights are its softmax at eta."""
         return self.problem.rewards - self.problem.feature_rows @ (self.theta * self.problem.column_scale)
 
+    @limited()
     def sensitivity(
         self, rewards: ArrayLike | None = None, epsilon: float | None = None, temperature: float | None = None
     ) -> Sensitivity:
@@ -168,6 +178,7 @@ class SampleSolution(Solution):
             readings["theta"] = (("feature",), problem.theta(found.multipliers))
         return Sensitivity(found.objective, found.eta, readings)
 
+    @limited()
     def value(self, states: ArrayLike) -> FloatArray:
         """V (n,) at states, or at feature rows (n, d) where the problem has no feature map; its offset is free, and
         chosen such that the absorbing state is worth nothing where there is one."""

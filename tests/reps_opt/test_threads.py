@@ -12,6 +12,7 @@ import scipy.linalg  # noqa: F401  brings a BLAS of its own
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import envs
+from policies import GaussianProcessPolicy, NeuralPolicy, RBFPolicy
 from reps_opt import REPS, Program, SampleREPS, solve
 from reps_opt.rows import ArrayRows
 from reps_opt.solvers import Newton
@@ -117,6 +118,57 @@ def test_passes_on_several_threads_are_those_of_one_bit_for_bit() -> None:
     for one, two in zip(*found, strict=True):
         assert np.array_equal(one, two)
     np.testing.assert_allclose(found[0][0], (X * weights[:, None]).T @ X, rtol=1e-9, atol=1e-8)
+
+
+SAMPLES = 30_000
+"""So many that a sum of products by BLAS is taken by all its threads, each of some samples."""
+
+
+def solution_readings() -> dict[str, object]:
+    rng = np.random.default_rng(0)
+    rewards, psi = rng.normal(size=SAMPLES), rng.normal(size=(SAMPLES, 5))
+    solution = solve(SampleREPS(rewards, psi, base_weights=rng.random(SAMPLES), epsilon=0.5))
+    names = ("ess", "predicted_gain", "predicted_gain_error", "flow_offset", "flow_offset_error", "epsilon_min")
+    readings = {name: getattr(solution, name) for name in names}
+    return readings | {"weights": solution.weights(), "divergences": solution.divergences, "theta": solution.theta}
+
+
+def policy_readings() -> dict[str, object]:
+    rng = np.random.default_rng(0)
+    states, weights = rng.normal(size=(SAMPLES, 3)), rng.random(SAMPLES)
+    actions = np.sin(states[:, :1]) + 0.1 * rng.normal(size=(SAMPLES, 1))
+    process = GaussianProcessPolicy(n_inducing=20, max_iter=1, random_state=0).fit(states, actions, weights)
+    bumps = RBFPolicy(n_features=20, random_state=0).fit(states, actions, weights)
+    network = NeuralPolicy(hidden=(8,), max_iter=1, random_state=0).fit(states, actions, weights)
+    return {
+        "Gaussian process": process.predict(states[:500]),
+        "bumps": bumps.predict(states[:500]),
+        "network": network.predict(states),
+        "gradient": network.score_product(states, actions, weights),
+    }
+
+
+@pytest.mark.parametrize("readings", [solution_readings, policy_readings])
+def test_readings_are_the_same_bit_for_bit(readings) -> None:
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            found.append(readings())
+    for name, one in found[0].items():
+        assert np.array_equal(one, found[1][name]), name
+
+
+def test_a_warning_is_looked_for_on_one_thread(monkeypatch) -> None:
+    seen, look = [], SampleREPS.warn
+
+    def watched(problem, solution):
+        seen.append(set(counts()))
+        return look(problem, solution)
+
+    monkeypatch.setattr(SampleREPS, "warn", watched)
+    with threadpool_limits(2, user_api="blas"):
+        solve(SampleREPS(np.arange(4.0), np.eye(4)[:, :1] - 0.25, epsilon=0.1))
+    assert seen == [{1}]
 
 
 def test_parts_are_worked_on_at_once_and_not_within_one_another() -> None:
