@@ -137,8 +137,8 @@ class OccupancySolution(PolicyReadings, FlowSolution):
         """How the optimum, eta, the policy, the occupancy and V move with the data: directional derivatives.
 
         From one factorisation of the system that Newton's method solves at each step, anew at the solution; with an
-        entropy bound, and for a conditional KL with gamma = 1, by differences of four solves instead
-        (:mod:`reps_opt.problems.differences`). The reference stays as it is, as an array.
+        entropy bound, and for a conditional KL with gamma = 1, by differences of four solves instead. The
+        reference stays as it is, as an array.
 
         Parameters
         ----------

@@ -17,7 +17,6 @@ from reps_opt.policy_comparison import PolicyComparison, compare_policies
 from reps_opt.problems.flow_solution import PolicyReadings
 from reps_opt.processes.maps import drawn_on
 from reps_opt.result import Arrays
-from reps_opt.solution import Solution
 from reps_opt.tolerances import HUGE
 from reps_opt.validation import FloatArray, read_only
 from reps_opt.values import OldName, cached_property, value
@@ -29,7 +28,7 @@ def kept_apart_from_zero(policy: FloatArray, old: FloatArray) -> FloatArray:
     return floored / floored.sum(axis=1, keepdims=True)
 
 
-class _StepInPolicySpace(PolicyReadings, Solution):
+class _StepInPolicySpace(PolicyReadings):
     """What answers to policy steps share: the old policy beside the new, exactly."""
 
     policy: FloatArray
