@@ -1,4 +1,7 @@
-"""Shared by all tests: no display for figures, and names that are the same in every process."""
+"""Shared by all tests: no display for figures, names that are the same in every process, and less to look through."""
+
+import gc
+from collections.abc import Generator
 
 import matplotlib
 import pytest
@@ -11,3 +14,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if " at 0x" in item.name:
             raise pytest.UsageError(f"{item.nodeid} has an address in its name: give its parameters ids")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep what is imported and collected out of every later search for garbage: a sixth of the suite's time."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()

@@ -53,17 +53,25 @@ def test_the_handwritten_pusher_brings_the_disc_home(example: Any) -> None:
 @pytest.mark.slow
 def test_puddle_pixels(example: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     puddles = example("puddle_pixels")
-    (trial,) = puddles.main(n_trials=1, n_iterations=3, n_evaluated=5, first=100, plot=str(tmp_path / "puddle.png"))
+    (trial,) = puddles.main(n_trials=1, n_iterations=2, n_evaluated=5, first=100, plot=str(tmp_path / "puddle.png"))
     assert trial.curve[-1] > trial.curve[0] + 0.5
     assert np.all(trial.curve < puddles.KNOWN["planned"] + 0.1)
     assert "planned" in capsys.readouterr().out
     assert (tmp_path / "puddle.png").stat().st_size > 10_000
 
 
+@pytest.fixture
+def few_episodes(example: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module of an example, whose policies are judged by fewer episodes of CartPole: most of such a run's time."""
+    monkeypatch.setattr(example("reps_on_gymnasium"), "N_EVALUATED", 10)
+    monkeypatch.setattr(example("reps_on_gymnasium"), "N_EPISODES", 20)
+    return example
+
+
 @pytest.mark.slow
-def test_reps_on_gymnasium(example, capsys, tmp_path):
+def test_reps_on_gymnasium(few_episodes, capsys, tmp_path):
     plot = str(tmp_path / "promises.png")
-    returns = example("reps_on_gymnasium").main(("CartPole-v1",), n_trials=1, seed=0, share=0.1, plot=plot)
+    returns = few_episodes("reps_on_gymnasium").main(("CartPole-v1",), n_trials=1, seed=0, share=0.1, plot=plot)
     assert returns.shape == (1, 1, 6)
     assert returns.min() > 40  # random actions last 22 steps
     exploring, without = returns[0, 0, ::2], returns[0, 0, 1::2]
@@ -76,13 +84,13 @@ def test_reps_on_gymnasium(example, capsys, tmp_path):
 
 
 @pytest.mark.slow
-def test_promises_of_every_task_are_in_one_figure(example, capsys, tmp_path):
+def test_promises_of_every_task_are_in_one_figure(few_episodes, capsys, tmp_path):
     plot = tmp_path / "promises.png"
-    histories = example("promises").main(
-        ["CartPole-v1"], ["CartPole-v1", "Pendulum-v1"], seed=0, share=0.1, plot=str(plot)
+    histories = few_episodes("promises").main(
+        ["CartPole-v1"], ["CartPole-v1", "Pendulum-v1"], seed=0, share=0.05, plot=str(plot)
     )
     assert list(histories) == ["REPS: CartPole-v1", "TRPO: CartPole-v1", "TRPO: Pendulum-v1"]
-    for (history,), updates in zip(histories.values(), (2, 5, 10), strict=True):
+    for (history,), updates in zip(histories.values(), (2, 3, 5), strict=True):
         table = history.to_frame()
         assert len(table) == updates
         assert table["predicted_gain"].notna().all()

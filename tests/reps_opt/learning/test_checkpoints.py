@@ -6,9 +6,11 @@ import contextlib
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from dataclasses import replace
+from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -59,11 +61,9 @@ def test_a_resumed_run_still_has_its_best_policy(tmp_path: Path, evaluate: int |
     update, options = replace(UPDATE, epsilon=2.0), {"n_episodes": 2, "seed": 0, "evaluate": evaluate}
     whole = History(improve(ENV, None, update, 8, **options))
     assert whole.best.index < 7
-    for stopped_after in range(1, 8):
-        path = tmp_path / f"run_{stopped_after}.npz"
-        for record in improve(ENV, None, update, 8, **options, checkpoint=path):
-            if record.index == stopped_after:
-                break
+    running = tmp_path / "run.npz"
+    for record in islice(improve(ENV, None, update, 8, **options, checkpoint=running), 7):
+        path = shutil.copy(running, tmp_path / f"stopped_after_{record.index}.npz")
         resumed = History(improve(ENV, None, update, 8, **options, checkpoint=path))
         assert resumed.best.index == whole.best.index
         np.testing.assert_array_equal(resumed.best.policy.params, whole.best.policy.params)

@@ -73,11 +73,11 @@ def calibrated(promises, errors, exact):
 
 @cache
 def batches(exits):
-    """A hundred small batches of the uniform policy, each cut in the middle of an episode; and the task."""
+    """Sixty small batches of the uniform policy, each cut in the middle of an episode; and the task."""
     mdp = corridor() if exits else ring()
     env = envs.TabularEnv(mdp, horizon=None if exits else 40)
     policy = SoftmaxPolicy.from_env(env)
-    return mdp, policy, [rollout(env, policy, n_steps=500, seed=seed) for seed in range(100)]
+    return mdp, policy, [rollout(env, policy, n_steps=500, seed=seed) for seed in range(60)]
 
 
 @pytest.mark.parametrize("make", [TRPO, VanillaGradient, NaturalGradient], ids=lambda kind: kind.__name__)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from functools import cache
+from itertools import product
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from reps_opt.constraints import Equal
 from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.f_divergences import KL
 from reps_opt.program import Program
-from reps_opt.solution import Status
+from reps_opt.solution import Solution, Status
 from reps_opt.solvers import CvxpyDual, CvxpyPrimal, Newton, ScipyDual
 from reps_opt.solvers.choice import second_solvers
 from reps_opt.solvers.decimal_newton import DecimalNewton
@@ -28,6 +30,11 @@ OTHER_ROUTES = {
 }
 
 
+MANY_STEPS = {("taxi", 0.95, "just binding"), ("taxi", 1.0, "1.0")}
+"""Where SciPy's exact trust region takes seconds: taxi's other radii, and cliff at these, ask the same of it."""
+
+
+@cache
 def reps(name: str, gamma: float, epsilon: float | str) -> REPS:
     """REPS from the uniform policy; the radius a number, or a word for where it lies beside the slack threshold."""
     mdp = instance(name, gamma)
@@ -40,6 +47,12 @@ def reps(name: str, gamma: float, epsilon: float | str) -> REPS:
     return REPS(mdp, q, float(epsilon))
 
 
+@cache
+def by_newton(name: str, gamma: float, epsilon: float | str) -> Solution:
+    """The answer that other routes are held to, found once a run."""
+    return solve(reps(name, gamma, epsilon))
+
+
 def reward_range(problem: REPS) -> float:
     return max(float(np.ptp(problem.program.objective)), 1e-300)
 
@@ -48,8 +61,7 @@ def reward_range(problem: REPS) -> float:
 @pytest.mark.parametrize("gamma", GAMMAS)
 @pytest.mark.parametrize("name", INSTANCES)
 def test_newton_is_certified_far_below_the_tolerance(name: str, gamma: float, epsilon: str) -> None:
-    problem = reps(name, gamma, epsilon)
-    solution = solve(problem)
+    problem, solution = reps(name, gamma, epsilon), by_newton(name, gamma, epsilon)
     assert solution.status is Status.CERTIFIED
     assert abs(solution.certificate.gap) <= 1e-8
     if solution.eta > 0:
@@ -61,13 +73,18 @@ def test_newton_is_certified_far_below_the_tolerance(name: str, gamma: float, ep
     np.testing.assert_allclose(solution.occupancy, again, atol=1e-12)
 
 
-@pytest.mark.parametrize("route", OTHER_ROUTES)
-@pytest.mark.parametrize("epsilon", SHARES)
-@pytest.mark.parametrize("gamma", GAMMAS)
-@pytest.mark.parametrize("name", INSTANCES)
+@pytest.mark.parametrize(
+    ("name", "gamma", "epsilon", "route"),
+    [
+        (*case, route)
+        for case in product(INSTANCES, GAMMAS, SHARES)
+        for route in OTHER_ROUTES
+        if route != "trust-exact" or case not in MANY_STEPS
+    ],
+)
 def test_routes_agree(name: str, gamma: float, epsilon: str, route: str) -> None:
-    problem = reps(name, gamma, epsilon)
-    expected, solution = solve(problem), solve(problem, OTHER_ROUTES[route])
+    problem, expected = reps(name, gamma, epsilon), by_newton(name, gamma, epsilon)
+    solution = solve(problem, OTHER_ROUTES[route])
     assert solution.kl <= problem.epsilon + 1e-7
     assert solution.status is Status.CERTIFIED, solution
     assert abs(solution.objective - expected.objective) <= 1e-6 * reward_range(problem)
@@ -80,7 +97,8 @@ def test_every_gradient_method_of_scipy_serves(method: str) -> None:
     problem = reps("frozenlake-4x4", 0.95, 0.5)
     solution = solve(problem, ScipyDual(method))
     assert solution.status is Status.CERTIFIED, solution
-    assert abs(solution.objective - solve(problem).objective) <= 1e-6 * reward_range(problem)
+    expected = by_newton("frozenlake-4x4", 0.95, 0.5)
+    assert abs(solution.objective - expected.objective) <= 1e-6 * reward_range(problem)
 
 
 @pytest.mark.parametrize("route", [Newton(), CvxpyPrimal("HIGHS"), CvxpyDual("HIGHS"), ScipyDual()], ids=repr)
@@ -107,7 +125,8 @@ def test_linear_solvers_give_the_same_answer(name: str, linear_solver: str, gamm
     assert solution.status is Status.CERTIFIED, solution
     assert abs(solution.certificate.gap) <= 1e-8
     assert abs(solution.kl - 0.3) <= 1e-9
-    np.testing.assert_allclose(solution.objective, solve(problem).objective, atol=1e-9 * reward_range(problem))
+    expected = by_newton(name, gamma, 0.3)
+    np.testing.assert_allclose(solution.objective, expected.objective, atol=1e-9 * reward_range(problem))
 
 
 @pytest.mark.parametrize("seed", range(10))
