@@ -103,7 +103,10 @@ def merged(blocks: list[TiltedBlock], eta: float) -> Tilted:
     top = max(block.top for block in blocks)
     factors = [math.exp(block.top - top) for block in blocks]
     net = np.concatenate([block.net for block in blocks])
-    point = np.concatenate([block.weights * factor for block, factor in zip(blocks, factors, strict=True)])
+    point = np.concatenate([block.weights for block in blocks])
+    ends = np.cumsum([block.weights.size for block in blocks[:-1]])
+    for part, factor in zip(np.split(point, ends), factors, strict=True):
+        part *= factor
     mass = float(point.sum())
     point /= mass
     total, spread = np.zeros((2, blocks[0].sums.shape[1]))

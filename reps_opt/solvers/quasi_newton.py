@@ -101,14 +101,21 @@ class QuasiNewton(Iterative):
         if wanted is None or not suits or program.hints.warm:
             return self.fallback.solve(program)
         passes, grams = rows.passes, rows.grams
-        near = self._near(program, wanted)
-        answer = self.fallback.solve(program) if near is None else self._from(program, *near)
+        search = self._search(program, wanted)
+        answer = self.fallback.solve(program) if search is None else self._from(program, search)
         return replace(answer, stats={**answer.stats, **spending(rows.passes - passes, rows.grams - grams)})
 
-    def _from(self, program: Program, few: Program, start: Answer) -> Answer:
-        """The answer for all rows from that for a few."""
-        search = _Search(self, program, few, start)
-        _charge(program, few)
+    def _search(self, program: Program, wanted: int) -> _Search | None:
+        """The search over all rows. The few, a tenth of the matrix, are not kept."""
+        near = self._near(program, wanted)
+        if near is None:
+            return None
+        search = _Search(self, program, *near)
+        _charge(program, near[0])
+        return search
+
+    def _from(self, program: Program, search: _Search) -> Answer:
+        """The answer for all rows."""
         point, converged = search.run()
         if converged:
             stats = {"iterations": search.iterations}
