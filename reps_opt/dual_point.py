@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from reps_opt.divergences.balls import JointConjugate
 from reps_opt.divergences.base import Conjugate
 from reps_opt.validation import FloatArray
@@ -39,6 +41,11 @@ class DualPoint:
     residual: FloatArray
     divergence: float
     coupling: FloatArray | None = None
+
+    @property
+    def divergences(self) -> FloatArray:
+        """D(x) (1,), as several balls have one each."""
+        return np.array([self.divergence])
 
 
 @frozen(eq=False)

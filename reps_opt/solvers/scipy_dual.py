@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
-from scipy.optimize import Bounds, minimize
+from scipy.optimize import minimize
 
 from reps_opt.constraints import Equal
 from reps_opt.dual_point import DualPoint
@@ -36,7 +36,6 @@ from reps_opt.tolerances import (
     JOINT_BARRIERS,
     LAST_PLACE,
     LBFGS_PAIRS,
-    LEAST_BARRIER,
     MOST_ROUNDS,
     QUADRATIC_FARTHEST,
     ROUND_ITERATIONS,
@@ -56,15 +55,17 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "slsqp": {"ftol": LAST_PLACE},
 }
 """Of methods that would stop on small changes of the dual, which is flat where the divergence is still off."""
-WITH_BOUNDS = ("l-bfgs-b", "tnc", "slsqp", "trust-constr")
+JOINTLY = ("l-bfgs-b", "bfgs", "tnc", "slsqp", "trust-constr")
+"""Methods that bear what a barrier of 1e-9 leaves of the curvature."""
 
 
 @dataclass(frozen=True)
 class ScipyDual(Iterative):
     """Any gradient method of ``scipy.optimize.minimize`` on the dual, in log eta and whitened multipliers.
 
-    The dual of several balls is minimised over their etas as they are, by the method where it takes bounds and by SLSQP
-    or L-BFGS-B, as suits the size, where it takes none.
+    Of several balls the dual kinks where one is slack, and its eta zero: it is minimised with ``-mu log`` of every eta,
+    which is linear in log eta, for a falling mu: by the method if it is L-BFGS-B, BFGS, TNC, SLSQP or trust-constr, and
+    by SLSQP or L-BFGS-B, as suits the size, where it is none of these.
 
     Parameters
     ----------
@@ -104,45 +105,17 @@ class ScipyDual(Iterative):
     def solve(self, program: Program) -> Answer:
         """Minimise the dual of a program whose objective is normalised to range one."""
         require_simplex(program, "ScipyDual")
-        if len(program.balls) > 1:
-            return self._several(program)
-        if program.unbounded:
-            return linear_answer(program)
         if program.ridge is not None:
             raise UnsuitableError("ScipyDual takes no ridge: use Newton, CvxpyPrimal or CvxpyDual")
-        check_smooth(program)
-        if program.epsilon is not None and program.hints.linear_limit is not None:
-            limit = program.hints.linear_limit()  # these methods crawl towards eta = 0: look there first
-            if limit.divergence <= program.epsilon:
-                return Answer(0.0, limit.multipliers, limit.point, "the ball is slack", {"method": self.method})
+        if len(program.balls) <= 1:
+            if program.unbounded:
+                return linear_answer(program)
+            check_smooth(program)
+            if program.epsilon is not None and program.hints.linear_limit is not None:
+                limit = program.hints.linear_limit()  # these methods crawl towards eta = 0: look there first
+                if limit.divergence <= program.epsilon:
+                    return Answer(0.0, limit.multipliers, limit.point, "the ball is slack", {"method": self.method})
         return self._with_active_set(program) if program.signed.any() else self._minimise(program)
-
-    def _several(self, program: Program) -> Answer:
-        """Several balls, by the method where it takes bounds; the point is put onto the rows afterwards."""
-        dual, method = _Barrier(program), self.method.lower()
-        z = np.where(dual.positive, np.maximum(dual.smooth.start(), JOINT_BARRIERS[0]), dual.smooth.start())
-        if method not in WITH_BOUNDS:
-            method = "slsqp" if z.size <= DENSE_ROWS else "l-bfgs-b"
-        limit = "maxfun" if method == "tnc" else "maxiter"
-        options = {limit: self.max_iterations, **OPTIONS.get(method, {}), **self.options}
-        arguments: dict[str, Any] = {"method": method, "tol": self.tolerance, "options": options}
-        arguments |= {"hessp": dual.hessian_product} if method == "trust-constr" else {}
-        trace = Trace(self.verbose, SHOWN_EVERY)
-
-        def watch(at: FloatArray, *_: Any) -> None:
-            trace.add(dual=dual.smooth.value(at), largest_eta=dual.smooth.split(at)[0].max())
-
-        stats: dict[str, Any] = {"method": method, "iterations": 0, "evaluations": 0, "rounds": len(JOINT_BARRIERS)}
-        with quietly(), np.errstate(all="ignore"):
-            for dual.mu in JOINT_BARRIERS:
-                result = minimize(dual.value, z, jac=dual.gradient, bounds=dual.bounds, callback=watch, **arguments)
-                z = result.x
-                stats["iterations"] += int(result.nit)
-                stats["evaluations"] += int(result.nfev)
-        eta, multipliers = dual.smooth.split(z)
-        multipliers = program.cut(multipliers)
-        point = onto_rows(program, program.joint_dual(eta, multipliers))
-        return Answer(eta, multipliers, point, str(result.message), {**stats, "trace": trace})
 
     def _with_active_set(self, program: Program) -> Answer:
         """Inequality rows by an active set around the method, which need not know of bounds.
@@ -168,6 +141,10 @@ class ScipyDual(Iterative):
 
     def _minimise(self, program: Program) -> Answer:
         """Answer to a program of equality rows whose ball is not slack."""
+        if len(program.balls) > 1:
+            other = "SLSQP" if program.rhs.size <= DENSE_ROWS else "L-BFGS-B"
+            jointly = self if self.method.lower() in JOINTLY else replace(self, method=other)
+            return jointly._along_barriers(program)
         point = quadratic_start(program, normal_equations(program))
         if program.temperature is not None and point.eta > program.temperature:
             return self._cool(program, point)
@@ -185,22 +162,27 @@ class ScipyDual(Iterative):
             answer = self._refine(cooler, cooler.dual(eta, answer.multipliers))
         return answer
 
+    def _along_barriers(self, program: Program) -> Answer:
+        """Several balls, from one mu to the next; the point is put onto the rows afterwards."""
+        smooth = SmoothDual(program)
+        eta, v = smooth.split(smooth.start())
+        eta[smooth.free] = np.maximum(eta[smooth.free], JOINT_BARRIERS[0])
+        point: Any = program.joint_dual(eta, v)
+        stats = self._stats()
+        for mu in JOINT_BARRIERS:
+            message, point = self._round(program, point, stats, 0.0, mu)
+        return Answer(point.eta, point.multipliers, onto_rows(program, point), message, stats)
+
     def _refine(self, program: Program, point: DualPoint) -> Answer:
         """Rounds of ``minimize`` until the point is stationary, or gets no better."""
-        stats: dict[str, Any] = {"method": self.method, "iterations": 0, "evaluations": 0, "rounds": 0}
-        message = ""
+        stats, message = self._stats(), ""
         dampings: tuple[float, ...] = (0.0, VISIBLE, 1.0)
-        trace = Trace(self.verbose, SHOWN_EVERY if self.method.lower() in WITH_GRADIENT else 1)
         while stats["rounds"] < MOST_ROUNDS and (error := dual_error(program, point)) > CLOSE:
-            stats["rounds"] += 1
             try:
-                result, moved = self._round(program, point, trace, dampings[0])
+                message, moved = self._round(program, point, stats, dampings[0])
             except (ValueError, ArithmeticError, np.linalg.LinAlgError) as failure:
                 message = f"{self.method}: {failure}"
                 break
-            message = str(result.message)
-            stats["iterations"] += int(result.get("nit", 0))
-            stats["evaluations"] += int(result.nfev)
             left = dual_error(program, moved)
             better = left < error or moved.value < point.value - ROUNDING * point.eta
             if not better and len(dampings) == 1:
@@ -210,9 +192,17 @@ class ScipyDual(Iterative):
                 dampings = dampings[1:]  # the metric of this point may say nothing of the next one's
         return Answer(point.eta, point.multipliers, point.conjugate.point, message, stats)
 
-    def _round(self, program: Program, origin: DualPoint, trace: Trace, damping: float) -> tuple[Any, DualPoint]:
-        """One call of ``minimize``, in coordinates whitened at the point it starts from."""
-        dual = _WhitenedDual(program, origin, damping)
+    def _stats(self) -> dict[str, Any]:
+        """What a search has spent, at its beginning."""
+        trace = Trace(self.verbose, SHOWN_EVERY if self.method.lower() in WITH_GRADIENT else 1)
+        return {"method": self.method, "iterations": 0, "evaluations": 0, "rounds": 0, "trace": trace}
+
+    def _round(
+        self, program: Program, origin: Any, stats: dict[str, Any], damping: float, mu: float = 0.0
+    ) -> tuple[str, Any]:
+        """One call of ``minimize``, in coordinates whitened at the point it starts from: its message and the point."""
+        stats["rounds"] += 1
+        dual = _WhitenedDual(program, origin, damping, mu)
         method = self.method.lower()
         derivatives: dict[str, Any] = {}
         if method in WITH_HESSIAN:
@@ -227,7 +217,8 @@ class ScipyDual(Iterative):
         def watch(z: FloatArray, *_: Any) -> None:
             at = dual.at(z)
             residual = float(np.abs(at.residual).sum())
-            trace.add(dual=at.value, eta=at.eta, divergence=at.divergence, residual=residual)
+            divergence = float(np.max(at.divergences))
+            stats["trace"].add(dual=at.value, eta=float(np.max(at.eta)), divergence=divergence, residual=residual)
 
         with quietly(), np.errstate(all="ignore"):  # a method that gives up warns; here the certificate says so
             result = minimize(
@@ -235,39 +226,14 @@ class ScipyDual(Iterative):
                 dual.start,
                 jac=dual.gradient,
                 method=self.method,
-                tol=self.tolerance,
+                tol=max(self.tolerance, mu),
                 options=options,
-                callback=watch if self.verbose else None,
+                callback=watch,
                 **derivatives,
             )
-        return result, dual.at(result.x)
-
-
-class _Barrier:
-    """``g(z) - mu sum log z_i`` over the coordinates that must be positive: the dual of several balls in smooth form.
-
-    Where a ball is slack its eta is zero at the optimum; there the dual kinks, and its maximiser is any of several
-    points. With ``-mu log`` of every eta, and of every multiplier of an inequality, it is smooth, and at most mu a
-    coordinate further away. z are the etas of the balls with a radius and the multipliers, (k + m,).
-    """
-
-    def __init__(self, program: Program) -> None:
-        self.smooth, self.mu = SmoothDual(program), 0.0
-        self.positive = np.append(np.ones(self.smooth.n_etas, dtype=bool), program.signed)
-        self.bounds = Bounds(np.where(self.positive, LEAST_BARRIER, -np.inf), np.inf, keep_feasible=self.positive)
-
-    def value(self, z: FloatArray) -> float:
-        return self.smooth.value(z) - self.mu * float(np.log(z[self.positive]).sum())
-
-    def gradient(self, z: FloatArray) -> FloatArray:
-        slope = self.smooth.gradient(z)
-        slope[self.positive] -= self.mu / z[self.positive]
-        return slope
-
-    def hessian_product(self, z: FloatArray, direction: FloatArray) -> FloatArray:
-        moved = self.smooth.hessian_product(z, direction)
-        moved[self.positive] += self.mu / z[self.positive] ** 2 * direction[self.positive]
-        return moved
+        stats["iterations"] += int(result.get("nit", 0))
+        stats["evaluations"] += int(result.nfev)
+        return str(result.message), dual.at(result.x)
 
 
 def _with_rows(program: Program, kept: BoolArray) -> Program:
@@ -283,42 +249,56 @@ def _with_rows(program: Program, kept: BoolArray) -> Program:
 
 
 class _WhitenedDual:
-    """The dual over z, its curvature in y near the identity at the start, its gauge directions removed."""
+    """The dual over z, its curvature in y near the identity at the start, its gauge directions removed.
 
-    def __init__(self, program: Program, origin: DualPoint, damping: float) -> None:
-        self.dual, self.origin = SmoothDual(program), origin
-        self.columns = _whitening(program, origin, damping)
+    With several balls ``mu z`` is taken off every log eta.
+    """
+
+    def __init__(self, program: Program, origin: Any, damping: float, mu: float) -> None:
+        self.dual, self.origin, self.mu = SmoothDual(program), origin, mu
+        self.unit = 1.0 if self.dual.joint else origin.eta
+        self.columns = _whitening(program, self._weights(damping))
         self.start = np.zeros(self.dual.n_etas + self.columns.shape[1])
 
-    def at(self, z: FloatArray) -> DualPoint:
+    def _weights(self, damping: float) -> FloatArray:
+        """Curvature (n,) of the conjugate at the start, a share of the reference's on top."""
+        program, conjugate = self.dual.program, self.origin.conjugate
+        if self.dual.joint:
+            return conjugate.point / conjugate.temperature[program.joint.layer]
+        damping = 1.0 if program.divergence.truncates else damping
+        return conjugate.weights + damping * program.divergence.reference if damping else conjugate.weights
+
+    def at(self, z: FloatArray) -> Any:
         """The dual at z."""
-        eta, v = self.dual.split(self._original(z))
-        return self.dual.program.dual(float(eta[0]), v)
+        return self.dual.at(self._original(z))
 
     def _eta(self, z: FloatArray) -> FloatArray:
-        """Eta (1,), or nothing in penalty form."""
-        return self.origin.eta * np.exp(np.clip(z[: self.dual.n_etas], -QUADRATIC_FARTHEST, QUADRATIC_FARTHEST))
+        """Eta of the balls with a radius."""
+        start = np.atleast_1d(self.origin.eta)[self.dual.free]
+        return start * np.exp(np.clip(z[: self.dual.n_etas], -QUADRATIC_FARTHEST, QUADRATIC_FARTHEST))
 
     def _original(self, z: FloatArray) -> FloatArray:
         y = z[self.dual.n_etas :]
-        return np.append(self._eta(z), self.origin.multipliers + self.origin.eta * (self.columns @ y))
+        return np.append(self._eta(z), self.origin.multipliers + self.unit * (self.columns @ y))
 
     def _pulled(self, z: FloatArray, slopes: FloatArray) -> FloatArray:
         """Slopes in (eta, multipliers) as slopes in z, in units of the starting eta."""
         k = self.dual.n_etas
-        return np.append(self._eta(z) / self.origin.eta * slopes[:k], self.columns.T @ slopes[k:])
+        return np.append(self._eta(z) / self.unit * slopes[:k], self.columns.T @ slopes[k:])
 
     def value(self, z: FloatArray) -> float:
-        return (self.at(z).value - self.origin.value) / self.origin.eta
+        return (self.at(z).value - self.origin.value) / self.unit - self.mu * float(z[: self.dual.n_etas].sum())
 
     def gradient(self, z: FloatArray) -> FloatArray:
-        return self._pulled(z, self.dual.gradient(self._original(z)))
+        slope = self._pulled(z, self.dual.gradient(self._original(z)))
+        slope[: self.dual.n_etas] -= self.mu
+        return slope
 
     def hessian_product(self, z: FloatArray, direction: FloatArray) -> FloatArray:
         k, original = self.dual.n_etas, self._original(z)
-        moved = np.append(self._eta(z) * direction[:k], self.origin.eta * (self.columns @ direction[k:]))
+        moved = np.append(self._eta(z) * direction[:k], self.unit * (self.columns @ direction[k:]))
         product = self._pulled(z, self.dual.hessian_product(original, moved))
-        product[:k] += self.gradient(z)[:k] * direction[:k]  # eta is the exponential of its coordinate
+        product[:k] += (self.gradient(z)[:k] + self.mu) * direction[:k]  # eta is the exponential of its coordinate
         return product
 
     def hessian(self, z: FloatArray) -> FloatArray:
@@ -338,21 +318,16 @@ class _WhitenedDual:
     def lines(self) -> FloatArray | None:
         """The columns seen from the coordinates of x, A' T (n, k); None where the rows are only seen by passes."""
         transpose = self.dual.program.transpose
-        if not (sp.issparse(transpose) or isinstance(transpose, np.ndarray)):
+        if self.dual.joint or not (sp.issparse(transpose) or isinstance(transpose, np.ndarray)):
             return None
         lines = transpose @ self.columns
         return lines.toarray() if sp.issparse(lines) else np.asarray(lines)
 
 
-def _whitening(program: Program, origin: DualPoint, damping: float) -> Any:
+def _whitening(program: Program, weights: FloatArray) -> Any:
     """Columns T (m, k) with ``T' A H A' T`` the identity at the start: whitened when small, scaled when large."""
-    weights = origin.conjugate.weights
     if program.rhs.size == 0:
         return np.zeros((0, 0))
-    if program.divergence.truncates:
-        damping = 1.0
-    if damping:
-        weights = weights + damping * program.divergence.reference
     if program.rhs.size > CUBED and sp.issparse(program.matrix):
         diagonal = product_diagonal(program.matrix, weights)
         return sp.diags_array(1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0)))

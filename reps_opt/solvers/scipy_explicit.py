@@ -17,6 +17,7 @@ import scipy.sparse as sp
 from scipy.optimize import Bounds, LinearConstraint, NonlinearConstraint
 
 from reps_opt.divergences.conditional_kl import ConditionalKL
+from reps_opt.dual_point import DualPoint, JointDualPoint
 from reps_opt.program import Program
 from reps_opt.solvers.scipy_spec import Names, Spec, binding, named, trust_constr
 from reps_opt.solvers.start import quadratic_start
@@ -49,7 +50,7 @@ def pose_dual(program: Program, names: Names | None = None) -> Spec:
         "options": trust_constr(BARRIERS[-1]),
     }
     coordinates, parts = _dual_names(program, names, 0)
-    return Spec("dual", arguments, coordinates, (), parts, lambda result: dual.point(result.x))
+    return Spec("dual", arguments, coordinates, (), parts, lambda result: dual.at(result.x).conjugate.point)
 
 
 def _dual_names(program: Program, names: Names, n_masses: int) -> tuple[tuple[str, ...], dict[str, slice]]:
@@ -89,6 +90,7 @@ class SmoothDual:
             raise UnsuitableError("a simplex of the domain is in no ball that binds: pose the primal, or use to_cvxpy")
         self.prices = np.array([ball.price or 0.0 for ball in program.balls])
         self.n_etas = int(self.free.sum())
+        self.radii = program.radii if self.joint else np.array([program.ball.allowed])
 
     def start(self) -> FloatArray:
         program = self.program
@@ -109,24 +111,17 @@ class SmoothDual:
         eta[self.free] = np.maximum(z[: self.n_etas], TINY)
         return eta, z[self.n_etas :]
 
-    def point(self, z: FloatArray) -> FloatArray:
-        """The maximiser x (n,) of the dual function at z."""
+    def at(self, z: FloatArray) -> DualPoint | JointDualPoint:
+        """The dual and its derivatives at z."""
         eta, v = self.split(z)
-        dual = self.program.joint_dual(eta, v) if self.joint else self.program.dual(float(eta[0]), v)
-        return dual.conjugate.point
+        return self.program.joint_dual(eta, v) if self.joint else self.program.dual(float(eta[0]), v)
 
     def value(self, z: FloatArray) -> float:
-        eta, v = self.split(z)
-        return self.program.joint_dual(eta, v).value if self.joint else self.program.dual(float(eta[0]), v).value
+        return self.at(z).value
 
     def gradient(self, z: FloatArray) -> FloatArray:
-        eta, v = self.split(z)
-        if self.joint:
-            many = self.program.joint_dual(eta, v)
-            return np.concatenate([(self.program.radii - many.divergences)[self.free], many.residual])
-        one = self.program.dual(float(eta[0]), v)
-        along = [] if self.program.epsilon is None else [self.program.epsilon - one.divergence]
-        return np.concatenate([along, one.residual])
+        at = self.at(z)
+        return np.append((self.radii - at.divergences)[self.free], at.residual)
 
     def hessian_product(self, z: FloatArray, direction: FloatArray) -> FloatArray:
         eta, v = self.split(z)
