@@ -93,6 +93,10 @@ class Ball:
         zeros = np.flatnonzero(self.divergence.log_reference == -np.inf)
         return zeros if self.where is None else np.asarray(self.where)[zeros]
 
+    def places(self, n: int) -> IntArray:
+        """Those of n coordinates (k,) that the ball is about."""
+        return np.arange(n) if self.where is None else np.asarray(self.where)
+
     def part(self, x: FloatArray) -> FloatArray:
         """The coordinates of x that the ball is about."""
         return x if self.where is None else x[self.where]
@@ -143,7 +147,7 @@ class JointKL:
     def __init__(self, balls: Sequence[Ball], starts: IntArray, n: int) -> None:
         self.starts = starts
         self.layer: IntArray = np.repeat(np.arange(starts.size), np.diff(np.append(starts, n)))
-        self.where = [np.arange(n) if ball.where is None else np.asarray(ball.where) for ball in balls]
+        self.where = [ball.places(n) for ball in balls]
         self.covers = np.zeros((len(balls), starts.size), dtype=bool)
         self.log_references: list[FloatArray] = []
         self.largest: list[float] = []  # what each divergence can be: the sum of what it can be in each simplex

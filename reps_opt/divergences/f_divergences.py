@@ -198,19 +198,21 @@ class Alpha(Divergence):
         z = cp.Variable(q.size, name="partition")
         mu = cp.Variable(name="inner_normalisation")
         level = eta + (alpha - 1) * (y - mu)
-        ones = np.ones(q.size)
-        if alpha > 1:
-            cone = cp.PowCone3D(z, eta * ones, xi, (alpha - 1) / alpha * ones)
-        elif alpha > 0:
-            cone = cp.PowCone3D(z, xi, eta * ones, (1 - alpha) * ones)
-        else:
-            cone = cp.PowCone3D(xi, eta * ones, z, alpha / (alpha - 1) * ones)
         total = alpha * mu + q @ z
         return {
-            "kl": cone,
+            "kl": self._cone(cp, z, xi, eta * np.ones(q.size)),
             "positive": xi >= level if alpha > 1 else xi <= level,
             "normalisation": total <= eta if alpha > 0 else total >= eta,
         }
+
+    def _cone(self, cp: Any, z: Any, xi: Any, eta: Any) -> Any:
+        """That z (n,) is beyond ``xi^beta eta^(1-beta)``."""
+        alpha, ones = self.alpha, np.ones(self.reference.size)
+        if alpha > 1:
+            return cp.PowCone3D(z, eta, xi, (alpha - 1) / alpha * ones)
+        if alpha > 0:
+            return cp.PowCone3D(z, xi, eta, (1 - alpha) * ones)
+        return cp.PowCone3D(xi, eta, z, alpha / (alpha - 1) * ones)
 
 
 class ChiSquare(Alpha):
@@ -238,17 +240,9 @@ class ChiSquare(Alpha):
         ratio = cp.multiply(_powered(cp, q, -0.5), x)
         return cp.sum_squares(ratio) / 2 - cp.sum(x) + cp.sum(q) / 2 + lost / 2
 
-    def dual_constraints(self, cp: Any, y: Any, eta: Any, reference: Any = None) -> dict[str, Any]:
-        n, q = self.reference.size, self.reference if reference is None else reference
-        xi = cp.Variable(n, name="xi", nonneg=True)
-        z = cp.Variable(n, name="partition")  # z eta >= xi^2
-        mu = cp.Variable(name="inner_normalisation")
-        ones = np.ones(n)
-        return {
-            "kl": cp.SOC(z + eta * ones, cp.vstack([2 * xi, z - eta * ones]), axis=0),
-            "positive": xi >= eta + y - mu,
-            "normalisation": 2 * mu + q @ z <= eta,
-        }
+    def _cone(self, cp: Any, z: Any, xi: Any, eta: Any) -> Any:
+        """``z eta >= xi^2``, as the cone of second order that it is."""
+        return cp.SOC(z + eta, cp.vstack([2 * xi, z - eta]), axis=0)
 
 
 class ReverseKL(Alpha):

@@ -129,7 +129,7 @@ class OldNewKL(PolicyDivergence, ReverseKL):
 
     def statewise(self, y: FloatArray) -> StatewiseMaximiser:
         share, multipliers = _inverse_gaps(self.conditional, y, self.block, self._starts)
-        point = self.mass[self.block] * share / self.state_sums(share)[self.block]
+        point = self.in_proportion(share)
         return StatewiseMaximiser(point, multipliers, point**2 / self.reference)
 
 

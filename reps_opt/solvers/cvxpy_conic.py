@@ -109,8 +109,8 @@ def pose_primal(program: Program, parametric: bool = False) -> Posed:
         objective -= cp.sum_squares(cp.multiply(1 / np.sqrt(program.ridge), missed)) / 2
     constraints: dict[str, Any] = {name: b.in_memory @ x + missed == b.rhs for name, b in program.equalities.items()}
     constraints |= {name: b.in_memory @ x <= b.rhs for name, b in program.inequalities.items()}
-    if program.simplex:
-        constraints |= _masses(program, x)
+    if program.simplex and program.starts is None:  # the masses of several simplexes follow from the rows
+        constraints["normalisation"] = cp.sum(x) == program.mass
     out = [ball.out_of_reach for ball in program.balls]
     if any(places.size for places in out):
         constraints["out of reach"] = x[np.unique(np.concatenate(out))] == 0
@@ -124,11 +124,6 @@ def pose_primal(program: Program, parametric: bool = False) -> Posed:
         elif math.isfinite(ball.allowed):
             constraints[ball.name] = divergence <= data.radii[k]
     return Posed(cp.Problem(cp.Maximize(objective), _labelled(constraints)), {program.hints.variable: x}, constraints)
-
-
-def _masses(program: Program, x: Any) -> dict[str, Any]:
-    """The mass of the simplex; that of several follows from the rows."""
-    return {"normalisation": cp.sum(x) == program.mass} if program.starts is None else {}
 
 
 def pose_dual(program: Program, parametric: bool = False) -> Posed:
@@ -308,11 +303,10 @@ def _primal_answer(program: Program, posed: Posed, message: str, stats: Mapping[
     point = posed.variables[program.hints.variable].value
     if point is None:
         return Answer(math.nan, None, None, message, stats)
-    eta = etas_of(program, {ball.name: _dual_of(posed, ball.name) for ball in program.balls})
-    duals = [posed.constraints[name].dual_value for name in program.blocks]
-    multipliers = None
-    if all(dual is not None and np.isfinite(dual).all() for dual in duals):
-        multipliers = program.stacked(duals)
+    found = {name: constraint.dual_value for name, constraint in posed.constraints.items()}
+    eta, multipliers = etas_of(program, found), None
+    if all(found[name] is not None and np.isfinite(found[name]).all() for name in program.blocks):
+        multipliers = program.stacked([found[name] for name in program.blocks])
     point = _without_noise(point) if program.simplex else point
     return Answer(eta, multipliers, point, message, stats)
 
@@ -324,9 +318,11 @@ def _dual_answer(program: Program, posed: Posed, message: str, stats: Mapping[st
         return Answer(math.nan, None, None, message, stats)
     eta = etas_of(program, {name: variable.value for name, variable in posed.variables.items()})
     point = posed.constraints["flow"].dual_value
-    # the sign of an equality's multiplier follows the sense of the problem; an occupancy is non-negative
+    # the sign of an equality's multiplier follows the sense of the problem; an occupancy is non-negative, and a step
+    # improves the objective
     if point is not None:
-        point = _without_noise(np.abs(point)) if program.simplex else _oriented(program, point)
+        improves = program.objective @ point >= 0
+        point = _without_noise(np.abs(point)) if program.simplex else point if improves else -point
     return Answer(eta, program.stacked(values), point, message, stats)
 
 
@@ -352,11 +348,6 @@ def _attempt_whitened(route: CvxpyPrimal, program: Program) -> tuple[Answer, str
     point = None if answer.point is None else turned(answer.point, 1)
     answer = answer.unscaled(unit)
     return replace(answer, eta=answer.eta / radius**2, point=point), says
-
-
-def _oriented(program: Program, point: FloatArray) -> FloatArray:
-    """A step, of whichever sign improves the objective."""
-    return point if program.objective @ point >= 0 else -point
 
 
 def _without_noise(point: FloatArray) -> FloatArray:
@@ -386,8 +377,3 @@ def read(program: Program, problem: Any) -> Answer:
             raise InputError(f"posed has {variables[name].size} coordinates in {name!r} where this problem has {size}")
     reader = _primal_answer if primal else _dual_answer
     return reader(program, posed, f"posed by hand: {problem.status}", {"status": str(problem.status)})
-
-
-def _dual_of(posed: Posed, name: str) -> Any:
-    """Multiplier of a constraint, None where there is no such constraint."""
-    return posed.constraints[name].dual_value if name in posed.constraints else None

@@ -184,7 +184,7 @@ def _ball_constraint(ball: Ball, n: int) -> NonlinearConstraint:
     On the simplex D stands for its Bregman divergence from the reference, which is the same wherever the masses are
     right, and elsewhere not below zero: a relative entropy of less than the mass would seem to leave room in the ball.
     """
-    where = np.arange(n) if ball.where is None else np.asarray(ball.where)
+    where = ball.places(n)
     reference = ball.divergence.reference
     level = float(ball.divergence.gradient(reference).mean()) if ball.divergence.simplex else 0.0
 
@@ -218,32 +218,27 @@ class _PrimalObjective:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        every = np.arange(program.n)
-        self.priced = [
-            (ball.price, every if ball.where is None else np.asarray(ball.where), ball.divergence)
-            for ball in program.balls
-            if ball.price is not None
-        ]
-        self.softened: tuple[FloatArray, FloatArray] | None = None
-        if program.ridge is not None:
-            self.softened = program.dense_rows, program.ridge
+        self.priced = [(ball.price, ball) for ball in program.balls if ball.price is not None]
+        self.ridge: Any = program.ridge
+        self.matrix = None if self.ridge is None else program.dense_rows
 
     def value(self, x: FloatArray) -> float:
         return -self.program.score(x)
 
     def gradient(self, x: FloatArray) -> FloatArray:
         gradient = -self.program.objective
-        if self.softened is not None:
-            matrix, ridge = self.softened
-            gradient -= matrix.T @ (self.program.residual(x) / ridge)
-        for price, where, divergence in self.priced:
-            gradient[where] += price * divergence.gradient(x[where])
+        if self.matrix is not None:
+            gradient -= self.matrix.T @ (self.program.residual(x) / self.ridge)
+        for price, ball in self.priced:
+            gradient[ball.places(x.size)] += price * ball.divergence.gradient(ball.part(x))
         return gradient
 
     def hessian(self, x: FloatArray) -> Any:
         n = self.program.n
-        parts = [_placed(divergence.hessian(x[where]), where, n, price) for price, where, divergence in self.priced]
-        if self.softened is not None:
-            matrix, ridge = self.softened
-            parts.append(_placed(matrix.T @ (matrix / ridge[:, None]), np.arange(n), n, 1.0))
+        parts = [
+            _placed(ball.divergence.hessian(ball.part(x)), ball.places(n), n, price) for price, ball in self.priced
+        ]
+        if self.matrix is not None:
+            curvature = self.matrix.T @ (self.matrix / self.ridge[:, None])
+            parts.append(_placed(curvature, np.arange(n), n, 1.0))
         return sum(parts[1:], parts[0]) if parts else sp.csr_array((n, n))
