@@ -203,7 +203,7 @@ def _iterate(run: Run, state: State, records: list[Record]) -> tuple[Record, Sta
     began = time.perf_counter()
     policy, index = state.policy, state.index + 1
     fresh = run.collect(policy, index, state.hold)
-    if index == 1 and run.starts_itself:
+    if index == 1:
         policy = run.scaled_start(fresh)
     pool = _kept((*state.pool, (index - 1, fresh)), run.keep)
     batch = Batch.concatenate(part for _, part in pool)

@@ -87,13 +87,10 @@ class Run:
         unit = "n_episodes" if self.n_steps is None else "n_steps"
         return {unit: getattr(self, unit) if index > 1 or self.first is None else self.first}
 
-    @property
-    def starts_itself(self) -> bool:
-        """Whether the start policy was made here, from the environment's spaces."""
-        return self.policy is None and self.start is not None
-
     def scaled_start(self, batch: Batch) -> Any:
-        """The start policy made here once more, its inputs scaled by what it saw; its actions stay."""
+        """The start policy; one made here has its inputs scaled by what it saw, and its actions stay."""
+        if self.policy is not None or self.start is None:
+            return self.start
         return start_policy(self.env, child(self.root, START), expected_states(batch))
 
     def collect(self, policy: Any, index: int, hold: int) -> Batch:

@@ -168,7 +168,11 @@ class VanillaGradient(GradientUpdate):
 
     def __post_init__(self, trace: float | None) -> None:
         super().__post_init__(trace)
-        _one_of(length=self.length, step_size=self.step_size)
+        if (self.length is None) == (self.step_size is None):
+            raise ValueError("exactly one of length and step_size must be given")
+        for name, value in (("length", self.length), ("step_size", self.step_size)):
+            if value is not None:
+                as_scalar(value, name, low=0.0, low_open=True)
 
     def _along(self, at: Surrogate) -> PolicyUpdate:
         radius = 0.5 if self.length is None else 0.5 * self.length**2
@@ -296,12 +300,3 @@ class TRPO(FisherUpdate):
         why = "the mean KL stays above epsilon" if best_kl > self.epsilon else "the surrogate does not improve"
         said = f"all {self.trials} trials were rejected: {why}"
         return PolicyUpdate(at.policy, False, solution, message=said, trials=self.trials)
-
-
-def _one_of(**settings: float | None) -> None:
-    """Raise ValueError unless exactly one of the settings is given, and positive."""
-    given = {name: value for name, value in settings.items() if value is not None}
-    if len(given) != 1:
-        raise ValueError(f"exactly one of {' and '.join(settings)} must be given")
-    for name, value in given.items():
-        as_scalar(value, name, low=0.0, low_open=True)

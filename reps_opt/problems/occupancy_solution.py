@@ -173,12 +173,26 @@ class OccupancySolution(PolicyReadings, FlowSolution):
         >>> abs(moved.eta - (eta[0] - eta[1]) / 2e-4) < 1e-3
         True
         """
-        change = as_change(self.problem, rewards, epsilon, temperature, mu0)
-        balls = self.problem.program.balls
-        averaged = self.problem.mdp.gamma == 1 and any(isinstance(ball.divergence, ConditionalKL) for ball in balls)
-        if len(balls) < 2 and not averaged:
-            return sensitivity(self, *change)
-        return super().sensitivity(rewards, epsilon, mu0, temperature)
+        problem = self.problem
+        change = along, d_epsilon, d_temperature, d_mu0 = as_change(problem, rewards, epsilon, temperature, mu0)
+        program, flow = problem.program, problem.flow
+        conditional = any(isinstance(ball.divergence, ConditionalKL) for ball in program.balls)
+        if len(program.balls) > 1 or (conditional and problem.mdp.gamma == 1):
+            return super().sensitivity(rewards, epsilon, mu0, temperature)
+        if conditional:
+            return _of_conditional(self, *change)
+        rhs = np.zeros(program.rhs.size)
+        rhs[: flow.nodes.size] = (1 - problem.mdp.gamma) * d_mu0[flow.nodes]
+        found = moved(self, problem.pick(along), rhs, d_epsilon, d_temperature)
+        readings: dict[str, Any] = {
+            "occupancy": (("state", "action"), flow.spread(found.point)),
+            "policy": (("state", "action"), flow.spread(_policy(self, found))),
+            "value": (("state",), flow.spread_nodes(_value(self, found))),
+        }
+        if problem.budget_rows is not None:
+            prices = program.by_name(found.multipliers)["budgets"]
+            readings["nu"] = (("budget",), prices / problem.budget_rows.span)
+        return Sensitivity(found.objective, found.eta, readings)
 
     def rows(self) -> list[tuple[str, str]]:
         lines = super().rows()
@@ -236,28 +250,6 @@ def _check_start(problem: Any, mu0: FloatArray) -> None:
     outside = np.setdiff1d(np.flatnonzero(mu0), problem.flow.nodes)
     if outside.size:
         raise InputError(f"mu0[{outside[0]}] must be zero: state {outside[0]} cannot carry mass")
-
-
-def sensitivity(
-    solution: Any, rewards: FloatArray, d_epsilon: float, d_temperature: float, mu0: FloatArray
-) -> Sensitivity:
-    """Directional derivatives of an occupancy solution's readings."""
-    problem = solution.problem
-    if isinstance(problem.program.balls[0].divergence, ConditionalKL):
-        return _of_conditional(solution, rewards, d_epsilon, d_temperature, mu0)
-    program, flow = problem.program, problem.flow
-    rhs = np.zeros(program.rhs.size)
-    rhs[: flow.nodes.size] = (1 - problem.mdp.gamma) * mu0[flow.nodes]
-    found = moved(solution, problem.pick(rewards), rhs, d_epsilon, d_temperature)
-    readings: dict[str, Any] = {
-        "occupancy": (("state", "action"), flow.spread(found.point)),
-        "policy": (("state", "action"), flow.spread(_policy(solution, found))),
-        "value": (("state",), flow.spread_nodes(_value(solution, found))),
-    }
-    if problem.budget_rows is not None:
-        prices = program.by_name(found.multipliers)["budgets"]
-        readings["nu"] = (("budget",), prices / problem.budget_rows.span)
-    return Sensitivity(found.objective, found.eta, readings)
 
 
 def _policy(solution: Any, found: Moved) -> FloatArray:

@@ -194,7 +194,9 @@ class MDP(Sources, Tables):
         level, relative = self._evaluate(self.as_policy(policy))
         if self.gamma < 1:
             return relative + level / (1 - self.gamma)
-        self._warn_if_multichain(level)
+        if np.ptp(level) > CLOSE * max(1.0, float(np.abs(level).max())):
+            text = "the policy is multichain: its gain depends on the start state and its bias is not unique"
+            warnings.warn(text, UserWarning, stacklevel=3)
         return relative
 
     def _evaluate(self, policy: FloatArray) -> tuple[Any, FloatArray]:
@@ -288,12 +290,3 @@ class MDP(Sources, Tables):
         if self.counts is not None:
             note += f", {int(np.count_nonzero(self.counts == 0))} pairs never seen"
         return f"MDP({self.n_states} states, {self.n_actions} actions, {kind}{note})"
-
-    @staticmethod
-    def _warn_if_multichain(gain: FloatArray) -> None:
-        if np.ptp(gain) > CLOSE * max(1.0, float(np.abs(gain).max())):
-            warnings.warn(
-                "the policy is multichain: its gain depends on the start state and its bias is not unique",
-                UserWarning,
-                stacklevel=3,
-            )
