@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -16,10 +16,15 @@ PAGE = re.compile(r"(?<![\w/.:-])[A-Za-z_]+\.md\b")
 NAMED = re.compile(r"(?<![\w/.:-])(?:[\w.-]+/)+[\w-]+\.(?:py|md|toml|json|ipynb|png)\b")
 
 
-def docstrings(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and (text := ast.get_docstring(node)):
-            yield text
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    return [*ast.walk(ast.parse(path.read_text("utf-8")))]
+
+
+@cache
+def docstrings(path: Path) -> list[str]:
+    documented = (node for node in nodes(path) if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef))
+    return [text for node in documented if (text := ast.get_docstring(node))]
 
 
 def test_files_that_docstrings_name_are_in_the_repository() -> None:
@@ -55,7 +60,7 @@ def test_the_core_imports_by_name_only_its_plug_ins() -> None:
     """Import-linter does not see a name in a string: these places have one, and look for plug-ins or a saved class."""
     found = set()
     for path in (ROOT / "reps_opt").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in nodes(path):
             called = node.func if isinstance(node, ast.Call) else None
             if getattr(called, "id", getattr(called, "attr", "")) in ("import_module", "__import__"):
                 found.add(path.relative_to(ROOT).as_posix())
