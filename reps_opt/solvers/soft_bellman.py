@@ -29,6 +29,7 @@ from scipy.sparse import csgraph
 
 from reps_opt.divergences.base import softmax_within
 from reps_opt.divergences.conditional_kl import ConditionalKL
+from reps_opt.processes.markov import refined_bicgstab
 from reps_opt.program import Program
 from reps_opt.solvers.answer import Answer, Iterative
 from reps_opt.solvers.newton import linear_answer
@@ -39,10 +40,8 @@ from reps_opt.tolerances import (
     CLOSE,
     DIRECT_STATES,
     FREE_MOVES,
-    KRYLOV_ITERATIONS,
     LARGEST_LOG_STEP,
     LEAST_SOFT_ETA,
-    MOST_ROUNDS,
     NEAR_OPTIMUM,
     NEAR_SOFT_CURVE,
     ROUGH_RTOL,
@@ -155,29 +154,14 @@ class _Chain:
         """Mean (m,) of values (n,) under the policy in each state."""
         return np.bincount(self.group, weights=self.conditional * values, minlength=self.m).astype(np.float64)
 
-    def solve(
-        self, rhs: FloatArray, tolerance: float, guess: FloatArray | None = None, transposed: bool = False
-    ) -> Any:
-        """Solve with the system to an absolute 2-norm of the residual, zero meaning rounding level."""
+    def solve(self, rhs: FloatArray, rtol: float, guess: FloatArray | None = None, transposed: bool = False) -> Any:
+        """Solve with the system to a relative 1-norm of the residual, zero meaning rounding level."""
         self.solves += 1
         if self.m > DIRECT_STATES and self._factor is None and not self.forward:
             matrix = self.transposed if transposed else self.system
             x = np.zeros_like(rhs) if guess is None else guess
-            target = max(tolerance, ROUNDED * float(np.linalg.norm(rhs)))
-            for _ in range(MOST_ROUNDS):
-                residual = rhs - matrix @ x
-                size = float(np.linalg.norm(residual))
-                if size <= target:
-                    return x
-                # of length one: SciPy gives up on right-hand sides whose square is next to nothing
-                moved = spla.bicgstab(
-                    matrix,
-                    residual / size,
-                    rtol=VISIBLE,
-                    atol=0.5 * target / size,
-                    maxiter=KRYLOV_ITERATIONS,
-                )[0]
-                x = x + size * moved
+            if (found := refined_bicgstab(matrix, rhs, x, max(rtol, ROUNDED))) is not None:
+                return found
         if self._factor is None:
             self._factor = spla.splu(self.system.tocsc(), **(TRIANGULAR if self.forward else {}))
         return self._factor.solve(rhs, trans="T" if transposed else "N")
@@ -266,8 +250,7 @@ class _SoftSearch:
         self.size = float(np.abs(self.error).max())
         chain.update(self.conditional)
         self.kl = chain.mean(self.scaled) - partition
-        precision = max(ROUNDED, ROUGH_RTOL * min(previous, 1.0) ** 2) / math.sqrt(chain.m)
-        self.mu = chain.solve(chain.start, precision, self.mu, transposed=True)
+        self.mu = chain.solve(chain.start, ROUGH_RTOL * min(previous, 1.0) ** 2, self.mu, transposed=True)
         self.each = chain.by_component(self.mu * self.kl)
         self.best = int(np.argmax(self.rho))
         self.reached = float(self.each[self.best])
@@ -275,10 +258,10 @@ class _SoftSearch:
     def _move(self) -> None:
         """One joint step of (V, rho, eta)."""
         chain = self.chain
-        step = chain.solve(self.error, ROUGH_RTOL * float(np.linalg.norm(self.error)))
+        step = chain.solve(self.error, ROUGH_RTOL)
         new_eta = self.eta
         if self.program.epsilon is not None and self.size <= self._near(self.program.epsilon):
-            along = chain.solve(-self.kl, ROUGH_RTOL * float(np.linalg.norm(self.kl)))
+            along = chain.solve(-self.kl, ROUGH_RTOL)
             new_eta = self._next_eta(chain.split(along)[0])
             step = step + (new_eta - self.eta) * along
         dv, drho = chain.split(step)
