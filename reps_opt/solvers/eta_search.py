@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,24 +36,13 @@ class AtEta(NamedTuple):
     multipliers: FloatArray
 
 
-class Reduced(Protocol):
-    """A dual of which eta alone is left."""
-
-    def at(self, eta: float) -> AtEta:
-        """The dual's maximiser at one eta > 0."""
-        ...
-
-    def variance(self) -> float:
-        """``c'Hc`` at the reference: twice the product of epsilon and eta squared where epsilon is small."""
-        ...
-
-    def slack(self, epsilon: float) -> Nearest | None:
-        """The limit of eta zero, where a ball of this radius holds it."""
-        ...
-
-
 class Softmax:
-    """A KL ball without rows: ``x = q exp(c / eta)``, normalised."""
+    """A KL ball without rows: ``x = q exp(c / eta)``, normalised.
+
+    ``at`` gives the dual's maximiser at one eta > 0; ``variance`` is ``c'Hc`` at the reference, twice the product of
+    epsilon and eta squared where epsilon is small; ``slack`` the limit of eta zero, where a ball of this radius holds
+    it.
+    """
 
     def __init__(self, ball: KL, objective: FloatArray) -> None:
         self.reference = ball.reference
@@ -81,7 +70,7 @@ class Softmax:
 
 
 class Statewise:
-    """A policy divergence whose rows are a mass a state: given eta, each state solves itself."""
+    """A policy divergence whose rows are a mass a state: given eta, each state solves itself; as :class:`Softmax`."""
 
     def __init__(self, program: Program, ball: PolicyDivergence) -> None:
         self.program = program
@@ -140,7 +129,7 @@ class EtaSearch(Iterative):
         assert program.epsilon is not None
         return self.search(reduced, program.epsilon)
 
-    def search(self, reduced: Reduced, epsilon: float) -> Answer:
+    def search(self, reduced: Softmax | Statewise, epsilon: float) -> Answer:
         """The eta at which the dual's maximiser is on the sphere; zero where the ball is slack."""
         if (limit := reduced.slack(epsilon)) is not None:
             return Answer(0.0, limit.multipliers, limit.point, "the ball is slack", {"iterations": 0})
@@ -171,7 +160,7 @@ def best_eta(program: Program, net: FloatArray) -> float:
     return float(EtaSearch().search(Softmax(program.divergence, net), program.epsilon).eta)
 
 
-def _reduced(program: Program) -> Reduced:
+def _reduced(program: Program) -> Softmax | Statewise:
     ball = program.divergence
     if isinstance(ball, PolicyDivergence) and program.rhs.size and not program.inequalities:
         return Statewise(program, ball)
