@@ -102,7 +102,7 @@ class WeightedFit(ABC):
         with limited():
             idle, problem = self._nothing_to_learn(batch), None
             if not idle:
-                problem = self._problem(policy, batch, base_weights)
+                problem = self._problem(batch, base_weights)
                 if not np.ptp(problem.rewards) > 0:
                     idle = "there is nothing to learn: all samples are worth the same"
             if problem is None or idle:
@@ -160,7 +160,7 @@ class WeightedFit(ABC):
         return {}
 
     @abstractmethod
-    def _problem(self, policy: Any, batch: Batch, base_weights: FloatArray | None) -> SampleProblem:
+    def _problem(self, batch: Batch, base_weights: FloatArray | None) -> SampleProblem:
         """The problem whose weights are the fit's."""
 
     def _copy(self, policy: Any) -> Any:
@@ -233,7 +233,7 @@ class REPSUpdate(WeightedFit):
         if self.ridge is not None:
             as_scalar(self.ridge, "ridge", low=0.0)
 
-    def _problem(self, policy: Any, batch: Batch, base_weights: FloatArray | None) -> SampleProblem:
+    def _problem(self, batch: Batch, base_weights: FloatArray | None) -> SampleProblem:
         made = self.features is not None and not hasattr(self.features, "transform")
         return SampleREPS.from_batch(
             batch,
@@ -343,7 +343,7 @@ class EpisodicREPSUpdate(WeightedFit):
         mean = float(batch.rewards.mean())
         return mean, spread_of_sums(batch.rewards - mean) / len(batch)
 
-    def _problem(self, policy: Any, batch: Batch, base_weights: FloatArray | None) -> SampleProblem:
+    def _problem(self, batch: Batch, base_weights: FloatArray | None) -> SampleProblem:
         if batch.n_episodes < len(batch):
             raise ValueError("batch must have one transition an episode: roll out a reps_opt.ParameterSearch")
         phi = None
@@ -389,7 +389,7 @@ class RewardWeightedRegression(WeightedFit):
         as_scalar(self.gamma, "gamma", low=0.0, high=1.0)
         as_scalar(self.gae_lambda, "gae_lambda", low=0.0, high=1.0)
 
-    def _problem(self, policy: Any, batch: Batch, base_weights: FloatArray | None) -> SampleProblem:
+    def _problem(self, batch: Batch, base_weights: FloatArray | None) -> SampleProblem:
         if self.advantages:
             scores = estimate_advantages(batch, batch.rewards, self.gamma, self.gae_lambda, self.value_model).advantages
         else:

@@ -112,7 +112,7 @@ def sample_flow(
     on_done = done_rule(on_done, gamma)
     starts = start_rule(starts, batch, gamma)
     absorbs = on_done == "absorb" and bool(batch.terminated.any())
-    base = row_weights(batch, gamma, starts, on_done, base_weights)
+    base = row_weights(batch, gamma, starts, base_weights)
     psi, size = one_step(batch, features, gamma, absorbs, embedding)
     rewards, start = batch.rewards, start_features(batch, features)
     shares = np.zeros(batch.n_episodes)
@@ -181,26 +181,28 @@ def batch_gamma(batch: Batch) -> float:
     return 1.0 - 1.0 / max(horizon, 2.0)
 
 
-def row_weights(
-    batch: Batch, gamma: float, starts: str, on_done: str, base_weights: ArrayLike | None = None
-) -> FloatArray:
+def given_weights(base_weights: ArrayLike | None, n: int) -> FloatArray:
+    """Validated base weights (n,) of any sum, even by default."""
+    if base_weights is None:
+        return np.ones(n)
+    given = as_float_array(base_weights, "base_weights", (n,))
+    check_nonnegative(given, "base_weights")
+    if not given.any():
+        raise ValueError("base_weights sum to zero: some sample must count")
+    return given
+
+
+def row_weights(batch: Batch, gamma: float, starts: str, base_weights: ArrayLike | None = None) -> FloatArray:
     r"""Base weights (N,) of a batch's transitions, of any sum.
 
     With ``starts="visited"`` they are even, or those given. With ``starts="episodes"`` the discounted visits are
     wanted: ``gamma^t`` at time t of an episode, divided by the chance that the recording went on so long, which random
     restarts with probability 1 - gamma make gamma^t too. Rows that do not follow each other have no time.
     """
-    n = len(batch)
-    given = np.ones(n)
-    if base_weights is not None:
-        given = as_float_array(base_weights, "base_weights", (n,))
-        check_nonnegative(given, "base_weights")
-        if not given.any():
-            raise ValueError("base_weights sum to zero: some sample must count")
+    given = given_weights(base_weights, len(batch))
     if starts == "visited" or not are_chained(batch):
         return given
-    time = batch.time
-    return given * (gamma / recording_rate(batch, gamma)) ** time
+    return given * (gamma / recording_rate(batch, gamma)) ** batch.time
 
 
 def recording_rate(batch: Batch, gamma: float) -> float:

@@ -20,6 +20,7 @@ from reps_opt.divergences.balls import Ball
 from reps_opt.divergences.base import KL
 from reps_opt.hints import Hints
 from reps_opt.problem import Problem
+from reps_opt.problems.sample_flow import given_weights
 from reps_opt.problems.sample_limits import best_weights
 from reps_opt.problems.sample_solution import SampleSolution
 from reps_opt.program import Program
@@ -46,7 +47,6 @@ from reps_opt.validation import (
     as_float_array,
     as_radius,
     as_scalar,
-    check_nonnegative,
     check_shape,
     check_spread,
     read_only,
@@ -91,8 +91,9 @@ class SampleProblem(Problem):
     ) -> dict[str, Any]:
         """The validated fields that all have."""
         radius, price = as_radius(epsilon, temperature, default=USUAL_RADIUS)
+        weights = given_weights(base_weights, n)
         return {
-            "base_weights": read_only(as_base(base_weights, n)),
+            "base_weights": read_only(weights / weights.sum()),
             "temperature": price,
             "epsilon": radius,
             "ridge": as_scalar(ridge, "ridge", low=0.0),
@@ -363,18 +364,6 @@ def _checked_lazily(values: Any, name: str, n: int) -> Any:
         raise TypeError(f"{name} is a masked dask array: leave masked rows out, or fill them by da.ma.filled")
     check_shape(values, name, (n, "d"))
     return values
-
-
-def as_base(base_weights: ArrayLike | None, n: int) -> FloatArray:
-    """Base weights (n,) that sum to one, uniform by default."""
-    if base_weights is None:
-        return np.full(n, 1.0 / n)
-    base = as_float_array(base_weights, "base_weights", (n,))
-    check_nonnegative(base, "base_weights")
-    total = float(base.sum())
-    if total == 0:
-        raise ValueError("base_weights sum to zero: some sample must count")
-    return base / total
 
 
 def _as_rows(differences: Any) -> Rows:
