@@ -182,11 +182,10 @@ class Transitions(TransitionRows, Protocol):
 
 
 class Advantages(NamedTuple):
-    """Advantages, the values of states and next states that they were measured against, all (N,), and what to keep."""
+    """Advantages and the values of states that they were measured against, both (N,), and what to keep."""
 
     advantages: FloatArray
     values: FloatArray
-    next_values: FloatArray
     memory: Memory | None = None
 
 
@@ -220,8 +219,8 @@ def estimate_advantages(
     flags = batch.terminated, batch.truncated
     advantages = generalised_advantages(rewards, values, ahead, *flags, gamma, gae_lambda)
     if not learns or memory is None:
-        return Advantages(advantages, values, ahead)
-    return Advantages(advantages, values, ahead, value_model.learn(memory, inputs, advantages + values))
+        return Advantages(advantages, values)
+    return Advantages(advantages, values, value_model.learn(memory, inputs, advantages + values))
 
 
 def _regressed(

@@ -61,14 +61,9 @@ class SampleFlow(Value):
     terminal_shares: FloatArray
     given: FloatArray | None = None
 
-    @property
-    def n_samples(self) -> int:
-        """N: the rows that are transitions of the batch."""
-        return self.rewards.size - self.absorbs
-
     def by_episode(self, values: FloatArray) -> FloatArray:
         """Sums of ``values`` (M,) over each episode (E,), the absorbed row shared out to those that ended in it."""
-        n, n_episodes = self.n_samples, self.terminal_shares.size
+        n, n_episodes = self.rewards.size - self.absorbs, self.terminal_shares.size
         own = np.bincount(self.episode[:n], values[:n], n_episodes).astype(np.float64)
         return own + self.terminal_shares * values[-1] if self.absorbs else own
 
