@@ -160,10 +160,14 @@ class TrustRegionStep(Problem):
         """Largest entry of the gradient, one where all are zero: the objective's unit, as solvers see it."""
         return self._peak or 1.0
 
-    @cached_property
+    @property
     def damped_metric(self) -> Metric:
-        """F + damping I."""
-        return self.metric.damped(self.damping) if self.damping > 0 else self.metric
+        """F + damping I; not cached without damping, which would cost the smallest step a fortieth of its time."""
+        return self._damped if self.damping > 0 else self.metric
+
+    @cached_property
+    def _damped(self) -> Metric:
+        return self.metric.damped(self.damping)
 
     @cached_property
     def program(self) -> Program:
