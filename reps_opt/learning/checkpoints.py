@@ -103,11 +103,7 @@ def _settings(run: Run) -> dict[str, Any]:
         "update": describe(run.update),
         "amount": run.amount(2),
         "first": {"n_transitions": len(run.first)} if isinstance(run.first, Batch) else run.amount(1),
-        "keep": run.keep,
-        "reuse": run.reuse,
-        "evaluate": run.evaluate,
-        "deterministic": run.deterministic,
-        "max_steps": run.max_steps,
+        **{name: getattr(run, name) for name in ("keep", "reuse", "evaluate", "deterministic", "max_steps")},
     }
     return dict(json.loads(json.dumps(described)))  # lists for tuples, as the file gives them back
 

@@ -368,16 +368,8 @@ class ORePS(Value):
         ``progress`` shows a bar or none; by default one where standard error is a terminal and it takes a while.
         """
         table = self._as_losses(losses)
-        episodes = list(with_bar(self.play(table, seed), table.shape[0], "episodes", progress))
-        return OnlineRun(
-            self,
-            table,
-            np.array([e.occupancy for e in episodes]),
-            np.array([e.expected_loss for e in episodes]),
-            np.array([e.sampled_loss for e in episodes]),
-            np.array([e.gap for e in episodes]),
-            np.array([e.certified for e in episodes]),
-        )
+        episodes = with_bar(self.play(table, seed), table.shape[0], "episodes", progress)
+        return OnlineRun(self, table, *map(np.array, zip(*episodes, strict=True)))
 
     def _as_losses(self, losses: ArrayLike) -> FloatArray:
         table = as_float_array(losses, "losses", ("T", *self.mdp.rewards.shape))
