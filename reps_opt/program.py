@@ -341,15 +341,7 @@ class Program:
     def _changed(self, **changes: Any) -> Program:
         """A copy with other fields and the same rows; what was stacked of these is kept."""
         twin = object.__new__(Program)
-        twin.__dict__.update(
-            objective=self.objective,
-            rows=self.rows,
-            balls=self.balls,
-            domain=self.domain,
-            ridge=self.ridge,
-            hints=self.hints,
-            _stack=self._stack,
-        )
+        twin.__dict__.update({name: self.__dict__[name] for name in self.__dataclass_fields__}, _stack=self._stack)
         twin.__dict__.update(changes)
         if twin.balls is self.balls and "joint" in self.__dict__:
             twin.__dict__["joint"] = self.joint
@@ -420,27 +412,17 @@ class Program:
 
     def _evaluate(self, eta: float, multipliers: FloatArray) -> DualPoint:
         """The dual at one point; over dense rows in one pass."""
+        coupling = None
         if isinstance(self.matrix, Transposed) and isinstance(self.divergence, KL):
             tilted = self.transpose.tilt(multipliers, self.objective, self.divergence.log_reference, eta)
             conjugate = Conjugate(tilted.normaliser, tilted.point, tilted.point, tilted.normaliser)
+            net, scaled, coupling = tilted.net, tilted.net / eta, tilted.coupling
             residual = self.rhs - tilted.total
-            point = self._dual_point(eta, multipliers, tilted.net, tilted.net / eta, conjugate, residual)
-            return altered(point, coupling=tilted.coupling)
-        net = self.net(multipliers)
-        scaled = net / eta
-        conjugate = self.divergence.conjugate(scaled)
-        return self._dual_point(eta, multipliers, net, scaled, conjugate, self.residual(conjugate.point))
-
-    def _dual_point(
-        self,
-        eta: float,
-        multipliers: FloatArray,
-        net: FloatArray,
-        scaled: FloatArray,
-        conjugate: Conjugate,
-        residual: FloatArray,
-    ) -> DualPoint:
-        """The dual's value and derivatives from the conjugate at ``scaled = net / eta``."""
+        else:
+            net = self.net(multipliers)
+            scaled = net / eta
+            conjugate = self.divergence.conjugate(scaled)
+            residual = self.residual(conjugate.point)
         value = inner(self.rhs, multipliers) + self.mass * eta * conjugate.value
         if self.epsilon is not None:
             value += eta * self.epsilon
@@ -449,7 +431,7 @@ class Program:
         if self.ridge is not None:
             value += float(self.ridge @ multipliers**2) / 2
             residual = residual + self.ridge * multipliers
-        return DualPoint(eta, multipliers, value, net, scaled, conjugate, residual, divergence)
+        return DualPoint(eta, multipliers, value, net, scaled, conjugate, residual, divergence, coupling)
 
     def joint_dual(self, eta: FloatArray, multipliers: FloatArray) -> JointDualPoint:
         """Dual function and derivatives of several balls at eta (k,), positive in some ball of every simplex."""
@@ -468,12 +450,6 @@ class Program:
         """
         both = zip(self.balls, self.joint.largest, strict=True)
         return np.array([0.0 if b.radius is None else min(b.radius, most + 1) + LAST_PLACE for b, most in both])
-
-    def _joint_bound(self, eta: FloatArray, multipliers: FloatArray) -> float:
-        """The bound of several balls, also where all balls of a simplex are slack: its best coordinate counts there."""
-        if not np.any(eta @ self.joint.covers <= 0):
-            return self.joint_dual(eta, multipliers).value
-        return float(self.rhs @ multipliers + eta @ self.radii + self.normalisers(eta, multipliers).sum())
 
     def normalisers(self, eta: float | FloatArray, multipliers: FloatArray) -> FloatArray:
         """Multipliers (G,) of the masses of the simplexes, those of the rows as they are, at a finite eta >= 0.
@@ -512,7 +488,11 @@ class Program:
         Eta is a number with one ball, (k,) with several.
         """
         if isinstance(eta, np.ndarray) and eta.ndim:
-            return self._joint_bound(eta, multipliers)
+            if np.any(
+                eta @ self.joint.covers <= 0
+            ):  # all balls of a simplex are slack: its best coordinate counts there
+                return float(self.rhs @ multipliers + eta @ self.radii + self.normalisers(eta, multipliers).sum())
+            return self.joint_dual(eta, multipliers).value
         if eta > 0:
             return self.dual(float(eta), multipliers).value
         softened = 0.0 if self.ridge is None else float(self.ridge @ multipliers**2) / 2

@@ -17,7 +17,6 @@ EQUIVALENT: dict[str, str] = {
     "reps_opt.certify.offered_bounds op 0: divergences[0] < program.epsilon - CLOSE": EDGE,
     "reps_opt.program.Program.normalised op: high + low (2)": "where the range is infinite its upper end is",
     "reps_opt.program.Program.stacked value: 1": "of numbers for no rows none is left once they are cut",
-    "reps_opt.program.Program._joint_bound value: 1": "the other way leads to the same value",
     "reps_opt.program.Program.within op 0: point.min() >= TINY": EDGE,
     "reps_opt.program.Program.normalised value: 1.0 (2)": "zero and one are both one after `or 1.0`",
 }
