@@ -26,6 +26,7 @@ from reps_opt.solution import Status
 from reps_opt.solvers.answer import Answer
 from reps_opt.tolerances import (
     AT_THE_TOP,
+    BALL_LEEWAY,
     CLOSE,
     DIVERGENCE_TOLERANCE,
     EVEN_ULPS,
@@ -65,9 +66,6 @@ class Judged(Protocol):
 
     @property
     def radius(self) -> float: ...
-
-    @property
-    def leeway(self) -> float: ...
 
     @property
     def advice(self) -> str: ...
@@ -175,13 +173,14 @@ def into_balls(problem: Judged, program: Program, x: FloatArray) -> tuple[FloatA
     """The point itself inside balls and inequalities, else the first point of its segment to the anchor that is; and
     its divergences.
 
-    What is outside by next to nothing stays: mending it would cost more. So does what is nearly inside where the anchor
-    has no room to spare: then there is no better point on the segment.
+    What is outside by next to nothing stays, its excess priced in the gap: mending it would cost more, a share of 1e-12
+    of an anchor that pays 1e10 somewhere. So does what is nearly inside where the anchor has no room to spare: then
+    there is no better point on the segment.
     """
     reached = [ball.value(x) for ball in program.balls]
     beyond = max(_misses(program, reached), default=-math.inf)
     outside = max([beyond, *_row_misses(program, x)]) if program.rows else beyond
-    if (beyond <= problem.leeway and outside <= SOLVED) or problem.anchor is None:
+    if (beyond <= BALL_LEEWAY * min(1.0, problem.radius) and outside <= SOLVED) or problem.anchor is None:
         return x, reached
     room = -excess(program, problem.anchor)
     share = outside / (outside + max(room, 0.0))  # of the anchor, as a chord of the convex excess needs it

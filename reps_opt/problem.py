@@ -24,7 +24,7 @@ from reps_opt.solvers.answer import Answer, Solver
 from reps_opt.solvers.choice import default_solver, linear_limit, onto_rows, project, second_solvers
 from reps_opt.solvers.newton import proves_infeasible
 from reps_opt.threads import limited
-from reps_opt.tolerances import BALL_LEEWAY, CONSISTENT, LAST_PLACE
+from reps_opt.tolerances import CONSISTENT, LAST_PLACE
 from reps_opt.validation import FloatArray, InputError
 from reps_opt.values import Value, cached_property, value
 from reps_opt.vectors import least
@@ -132,14 +132,6 @@ class Problem(Value):
         return self.replace(epsilon=epsilon)
 
     # What the judge asks: see reps_opt.certify
-
-    @property
-    def leeway(self) -> float:
-        """How far outside a ball a candidate may be and still be judged as it is, its excess priced in the gap.
-
-        Mending so little would cost more than it mends: a share of 1e-12 of an anchor that pays 1e10 somewhere.
-        """
-        return BALL_LEEWAY * min(1.0, self.radius)
 
     def polished(self, program: Program, answer: Answer) -> Answer:
         """The answer, improved where that is cheap."""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reps_opt.divergences.base import KL, Divergence
+from reps_opt.divergences.base import KL, Divergence, softmax_within
 from reps_opt.divergences.f_divergences import ReverseKL
 from reps_opt.processes.graph import IntArray
 from reps_opt.tolerances import LAST_PLACE, MOST_ITERATIONS
@@ -98,11 +98,9 @@ class NewOldKL(PolicyDivergence, KL):
         PolicyDivergence.__init__(self, reference, block)
 
     def statewise(self, y: FloatArray) -> StatewiseMaximiser:
-        top = self.state_max(y + np.log(self.conditional))
-        weight = self.conditional * np.exp(y - top[self.block])
-        total = self.state_sums(weight)
-        point = self.mass[self.block] * weight / total[self.block]
-        return StatewiseMaximiser(point, top + np.log(total), point)
+        policy, log_partition = softmax_within(np.log(self.conditional) + y, self.block, self.mass.size)
+        point = self.mass[self.block] * policy
+        return StatewiseMaximiser(point, log_partition, point)
 
 
 class OldNewKL(PolicyDivergence, ReverseKL):

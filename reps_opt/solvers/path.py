@@ -12,7 +12,7 @@ Shapes: n coordinates, m rows, k balls, G simplexes of the domain.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -141,23 +141,22 @@ class _Path:
         Each eta of the model follows from the variance left.
         """
         program, joint = self.program, self.joint
+        eta: Any
         if program.hints.warm is not None:
-            warm, v = program.hints.warm
-            eta = np.where(self.moving, warm, self.prices)
-            mu = max(float(np.mean(eta * self.radii)), FINAL_BARRIER)
-            return self.with_barrier(program.joint_dual(eta, v), mu), mu
-        q = joint.reference / joint.sums(joint.reference)[joint.layer]
-        centred = joint.centred(q, program.objective[:, None])[:, 0]
-        self.equations.update(q, ~program.signed)
-        v = self.equations.solve(program.times(q * centred))
-        left = joint.centred(q, program.net(v)[:, None])[:, 0] * (q > 0)
-        eta = np.empty(len(program.balls))
-        for k, where in enumerate(joint.where):
-            deviation = np.sqrt(float(q[where] @ left[where] ** 2) / (2 * max(self.radii[k], TINY)))
-            eta[k] = max(min(deviation, 1 / VISIBLE), float(np.abs(left[where]).max()) / 2 + COLDEST_START)
+            eta, v = program.hints.warm
+        else:
+            q = joint.reference / joint.sums(joint.reference)[joint.layer]
+            centred = joint.centred(q, program.objective[:, None])[:, 0]
+            self.equations.update(q, ~program.signed)
+            v = self.equations.solve(program.times(q * centred))
+            left = joint.centred(q, program.net(v)[:, None])[:, 0] * (q > 0)
+            eta = np.empty(len(program.balls))
+            for k, where in enumerate(joint.where):
+                deviation = np.sqrt(float(q[where] @ left[where] ** 2) / (2 * max(self.radii[k], TINY)))
+                eta[k] = max(min(deviation, 1 / VISIBLE), float(np.abs(left[where]).max()) / 2 + COLDEST_START)
         eta = np.where(self.moving, eta, self.prices)
         mu = max(float(np.mean(eta * self.radii)), FINAL_BARRIER)
-        return self.with_barrier(self.program.joint_dual(eta, v), mu), mu
+        return self.with_barrier(program.joint_dual(eta, v), mu), mu
 
     def goes_on(self, state: _State, mu: float) -> bool:
         """Whether mu may still fall."""

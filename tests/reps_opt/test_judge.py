@@ -54,7 +54,7 @@ class Stub:
     """A problem whose every answer to its judge is given; all of them unobjectionable unless they are."""
 
     def __init__(self, **given: Any) -> None:
-        self.anchor, self.leeway, self.radius, self.advice = Q, 1e-12, 0.1, "try something else"
+        self.anchor, self.radius, self.advice = Q, 0.1, "try something else"
         self.centre = Nearest(Q, NONE, 0.0)
         self.points, self.bound, self.cost, self.measure = [Q], Bound(1.0, 0.0, NONE), 0.0, 1.0
         self.others = [Bound(9e9, 7.0, NONE)]
@@ -225,14 +225,16 @@ class TestIntoBalls:
         assert 0.1 - 1e-8 < divergences[0] <= 0.1
         assert divergences[0] == kl(point)
 
-    @pytest.mark.parametrize(("leeway", "stays"), [(1e-9, False), (2e-11, True), (1e-11, False), (0.0, False)])
-    def test_next_to_nothing_outside_a_ball(self, leeway: float, stays: bool) -> None:
+    @pytest.mark.parametrize(
+        ("radius", "missed", "stays"),
+        [(1.0, 1.5e-11, True), (1e3, 4e-11, False), (0.1, 1.5e-11, False), (0.0, 1.5e-11, False)],
+    )
+    def test_next_to_nothing_outside_a_ball(self, radius: float, missed: float, stays: bool) -> None:
         far = np.array([0.01, 0.09, 0.9])
         share = brentq(lambda t: kl(Q + t * (far - Q)) - 0.1, 0.1, 1.0, xtol=1e-15)
-        missed = 1.5e-10 if leeway == 1e-9 else 1.5e-11  # more than 1e-10 outside is mended whatever the leeway
         slope = (kl(Q + (share + 1e-6) * (far - Q)) - 0.1) / 1e-6
         x = Q + (share + missed / slope) * (far - Q)
-        point, divergences = into_balls(Stub(leeway=leeway), BALL, x)
+        point, divergences = into_balls(Stub(radius=radius), BALL, x)
         assert (point is x) == stays
         assert stays or divergences[0] <= 0.1
 
