@@ -116,20 +116,22 @@ def rough_discounted_solve(chain: sp.csr_array, gamma: float, rhs: FloatArray, r
 
 def refined_bicgstab(system: Any, rhs: FloatArray, x: FloatArray, rtol: float) -> FloatArray | None:
     """Solution of ``system @ x = rhs`` from a guess, to a relative residual (1-norm); None where that stalls early."""
-    total = np.abs(rhs).sum()
-    least, tries = np.inf, 2  # a first step may lead away, and the next one home from there
+    target = rtol * np.abs(rhs).sum()
+    best = np.inf
     for _ in range(MOST_ROUNDS):
         residual = rhs - system @ x
         size = np.abs(residual).sum()
-        halved = size <= 0.5 * least
-        tries -= not halved
-        if size <= rtol * total or (not halved and (size <= CONSISTENT * total or not tries)):
-            break
-        least = min(least, size)
+        if size <= target:
+            return x
+        if size > 0.5 * best:
+            return x if size <= CONSISTENT * np.abs(rhs).sum() else None
+        best = size
         # SciPy gives up on right-hand sides whose square is next to nothing: theirs is one here
-        wanted = max(0.3 * rtol * total / size, VISIBLE)
-        x = x + size * spla.bicgstab(system, residual / size, rtol=wanted, maxiter=KRYLOV_ITERATIONS)[0]
-    return x if size <= max(rtol, CONSISTENT) * total else None
+        correction = spla.bicgstab(
+            system, residual / size, rtol=max(0.3 * target / size, VISIBLE), maxiter=KRYLOV_ITERATIONS
+        )[0]
+        x = x + size * correction
+    return None
 
 
 def discounted_occupancy(
