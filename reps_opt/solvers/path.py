@@ -176,7 +176,7 @@ class _Path:
             joint.log_slope(eta, dual.conjugate) * self.moving
         )  # d s / d log eta, at fixed v and then along the curve
         coupling = -(program.matrix @ (x[:, None] * joint.centred(x, moved)))
-        steps = self._solve(-np.column_stack([dual.residual, coupling]))
+        steps = self.equations.solve(-np.column_stack([dual.residual, coupling]))
         newton, along = steps[:, 0], steps[:, 1:]
         moved = joint.centred(x, moved - (program.transpose @ along) / t[:, None])
         gradient = np.where(self.moving, eta * (self.radii - dual.divergences) - mu, 0.0)
@@ -186,12 +186,6 @@ class _Path:
         log_eta *= min(1.0, LARGEST_LOG_STEP / max(float(np.abs(log_eta).max()), TINY))
         slope = float(dual.residual @ (newton + along @ log_eta) + gradient @ log_eta)
         return _Step(log_eta, newton, along, slope)
-
-    def _solve(self, columns: FloatArray) -> FloatArray:
-        """Solutions (m, k) for k right-hand sides."""
-        if isinstance(self.equations, BlockEquations):
-            return self.equations.solve_many(columns)
-        return np.column_stack([self.equations.solve(column) for column in columns.T])
 
     def line_search(self, state: _State, step: _Step, mu: float) -> _State | None:
         """Halve the step until the barrier function falls enough and no simplex's x travels too far."""

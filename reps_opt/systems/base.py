@@ -151,8 +151,8 @@ class NormalEquations(ABC):
         return weights
 
     def solve(self, rhs: FloatArray, rtol: float = 0.0, guess: FloatArray | None = None) -> FloatArray:
-        """Solution (m,), zero in the rows that may not move; an iterative method may stop at the relative residual,
-        and start from a guess (m,).
+        """Solution (m,), or (m, k) by a direct method, zero in the rows that may not move; an iterative one may stop at
+        the relative residual, and start from a guess (m,).
 
         Where the rows imply the mass, the rank-one term moves the solution along the gauge only, and is left out.
         """
@@ -162,10 +162,10 @@ class NormalEquations(ABC):
         if self._spread is not None:
             u, z, left = self._spread
             if left > ROUNDING * self.weights.sum():
-                d = d + z * ((u @ d) / left)
+                d = d + np.multiply.outer(z, (u @ d) / left)
         if self._all_free:
             return d
-        full = np.zeros(self.free.size)
+        full = np.zeros((self.free.size, *rhs.shape[1:]))
         full[self.free] = d
         return full
 
@@ -246,5 +246,5 @@ class SparseEquations(SparseRows):
 
     def _apply(self, rhs: FloatArray, rtol: float = 0.0, guess: FloatArray | None = None) -> FloatArray:
         solution = np.empty_like(rhs)
-        solution[self._kept] = self._factor.solve((self._scale * rhs)[self._kept])
-        return self._scale * solution
+        solution[self._kept] = self._factor.solve((self._scale * rhs.T).T[self._kept])
+        return (self._scale * solution.T).T

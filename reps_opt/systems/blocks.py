@@ -86,8 +86,7 @@ class BlockEquations(SparseRows):
         return True
 
     def _apply(self, rhs: FloatArray, rtol: float = 0.0, guess: FloatArray | None = None) -> FloatArray:
-        scale = self._scale if rhs.ndim == 1 else self._scale[:, None]
-        x = scale * rhs
+        x = (self._scale * rhs.T).T
         for t, rows in enumerate(self._layers):
             if t:
                 x[rows] -= self._below[t - 1] @ x[self._layers[t - 1]]
@@ -97,8 +96,4 @@ class BlockEquations(SparseRows):
             if t + 1 < len(self._layers):
                 x[rows] -= self._below[t].T @ x[self._layers[t + 1]]
             x[rows] = dtrtrs(self._diagonal[t], x[rows], lower=True, trans=1)[0]
-        return scale * x
-
-    def solve_many(self, rhs: FloatArray) -> FloatArray:
-        """Solutions (m, k) of k right-hand sides at once."""
-        return self._apply(rhs)
+        return (self._scale * x.T).T

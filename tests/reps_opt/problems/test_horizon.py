@@ -406,7 +406,7 @@ def test_many_rows_are_factored_in_blocks() -> None:
     for equations in (dense, blocks):
         equations.update(weights, np.ones(rhs.shape[0], dtype=bool))
     expected = np.column_stack([dense.solve(column) for column in rhs.T])
-    np.testing.assert_allclose(blocks.solve_many(rhs), expected, rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(blocks.solve(rhs), expected, rtol=1e-8, atol=1e-8)
     np.testing.assert_allclose(blocks.solve(rhs[:, 0]), expected[:, 0], rtol=1e-8, atol=1e-8)
     solution = solve(problem)
     assert solution.status is Status.CERTIFIED
