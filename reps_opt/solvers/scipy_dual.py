@@ -63,9 +63,9 @@ JOINTLY = ("l-bfgs-b", "bfgs", "tnc", "slsqp", "trust-constr")
 class ScipyDual(Iterative):
     """Any gradient method of ``scipy.optimize.minimize`` on the dual, in log eta and whitened multipliers.
 
-    Of several balls the dual kinks where one is slack, and its eta zero: it is minimised with ``-mu log`` of every eta,
-    which is linear in log eta, for a falling mu: by the method if it is L-BFGS-B, BFGS, TNC, SLSQP or trust-constr, and
-    by SLSQP or L-BFGS-B, as suits the size, where it is none of these.
+    The dual of several balls kinks where one is slack, and its eta zero. It is minimised with a barrier, ``-mu log`` of
+    every eta, for a falling mu: by the method if that is L-BFGS-B, BFGS, TNC, SLSQP or trust-constr, and otherwise by
+    SLSQP or L-BFGS-B, as suits the size.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ class ScipyDual(Iterative):
         return self._refine(program, point)
 
     def _cool(self, program: Program, point: DualPoint) -> Answer:
-        """Penalty form with a small temperature: reach it from a gentle one in steps of :data:`COOLING`."""
+        """Penalty form with a small temperature: reach it from a gentle one by factors of :data:`SCIPY_COOLING`."""
         assert program.temperature is not None
         answer = Answer(point.eta, point.multipliers, point.conjugate.point)
         eta = point.eta
@@ -251,7 +251,7 @@ def _with_rows(program: Program, kept: BoolArray) -> Program:
 class _WhitenedDual:
     """The dual over z, its curvature in y near the identity at the start, its gauge directions removed.
 
-    With several balls ``mu z`` is taken off every log eta.
+    Of several balls ``mu`` times every log eta is taken off; values are in units of the starting eta where there is one.
     """
 
     def __init__(self, program: Program, origin: Any, damping: float, mu: float) -> None:
@@ -282,7 +282,7 @@ class _WhitenedDual:
         return np.append(self._eta(z), self.origin.multipliers + self.unit * (self.columns @ y))
 
     def _pulled(self, z: FloatArray, slopes: FloatArray) -> FloatArray:
-        """Slopes in (eta, multipliers) as slopes in z, in units of the starting eta."""
+        """Slopes in (eta, multipliers) as slopes in z."""
         k = self.dual.n_etas
         return np.append(self._eta(z) / self.unit * slopes[:k], self.columns.T @ slopes[k:])
 

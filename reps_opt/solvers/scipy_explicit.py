@@ -173,9 +173,6 @@ class _LinearPieces:
 class _SoftPieces:
     """The dual of a conditional KL: the soft maximum over the actions of each state, at most the normaliser."""
 
-    n_etas = 1
-    masses: FloatArray
-
     def __init__(self, program: Program, divergence: ConditionalKL) -> None:
         self.program, self.divergence = program, divergence
         self.masses = np.array([program.mass])
