@@ -251,7 +251,7 @@ def _with_rows(program: Program, kept: BoolArray) -> Program:
 class _WhitenedDual:
     """The dual over z, its curvature in y near the identity at the start, its gauge directions removed.
 
-    Of several balls ``mu`` times every log eta is taken off; values are in units of the starting eta where there is one.
+    Of several balls ``mu`` times every log eta is taken off; of one ball values are in units of the starting eta.
     """
 
     def __init__(self, program: Program, origin: Any, damping: float, mu: float) -> None:
