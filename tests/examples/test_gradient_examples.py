@@ -45,7 +45,7 @@ def test_trpo_evaluation(example: Any, tmp_path: Path, capsys: pytest.CaptureFix
     for extra in ("torch", "cma"):
         pytest.importorskip(extra)
     module, plot = example("trpo_evaluation"), tmp_path / "evaluation.png"
-    curves = module.main(tasks=["CartPole-v1"], n_seeds=1, n_steps=6_000, plot=str(plot))
+    curves = module.main(tasks=["CartPole-v1"], n_seeds=1, n_steps=4_000, plot=str(plot))
     assert {method for _, method in curves} == set(module.METHODS)
     last = {method: curve[0, -1] for (_, method), curve in curves.items()}
     assert min(last["TRPO"], last["CEM"], last["CMA-ES"]) > 30  # random actions last 22 steps
@@ -57,7 +57,7 @@ def test_gae_lambda(example: Any, tmp_path: Path) -> None:
     for extra in ("torch", "cma", "mujoco"):
         pytest.importorskip(extra)
     plot = tmp_path / "lambda.png"
-    curves = example("gae_lambda").main(lambdas=[0.0, 0.95], n_seeds=1, n_steps=6_000, plot=str(plot))
+    curves = example("gae_lambda").main(lambdas=[0.0, 0.95], n_seeds=1, n_steps=4_000, plot=str(plot))
     assert np.all(curves["Hopper-v5", "lambda 0.95"][:, -1] > 20)
     assert plot.stat().st_size > 10_000
 
