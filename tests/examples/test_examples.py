@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -69,9 +71,16 @@ def test_nac_lqr(example: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert (tmp_path / "lqr.png").stat().st_size > 10_000
 
 
-def test_trpo_cartpole(example: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def first_and_last(example: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """The module of an example, whose runs are scored at their first and last update alone: most of their time."""
     pytest.importorskip("torch")
-    curves = example("trpo_cartpole").main(n_seeds=1, n_steps=10_000, plot=str(tmp_path / "pole.png"))
+    monkeypatch.setattr(example("trpo_learning"), "POINTS", 2)
+    return example
+
+
+def test_trpo_cartpole(first_and_last: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    curves = first_and_last("trpo_cartpole").main(n_seeds=1, n_steps=10_000, plot=str(tmp_path / "pole.png"))
     assert curves[0, -1, 1] > 83  # mature TRPO at as many steps
     printed = capsys.readouterr().out
     assert "mature TRPO" in printed
@@ -79,9 +88,8 @@ def test_trpo_cartpole(example: Any, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert (tmp_path / "pole.png").stat().st_size > 10_000
 
 
-def test_trpo_pendulum(example: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("torch")
-    curves = example("trpo_pendulum").main(n_seeds=1, n_steps=10_000, plot=str(tmp_path / "pendulum.png"))
+def test_trpo_pendulum(first_and_last: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    curves = first_and_last("trpo_pendulum").main(n_seeds=1, n_steps=10_000, plot=str(tmp_path / "pendulum.png"))
     assert curves[0, -1, 1] > -1213  # mature TRPO at as many steps
     assert curves[0, -1, 1] > curves[0, 0, 1] + 100
     assert "mature TRPO" in capsys.readouterr().out

@@ -13,7 +13,7 @@ import pytest
 @pytest.mark.parametrize("name", ["swing_up_gp", "swing_up_pixels"])
 def test_swing_up(name: str, example: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plot = tmp_path / "up.png"
-    (trial,) = example(name).main(n_trials=1, n_iterations=2, n_evaluated=5, plot=str(plot))
+    (trial,) = example(name).main(n_trials=1, n_iterations=2, n_evaluated=3, plot=str(plot))
     assert trial.curve.shape == (3,)
     assert trial.seconds > 0
     assert trial.curve[-1] > trial.curve[0] + 10  # two updates take a third of the way

@@ -60,18 +60,12 @@ def test_puddle_pixels(example: Any, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert (tmp_path / "puddle.png").stat().st_size > 10_000
 
 
-@pytest.fixture
-def few_episodes(example: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The module of an example, whose policies are judged by fewer episodes of CartPole: most of such a run's time."""
-    monkeypatch.setattr(example("reps_on_gymnasium"), "N_EVALUATED", 10)
-    monkeypatch.setattr(example("reps_on_gymnasium"), "N_EPISODES", 20)
-    return example
-
-
 @pytest.mark.slow
-def test_reps_on_gymnasium(few_episodes, capsys, tmp_path):
-    plot = str(tmp_path / "promises.png")
-    returns = few_episodes("reps_on_gymnasium").main(("CartPole-v1",), n_trials=1, seed=0, share=0.1, plot=plot)
+def test_reps_on_gymnasium(example, capsys, tmp_path, monkeypatch):
+    module, plot = example("reps_on_gymnasium"), str(tmp_path / "promises.png")
+    for judged_by, n_episodes in (("N_EVALUATED", 10), ("N_EPISODES", 10)):
+        monkeypatch.setattr(module, judged_by, n_episodes)
+    returns = module.main(("CartPole-v1",), n_trials=1, seed=0, share=0.1, plot=plot)
     assert returns.shape == (1, 1, 6)
     assert returns.min() > 40  # random actions last 22 steps
     exploring, without = returns[0, 0, ::2], returns[0, 0, 1::2]
@@ -84,9 +78,12 @@ def test_reps_on_gymnasium(few_episodes, capsys, tmp_path):
 
 
 @pytest.mark.slow
-def test_promises_of_every_task_are_in_one_figure(few_episodes, capsys, tmp_path):
+def test_promises_of_every_task_are_in_one_figure(example, capsys, tmp_path, monkeypatch):
     plot = tmp_path / "promises.png"
-    histories = few_episodes("promises").main(
+    for judged_by in ("N_EVALUATED", "N_EPISODES"):  # nothing of these policies is told but their promises
+        monkeypatch.setattr(example("reps_on_gymnasium"), judged_by, 2)
+    monkeypatch.setattr(example("trpo_learning"), "POINTS", 2)
+    histories = example("promises").main(
         ["CartPole-v1"], ["CartPole-v1", "Pendulum-v1"], seed=0, share=0.05, plot=str(plot)
     )
     assert list(histories) == ["REPS: CartPole-v1", "TRPO: CartPole-v1", "TRPO: Pendulum-v1"]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import cvxpy as cp
 import numpy as np
 
-from reps_opt import MDP
+from reps_opt import MDP, Status, solve
 
 TIGHT = {"tol_gap_abs": 1e-11, "tol_gap_rel": 1e-11, "tol_feas": 1e-11}
 
@@ -61,6 +61,14 @@ def optimum(objective, constraints):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tolerances beyond what the solver can always reach
         return problem.solve(solver="CLARABEL", accept_unknown=True, **TIGHT)
+
+
+def by_both(problem, route):
+    """The answers by the default route and by another, which is certified too, and as good."""
+    reference, solution = solve(problem), solve(problem, route)
+    assert solution.status is Status.CERTIFIED, solution
+    assert abs(solution.objective - reference.objective) <= 1e-6, (reference, solution)
+    return reference, solution
 
 
 def permuted(case):
