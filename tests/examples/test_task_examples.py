@@ -80,8 +80,9 @@ def test_reps_on_gymnasium(example, capsys, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_promises_of_every_task_are_in_one_figure(example, capsys, tmp_path, monkeypatch):
     plot = tmp_path / "promises.png"
-    for judged_by in ("N_EVALUATED", "N_EPISODES"):  # nothing of these policies is told but their promises
-        monkeypatch.setattr(example("reps_on_gymnasium"), judged_by, 2)
+    tasks = example("reps_on_gymnasium").TASKS
+    fit, n_updates, _, goal = tasks["CartPole-v1"]
+    monkeypatch.setitem(tasks, "CartPole-v1", (fit, n_updates, {"n_steps": 600}, goal))
     monkeypatch.setattr(example("trpo_learning"), "POINTS", 2)
     histories = example("promises").main(
         ["CartPole-v1"], ["CartPole-v1", "Pendulum-v1"], seed=0, share=0.05, plot=str(plot)
