@@ -79,6 +79,16 @@ def test_what_floats_lose_is_certified_with_more_digits(recipe: Recipe) -> None:
     assert verdict.kind == "certified", verdict
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_jackpot_of_contexts_takes_a_long_search() -> None:
+    recipe = Recipe(
+        "episodic", 7959530, 134, 1, "indicators", "jackpot", "graded", 26.371375244370338, 0.9, 1e9, 1.0, "contexts"
+    )
+    verdict = judge(recipe, solve(recipe.build()))
+    assert verdict.kind == "certified", verdict
+
+
 def test_a_linear_program_of_two_classes_is_right_to_all_digits() -> None:
     """Values of 1e12 in two classes that never meet, against every deterministic policy in rational numbers."""
     recipe = Recipe("linear", 424, 4, 4, "multichain", "one goal", "tiny states", 0.2, NEARLY_ONE, 1e-9, 1e6)
