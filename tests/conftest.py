@@ -4,6 +4,7 @@ import gc
 from collections.abc import Generator
 
 import matplotlib
+import numpy as np
 import pytest
 
 matplotlib.use("Agg")
@@ -14,6 +15,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if " at 0x" in item.name:
             raise pytest.UsageError(f"{item.nodeid} has an address in its name: give its parameters ids")
+
+
+def pytest_runtest_setup() -> None:
+    """Have what draws from NumPy's own generator, as estimators without a random_state do, forget other tests."""
+    np.random.seed(0)  # noqa: NPY002
 
 
 @pytest.hookimpl(wrapper=True)

@@ -48,6 +48,7 @@ solve(REPS(mdp, [[1.0]], 0.1)).valeu
 OTHERS = """
 [mypy-scipy.*,sklearn.*,cvxpy.*,gpytorch.*,torch.*,joblib.*,matplotlib.*,pandas.*,xarray.*,dask.*,bokeh.*]
 follow_imports = skip
+follow_imports_for_stubs = True
 """
 """Libraries whose types the snippets do not need, and which would take most of the time."""
 
