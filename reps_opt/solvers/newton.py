@@ -9,7 +9,7 @@ dual accepts it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -184,6 +184,8 @@ class _Search:
                 surely, point = binds(self.program, point) if self.equations.iterative else (False, point)
                 if not surely and (limit := limit_if_slack(self.program, point.divergence)) is not None:
                     return self._answer(0.0, limit.multipliers, limit.point, "the ball is slack")
+            if self.equations.exhausted:  # where it has led is no place to go on from
+                return _Search(replace(self.settings, linear_solver="sparse"), self.program).run()
             shift = None if self.program.ridge is None else point.eta * self.program.ridge
             moved = self._line_search(point, self._bounded_direction(point, self._curvature(point), free, shift))
             if moved is None:

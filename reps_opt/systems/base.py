@@ -122,6 +122,9 @@ class NormalEquations(ABC):
     thin = False
     """Whether some rows have next to no mass, and the method needs a share of the mass spread evenly."""
 
+    exhausted = False
+    """Whether a solve has spent all its iterations, where a factorisation had better take over."""
+
     least_along_rtol = LEAST_ALONG_RTOL
     """Least relative residual worth its price in solving for dv/d eta."""
 

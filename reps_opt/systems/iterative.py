@@ -87,4 +87,5 @@ class ConjugateGradientEquations(SparseRows):
         """Preconditioned conjugate gradient from zero or a guess."""
         found = conjugate_gradient(self._curved, rhs, max(rtol, SOLVED), KRYLOV_ITERATIONS, self._preconditioned, guess)
         self.stats["linear_iterations"] += found.products
+        self.exhausted |= found.products >= KRYLOV_ITERATIONS and self._matrix is not None  # a Garnet's factor is dense
         return found.solution

@@ -6,7 +6,7 @@ import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 
 import envs
-from reps_opt import REPS, Status, solve
+from reps_opt import MDP, REPS, Status, solve
 from reps_opt.solvers import Newton
 from reps_opt.systems.iterative import ConjugateGradientEquations
 from reps_opt.systems.multilevel import Multilevel, match
@@ -83,3 +83,17 @@ def test_matchings_of_several_rounds_spare_products() -> None:
     solution = solve(REPS(mdp, mdp.occupancy(mdp.uniform_policy()), 0.3), Newton(linear_solver="cg"))
     assert solution.status is Status.CERTIFIED
     assert solution.stats["linear_iterations"] < 255  # 229; with half of the rounds 281
+
+
+def test_a_factorisation_takes_over_where_a_solve_has_spent_its_iterations(monkeypatch) -> None:
+    mdp = envs.gridworld((25, 25), slip=0.2, gamma=0.99)
+    rewards = np.random.default_rng(0).random((mdp.n_states, 4))
+    mdp = MDP(mdp.transitions, rewards, gamma=0.99)
+    problem = REPS(mdp, mdp.occupancy(mdp.uniform_policy()), epsilon=0.5)
+    patient = solve(problem, Newton(linear_solver="cg"))
+    assert patient.stats["factorisations"] == 0
+    monkeypatch.setattr("reps_opt.systems.iterative.KRYLOV_ITERATIONS", 5)
+    solution = solve(problem, Newton(linear_solver="cg"))
+    assert solution.status is Status.CERTIFIED
+    assert solution.stats["factorisations"] == solution.stats["iterations"] + 1
+    np.testing.assert_allclose(solution.occupancy, patient.occupancy, atol=1e-10)
