@@ -16,7 +16,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 from policies.tolerances import PRIOR_RATE, PRIOR_SHAPE, RIDGE_ACCURACY, ROUGH_DECREMENT
-from reps_opt.tolerances import CUBED, LAST_PLACE, LBFGS_PAIRS, MOST_ITERATIONS, ROUNDING, SUFFICIENT_DECREASE, TINY
+from reps_opt.tolerances import CUBED, LAST_PLACE, MOST_ITERATIONS, ROUNDING, SUFFICIENT_DECREASE, TINY
 from reps_opt.validation import FloatArray
 
 
@@ -174,7 +174,7 @@ def _quasi_newton(problem: _Likelihood, B: FloatArray, ridge: float, accuracy: f
 
     start = (B / unit).reshape(-1)
     tolerance = np.sqrt(accuracy * max(loss(start)[0], TINY))  # the gradient is measured as the decrement is
-    options = {"ftol": LAST_PLACE, "maxcor": LBFGS_PAIRS, "gtol": tolerance / np.sqrt(B.size)}
+    options = {"ftol": LAST_PLACE, "gtol": tolerance / np.sqrt(B.size)}
     found = minimize(loss, start, jac=True, method="L-BFGS-B", options=options)
     return unit * found.x.reshape(B.shape), int(found.nit)
 

@@ -389,10 +389,6 @@ middle of the start and where the last one stopped, until the gap says that it i
 coordinates run into their bounds, and stay there. Duals take the last: bounds hardly ever bind there, and a small
 radius keeps eta from running to zero."""
 
-LBFGS_PAIRS = 30
-"""Differences of gradients that L-BFGS keeps: with SciPy's 10 the dual of five Garnets of 60 states is evaluated 524
-times and not 377; with 20 the answer is left uncertified for an average reward on FrozenLake whose ball just binds."""
-
 JOINT_BARRIERS = (1e-2, 1e-4, 1e-6, 1e-8, 1e-9)
 """mu of each call, from where the one before ended. The last leaves a gap of 1e-9 a ball; without the first ones nine
 of forty random horizons stay uncertified, and one with them."""

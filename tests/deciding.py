@@ -98,7 +98,6 @@ DECIDED_BY = {
     "FEW_ROWS_SHARE": QUASI_NEWTON,
     "FIRST_RADIUS": QUASI_NEWTON,
     "LARGEST_FEW_ROWS_SHARE": QUASI_NEWTON,
-    "LBFGS_PAIRS": "tests/reps_opt/solvers/test_routes.py::test_routes_agree",
     "LINE_SEARCH_GAP": f"{UPDATES}::test_the_status_of_a_rough_step_says_how_rough_it_is",
     "RADII_TO_SPARE": QUASI_NEWTON,
     "REMEMBERED": "tests/reps_opt/processes/test_flow.py::test_a_loop_over_eight_sets_of_actions_finds_each_flow_again",

@@ -35,7 +35,6 @@ from reps_opt.tolerances import (
     DENSE_ROWS,
     JOINT_BARRIERS,
     LAST_PLACE,
-    LBFGS_PAIRS,
     MOST_ROUNDS,
     QUADRATIC_FARTHEST,
     ROUND_ITERATIONS,
@@ -50,7 +49,7 @@ WITH_HESSIAN = ("trust-exact", "dogleg", "trust-constr")
 WITH_PRODUCTS = ("newton-cg", "trust-ncg", "trust-krylov")
 WITH_GRADIENT = ("cg", "bfgs", "l-bfgs-b", "tnc", "slsqp")
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "l-bfgs-b": {"ftol": 0.0, "maxcor": LBFGS_PAIRS, "maxfun": math.inf},
+    "l-bfgs-b": {"ftol": 0.0, "maxfun": math.inf},
     "tnc": {"ftol": 0.0},
     "slsqp": {"ftol": LAST_PLACE},
 }
