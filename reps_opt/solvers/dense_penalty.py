@@ -123,10 +123,10 @@ class _Search:
         moving = step.dot(self.rows)
         alpha = 1.0
         while alpha > SHORTEST_STEP:
-            trial = self._at(point.u + alpha * step, point.exponent - alpha * moving)
+            trial = self._at(point.u + step, point.exponent - moving)
             falls = trial.value <= point.value - SUFFICIENT_DECREASE * alpha * decrement + noise
             shift = point.log_partition - trial.log_partition
-            if falls and shift - alpha * float(trial.x.dot(moving)) <= LARGEST_TRAVEL:  # KL(x_trial || x_point)
+            if falls and shift - float(trial.x.dot(moving)) <= LARGEST_TRAVEL:  # KL(x_trial || x_point)
                 return trial
-            alpha *= 0.5
+            alpha, step, moving = alpha / 2, step / 2, moving / 2
         return None
