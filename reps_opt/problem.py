@@ -60,7 +60,6 @@ class Problem(Value):
         return min((ball.allowed for ball in self.program.balls), default=math.inf)
 
     @cached_property
-    @limited()
     def centre(self) -> Nearest:
         """The point of the rows that is closest to the reference: the reference itself where it satisfies them."""
         program = self.program
@@ -79,6 +78,7 @@ class Problem(Value):
         return self.centre.point if len(self.program.balls) <= 1 else None
 
     @property
+    @limited()
     def epsilon_min(self) -> float:
         """Smallest radius for which the problem is feasible; infinite when none is, NaN beside another ball."""
         return self.centre.divergence if len(self.program.balls) <= 1 else math.nan

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from copy import copy
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -175,9 +174,8 @@ class Rows(ABC):
 
     def fresh(self) -> Self:
         """The same rows, with counters of their own."""
-        twin = copy(self)
-        twin.passes = twin.grams = 0.0
-        twin._known = None
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__, passes=0.0, grams=0.0, _known=None)
         return twin
 
     @abstractmethod

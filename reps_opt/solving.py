@@ -88,16 +88,15 @@ def solve(
     >>> print(solve(REPS(mdp, [[0.5, 0.5]], epsilon=0.1), "CLARABEL").policy.round(4))
     [[0.2802 0.7198]]
     """
-    solution = tried(problem, solver, start, verbose)
-    warn_of(solution)
+    with limited():  # looking for what to warn of takes sums over all samples too
+        solution = tried(problem, solver, start, verbose)
+        warn_of(solution)
     return solution
 
 
 def warn_of(solution: Solution) -> None:
     """Warn whoever called the caller of what to know of a solution that is taken."""
-    with limited():
-        text = solution.problem.warn(solution) if solution.has_point else ""
-    if text:
+    if solution.has_point and (text := solution.problem.warn(solution)):
         warnings.warn(text, UserWarning, stacklevel=3)
 
 
@@ -242,8 +241,9 @@ def solve_path(
     for i in show_progress(np.argsort(radii, kind="stable").tolist(), label="radii", show=progress):
         there = problem.at_radius(float(radii[i]))
         ahead = _ahead(known, there.epsilon) if known else start
-        found[i] = tried(there, solver, ahead if problem.takes_start else None)
-        warn_of(found[i])
+        with limited():
+            found[i] = tried(there, solver, ahead if problem.takes_start else None)
+            warn_of(found[i])
         known = [*known[1 - POINTS_AHEAD :], found[i]] if found[i].has_point else known
     return [found[i] for i in range(radii.size)]
 

@@ -12,12 +12,15 @@ import threading
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ContextDecorator
-from functools import lru_cache, partial
-from typing import Any, NamedTuple, TypeVar
+from contextlib import AbstractContextManager
+from functools import lru_cache, partial, wraps
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
-class _Shared(ContextDecorator):
+class _Shared:
     """A change to the whole process that the first thread to enter makes, and the last to leave undoes.
 
     A function may be decorated with it, instead of having a block.
@@ -28,14 +31,29 @@ class _Shared(ContextDecorator):
         self.lock = threading.Lock()
         self.depth = 0
         self.undo: Callable[[], None] | None = None
+        self.own = threading.local()
+
+    def __call__(self, function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+        own = self.own
+
+        @wraps(function)
+        def within(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+            if getattr(own, "depth", 0):  # entering once more would cost a microsecond
+                return function(*args, **kwargs)
+            with self:
+                return function(*args, **kwargs)
+
+        return within
 
     def __enter__(self) -> None:
         with self.lock:
             if self.depth == 0:
                 self.undo = self.change()
             self.depth += 1
+        self.own.depth = getattr(self.own, "depth", 0) + 1
 
     def __exit__(self, *raised: object) -> None:
+        self.own.depth -= 1
         with self.lock:
             self.depth -= 1
             if self.depth == 0 and self.undo is not None:
@@ -163,7 +181,6 @@ def quietly() -> AbstractContextManager[None]:
 
 
 Part = TypeVar("Part")
-Result = TypeVar("Result")
 _WORKING = threading.local()
 
 

@@ -118,7 +118,6 @@ class OccupancyProblem(FlowProblem):
         return Program(objective, rows, self._balls(flow), hints=hints)
 
     @cached_property
-    @limited()
     def centre(self) -> Nearest:
         """The occupancy closest to the reference that keeps the budgets: the reference itself where it does."""
         divergence, none = self.program.balls[0].divergence, np.zeros(self.program.rhs.size)
@@ -189,6 +188,7 @@ class OccupancyProblem(FlowProblem):
         return self._cheapest.excess
 
     @property
+    @limited()
     def epsilon_min(self) -> float:
         """Smallest radius for which the problem is feasible; infinite when none is, NaN beside an entropy bound."""
         if self.flow is None or self.violation > 0:

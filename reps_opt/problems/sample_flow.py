@@ -180,7 +180,7 @@ def given_weights(base_weights: ArrayLike | None, n: int) -> FloatArray:
     """Validated base weights (n,) of any sum, even by default."""
     if base_weights is None:
         return np.ones(n)
-    given = as_float_array(base_weights, "base_weights", (n,))
+    given = as_float_array(base_weights, "base_weights", (n,)).copy()
     check_nonnegative(given, "base_weights")
     if not given.any():
         raise ValueError("base_weights sum to zero: some sample must count")

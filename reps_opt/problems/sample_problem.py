@@ -91,9 +91,10 @@ class SampleProblem(Problem):
     ) -> dict[str, Any]:
         """The validated fields that all have."""
         radius, price = as_radius(epsilon, temperature, default=USUAL_RADIUS)
-        weights = given_weights(base_weights, n)
+        base = given_weights(base_weights, n)
+        base /= base.sum()
         return {
-            "base_weights": read_only(weights / weights.sum()),
+            "base_weights": read_only(base),
             "temperature": price,
             "epsilon": radius,
             "ridge": as_scalar(ridge, "ridge", low=0.0),
@@ -105,13 +106,13 @@ class SampleProblem(Problem):
         return self.base_weights
 
     @cached_property
-    @limited()
     def _equilibrated(self) -> tuple[Rows, FloatArray]:
         """``-psi`` with columns of root mean square one under the base weights, and their scale (d,)."""
         if self.differences is None:
             return ArrayRows(np.zeros((self.rewards.size, 0))), np.zeros(0)
         rows = _as_rows(self.differences)
-        rms, largest = rows.summary(self.base_weights)
+        with limited():
+            rms, largest = rows.summary(self.base_weights)
         scale = np.where(rms > 0, rms, np.where(largest > 0, largest, 1.0))
         return rows.scaled(-1.0 / scale), scale
 
@@ -131,7 +132,6 @@ class SampleProblem(Problem):
         return np.flatnonzero(self.base > 0)
 
     @cached_property
-    @limited()
     def program(self) -> Program:
         """The :class:`~reps_opt.program.Program` over the supported samples, in reward units and unit columns."""
         whole = self.support.size == self.base.size
@@ -194,19 +194,19 @@ class SampleProblem(Problem):
         return Answer(0.0, v, self.centre.point, "the rewards are constant")
 
     @cached_property
-    @limited()
     def _spectrum(self) -> tuple[FloatArray, FloatArray] | None:
         """Singular values (d,) of the rows and their directions (d, d); None where a few rows show them to be even."""
         n, d = self.feature_rows.shape
         few = 2 * d + 64
         if d == 0:
             return None
-        if n > 4 * few:
-            some = self.feature_rows.take(np.sort(np.random.default_rng(0).choice(n, few, replace=False)))
-            singular, _ = spectrum(ArrayRows(some).triangle())
-            if singular[-1] > EVEN_FEATURES * singular[0]:
-                return None
-        return spectrum(self.feature_rows.triangle())
+        with limited():
+            if n > 4 * few:
+                some = self.feature_rows.take(np.sort(np.random.default_rng(0).choice(n, few, replace=False)))
+                singular, _ = spectrum(ArrayRows(some).triangle())
+                if singular[-1] > EVEN_FEATURES * singular[0]:
+                    return None
+            return spectrum(self.feature_rows.triangle())
 
     @cached_property
     def null_space(self) -> FloatArray:

@@ -50,11 +50,13 @@ class Softmax:
 
     def at(self, eta: float) -> AtEta:
         y = self.below / eta
-        weight = self.reference * np.exp(y)
+        weight = np.exp(y)
+        weight *= self.reference
         total = float(weight.sum())
         weight /= total
         mean = float(weight.dot(y))
-        return AtEta(weight, mean - math.log(total), float(weight.dot(y * y)) - mean * mean, np.zeros(0))
+        y *= y
+        return AtEta(weight, mean - math.log(total), float(weight.dot(y)) - mean * mean, np.zeros(0))
 
     def variance(self) -> float:
         centred = self.below - float(self.reference.dot(self.below))
