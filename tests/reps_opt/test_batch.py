@@ -167,7 +167,7 @@ def test_episodes_logged_without_a_last_flag_stay_apart():
     batch = Batch.from_minari([SimpleNamespace(rewards=[r, r], **log) for r in (0.0, 100.0)])
     assert to_go(batch) == [0.0, 0.0, 200.0, 100.0]
     update = RewardWeightedRegression(fit=LinearGaussianPolicy(), epsilon=0.1, gamma=1.0)
-    assert update._problem(None, batch, None).rewards.tolist() == [0.0, 0.0, 200.0, 100.0]
+    assert update._problem(batch, None).rewards.tolist() == [0.0, 0.0, 200.0, 100.0]
 
 
 def test_a_restart_is_a_truncation_of_its_own_kind():
