@@ -488,9 +488,8 @@ class Program:
         Eta is a number with one ball, (k,) with several.
         """
         if isinstance(eta, np.ndarray) and eta.ndim:
-            if np.any(
-                eta @ self.joint.covers <= 0
-            ):  # all balls of a simplex are slack: its best coordinate counts there
+            if np.any(eta @ self.joint.covers <= 0):
+                # all balls of a simplex are slack: its best coordinate counts there
                 return float(self.rhs @ multipliers + eta @ self.radii + self.normalisers(eta, multipliers).sum())
             return self.joint_dual(eta, multipliers).value
         if eta > 0:

@@ -127,9 +127,8 @@ class OccupancyProblem(FlowProblem):
             return Nearest(own, none, 0.0)
         answer = self._project(self._known_flow)
         assert answer.point is not None
-        nearly = (
-            0 < 1 - self.mdp.gamma < NEARLY_UNDISCOUNTED
-        )  # where rounding of the flow is a mass that small ones would feel
+        # where rounding of the flow is a mass that small ones would feel
+        nearly = 0 < 1 - self.mdp.gamma < NEARLY_UNDISCOUNTED
         if nearly or not self._known_flow.is_occupancy(answer.point, self.program.violation(answer.point)):
             answer = with_more_digits(self.program.with_ball(self.program.balls[0]).flat(), answer)
         assert answer.point is not None
@@ -298,9 +297,8 @@ class OccupancyProblem(FlowProblem):
     def residuals(self, program: Program, point: FloatArray) -> Residuals:
         missed, mass = super().residuals(program, point)
         flow = self._known_flow
-        if (
-            missed > LAST_PLACE and 1 - self.mdp.gamma < NEARLY_UNDISCOUNTED
-        ):  # where 1e-12 may be that of a tenth of the mass
+        if missed > LAST_PLACE and 1 - self.mdp.gamma < NEARLY_UNDISCOUNTED:
+            # where 1e-12 may be that of a tenth of the mass
             own = flow.occupancy(flow.conditional(point), flow.node_sums(point))
             missed = max(missed, float(np.abs(own - point).sum()))
         if self.budget_rows is not None:

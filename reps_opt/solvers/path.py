@@ -172,9 +172,8 @@ class _Path:
         program, joint, dual = self.program, self.joint, state.dual
         x, eta, t = dual.conjugate.point, dual.eta, dual.conjugate.temperature[joint.layer]
         self.equations.update(x / t, program.free(dual.multipliers, dual.residual))
-        moved = (
-            joint.log_slope(eta, dual.conjugate) * self.moving
-        )  # d s / d log eta, at fixed v and then along the curve
+        # d s / d log eta, at fixed v and then along the curve
+        moved = joint.log_slope(eta, dual.conjugate) * self.moving
         coupling = -(program.matrix @ (x[:, None] * joint.centred(x, moved)))
         steps = self.equations.solve(-np.column_stack([dual.residual, coupling]))
         newton, along = steps[:, 0], steps[:, 1:]
